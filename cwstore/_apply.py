@@ -1,0 +1,118 @@
+"""Run one migration script inside the open transaction, and refuse what it should not have done."""
+
+from collections.abc import Callable
+
+import apsw
+
+from cwstore._apsw import Connection
+from cwstore._faults import translate
+from cwstore._guard import authorizer, denied_word, find_violations, losses, take_inventory
+from cwstore._migration_files import MigrationFile, parse
+from cwstore.errors import CwstoreError, MigrationError
+
+# Not the script's fault: the disk, the memory, another process.
+_OUTSIDE = frozenset(
+    {
+        apsw.SQLITE_BUSY,
+        apsw.SQLITE_CANTOPEN,
+        apsw.SQLITE_CORRUPT,
+        apsw.SQLITE_FULL,
+        apsw.SQLITE_IOERR,
+        apsw.SQLITE_NOMEM,
+        apsw.SQLITE_NOTADB,
+        apsw.SQLITE_READONLY,
+    }
+)
+_SHOWN = 3  # findings in a message; the rest are counted
+
+
+def apply_script(connection: Connection, file: MigrationFile, notify: Callable[[int], None]) -> int:
+    """Run the statements and compare before and after; the number of rows changed.
+
+    `notify` gets the number of statements done. The caller owns the transaction and rolls it back
+    if this raises: MigrationError with statement, line and cause, or what the disk deserves.
+    """
+    script = parse(file)
+    before, dirt = take_inventory(connection), find_violations(connection)
+    changes = connection.total_changes()
+    notify(0)
+    run_statements(connection, file, notify)
+    changes = connection.total_changes() - changes
+    try:
+        leftovers = connection.execute("SELECT name FROM sqlite_temp_schema").fetchall()
+        gone = losses(before, take_inventory(connection), script)
+        broken = find_violations(connection) - dirt
+    except apsw.SQLError as error:
+        raise _refusal(file.file_name, str(error), file.version) from None
+    if leftovers:
+        raise _refusal(
+            file.file_name, f"it leaves the temporary {leftovers[0][0]}: drop it", file.version
+        )
+    if gone:
+        raise _refusal(file.file_name, _listed(gone), file.version)
+    if broken:
+        lines = [f"{text} ({count} rows)" for text, count in broken.most_common()]
+        raise _refusal(
+            file.file_name,
+            f"it leaves foreign keys that lead nowhere: {_listed(lines)}",
+            file.version,
+        )
+    return changes
+
+
+def run_statements(
+    connection: Connection, file: MigrationFile, notify: Callable[[int], None]
+) -> None:
+    """Run the statements one by one, under the authorizer. Raises as `apply_script` does."""
+    reasons: list[str] = []
+    connection.set_authorizer(authorizer(reasons))
+    try:
+        for number, statement in enumerate(parse(file).statements, 1):
+            reason = denied_word(statement.first_word)
+            if reason:
+                raise _refusal(_where(file, number, statement.line), reason, file.version)
+            try:
+                connection.execute(statement.text).fetchall()
+            except apsw.Error as error:
+                raise _failure(connection, error, file, number, reasons) from None
+            notify(number)
+    finally:
+        connection.set_authorizer(None)
+
+
+def _failure(
+    connection: Connection,
+    error: apsw.Error,
+    file: MigrationFile,
+    number: int,
+    reasons: list[str],
+) -> CwstoreError:
+    statement = parse(file).statements[number - 1]
+    offset = getattr(error, "error_offset", -1)  # bytes
+    passed = statement.text.encode()[: max(offset, 0)]
+    where = _where(file, number, statement.line + passed.count(b"\n"))
+    if reasons:
+        return _refusal(where, reasons[0], file.version)
+    if getattr(error, "extendedresult", -1) & 0xFF in _OUTSIDE:
+        return translate(error, where, 0.0)
+    cause = str(error)
+    if not connection.in_transaction:
+        cause += " (and it ends the whole transaction: OR ROLLBACK or RAISE(ROLLBACK))"
+    return _refusal(where, cause, file.version)
+
+
+def _where(file: MigrationFile, number: int, line: int) -> str:
+    return f"{file.file_name}, statement {number}, line {line}"
+
+
+def _refusal(where: str, cause: str, version: int) -> MigrationError:
+    return MigrationError(
+        f"{where}: {cause}. Nothing of it was kept, the file is at version {version - 1}: mend"
+        " the script and migrate again"
+    )
+
+
+def _listed(findings: list[str]) -> str:
+    rest = len(findings) - _SHOWN
+    more = f"; and {rest} more" if rest > 0 else ""
+    return "; ".join(findings[:_SHOWN]) + more

@@ -1,0 +1,178 @@
+"""Turn what SQLite reports into our errors, by extended result code."""
+
+import re
+from collections.abc import Mapping
+
+import apsw
+
+from cwstore.errors import (
+    BusyError,
+    ConflictError,
+    CorruptDatabaseError,
+    CwstoreError,
+    CycleError,
+    ForeignDatabaseError,
+    InvalidValueError,
+    MissingReferenceError,
+    OutcomeUnknownError,
+    StorageError,
+    StoreClosedError,
+)
+
+_TABLE = re.compile(r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)")
+
+_CANNOT_OPEN = "the file cannot be opened; check path and permissions"
+_STORAGE: dict[int, str] = {
+    apsw.SQLITE_FULL: "the disk is full; make room and try again",
+    apsw.SQLITE_READONLY: "the file can only be read; mend its permissions",
+    apsw.SQLITE_CANTOPEN: _CANNOT_OPEN,
+    apsw.SQLITE_PERM: _CANNOT_OPEN,
+    apsw.SQLITE_AUTH: _CANNOT_OPEN,
+}
+
+
+def table_of(text: str) -> str:
+    """The table that a statement writes or, for a SELECT, reads first."""
+    found = _TABLE.search(text)
+    return found.group(1) if found else "database"
+
+
+#: The columns of a table that refer to others.
+FOREIGN_KEYS = """
+    SELECT "from", "table"
+    FROM pragma_foreign_key_list(:table)
+    ORDER BY seq, id DESC
+"""
+
+
+def fault_of(
+    error: apsw.Error | UnicodeEncodeError,
+    text: str,
+    binds: Mapping[str, object],
+    busy_timeout: float,
+) -> CwstoreError:
+    """The error to raise for one of a statement."""
+    if isinstance(error, UnicodeEncodeError):
+        return refused_bind(binds)
+    return translate(error, table_of(text), busy_timeout, text)
+
+
+def translate(error: apsw.Error, what: str, busy_timeout: float, text: str = "") -> CwstoreError:
+    """The error to raise for `error`, which happened in `what`, while running the SQL `text`.
+
+    Codes decide; the message text is used for names alone. It never holds a bound value.
+    """
+    code = getattr(error, "extendedresult", -1)
+    if code & 0xFF == apsw.SQLITE_CONSTRAINT:
+        return _constraint(error, code, text)
+    primary = code & 0xFF if code >= 0 else code
+    if primary in _STORAGE:
+        return StorageError(f"{what}: {_STORAGE[primary]}")
+    match primary:
+        case apsw.SQLITE_BUSY | apsw.SQLITE_LOCKED:
+            return BusyError(
+                f"{what}: another connection held the lock for all of the {busy_timeout:g} s that"
+                " this store may wait; look for a long write transaction, or raise busy_timeout"
+            )
+        case apsw.SQLITE_NOTADB:
+            return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
+        case apsw.SQLITE_CORRUPT:
+            return CorruptDatabaseError(
+                f"{what}: {error}; nothing was repaired: run `cwstore check` and restore a backup"
+            )
+        case apsw.SQLITE_IOERR:
+            return StorageError(f"{what}: the disk failed ({error}); check the disk, then reopen")
+        case apsw.SQLITE_TOOBIG:
+            return InvalidValueError("value", "too large for one SQLite row (1,000,000,000 bytes)")
+        case apsw.SQLITE_ERROR if "too deep" in str(error) or "too many levels" in str(error):
+            return ConflictError(
+                f"{what}: more than 1,000 rows are nested in each other; delete the inner first"
+            )
+        case apsw.SQLITE_ERROR | apsw.SQLITE_SCHEMA:
+            return CorruptDatabaseError(
+                f"{what}: {error}; the structure of the file is not what its version says:"
+                " run `cwstore check`"
+            )
+        case _ if isinstance(error, apsw.ConnectionClosedError):
+            return StoreClosedError(f"{what}: the store is closed; open a new one")
+        case _:
+            return CwstoreError(f"{what}: {type(error).__name__}: {error}")
+
+
+def outcome_unknown(error: apsw.Error) -> bool:
+    """Whether a COMMIT that failed so may have been kept: its fsync failed."""
+    return getattr(error, "extendedresult", -1) in (
+        apsw.SQLITE_IOERR_FSYNC,
+        apsw.SQLITE_IOERR_DIR_FSYNC,
+    )
+
+
+def commit_fault(error: apsw.Error, file: str, busy_timeout: float) -> CwstoreError:
+    """The error to raise for one of a COMMIT."""
+    if outcome_unknown(error):
+        return OutcomeUnknownError(
+            f"COMMIT ({file}): the disk failed; the transaction may or may not be there:"
+            " read before you repeat it"
+        )
+    return translate(error, f"COMMIT ({file})", busy_timeout)
+
+
+def refused_bind(binds: Mapping[str, object]) -> InvalidValueError:
+    """Name the bind with a lone surrogate. The original error carries its text: do not chain it."""
+    for field, value in binds.items():
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return InvalidValueError(field, "contains a lone surrogate, which is not text")
+    raise AssertionError("no bind holds a surrogate")
+
+
+def missing_reference(
+    table: str, binds: Mapping[str, object], keys: list[tuple[str, str]]
+) -> MissingReferenceError:
+    """Name what is missing; SQLite says only that something is. `keys` are those of `table`."""
+    given = [
+        (column, parent, binds[column])
+        for column, parent in keys
+        if isinstance(binds.get(column), str)
+    ]
+    if len(given) == 1:
+        ((column, parent, key),) = given
+        return MissingReferenceError(
+            f"{table}.{column}: no row of {parent} has the id {key!r}; create it first"
+        )
+    named = " or ".join(f"{column} {key!r} of {parent}" for column, parent, key in given)
+    return MissingReferenceError(
+        f"{table}: {named or 'a row it refers to'} does not exist; create it first"
+    )
+
+
+def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:
+    table = table_of(text)
+    name = str(error).rpartition(": ")[2]
+    column = name.partition(".")[2]
+    match code:
+        case apsw.SQLITE_CONSTRAINT_UNIQUE | apsw.SQLITE_CONSTRAINT_PRIMARYKEY:
+            return ConflictError(f"{name}: this value is taken by another row; choose another")
+        case apsw.SQLITE_CONSTRAINT_NOTNULL:
+            return InvalidValueError(column or name, f"must not be None (table {table})")
+        case apsw.SQLITE_CONSTRAINT_CHECK:
+            field = name.removeprefix(f"{table}_").removesuffix("_ck")
+            if field == "itself":
+                return _cycle(table)
+            return InvalidValueError(field, f"refused by the rule {name} of table {table}")
+        case apsw.SQLITE_CONSTRAINT_DATATYPE:
+            return InvalidValueError(column or name, f"wrong type for table {table}")
+        case apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
+            return MissingReferenceError(
+                f"{table}: a row it refers to does not exist; create it first"
+            )
+        case apsw.SQLITE_CONSTRAINT_TRIGGER:
+            return _cycle(name)
+        case _:
+            return ConflictError(f"{table}: {error}")
+
+
+def _cycle(where: str) -> CycleError:
+    return CycleError(f"{where}: this would close a cycle; remove the opposite edge first")

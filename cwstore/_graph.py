@@ -1,0 +1,55 @@
+"""Order rows so that what they depend on comes first."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from typing import Protocol, TypeVar
+
+from cwstore.errors import CorruptDatabaseError
+
+
+class HasId(Protocol):
+    """A row with an id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasId)
+
+
+def dependencies_first(rows: list[T], edges: Iterable[tuple[str, str]]) -> list[T]:
+    """`rows` with dependencies first; those that are free come in the order they had.
+
+    An edge is (dependent, dependency). Edges may run through nodes that are not among the rows:
+    they order the rows on both sides and are left out themselves. Raises CorruptDatabaseError if
+    there is a cycle: rows must not be lost silently.
+    """
+    position = {row.id: index for index, row in enumerate(rows)}
+    waiting_for: defaultdict[str, int] = defaultdict(int)
+    dependents: defaultdict[str, list[str]] = defaultdict(list)
+    nodes = set(position)
+    for dependent, dependency in edges:
+        waiting_for[dependent] += 1
+        dependents[dependency].append(dependent)
+        nodes |= {dependent, dependency}
+    # Outsiders pass at once (-1): a row is held back by rows alone.
+    free: list[tuple[int, str]] = []
+    for node in nodes:
+        if not waiting_for[node]:
+            heappush(free, (position.get(node, -1), node))
+    ordered: list[T] = []
+    while free:
+        index, node = heappop(free)
+        if index >= 0:
+            ordered.append(rows[index])
+        for dependent in dependents[node]:
+            waiting_for[dependent] -= 1
+            if not waiting_for[dependent]:
+                heappush(free, (position.get(dependent, -1), dependent))
+    if len(ordered) < len(rows):
+        raise CorruptDatabaseError(
+            "dependencies form a cycle, which the database forbids: another program stored it;"
+            " find and delete one edge of it"
+        )
+    return ordered

@@ -1,0 +1,179 @@
+"""Find the migration scripts, check their numbers, read their header comments."""
+
+import os
+import re
+import time
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple, cast
+from zlib import crc32
+
+from cwstore.errors import InvalidValueError, MigrationError
+
+if TYPE_CHECKING:
+    from cwstore._tokens import Statement
+
+_NAME = re.compile(r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql")
+_HEADER = re.compile(r"--\s*(compatible-with|drops|deletes)\s*:\s*(.*?)\s*")
+_DROPPED = re.compile(r"(index|table|trigger|view)\s+(\w+)")
+_SETTLED = 100_000_000  # ns; a file changed more recently may change again without a new mtime
+# What a file held when it had this inode, time of change and size: 1 stat a file at each open.
+_files: dict[str, tuple[tuple[int, int, int], "MigrationFile"]] = {}
+
+
+class MigrationFile(NamedTuple):
+    """A script as it lies in the directory; line endings are those of Unix, whatever it has."""
+
+    version: int
+    name: str  #: without .sql
+    text: str
+    text_sum: int  #: of `text`: equal means the same script, without looking at its tokens
+
+    @property
+    def file_name(self) -> str:
+        """As it is called in the directory."""
+        return f"{self.name}.sql"
+
+
+class Script(NamedTuple):
+    """What a migration file says."""
+
+    statements: "tuple[Statement, ...]"
+    checksum: str
+    compatible_with: int | None  #: None: older code must not use the file any more
+    drops: frozenset[tuple[str, str]]  #: (kind, name in lower case) it may remove
+    deletes: frozenset[str]  #: tables, in lower case, that may lose rows
+
+
+def default_directory() -> str:
+    """`sql/migrations` of the installed package, or of the checkout it is imported from."""
+    package = os.path.dirname(os.path.abspath(__file__))
+    installed = os.path.join(package, "sql", "migrations")
+    if os.path.isdir(installed):
+        return installed
+    return os.path.join(os.path.dirname(package), "sql", "migrations")
+
+
+def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]:
+    """The migrations of a directory (None: our own), number 1 first, without a gap.
+
+    Files that do not end in .sql, and hidden ones, are none of its business. Raises
+    MigrationError: no such directory, none in it, a bad name, a gap, a number used twice.
+    """
+    place = default_directory() if directory is None else _checked(directory)
+    try:
+        with os.scandir(place) as entries:
+            scripts = [e for e in entries if e.name.endswith(".sql") and e.name[0] != "."]
+        found = [_read(entry) for entry in sorted(scripts, key=lambda entry: entry.name)]
+    except (OSError, UnicodeDecodeError) as error:
+        raise MigrationError(f"cannot read the migrations in {place}: {error}") from None
+    if not found:
+        raise MigrationError(f"{place} holds no migration; give the directory with 0001_<name>.sql")
+    for position, (file, earlier) in enumerate(zip(found, [None, *found], strict=False), 1):
+        if earlier and file.version == earlier.version:
+            raise MigrationError(
+                f"{earlier.file_name} and {file.file_name} have the same number; give the one"
+                " that was not released yet the next free number"
+            )
+        if file.version != position:
+            after = f"{earlier.file_name} is followed by" if earlier else "the first one is"
+            raise MigrationError(
+                f"migration {position:04} is missing: {after} {file.file_name}; restore it, or"
+                " renumber those that were not released yet"
+            )
+    return found
+
+
+def _checked(directory: object) -> str:
+    place = (
+        os.fspath(cast("os.PathLike[str]", directory))
+        if isinstance(directory, os.PathLike)
+        else directory
+    )
+    if not isinstance(place, str) or "\0" in place:
+        raise InvalidValueError("directory", "expected a path as str or os.PathLike[str]")
+    return place
+
+
+def _read(entry: os.DirEntry[str]) -> MigrationFile:
+    name, path, status = entry.name, entry.path, entry.stat()
+    key = (status.st_ino, status.st_mtime_ns, status.st_size)
+    known = _files.get(path)
+    if known and known[0] == key:
+        return known[1]
+    number = _NAME.fullmatch(name)
+    if not number:
+        raise MigrationError(f"{name} is not named like a migration: 0001_what_it_does.sql")
+    with open(path, encoding="utf-8", newline="") as stream:
+        text = stream.read().replace("\r\n", "\n")
+    file = MigrationFile(
+        int(number.group(1)), name.removesuffix(".sql"), text, crc32(text.encode())
+    )
+    if time.time_ns() - status.st_mtime_ns > _SETTLED:
+        _files[path] = (key, file)
+    return file
+
+
+@lru_cache(maxsize=256)
+def parse(file: MigrationFile) -> Script:
+    """Statements, checksum and header comments of a migration.
+
+    Raises MigrationError: an unclosed string, no statement, a header that is not understood.
+    """
+    # Compiling the tokeniser takes milliseconds that opening an up-to-date file does not need.
+    from cwstore._tokens import UnfinishedTextError, checksum, split, tokens
+
+    try:
+        statements = tuple(split(file.text))
+        comments = [token for token in tokens(file.text) if token.kind == "comment"]
+    except UnfinishedTextError as error:
+        raise MigrationError(f"{file.file_name}, line {error.line}: {error}") from None
+    if not statements:
+        raise MigrationError(f"{file.file_name} holds no statement; write one, or remove the file")
+    compatible_with: int | None = None
+    drops: set[tuple[str, str]] = set()
+    deletes: set[str] = set()
+    for comment in comments:
+        header = _HEADER.fullmatch(comment.text)
+        if not header:
+            continue
+        word, value = header.groups()
+        if word == "compatible-with":
+            compatible_with = _compatible_with(file, comment.line, value)
+        elif word == "deletes":
+            deletes.add(_table(file, comment.line, value))
+        else:
+            drops.add(_dropped(file, comment.line, value))
+    return Script(
+        statements, checksum(file.text), compatible_with, frozenset(drops), frozenset(deletes)
+    )
+
+
+def _compatible_with(file: MigrationFile, line: int, value: str) -> int:
+    if line != 1:
+        raise MigrationError(
+            f"{file.file_name}, line {line}: `compatible-with` must be the first line of the file"
+        )
+    if not re.fullmatch(r"[0-9]{1,4}", value) or not 0 < int(value) < file.version:
+        raise MigrationError(
+            f"{file.file_name}, line 1: `compatible-with: {value}` must name a version from 1 to"
+            f" {file.version - 1}, the oldest code that can go on using the file"
+        )
+    return int(value)
+
+
+def _table(file: MigrationFile, line: int, value: str) -> str:
+    if not re.fullmatch(r"\w+", value):
+        raise MigrationError(
+            f"{file.file_name}, line {line}: write `-- deletes: table_name`, one table a line"
+        )
+    return value.lower()
+
+
+def _dropped(file: MigrationFile, line: int, value: str) -> tuple[str, str]:
+    what = _DROPPED.fullmatch(value)
+    if not what:
+        raise MigrationError(
+            f"{file.file_name}, line {line}: write `-- drops: index name` (or table, trigger,"
+            " view), one a line"
+        )
+    return what.group(1), what.group(2).lower()

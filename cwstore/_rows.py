@@ -1,0 +1,255 @@
+"""Compile what turns Python values into binds and rows into entities.
+
+The one place where values are checked: a bind takes its rule from the annotation of the entity's
+field of the same name. Compiled on first use, because a process that opens a store rarely needs
+more than a few of its statements.
+"""
+
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple, NoReturn, Union, cast, get_args, get_origin
+
+from cwstore.errors import CorruptDatabaseError, InvalidValueError
+
+#: Text that is never empty: ids and names.
+NonEmpty = Annotated[str, "non-empty"]
+#: JSON text, kept to the letter; the database's CHECK refuses what is not JSON.
+Json = Annotated[str, "json"]
+
+Row = tuple[Any, ...]
+Binder = Callable[[dict[str, Any]], None]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+# A bind outside of quoted text and comments; 'checkpoint:human-verify' holds none.
+_BIND = re.compile(r"'[^']*'|--[^\n]*|:([a-z_]+)")
+
+
+class Kind(NamedTuple):
+    """What an annotation allows: its plain type, whether None, whether empty text, a marker."""
+
+    type: type[Any]
+    optional: bool
+    marker: str
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The rule that an annotation such as `str`, `Json | None` or `TaskStatus` stands for."""
+    optional = False
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (arm for arm in get_args(annotation) if arm is not types.NoneType)
+        optional = True
+    if get_origin(annotation) is Annotated:
+        plain, marker = get_args(annotation)
+        return Kind(plain, optional, marker)
+    return Kind(annotation, optional, "")
+
+
+def members_of(kind: Kind) -> list[StrEnum]:
+    """The members of an enum's Kind, in order of definition."""
+    return list(cast(type[StrEnum], kind.type))
+
+
+def bind_names(text: str) -> list[str]:
+    """The named binds of a statement, each once, in order of appearance."""
+    return list(dict.fromkeys(name for name in _BIND.findall(text) if name))
+
+
+# Values on their way in
+
+
+def to_micros(field: str, value: object) -> int:
+    """Microseconds since 1970; exact for every aware datetime that is in years 1 to 9999 UTC."""
+    if not isinstance(value, datetime):
+        raise InvalidValueError(field, f"expected datetime, got {type(value).__name__}")
+    if value.utcoffset() is None:
+        raise InvalidValueError(field, "is a naive datetime; give it a time zone")
+    micros = (value - _EPOCH) // _MICROSECOND
+    if not _FIRST <= micros <= _LAST:
+        raise InvalidValueError(field, "is outside of the years 1 to 9999 in UTC")
+    return micros
+
+
+def _text(field: str, value: object, kind: Kind) -> str:
+    """What the compiled fast check did not let pass: a subclass of str, or a reason to refuse."""
+    if not isinstance(value, str):
+        raise InvalidValueError(field, f"expected str, got {type(value).__name__}")
+    plain = str.__str__(value)
+    if "\0" in plain:
+        raise InvalidValueError(field, "contains U+0000, which SQLite text cannot hold")
+    if kind.marker == "non-empty" and not plain:
+        raise InvalidValueError(field, "must not be empty")
+    return plain
+
+
+def _integer(field: str, value: object, kind: Kind) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidValueError(field, f"expected {kind.type.__name__}, got {type(value).__name__}")
+    if not -(2**63) <= value < 2**63:
+        raise InvalidValueError(field, "does not fit into 64 bits")
+    return int(value)
+
+
+def _boolean(field: str, value: object) -> NoReturn:
+    raise InvalidValueError(field, f"expected bool, got {type(value).__name__}")
+
+
+def _member(field: str, value: object, kind: Kind) -> str:
+    if not isinstance(value, str):
+        raise InvalidValueError(
+            field, f"expected {kind.type.__name__} or str, got {type(value).__name__}"
+        )
+    plain = str.__str__(value)
+    known = [member.value for member in members_of(kind)]
+    if plain in known:  # a subclass of str
+        return plain
+    raise InvalidValueError(field, f"{plain!r} is not one of: {', '.join(known)}")
+
+
+def check_limit(limit: object) -> int:
+    """The bind for LIMIT; None stands for all rows."""
+    if limit is None:
+        return 2**63 - 1
+    number = _integer("limit", limit, Kind(int, False, ""))
+    if number < 0:
+        raise InvalidValueError("limit", "must be 0 or more; None for all")
+    return number
+
+
+def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:
+    """The values of some members of an enum, each once, given as members or plain strings."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise InvalidValueError(
+            field, f"expected several of {enum.__name__}, got {type(values).__name__}"
+        )
+    known = {member.value: member.value for member in enum}
+    kind = Kind(enum, False, "")
+    chosen: dict[str, None] = {}
+    for value in cast(Iterable[object], values):
+        if not isinstance(value, str) or value not in known:
+            _member(field, value, kind)
+        else:
+            chosen[known[value]] = None
+    return list(chosen)
+
+
+# The inline way of a plain, good value; {b} is the bind, {k} its Kind, {e} the values of its enum.
+_CHECKS: dict[type[Any], str] = {
+    str: r'if v.__class__ is not str or "\0" in v{or_empty}: b[{b}] = text({b}, v, {k})',
+    int: "if v.__class__ is not int or not MIN <= v <= MAX: b[{b}] = integer({b}, v, {k})",
+    bool: "if v is not True and v is not False: boolean({b}, v)",
+    datetime: "b[{b}] = to_micros({b}, v)",
+    StrEnum: (
+        "b[{b}] = {e}[v] if v.__class__ is {k}.type or v.__class__ is str and v in {e}"
+        " else member({b}, v, {k})"
+    ),
+}
+
+
+def compile_binder(kinds: Mapping[str, Kind]) -> Binder:
+    """A function that checks the values of these binds and converts them in place."""
+    names: dict[str, Any] = {
+        "text": _text,
+        "integer": _integer,
+        "boolean": _boolean,
+        "member": _member,
+        "to_micros": to_micros,
+        "MIN": -(2**63),
+        "MAX": 2**63 - 1,
+    }
+    lines = ["def bind(b):"]
+    for index, (name, kind) in enumerate(kinds.items()):
+        k, e = f"k{index}", f"e{index}"
+        names[k] = kind
+        check = _CHECKS.get(kind.type)
+        if check is None:
+            check = _CHECKS[StrEnum]
+            names[e] = {member.value: member.value for member in members_of(kind)}
+        or_empty = " or not v" if kind.marker == "non-empty" else ""
+        lines.append(f" v = b[{name!r}]")
+        lines.append(" if v is not None:" if kind.optional else " if True:")
+        lines.append("  " + check.format(b=repr(name), k=k, e=e, or_empty=or_empty))
+    lines.append(" return None")
+    exec("\n".join(lines), names)
+    return cast(Binder, names["bind"])
+
+
+# Rows on their way out
+
+
+_VALUES: dict[type[Any], str] = {bool: "{v} != 0", datetime: "E + U * {v}"}
+
+
+def _value_code(name: str, kind: Kind, names: dict[str, Any]) -> str:
+    code = _VALUES.get(kind.type)
+    if code is None:
+        names[kind.type.__name__] = {member.value: member for member in members_of(kind)}
+        code = f"{kind.type.__name__}[{{v}}]"
+    code = code.format(v=name)
+    return f"None if {name} is None else {code}" if kind.optional else code
+
+
+def _misfit(entity: type[Any], problem: str) -> CorruptDatabaseError:
+    return CorruptDatabaseError(
+        f"a row does not fit {entity.__name__} ({problem}); a newer version or another program"
+        " wrote it: upgrade cwstore, or run `cwstore check`"
+    )
+
+
+def compile_mapper(entity: type[Any]) -> Callable[[Iterable[Row]], list[Any]]:
+    """A function that makes entities of rows whose columns are the fields of `entity`, in order.
+
+    The entities are frozen. A frozen dataclass assigns through object.__setattr__, which triples
+    the cost of a row; so each is filled as an open twin with the same slots, and then given its
+    class. What needs no conversion goes from the row straight into its slot. A row that was
+    never updated has its two stamps as one object: making a datetime is the dearest step.
+    """
+    names: dict[str, Any] = {
+        "E": _EPOCH,
+        "U": _MICROSECOND,
+        "entity": entity,
+        "misfit": _misfit,
+    }
+    targets: list[str] = []
+    steps: list[str] = []
+    earlier: str | None = None  # a column that is a time and never NULL
+    for name in [field.name for field in fields(entity)]:
+        kind = kind_of(entity.__annotations__[name])
+        plain = kind.type in (str, int)
+        targets.append(f"one.{name}" if plain else name)
+        if plain:
+            continue
+        code = _value_code(name, kind, names)
+        if kind.type is datetime and not kind.optional:
+            if earlier is not None:
+                code = f"one.{earlier} if {name} == {earlier} else {code}"
+            earlier = name
+        steps.append(f"one.{name} = {code}")
+    source = f"""
+class Twin:
+    __slots__ = {tuple(field.name for field in fields(entity))!r}
+
+def build(rows):
+    try:
+        made = [Twin() for _ in rows]
+        for one, ({", ".join(targets)},) in zip(made, rows):
+            {"; ".join([*steps, "one.__class__ = entity"])}
+        return made
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        problem = f"{{type(error).__name__}}: {{error}}"
+    raise misfit(entity, problem)
+"""
+    exec(source, names)
+    return cast(Callable[[Iterable[Row]], list[Any]], names["build"])
+
+
+def first_column(rows: Iterable[Row]) -> list[Any]:
+    """The mapper of statements that return one column of plain values."""
+    return [value for (value,) in rows]

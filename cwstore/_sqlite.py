@@ -1,0 +1,213 @@
+"""The apsw engine: one writer lane, readers lent per call, transactions, and errors made ours."""
+
+from collections.abc import Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import apsw
+
+from cwstore import _connect, _fork
+from cwstore._apsw import Connection
+from cwstore._block import Block
+from cwstore._clock import Clock
+from cwstore._faults import (
+    fault_of,
+    table_of,
+)
+from cwstore._readers import Readers
+from cwstore._rows import Row
+from cwstore._sql import Patch, Statement
+from cwstore._writer import Writer
+from cwstore.errors import (
+    ConflictError,
+    NotFoundError,
+    StoreClosedError,
+)
+
+if TYPE_CHECKING:
+    from cwstore._changes import ChangeFeed
+
+T = TypeVar("T")
+
+_PAGES_AT_A_TIME = 256  # 1 MiB: a few ms of write lock
+
+
+class SqliteDatabase:
+    """One file, shared by the threads of one process.
+
+    Writes take turns on one connection; every transaction begins IMMEDIATE, so it waits for other
+    processes at its first statement or not at all. Reads outside of a transaction borrow a
+    connection that cannot write and hold it for one call. An in-memory database has one
+    connection, on which everything takes turns.
+    """
+
+    def __init__(
+        self,
+        writer: Connection,
+        file: str,
+        *,
+        clock: Clock,
+        busy_timeout: float,
+        durable: bool,
+    ) -> None:
+        self.file = file
+        self.busy_timeout = busy_timeout
+        self._clock = clock
+        self._readers = Readers(file, busy_timeout)
+        self._idle = self._readers.idle
+        self._writer = Writer(writer, file, clock, busy_timeout, durable)
+        self._block = Block(self._writer)
+        _fork.watch(self)
+
+    # The port
+
+    def find(self, statement: Statement[T], /, **binds: object) -> T | None:
+        statement.bind(binds)
+        rows = self._read(statement, binds)
+        return statement.map(rows)[0] if rows else None
+
+    def all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        statement.bind(binds)
+        return statement.map(self._read(statement, binds))
+
+    def insert(self, statement: Statement[T], /, **binds: object) -> T:
+        statement.bind(binds)
+        return self._write(statement, binds)[0]
+
+    def write(self, statement: Statement[T], /, **binds: object) -> T | None:
+        statement.bind(binds)
+        rows = self._write(statement, binds)
+        return rows[0] if rows else None
+
+    def write_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        statement.bind(binds)
+        return self._write(statement, binds)
+
+    def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
+        for binds in rows:
+            statement.bind(binds)
+        with self._block:
+            self._writer.run_many(statement, rows)
+
+    def execute(self, statement: Statement[Any], /, **binds: object) -> int:
+        statement.bind(binds)
+        with self._block:
+            self._writer.run(statement, binds)
+            return self._writer.connection.changes()
+
+    def patch(
+        self, patch: Patch[T], id: str, if_updated_at: datetime | None, values: Mapping[str, object]
+    ) -> T:
+        statement = patch.statement(values, if_updated_at is not None)
+        binds = {**values, "id": id}
+        if if_updated_at is not None:
+            binds["if_updated_at"] = if_updated_at
+        statement.bind(binds)
+        rows = self._write(statement, binds)
+        if rows:
+            return rows[0]
+        table = table_of(statement.text)
+        if if_updated_at is None or self.find(patch.find, id=id) is None:
+            raise NotFoundError(f"{table}: no row has the id {id!r}")
+        raise ConflictError(
+            f"{table}: row {id!r} was updated since {if_updated_at.isoformat()};"
+            " read it again and decide anew"
+        )
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self._block
+
+    def reclaim(self) -> None:
+        """Shrink the file by its free pages, a few at a time, so that other writers get between."""
+        if self._writer.owner == get_ident():
+            return  # the pages are free only once the transaction is committed
+        while True:
+            with self._block:
+                ((free,),) = self._writer.ask("PRAGMA freelist_count")
+                self._writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
+            if free <= _PAGES_AT_A_TIME:
+                return
+
+    # Reading
+
+    def _read(self, statement: Statement[Any], binds: dict[str, Any]) -> list[Row]:
+        owner = self._writer.owner
+        if owner and owner == get_ident():
+            return self._writer.run(statement, binds)
+        idle = self._idle
+        try:
+            cursor = idle.pop()
+        except IndexError:
+            cursor = None
+        if cursor is None:
+            if self.file == _connect.MEMORY:
+                with self._block:
+                    return self._writer.run(statement, binds)
+            self._refuse_if_closed()
+            cursor = self._readers.open()
+        try:
+            if statement.stamped:
+                binds["now"] = self._clock.read()
+            rows = cursor.execute(statement.text, binds).fetchall()
+        except (apsw.Error, UnicodeEncodeError) as error:
+            fault = fault_of(error, statement.text, binds, self.busy_timeout)
+        else:
+            self._readers.take_back(cursor)
+            return rows
+        cursor.connection.close()
+        raise fault
+
+    @contextmanager
+    def looking(self) -> Generator[Connection, None, None]:
+        """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
+        if self.file == _connect.MEMORY:
+            with self._block:
+                yield self._writer.connection
+            return
+        self._refuse_if_closed()
+        with self._readers.for_long() as connection:
+            yield connection
+
+    # Writing
+
+    def _write(self, statement: Statement[T], binds: dict[str, Any]) -> list[T]:
+        """Run in the open transaction or in one of its own. Rows are mapped before the COMMIT."""
+        writer = self._writer
+        if writer.owner == get_ident():
+            return statement.map(writer.run(statement, binds))
+        try:
+            writer.begin(statement.text)
+            rows = statement.map(writer.run(statement, binds))
+            writer.commit()
+            return rows
+        finally:
+            writer.end()
+
+    # The store's own
+
+    def changes(self, capacity: int) -> "ChangeFeed":
+        """A feed of what is committed through this store from now on."""
+        return self._writer.listen(capacity)
+
+    def data_version(self) -> int:
+        """A number that changes when a connection of another store or process commits."""
+        return self._writer.data_version()
+
+    def close(self) -> None:
+        """Close every connection; waits for the transaction of another thread."""
+        if not self._writer.gone:
+            self._writer.close()
+            self._readers.close()
+            self._writer.forgo_courtesy()
+
+    def forget(self) -> list[Connection]:
+        """In a forked child: refuse everything; the connections that nobody was using."""
+        resting = [cursor.connection for cursor in self._idle]
+        self._idle.clear()
+        return resting + self._writer.forget()
+
+    def _refuse_if_closed(self) -> None:
+        if self._writer.gone:
+            raise StoreClosedError(self._writer.gone)

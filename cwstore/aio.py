@@ -1,0 +1,224 @@
+"""AsyncStore: the same repositories, awaited; under asyncio, and under trio through anyio."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
+from functools import partial
+from inspect import iscoroutine
+from itertools import islice
+from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from cwstore._engine import Async, Repository, Sync
+from cwstore._worker import Call, CancelledInTimeError, Worker, running_loop
+from cwstore.errors import InvalidValueError, StoreClosedError
+from cwstore.store import REPOSITORIES, Store
+
+if TYPE_CHECKING:
+    from cwstore._changes import Change, ChangeFeed
+    from cwstore._reports import Progress
+    from cwstore._upkeep import CheckReport, StoreStats
+    from cwstore.accounts import AccountRepository
+    from cwstore.agents import AgentRepository
+    from cwstore.change_sets import ChangeSetRepository
+    from cwstore.chat_sessions import ChatSessionRepository
+    from cwstore.conversations import ConversationRepository
+    from cwstore.initiatives import InitiativeRepository
+    from cwstore.log_chunks import LogChunkRepository
+    from cwstore.messages import MessageRepository
+    from cwstore.pages import PageRepository
+    from cwstore.phases import PhaseRepository
+    from cwstore.projects import ProjectRepository
+    from cwstore.proposals import ProposalRepository
+    from cwstore.review_comments import ReviewCommentRepository
+    from cwstore.tasks import TaskRepository
+
+T = TypeVar("T")
+
+_PATIENCE = 0.1  # seconds that a cancelled listener may take to notice
+_ITEMS_A_HOP = 500  # that a stream brings over at once
+
+
+class AsyncStore:
+    """A store whose calls run on threads of its own, one that reads and one that writes.
+
+    A cancelled call either had not begun, and then nothing happened, or it is waited for; a
+    transaction that was cancelled before its commit is rolled back. The exception carries a note
+    that says which. A store belongs to the event loop that opened it.
+    """
+
+    initiatives: "InitiativeRepository[Async]"
+    phases: "PhaseRepository[Async]"
+    tasks: "TaskRepository[Async]"
+    agents: "AgentRepository[Async]"
+    messages: "MessageRepository[Async]"
+    pages: "PageRepository[Async]"
+    projects: "ProjectRepository[Async]"
+    accounts: "AccountRepository[Async]"
+    proposals: "ProposalRepository[Async]"
+    log_chunks: "LogChunkRepository[Async]"
+    conversations: "ConversationRepository[Async]"
+    chat_sessions: "ChatSessionRepository[Async]"
+    review_comments: "ReviewCommentRepository[Async]"
+    change_sets: "ChangeSetRepository[Async]"
+
+    def __init__(self, store: Store, reader: Worker, writer: Worker) -> None:
+        self._store = store
+        self._reader = reader
+        self._writer = writer
+        #: Number of the newest migration that the file has.
+        self.version = store.version
+
+    def __getattr__(self, name: str) -> object:
+        if name not in REPOSITORIES:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        repository = self._awaited(getattr(self._store, name))
+        setattr(self, name, repository)
+        return repository
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *REPOSITORIES]
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], datetime] | None = None,
+        busy_timeout: float = 5.0,
+        durable: bool = False,
+        backup: bool = True,
+        on_progress: "Callable[[Progress], None] | None" = None,
+    ) -> Self:
+        """As `Store.open`; `clock` and `on_progress` are called on a thread of the store."""
+        loop = running_loop()
+        writer = Worker(loop, "cwstore writer")
+        call = Call(
+            Store.open,
+            (path,),
+            {
+                "clock": clock,
+                "busy_timeout": busy_timeout,
+                "durable": durable,
+                "backup": backup,
+                "on_progress": on_progress,
+            },
+        )
+        try:
+            store: Store = await writer.run_call(call)
+        except BaseException:
+            # A call that was cancelled while it ran has opened a store all the same.
+            if call.result is not None:
+                writer.stop(call.result.close)
+            writer.stop()
+            raise
+        return cls(store, Worker(loop, "cwstore reader"), writer)
+
+    async def transaction(self, work: Callable[[Store], T]) -> T:
+        """Run `work(tx)` as one transaction and return what it returns.
+
+        `work` is plain code: it is called on the writing thread with the synchronous store, whose
+        methods join in the transaction. Everything is kept, or undone if it raises. Tasks that
+        call this at once take turns.
+        """
+        call = Call(self._transact, (work,), {})
+        call.args = (work, call)
+        return cast(T, await self._writer.run_call(call))
+
+    def _transact(self, work: Callable[[Store], T], call: Call) -> T:
+        with self._store.transaction():
+            result = work(self._store)
+            if iscoroutine(result):
+                result.close()
+                raise InvalidValueError("work", "must be a plain function, not a coroutine")
+            if call.abandoned:
+                raise CancelledInTimeError
+            return result
+
+    async def changes(self, *, capacity: int = 10_000) -> AsyncIterator["Change"]:
+        """As `Store.changes`: `async for change in await store.changes()`.
+
+        It listens from when this returns until the iteration is closed, or the store.
+        """
+        feed = await self._writer.run(self._store.changes, capacity=capacity)
+        return self._follow(feed)
+
+    async def _follow(self, feed: "ChangeFeed") -> AsyncIterator["Change"]:
+        worker = Worker(running_loop(), "cwstore changes")
+        try:
+            while True:
+                for change in await worker.run(feed.get, _PATIENCE):
+                    yield change
+        except StoreClosedError:
+            return
+        finally:
+            worker.stop(feed.close)
+
+    async def data_version(self) -> int:
+        """A number that changes when another connection than this store's writer commits."""
+        return await self._writer.run(self._store.data_version)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """As `Store.backup`; other calls go on meanwhile."""
+        await self._aside(self._store.backup, path)
+
+    async def check(self) -> "CheckReport":
+        """As `Store.check`; other calls go on meanwhile."""
+        return await self._aside(self._store.check)
+
+    async def stats(self) -> "StoreStats":
+        """As `Store.stats`; other calls go on meanwhile."""
+        return await self._aside(self._store.stats)
+
+    async def close(self) -> None:
+        """Wait for every call that was made, then close; a second call does nothing."""
+        try:
+            await self._reader.finish()
+        finally:
+            await self._writer.finish(self._store.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _aside(self, function: Callable[..., T], *args: object) -> T:
+        """Run what takes long on a thread of its own, so that no point read waits for it."""
+        worker = Worker(running_loop(), "cwstore aside")
+        try:
+            return await worker.run(function, *args)
+        finally:
+            worker.stop()
+
+    def _awaited(self, repository: Repository[Sync]) -> Any:
+        """An object with the public methods of a repository, each as a coroutine function."""
+        awaited = SimpleNamespace()
+        for name in dir(repository):
+            if name.startswith("_"):
+                continue
+            method = getattr(repository, name)
+            if hasattr(method, "streams"):
+                setattr(awaited, name, partial(self._stream, method))
+            else:
+                worker = self._reader if hasattr(method, "reads") else self._writer
+                setattr(awaited, name, partial(worker.run, method))
+        return awaited
+
+    async def _stream(
+        self, method: Callable[..., Iterator[T]], /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[T]:
+        """Bring over what the iterator yields, many items a hop."""
+        iterator: Iterator[T] = await self._reader.run(method, *args, **kwargs)
+        while items := await self._reader.run(_take, iterator):
+            for item in items:
+                yield item
+
+
+def _take(iterator: Iterator[T]) -> list[T]:
+    return list(islice(iterator, _ITEMS_A_HOP))

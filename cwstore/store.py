@@ -1,0 +1,204 @@
+"""Open a file, migrate it, and hang the repositories on it."""
+
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from importlib import import_module
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from cwstore import _connect
+from cwstore._clock import Clock
+from cwstore._ledger import settled_version
+from cwstore._sqlite import SqliteDatabase
+from cwstore.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from cwstore._changes import ChangeFeed
+    from cwstore._reports import Progress
+    from cwstore._upkeep import CheckReport, StoreStats
+    from cwstore.accounts import AccountRepository
+    from cwstore.agents import AgentRepository
+    from cwstore.change_sets import ChangeSetRepository
+    from cwstore.chat_sessions import ChatSessionRepository
+    from cwstore.conversations import ConversationRepository
+    from cwstore.initiatives import InitiativeRepository
+    from cwstore.log_chunks import LogChunkRepository
+    from cwstore.messages import MessageRepository
+    from cwstore.pages import PageRepository
+    from cwstore.phases import PhaseRepository
+    from cwstore.projects import ProjectRepository
+    from cwstore.proposals import ProposalRepository
+    from cwstore.review_comments import ReviewCommentRepository
+    from cwstore.tasks import TaskRepository
+
+
+#: The repositories of a store. Each is imported and made when it is first asked for: a process
+#: that opens a store to do one thing (a hook, a command) pays for one.
+REPOSITORIES = {
+    "initiatives": "InitiativeRepository",
+    "phases": "PhaseRepository",
+    "tasks": "TaskRepository",
+    "agents": "AgentRepository",
+    "messages": "MessageRepository",
+    "pages": "PageRepository",
+    "projects": "ProjectRepository",
+    "accounts": "AccountRepository",
+    "proposals": "ProposalRepository",
+    "log_chunks": "LogChunkRepository",
+    "conversations": "ConversationRepository",
+    "chat_sessions": "ChatSessionRepository",
+    "review_comments": "ReviewCommentRepository",
+    "change_sets": "ChangeSetRepository",
+}
+
+
+class Store:
+    """All repositories over one file. Threads share a store; each process opens its own."""
+
+    initiatives: "InitiativeRepository"
+    phases: "PhaseRepository"
+    tasks: "TaskRepository"
+    agents: "AgentRepository"
+    messages: "MessageRepository"
+    pages: "PageRepository"
+    projects: "ProjectRepository"
+    accounts: "AccountRepository"
+    proposals: "ProposalRepository"
+    log_chunks: "LogChunkRepository"
+    conversations: "ConversationRepository"
+    chat_sessions: "ChatSessionRepository"
+    review_comments: "ReviewCommentRepository"
+    change_sets: "ChangeSetRepository"
+
+    def __init__(self, db: SqliteDatabase, version: int) -> None:
+        self._db = db
+        #: Number of the newest migration that the file has.
+        self.version = version
+
+    def __getattr__(self, name: str) -> object:
+        if name not in REPOSITORIES:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        repository: object = getattr(import_module(f"cwstore.{name}"), REPOSITORIES[name])(self._db)
+        setattr(self, name, repository)
+        return repository
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *REPOSITORIES]
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], datetime] | None = None,
+        busy_timeout: float = 5.0,
+        durable: bool = False,
+        backup: bool = True,
+        on_progress: "Callable[[Progress], None] | None" = None,
+    ) -> Self:
+        """Connect, check that the file is ours, migrate it if need be.
+
+        A file that does not exist is made, readable by its owner alone; ":memory:" is a database
+        of this store's own. `clock` returns aware datetimes. `busy_timeout` (seconds) bounds each
+        wait for a lock. With `durable` an acknowledged transaction survives a power cut; without
+        it, a crash of the process only. With `backup` a file is copied before it is migrated.
+        Raises StorageError, ForeignDatabaseError, SchemaTooNewError, MigrationError, BusyError,
+        CorruptDatabaseError; the file is then as it was.
+        """
+        file = _connect.resolve(path)
+        seconds = _connect.check_busy_timeout(busy_timeout)
+        stamps = Clock(clock)
+        _check_options(durable=durable, backup=backup)
+        if on_progress is not None and not callable(on_progress):
+            raise InvalidValueError("on_progress", "expected a callable that takes a Progress")
+        connection = _connect.connect(file, busy_timeout=seconds, durable=durable)
+        try:
+            version = settled_version(connection)
+            if version is None:
+                from cwstore.migrations import bring_up
+
+                version = bring_up(
+                    connection, file, backup=backup, on_progress=on_progress, busy_timeout=seconds
+                ).version
+            db = SqliteDatabase(
+                connection, file, clock=stamps, busy_timeout=seconds, durable=durable
+            )
+        except BaseException:
+            connection.close()
+            raise
+        return cls(db, version)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything inside, by this thread, is kept or undone as one.
+
+        It begins at once as a writer (BEGIN IMMEDIATE). A nested one is a savepoint: an exception
+        undoes exactly the level that it leaves. Raises BusyError when the lock cannot be had.
+        """
+        return self._db.transaction()
+
+    def changes(self, *, capacity: int = 10_000) -> "ChangeFeed":
+        """Listen to what is committed from now on: iterate, or `get`; close it when done.
+
+        Told are table, id and operation of each row that this store changes, also by cascade, in
+        order and never before the commit; and that another store or process has committed
+        something. A listener who lets more than `capacity` changes wait loses them and is told so.
+        """
+        return self._db.changes(capacity)
+
+    def data_version(self) -> int:
+        """A number that changes when another connection than this store's writer commits."""
+        return self._db.data_version()
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the store, as it is at one moment, to a new file; others go on writing meanwhile.
+
+        The copy is verified, readable by its owner alone, and never there in half. Raises
+        StorageError (`path` exists or cannot be written), CorruptDatabaseError, BusyError.
+        """
+        from cwstore._backup import write_backup
+
+        with self._db.looking() as connection:
+            write_backup(connection, path, busy_timeout=self._db.busy_timeout)
+
+    def check(self) -> "CheckReport":
+        """Read the whole file for damage, foreign keys that lead nowhere and schema drift.
+
+        Repairs nothing. Raises BusyError, so that a file in use is not taken for a damaged one.
+        """
+        from cwstore import _upkeep
+
+        with self._db.looking() as connection:
+            return _upkeep.check(connection, self.version, self._db.busy_timeout)
+
+    def stats(self) -> "StoreStats":
+        """Rows and bytes of each table, and the sizes of the files; reads every page once."""
+        from cwstore import _upkeep
+
+        with self._db.looking() as connection:
+            return _upkeep.stats(connection, self._db.file, self.version, self._db.busy_timeout)
+
+    def close(self) -> None:
+        """Close every connection; a second call does nothing.
+
+        Waits for a transaction of another thread. Raises ConflictError inside of one's own.
+        """
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _check_options(**options: object) -> None:
+    for name, value in options.items():
+        if not isinstance(value, bool):
+            raise InvalidValueError(name, f"expected bool, got {type(value).__name__}")

@@ -1,0 +1,56 @@
+"""Hypothesis profiles: `ci` repeats itself exactly, `deep` searches long and anew at each run."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from cwstore.store import Store
+
+pytest_plugins = ["cwstore.testing.plugin"]
+
+# Neither may fail because the machine is slow today.
+settings.register_profile(
+    "ci",
+    max_examples=60,
+    stateful_step_count=30,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "deep",
+    max_examples=3_000,
+    stateful_step_count=80,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+# `--hypothesis-profile` is read later than this and wins.
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty database that nobody has open: to copy, which is 20 times as fast."""
+    path = tmp_path_factory.mktemp("migrated") / "store.db"
+    Store.open(path).close()
+    return path
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where `store` keeps its database; nothing is there unless the test asks for `store`."""
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def store(file: Path, migrated: Path) -> Iterator[Store]:
+    """A new, migrated store on a file."""
+    shutil.copyfile(migrated, file)
+    with Store.open(file) as opened:
+        yield opened

@@ -1,0 +1,232 @@
+"""One store in many threads: who sees what, who waits for whom, and what the dead leave behind."""
+
+from collections.abc import Generator
+from pathlib import Path
+from threading import Barrier, Event
+
+import pytest
+
+from cwstore.errors import BusyError, ConflictError
+from cwstore.store import Store
+from tests.engine_kit import DeliberateError, Task, assert_ours_alone, names, reached, undone
+
+
+def test_a_thread_sees_its_own_open_transaction_and_nobody_else_does(store: Store) -> None:
+    store.initiatives.create(name="before")
+    with store.transaction():
+        store.initiatives.create(name="mine")
+        assert names(store) == ["before", "mine"]
+        assert Task(lambda: names(store)).finish() == ["before"]
+        assert names(store) == ["before", "mine"]
+    assert Task(lambda: names(store)).finish() == ["before", "mine"]
+
+
+def test_readers_are_not_held_up_by_a_long_write_transaction(store: Store) -> None:
+    made = store.tasks.create(name="there")
+    written, read = Event(), Event()
+
+    def write() -> None:
+        with store.transaction():
+            store.tasks.update(made.id, name="changed")
+            written.set()
+            reached(read)
+
+    writing = Task(write)
+    reached(written)
+    # All of these come back while the transaction is open, or this test never ends.
+    readers = [Task(lambda: store.tasks.find_by_id(made.id)) for _ in range(4)]
+    assert [task.finish() for task in readers] == [made] * 4
+    assert store.tasks.find_ready() == [made]
+    assert store.tasks.topological_order(initiative_id="none") == []
+    read.set()
+    writing.finish()
+    assert [task.name for task in store.tasks.find_ready()] == ["changed"]
+
+
+def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:
+    """A list is one snapshot: never half of somebody's transaction."""
+    done = Event()
+
+    def write() -> None:
+        for _ in range(60):
+            with store.transaction():
+                store.initiatives.create(name="left")
+                store.initiatives.create(name="right")
+        done.set()
+
+    writing = Task(write)
+    seen: set[int] = set()
+    while not done.is_set():
+        found = names(store)
+        assert found.count("left") == found.count("right")
+        seen.add(len(found))
+    writing.finish()
+    assert len(names(store)) == 120
+
+
+def test_a_thread_that_dies_in_a_transaction_undoes_it_and_frees_the_lock(
+    store: Store, file: Path
+) -> None:
+    def die() -> None:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            raise DeliberateError
+
+    with pytest.raises(DeliberateError):
+        Task(die).finish()
+    store.initiatives.create(name="same store")
+    with Store.open(file, busy_timeout=0) as other:
+        other.initiatives.create(name="other store")
+    assert names(store) == ["same store", "other store"]
+
+
+@pytest.mark.parametrize("busy_timeout", [0.0, 0.02])
+def test_who_waits_too_long_for_another_thread_is_told_so(file: Path, busy_timeout: float) -> None:
+    with Store.open(file, busy_timeout=busy_timeout) as store:
+        inside, refused = Event(), Event()
+
+        def hold() -> None:
+            with store.transaction():
+                store.initiatives.create(name="theirs")
+                inside.set()
+                reached(refused)
+
+        holding = Task(hold)
+        reached(inside)
+        for call in (
+            lambda: store.initiatives.create(name="mine"),
+            lambda: store.tasks.create_dependency("a", "b"),
+            lambda: store.transaction().__enter__(),
+        ):
+            with pytest.raises(BusyError) as caught:
+                call()
+            message = str(caught.value)
+            assert "another thread of this process" in message
+            assert str(file) in message
+            assert f"{busy_timeout:g} s" in message
+            assert_ours_alone(caught.value)
+        refused.set()
+        holding.finish()
+        store.initiatives.create(name="mine")
+        assert names(store) == ["theirs", "mine"]
+
+
+def test_a_writer_waits_for_the_transaction_of_another_thread(store: Store) -> None:
+    inside, go_on = Event(), Event()
+
+    def hold() -> None:
+        with store.transaction():
+            store.initiatives.create(name="first")
+            inside.set()
+            reached(go_on)
+            store.initiatives.create(name="second")
+
+    holding = Task(hold)
+    reached(inside)
+    waiting = Task(lambda: store.initiatives.create(name="third"))
+    go_on.set()
+    holding.finish()
+    waiting.finish()
+    assert names(store) == ["first", "second", "third"]
+
+
+def test_no_task_is_claimed_twice_by_threads(store: Store) -> None:
+    with store.transaction():
+        made = {store.tasks.create(name="work").id for _ in range(80)}
+    start = Barrier(4)
+
+    def work() -> list[str]:
+        start.wait(30)
+        claimed: list[str] = []
+        while (task := store.tasks.claim_next_ready()) is not None:
+            claimed.append(task.id)
+        return claimed
+
+    claimed: list[str] = []
+    for task in [Task(work) for _ in range(4)]:
+        result = task.finish()
+        assert isinstance(result, list)
+        claimed += result
+    assert len(claimed) == 80
+    assert set(claimed) == made
+
+
+def test_counting_in_transactions_loses_nothing(store: Store) -> None:
+    task = store.tasks.create(name="counter")
+
+    def count() -> None:
+        for _ in range(25):
+            with store.transaction():
+                now = store.tasks.find_by_id(task.id)
+                assert now is not None
+                store.tasks.update(task.id, sort_order=now.sort_order + 1)
+
+    for thread in [Task(count) for _ in range(4)]:
+        thread.finish()
+    counted = store.tasks.find_by_id(task.id)
+    assert counted is not None
+    assert counted.sort_order == 100
+
+
+def test_the_optimistic_lock_lets_one_of_many_threads_through(store: Store) -> None:
+    task = store.tasks.create(name="wanted")
+    start = Barrier(4)
+
+    def change() -> bool:
+        start.wait(30)
+        try:
+            store.tasks.update(task.id, if_updated_at=task.updated_at, name="changed")
+        except ConflictError:
+            return False
+        return True
+
+    assert sorted(str(one.finish()) for one in [Task(change) for _ in range(4)]) == [
+        "False",
+        "False",
+        "False",
+        "True",
+    ]
+
+
+def test_a_transaction_left_by_another_thread_is_undone_and_the_store_goes_on(
+    store: Store, file: Path
+) -> None:
+    """Some frameworks enter a generator in one thread of a pool and leave it in another one."""
+
+    def within() -> Generator[None, None, None]:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            yield
+
+    suspended = within()
+    Task(lambda: next(suspended)).finish()
+    with pytest.raises(ConflictError, match="another thread"):
+        next(suspended)
+    store.initiatives.create(name="same store")
+    with Store.open(file, busy_timeout=0) as other:
+        other.initiatives.create(name="other store")
+    assert names(store) == ["same store", "other store"]
+
+
+def test_a_failing_transaction_left_by_another_thread_keeps_its_own_error(store: Store) -> None:
+    def within() -> Generator[None, None, None]:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            yield
+
+    suspended = within()
+    Task(lambda: next(suspended)).finish()
+    suspended.close()
+    store.initiatives.create(name="goes on")
+    assert names(store) == ["goes on"]
+
+
+def test_two_stores_on_one_file_see_what_the_other_committed(store: Store, file: Path) -> None:
+    with Store.open(file) as other:
+        store.initiatives.create(name="one")
+        assert names(other) == ["one"]
+        with undone(other):
+            other.initiatives.create(name="undone")
+            assert names(store) == ["one"]
+        other.initiatives.create(name="two")
+        assert names(store) == ["one", "two"]

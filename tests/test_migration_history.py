@@ -1,0 +1,286 @@
+"""What a file says about its past, against the scripts and against what it holds."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from cwstore import _drift, _migration_files
+from cwstore.errors import (
+    CorruptDatabaseError,
+    InvalidValueError,
+    MigrationError,
+    SchemaTooNewError,
+)
+from cwstore.migrations import (
+    migrate,
+)
+from tests.migration_kit import BASE, PHASES, TASKS, made_by_base, refused, run, scripts
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def populated(tmp_path: Path) -> Path:
+    return made_by_base(tmp_path)
+
+
+# Scenario C: an edited migration
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace("'nobody'", "'somebody'"),
+        lambda text: text.replace("'nobody'", "'nobody --'"),
+        lambda text: text.replace("(3, 2)", "(3, 1)"),
+        lambda text: text.replace("CREATE TABLE", "create table"),
+        lambda text: text + ";",
+    ],
+)
+def test_an_applied_migration_that_was_edited_is_refused(
+    populated: Path, edit: Callable[[str], str]
+) -> None:
+    assert edit(TASKS) != TASKS
+    directory = scripts(populated.parent, PHASES, edit(TASKS))
+    assert refused(populated, directory=directory) == (
+        f"0002_step.sql was edited after it was applied to {populated}; restore its text, and put"
+        " the change into a new migration"
+    )
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("    ", "\t").replace("\n", " -- why\n\n"),
+        lambda text: f"/* {text} */ {text}",
+        lambda text: text.replace("(id, name)", "( id , name )"),
+    ],
+)
+def test_an_applied_migration_may_be_laid_out_anew(
+    populated: Path, edit: Callable[[str], str]
+) -> None:
+    directory = scripts(populated.parent, PHASES, edit(TASKS))
+    assert migrate(populated, directory=directory).version == 2
+
+
+def test_an_edit_right_after_another_one_is_seen(populated: Path) -> None:
+    """The clock of a file system is coarse: same size, same time, another text."""
+    directory = populated.parent / "sql0"
+    script = directory / "0002_step.sql"
+    script.write_text(TASKS)
+    migrate(populated, directory=directory)
+    before = script.stat()
+    script.write_text(TASKS.replace("'nobody'", "'no-one'"))
+    os.utime(script, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "0002_step.sql was edited" in refused(populated, directory=directory)
+
+
+def test_a_script_that_has_been_lying_there_is_read_once(tmp_path: Path) -> None:
+    directory = scripts(tmp_path, "SELECT 1;")
+    script = directory / "0001_step.sql"
+    os.utime(script, (1, 1))
+    (first,) = _migration_files.load(directory)
+    assert _migration_files.load(directory)[0] is first
+    script.write_text("SELECT 2;")
+    assert _migration_files.load(directory)[0].text == "SELECT 2;"
+
+
+def test_line_endings_inside_a_string_do_not_depend_on_the_checkout(
+    tmp_path: Path, file: Path
+) -> None:
+    text = "CREATE TABLE a (b);\nINSERT INTO a VALUES ('one\ntwo');\n"
+    migrate(file, directory=scripts(tmp_path, text.replace("\n", "\r\n")))
+    assert run(file, "SELECT b FROM a") == [("one\ntwo",)]
+    assert migrate(file, directory=scripts(tmp_path, text)).applied == ()
+
+
+# Scenario J: numbers
+
+
+def test_a_number_that_comes_late_is_refused_by_name(tmp_path: Path, file: Path) -> None:
+    migrate(file, directory=scripts(tmp_path, *BASE))
+    names = ("0001_step.sql", "0002_merged_late.sql", "0003_step.sql")
+    directory = scripts(tmp_path, PHASES, "SELECT 1;", TASKS, names=names)
+    assert (
+        "version 2 was applied from 0002_step.sql, but the directory has 0002_merged_late.sql"
+        in (refused(file, directory=directory))
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("0001_a.sql", "0003_c.sql"), "0002 is missing: 0001_a.sql is followed by 0003_c.sql"),
+        (("0002_b.sql",), "migration 0001 is missing: the first one is 0002_b.sql"),
+        (("0000_a.sql",), "migration 0001 is missing: the first one is 0000_a.sql"),
+        (("0001_a.sql", "0001_b.sql"), "0001_a.sql and 0001_b.sql have the same number"),
+        (("0001_a.sql", "2_b.sql"), "2_b.sql is not named like a migration"),
+        (("0001_a.sql", "0002-b.sql"), "0002-b.sql is not named like a migration"),
+        (("0001_a.sql", "0002_.sql"), "0002_.sql is not named like a migration"),
+        (("0001_a.sql", "0002_a b.sql"), "0002_a b.sql is not named like a migration"),
+        ((), "holds no migration"),
+    ],
+)
+def test_gaps_duplicates_and_bad_names_are_refused_by_name(
+    tmp_path: Path, file: Path, names: tuple[str, ...], message: str
+) -> None:
+    directory = scripts(tmp_path, *["SELECT 1;"] * len(names), names=names)
+    with pytest.raises(MigrationError) as refusal:
+        migrate(file, directory=directory)
+    assert message in str(refusal.value)
+    assert not file.exists()
+
+
+def test_other_files_in_the_directory_do_not_matter(tmp_path: Path, file: Path) -> None:
+    names = ("0001_a.sql", "README.md", ".0002_b.sql")
+    directory = scripts(tmp_path, "SELECT 1;", "# hi", "being edited", names=names)
+    assert migrate(file, directory=directory).applied == ("0001_a",)
+
+
+def test_a_directory_that_cannot_be_read_is_refused(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(MigrationError, match=r"cannot read the migrations in .*nowhere"):
+        migrate(file, directory=tmp_path / "nowhere")
+    with pytest.raises(InvalidValueError, match="directory"):
+        migrate(file, directory=cast("str", b"sql"))
+    directory = scripts(tmp_path, "SELECT 1;")
+    (directory / "0001_step.sql").write_bytes(b"SELECT '\xff';")
+    with pytest.raises(MigrationError, match="cannot read the migrations"):
+        migrate(file, directory=directory)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "-- compatible-with: new",
+            "line 1: `compatible-with: new` must name a version from 1 to 2",
+        ),
+        ("-- compatible-with: 3", "line 1: `compatible-with: 3` must name a version from 1 to 2"),
+        ("-- compatible-with: 0", "line 1: `compatible-with: 0` must name a version from 1 to 2"),
+        ("-- hi\n-- compatible-with: 1", "line 2: `compatible-with` must be the first line"),
+        ("-- drops: tasks_phase_ix", "line 1: write `-- drops: index name`"),
+        ("-- drops: column tasks.a", "line 1: write `-- drops: index name`"),
+        ("-- deletes: all rows", "line 1: write `-- deletes: table_name`"),
+    ],
+)
+def test_a_header_that_is_not_understood_is_refused(
+    populated: Path, header: str, message: str
+) -> None:
+    assert f"0003_step.sql, {message}" in refused(populated, f"{header}\nSELECT 1;")
+
+
+# Scenario P: tampering and drift
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+def test_a_tampered_user_version_is_named(populated: Path, version: int) -> None:
+    run(populated, f"PRAGMA user_version = {version}")
+    assert refused(populated, "SELECT 1;", "SELECT 1;") == (
+        f"{populated}: schema_migrations says version 2, user_version says {version}; if somebody"
+        " set it by hand, set it back: PRAGMA user_version = 2"
+    )
+
+
+def test_a_user_version_beyond_the_code_is_too_new_and_said_to_look_tampered_with(
+    populated: Path,
+) -> None:
+    run(populated, "PRAGMA user_version = 3")
+    with pytest.raises(SchemaTooNewError, match="ends at 2, so user_version may have been set by"):
+        migrate(populated, directory=populated.parent / "sql0")
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("DROP TABLE schema_migrations", "user_version says 2, but there is no schema_migrations"),
+        ("DELETE FROM schema_migrations WHERE version = 1", "schema_migrations lacks version 1"),
+        ("DELETE FROM schema_migrations", "schema_migrations says version 0, user_version says 2"),
+        ("UPDATE schema_migrations SET version = 9 WHERE version = 2", "lacks version 2"),
+    ],
+)
+def test_a_damaged_ledger_is_named(populated: Path, sql: str, message: str) -> None:
+    run(populated, sql)
+    assert message in refused(populated)
+
+
+def test_a_ledger_of_another_shape_is_a_corrupt_file(populated: Path) -> None:
+    run(populated, "ALTER TABLE schema_migrations DROP COLUMN checksum")
+    with pytest.raises(CorruptDatabaseError, match="checksum"):
+        migrate(populated, directory=populated.parent / "sql0")
+
+
+@pytest.mark.parametrize(
+    ("sql", "line"),
+    [
+        (
+            "ALTER TABLE tasks ALTER COLUMN owner DROP NOT NULL",
+            "tasks.owner: expected NOT NULL, found NULL",
+        ),
+        ("ALTER TABLE tasks ADD COLUMN note TEXT", "column tasks.note is not expected"),
+        ("ALTER TABLE tasks DROP COLUMN owner", "column tasks.owner is missing"),
+        ("DROP INDEX tasks_phase_ix", "index tasks_phase_ix is missing"),
+        ("CREATE INDEX mine ON tasks (owner)", "index mine is not expected"),
+        ("CREATE VIEW mine AS SELECT 1", "view mine is not expected"),
+    ],
+)
+def test_drift_made_by_hand_is_named_in_one_line(populated: Path, sql: str, line: str) -> None:
+    run(populated, sql)
+    assert refused(populated) == (
+        f"{populated} is not structured as version 2: {line}; undo what was changed by hand, or"
+        " restore a backup"
+    )
+
+
+def test_much_drift_is_counted(populated: Path) -> None:
+    run(populated, ";".join(f"CREATE TABLE mine{n} (a)" for n in range(7)))
+    assert "table mine4 is not expected; and 2 more; undo" in refused(populated)
+
+
+def test_drift_is_found_before_a_pending_migration_is_applied(populated: Path) -> None:
+    run(populated, "DROP INDEX tasks_phase_ix")
+    assert "index tasks_phase_ix is missing" in refused(populated, "SELECT 1;")
+
+
+def test_the_same_structure_in_another_text_is_no_drift(
+    populated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(populated, "DROP INDEX tasks_phase_ix")
+    run(populated, 'create index "tasks_phase_ix" on tasks(phase_id) -- by hand')
+    directory = populated.parent / "sql0"
+    assert migrate(populated, directory=directory).version == 2
+    with monkeypatch.context() as patch:  # once found equal, it is not compared again
+        patch.setattr(_drift, "drift", None)
+        assert migrate(populated, directory=directory).version == 2
+    assert migrate(populated, directory=scripts(populated.parent, *BASE, "SELECT 1;")).version == 3
+
+
+def test_drift_of_a_newer_file_cannot_be_named_but_is_refused(populated: Path) -> None:
+    newer = scripts(populated.parent, *BASE, "-- compatible-with: 2\nSELECT 1;")
+    migrate(populated, directory=newer)
+    run(populated, "DROP INDEX tasks_phase_ix")
+    with pytest.raises(MigrationError, match="changed by hand after version 3 was applied"):
+        migrate(populated, directory=populated.parent / "sql0")
+
+
+def test_statistics_are_no_drift(populated: Path) -> None:
+    run(populated, "ANALYZE")
+    assert migrate(populated, directory=populated.parent / "sql0").applied == ()
+
+
+def test_an_installed_package_brings_its_own_migrations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "cwstore"
+    monkeypatch.setattr(_migration_files, "__file__", str(package / "_migration_files.py"))
+    assert _migration_files.default_directory() == str(tmp_path / "sql" / "migrations")
+    (package / "sql" / "migrations").mkdir(parents=True)
+    assert _migration_files.default_directory() == str(package / "sql" / "migrations")

@@ -1,0 +1,347 @@
+"""Migrating a file: what a run does, reports and refuses, in one process."""
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from cwstore import _connect
+from cwstore._apsw import Connection, open_connection
+from cwstore.errors import (
+    ForeignDatabaseError,
+    InvalidValueError,
+    MigrationError,
+    SchemaTooNewError,
+    StorageError,
+)
+from cwstore.migrations import (
+    MigrationReport,
+    MigrationStatus,
+    Progress,
+    bring_up,
+    migrate,
+    status,
+)
+from tests.migration_kit import BASE, content, made_by_base, names_in, refused, run, scripts
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "store.db"
+
+
+@pytest.fixture
+def populated(tmp_path: Path) -> Path:
+    return made_by_base(tmp_path)
+
+
+# What a run does
+
+
+def test_a_new_file_gets_every_migration_in_order(tmp_path: Path, file: Path) -> None:
+    report = migrate(file, directory=scripts(tmp_path, *BASE))
+    assert report == MigrationReport(
+        applied=("0001_step", "0002_step"),
+        version_before=0,
+        version=2,
+        backup=None,
+        seconds=report.seconds,
+        steps=report.steps,
+    )
+    assert [(step.name, step.statements, step.rows_changed) for step in report.steps] == [
+        ("0001_step", 1, 0),
+        ("0002_step", 4, 5),
+    ]
+    assert run(file, "SELECT id, owner FROM tasks") == [(n, "nobody") for n in (1, 2, 3)]
+    assert run(file, "PRAGMA user_version") == [(2,)]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_up_to_date_file_is_left_alone(populated: Path) -> None:
+    before = populated.read_bytes()
+    report = migrate(populated, directory=populated.parent / "sql0")
+    assert (report.applied, report.version_before, report.version) == ((), 2, 2)
+    assert populated.read_bytes() == before
+    assert names_in(populated.parent) == ["sql0", "store.db"]
+
+
+def test_the_migrations_of_cwstore_itself_are_the_default(file: Path) -> None:
+    report = migrate(file)
+    assert report.version == len(report.applied) > 0
+    assert migrate(file).applied == ()
+
+
+def test_memory_is_migrated_too(tmp_path: Path) -> None:
+    assert migrate(":memory:", directory=scripts(tmp_path, *BASE)).version == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["sql0"]
+
+
+def test_a_target_stops_the_run_and_the_next_one_goes_on(tmp_path: Path, file: Path) -> None:
+    directory = scripts(tmp_path, *BASE, "SELECT 1;")
+    assert migrate(file, directory=directory, target=0).version == 0
+    assert migrate(file, directory=directory, target=1).applied == ("0001_step",)
+    assert migrate(file, directory=directory, target=1).applied == ()
+    assert migrate(file, directory=directory).applied == ("0002_step", "0003_step")
+
+
+def test_there_is_no_way_down(populated: Path) -> None:
+    before = content(populated)
+    with pytest.raises(MigrationError, match="has version 2; there is no way down to 1"):
+        migrate(populated, directory=populated.parent / "sql0", target=1)
+    assert content(populated) == before
+
+
+@pytest.mark.parametrize("target", [-1, 3, True, "1", 1.0])
+def test_a_target_that_is_no_version_is_refused(tmp_path: Path, file: Path, target: Any) -> None:
+    with pytest.raises(InvalidValueError, match="target"):
+        migrate(file, directory=scripts(tmp_path, *BASE), target=target)
+    assert not file.exists()
+
+
+def test_progress_is_told_before_the_first_statement_and_after_each_one(
+    tmp_path: Path, file: Path
+) -> None:
+    told: list[Progress] = []
+    migrate(file, directory=scripts(tmp_path, *BASE), on_progress=told.append)
+    one = [Progress(1, 2, "0001_step", done, 1, told[done].seconds) for done in (0, 1)]
+    two = [Progress(2, 2, "0002_step", done, 4, told[2 + done].seconds) for done in range(5)]
+    assert told == one + two
+    assert all(progress.seconds >= 0 for progress in told)
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, RuntimeError])
+def test_an_exception_from_the_progress_callback_rolls_the_script_back(
+    populated: Path, reason: type[BaseException]
+) -> None:
+    before = content(populated)
+
+    def stop(progress: Progress) -> None:
+        if progress.statement == 2:
+            raise reason
+
+    directory = scripts(populated.parent, *BASE, "CREATE TABLE a (b);\nDELETE FROM tasks;\n")
+    with pytest.raises(reason):
+        migrate(populated, directory=directory, on_progress=stop)
+    assert content(populated) == before
+
+
+def test_the_writer_is_as_it_was_after_a_run_and_after_a_failure(
+    tmp_path: Path, file: Path
+) -> None:
+    connection = _connect.connect(str(file), busy_timeout=1)
+    bring_up(connection, str(file), directory=scripts(tmp_path, *BASE))
+    check_writer(connection)
+    with pytest.raises(MigrationError):
+        bring_up(connection, str(file), directory=scripts(tmp_path, *BASE, "PRAGMA x;"))
+    check_writer(connection)
+    connection.close()
+
+
+def check_writer(connection: Connection) -> None:
+    assert connection.pragma("foreign_keys") == 1
+    assert not connection.in_transaction
+    assert connection.pragma("journal_mode") == "wal"
+    connection.execute("SAVEPOINT a").fetchall()  # no authorizer is left
+    connection.execute("ROLLBACK").fetchall()
+    with pytest.raises(apsw.ConstraintError):
+        connection.execute("INSERT INTO tasks (phase_id) VALUES (99)").fetchall()
+
+
+# Scenario A: failures
+
+
+def test_a_failing_statement_leaves_nothing_and_says_where(populated: Path) -> None:
+    message = refused(
+        populated,
+        "-- two statements\nCREATE TABLE extra (a);\n\nINSERT INTO tasks (id)\nVALUES (1);\n",
+    )
+    assert message == (
+        "0003_step.sql, statement 2, line 4: UNIQUE constraint failed: tasks.id. Nothing of it was"
+        " kept, the file is at version 2: mend the script and migrate again"
+    )
+
+
+def test_an_error_inside_a_statement_has_the_line_of_the_token(populated: Path) -> None:
+    message = refused(populated, "-- é\nUPDATE tasks SET owner =\n  'éé'\n  || boss;\n")
+    assert message.startswith("0003_step.sql, statement 1, line 4: no such column: boss")
+
+
+def test_the_scripts_before_a_failing_one_stay(tmp_path: Path, file: Path) -> None:
+    with pytest.raises(MigrationError, match=r"0003_step\.sql.*at version 2"):
+        migrate(file, directory=scripts(tmp_path, *BASE, "nonsense;"))
+    assert run(file, "PRAGMA user_version") == [(2,)]
+    assert run(file, "SELECT count(*) FROM schema_migrations") == [(2,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "0003_step.sql holds no statement"),
+        ("-- soon\n", "0003_step.sql holds no statement"),
+        ("SELECT 1;\nSELECT 'a;\n", "0003_step.sql, line 2: the ' is never closed"),
+        ("INSERT INTO tasks (id) VALUES (:id);", "statement 1, line 1: "),
+        ("CREATE TEMP TABLE map (a);", "it leaves the temporary map: drop it"),
+    ],
+)
+def test_a_script_that_makes_no_sense_is_refused(populated: Path, text: str, message: str) -> None:
+    assert message in refused(populated, text)
+
+
+def test_a_temporary_table_may_be_used_and_dropped(populated: Path) -> None:
+    text = "CREATE TEMP TABLE map AS SELECT 1; DROP TABLE temp.map;"
+    assert migrate(populated, directory=scripts(populated.parent, *BASE, text)).version == 3
+
+
+# Scenario B: a newer file
+
+
+@pytest.mark.parametrize(
+    ("claims", "oldest"),
+    [
+        (("",), 3),
+        (("-- compatible-with: 2\n", ""), 4),
+        (("", "-- compatible-with: 2\n"), 3),
+        (("-- compatible-with: 2\n", "-- compatible-with: 3\n"), 3),
+    ],
+)
+def test_a_newer_file_without_a_promise_is_refused(
+    populated: Path, claims: tuple[str, ...], oldest: int
+) -> None:
+    newer = (f"{claim}CREATE TABLE t{n} (a);" for n, claim in enumerate(claims))
+    migrate(populated, directory=scripts(populated.parent, *BASE, *newer))
+    before = populated.read_bytes()
+    for use in (migrate, status):
+        with pytest.raises(SchemaTooNewError) as refusal:
+            use(populated, directory=populated.parent / "sql0")
+        assert str(refusal.value) == (
+            f"{populated} has schema version {2 + len(claims)}, this cwstore knows 2; it can be"
+            f" used by cwstore with schema version {oldest} and up: update cwstore, or restore a"
+            " backup of that version"
+        )
+    assert populated.read_bytes() == before
+
+
+def test_a_newer_file_with_a_promise_is_used_and_stays_newer(populated: Path) -> None:
+    newer = "-- compatible-with: 2\nALTER TABLE tasks ADD COLUMN note TEXT;"
+    newest = "-- compatible-with: 1\nSELECT 1;"
+    migrate(populated, directory=scripts(populated.parent, *BASE, newer, newest))
+    connection = _connect.connect(str(populated), busy_timeout=1)
+    report = bring_up(connection, str(populated), directory=populated.parent / "sql0")
+    assert (report.applied, report.version_before, report.version) == ((), 4, 4)
+    connection.execute("INSERT INTO tasks (id) VALUES (9)").fetchall()
+    assert connection.execute("SELECT owner FROM tasks WHERE id = 9").fetchall() == [("nobody",)]
+    connection.close()
+    assert status(populated, directory=populated.parent / "sql0").compatible_from == 2
+    with pytest.raises(MigrationError, match="no way down"):
+        migrate(populated, directory=populated.parent / "sql0", target=2)
+
+
+def test_what_the_write_ahead_log_of_a_refused_file_holds_is_not_moved(populated: Path) -> None:
+    writer = open_connection(str(populated))
+    writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    writer.execute("PRAGMA user_version = 7").fetchall()
+    writer.close()
+    log = populated.with_name("store.db-wal")
+    before = populated.read_bytes(), log.read_bytes()
+    with pytest.raises(SchemaTooNewError):
+        migrate(populated, directory=populated.parent / "sql0")
+    assert (populated.read_bytes(), log.read_bytes()) == before
+    assert before[1]
+
+
+def test_a_file_that_somebody_took_out_of_wal_is_put_back_unless_it_is_refused(
+    populated: Path,
+) -> None:
+    run(populated, "PRAGMA journal_mode = DELETE")
+    migrate(populated, directory=populated.parent / "sql0")
+    assert run(populated, "PRAGMA journal_mode") == [("wal",)]
+    run(populated, "PRAGMA journal_mode = DELETE")
+    run(populated, "PRAGMA user_version = 7")
+    before = populated.read_bytes()
+    with pytest.raises(SchemaTooNewError):
+        migrate(populated, directory=populated.parent / "sql0")
+    assert populated.read_bytes() == before
+
+
+# Scenario H: files that are not ours
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "PRAGMA application_id = 7; CREATE TABLE a (b)",
+        "CREATE TABLE a (b)",
+        "PRAGMA user_version = 2",
+    ],
+)
+def test_a_file_of_another_application_is_refused_unchanged(
+    tmp_path: Path, file: Path, sql: str
+) -> None:
+    run(file, sql)
+    check_refused_unchanged(tmp_path, file, ForeignDatabaseError)
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"not a database" * 99])
+def test_a_file_that_is_no_database_is_refused_unchanged(
+    tmp_path: Path, file: Path, content: bytes
+) -> None:
+    file.write_bytes(content)
+    check_refused_unchanged(tmp_path, file, ForeignDatabaseError)
+
+
+def test_a_file_with_our_id_and_tables_but_no_version_is_refused_unchanged(
+    tmp_path: Path, file: Path
+) -> None:
+    run(file, f"PRAGMA application_id = {_connect.APPLICATION_ID}; CREATE TABLE a (b)")
+    message = check_refused_unchanged(tmp_path, file, ForeignDatabaseError)
+    assert "has tables (a) but no version" in message
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is a directory"):
+        migrate(tmp_path, directory=scripts(tmp_path, *BASE))
+
+
+def check_refused_unchanged(tmp_path: Path, file: Path, kind: type[Exception]) -> str:
+    before, beside = file.read_bytes(), names_in(tmp_path)
+    directory = scripts(tmp_path, *BASE)
+    for use in (migrate, status):
+        with pytest.raises(kind) as refusal:
+            use(file, directory=directory)
+        assert file.read_bytes() == before
+    assert names_in(tmp_path) == sorted([*beside, directory.name])
+    return str(refusal.value)
+
+
+# Status
+
+
+def test_status_tells_what_a_run_would_do_and_does_nothing(populated: Path) -> None:
+    before = populated.read_bytes()
+    directory = scripts(populated.parent, *BASE, "SELECT 1;")
+    assert status(populated, directory=directory) == MigrationStatus(
+        path=str(populated),
+        version=2,
+        newest=3,
+        pending=("0003_step",),
+        compatible_from=2,
+        size=populated.stat().st_size,
+        backup=f"{populated}.v2.bak",
+    )
+    assert status(populated, directory=populated.parent / "sql0").backup is None
+    assert populated.read_bytes() == before
+    assert names_in(populated.parent) == ["sql0", "sql1", "store.db"]
+
+
+def test_status_of_a_file_that_is_not_there_makes_none(tmp_path: Path, file: Path) -> None:
+    directory = scripts(tmp_path, *BASE)
+    pending = ("0001_step", "0002_step")
+    assert status(file, directory=directory) == MigrationStatus(
+        str(file), 0, 2, pending, 0, 0, None
+    )
+    assert not file.exists()
+    migrate(file, directory=directory, target=0)
+    assert status(file, directory=directory) == MigrationStatus(
+        str(file), 0, 2, pending, 0, file.stat().st_size, None
+    )

@@ -1,0 +1,70 @@
+"""Two stores on one file against a plain model, with all methods in any order."""
+
+import ast
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import apsw
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from cwstore.store import REPOSITORIES
+from tests.model import machine
+from tests.model.data import TABLES
+from tests.model.history import History
+from tests.model.people import People
+from tests.model.plan import planned
+from tests.model.reading import Reading
+from tests.model.work import Work
+
+
+class WholeStore(Work, People, History, Reading):
+    """All fourteen repositories, transactions at depth, time that goes back, reopening."""
+
+
+def public_methods() -> set[tuple[str, str]]:
+    """Of every repository, as they are now."""
+    return {
+        (name, method)
+        for name, repository in REPOSITORIES.items()
+        for method, _ in inspect.getmembers(
+            getattr(import_module(f"cwstore.{name}"), repository), inspect.isfunction
+        )
+        if not method.startswith("_")
+    }
+
+
+def methods_named_by_rules() -> set[tuple[str, str]]:
+    """Each `store.tasks.claim` in the files of the rules."""
+    named: set[tuple[str, str]] = set()
+    for file in Path(machine.__file__).parent.glob("*.py"):
+        if file.name == "plan.py":  # calls what it needs, compares nothing
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
+                named.add((node.value.attr, node.attr))
+    return named
+
+
+def test_the_whole_store_does_what_the_model_does() -> None:
+    profile = settings()
+    run_state_machine_as_test(
+        WholeStore,
+        settings=settings(
+            max_examples=max(100, profile.max_examples),
+            stateful_step_count=max(50, profile.stateful_step_count),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )
+
+
+def test_every_method_of_every_repository_is_called_by_a_rule() -> None:
+    assert public_methods() - methods_named_by_rules() == set()
+
+
+def test_the_model_knows_every_table() -> None:
+    db = apsw.Connection(str(planned()[0]), flags=apsw.SQLITE_OPEN_READONLY)
+    names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    db.close()
+    assert names == {*TABLES, "schema_migrations", "sqlite_sequence"}

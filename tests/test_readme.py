@@ -1,0 +1,126 @@
+"""What the README says holds: its examples run, its names exist, its picture of imports is true."""
+
+import ast
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cwstore
+from cwstore import errors
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ENTITIES = {
+    "initiatives",
+    "phases",
+    "tasks",
+    "agents",
+    "messages",
+    "pages",
+    "projects",
+    "accounts",
+    "proposals",
+    "log_chunks",
+    "conversations",
+    "chat_sessions",
+    "review_comments",
+    "change_sets",
+}
+ENGINE = {"_sqlite", "_connect", "_faults", "_apsw", "_upkeep", "_readers", "_changes"}
+
+
+def test_the_first_example_runs_and_prints_what_the_readme_says(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", BLOCKS[0]],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert done.stdout == "Callback route knows: Table `tokens`.\n"
+    assert "It prints `Callback route knows: Table ``tokens``.`" in README
+    assert len(BLOCKS[0].splitlines()) <= 15
+
+
+def test_the_second_example_claims_an_account_and_ships_a_transaction(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(BLOCKS[1], names)
+    path = str(tmp_path / "walk.db")
+    with cwstore.Store.open(path) as store:
+        store.accounts.create(email="a@example.org")
+    assert asyncio.run(names["next_account"](path)) == "a@example.org"
+
+    async def ship() -> None:
+        async with await cwstore.AsyncStore.open(path) as store:
+            await store.transaction(names["two_phases"])
+            assert [phase.name for phase in await store.phases.find_all()] == ["Index", "Ranking"]
+
+    asyncio.run(ship())
+
+
+def test_the_table_of_errors_is_the_error_tree() -> None:
+    listed = set(re.findall(r"^\| `(\w+Error)` \|", README, re.MULTILINE))
+    assert listed == {
+        name for name in vars(errors) if name.endswith("Error") and name != "CwstoreError"
+    }
+
+
+def test_every_public_name_can_be_imported() -> None:
+    for name in cwstore.__all__:
+        assert getattr(cwstore, name) is not None
+    assert dir(cwstore) == sorted(cwstore.__all__)
+
+
+def test_every_tool_that_the_readme_names_is_there() -> None:
+    for tool in set(re.findall(r"\btools/(\w+)", README)):
+        assert os.access(ROOT / "tools" / tool, os.X_OK), tool
+
+
+def imports_of(module: str) -> set[str]:
+    """Names of cwstore's modules that a module imports, in functions too, but for types alone."""
+    tree = ast.parse((ROOT / "cwstore" / f"{module}.py").read_text())
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+        elif isinstance(node, ast.ImportFrom) and node.module == "cwstore":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cwstore."):
+            found.add((node.module or "").split(".")[1])
+    return found
+
+
+def test_entity_files_import_neither_each_other_nor_an_engine_nor_a_store() -> None:
+    for entity in ENTITIES:
+        imported = imports_of(entity)
+        assert not imported & (ENTITIES | ENGINE | {"store", "aio", "cli", "migrations"}), entity
+
+
+def test_shared_modules_import_no_entity_and_errors_nothing() -> None:
+    assert imports_of("errors") == set()
+    for module in ("_engine", "_sql", "_rows", "_clock", "_ids", "_graph"):
+        assert not imports_of(module) & (ENTITIES | ENGINE | {"store", "aio", "cli"}), module
+    for module in ("_sqlite", "_connect", "_faults"):
+        assert not imports_of(module) & (ENTITIES | {"store", "aio", "cli"}), module
+
+
+def test_no_entity_and_no_shared_module_imports_apsw() -> None:
+    for module in ENTITIES | {
+        "_engine",
+        "_sql",
+        "_rows",
+        "_clock",
+        "store",
+        "aio",
+        "cli",
+        "errors",
+    }:
+        assert "import apsw" not in (ROOT / "cwstore" / f"{module}.py").read_text(), module

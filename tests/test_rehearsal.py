@@ -1,0 +1,121 @@
+"""Rehearsing migrations on a copy."""
+
+import os
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cwstore import _guard
+from cwstore.errors import CwstoreError, ForeignDatabaseError, MigrationError, StorageError
+from cwstore.migrations import Progress, RehearsalReport, migrate, rehearse
+from tests.migration_kit import names_in, run
+
+FIRST = (
+    "CREATE TABLE parents (id INTEGER PRIMARY KEY);"
+    "CREATE TABLE rows (id INTEGER PRIMARY KEY, note TEXT, parent REFERENCES parents);"
+    "INSERT INTO rows (note) VALUES ('a'), ('b'), ('c');"
+)
+SECOND = """UPDATE rows SET note = note || '!' WHERE id > 1;
+WITH RECURSIVE n (i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n LIMIT 20000)
+INSERT INTO rows (id, note) SELECT i, 'some text to fill the page with' FROM n;
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "sql"
+    directory.mkdir()
+    (directory / "0001_first.sql").write_text(FIRST)
+    return directory
+
+
+@pytest.fixture
+def store(tmp_path: Path, directory: Path) -> Path:
+    file = tmp_path / "store.db"
+    migrate(file, directory=directory)
+    return file
+
+
+def test_a_rehearsal_reports_what_a_migration_would_do_and_leaves_no_trace(
+    store: Path, directory: Path
+) -> None:
+    run(store, "UPDATE rows SET parent = 7 WHERE id < 3")
+    (directory / "0002_second.sql").write_text(SECOND)
+    (directory / "0003_third.sql").write_text("SELECT 1;")
+    before, told = store.read_bytes(), list[Progress]()
+    report = rehearse(store, directory=directory, on_progress=told.append)
+    assert report == RehearsalReport(
+        path=str(store),
+        steps=report.steps,
+        version_before=1,
+        version=3,
+        size_before=len(before),
+        size=report.size,
+        violations=("rows.parent = 7 is not in parents (2 rows)",),
+        seconds=report.seconds,
+    )
+    assert [(step.name, step.rows_changed) for step in report.steps] == [
+        ("0002_second", 20_002),
+        ("0003_third", 0),
+    ]
+    assert report.size > 20_000 * 31
+    assert [progress.name for progress in told] == ["0002_second"] * 3 + ["0003_third"] * 2
+    assert store.read_bytes() == before
+    assert names_in(store.parent) == ["sql", "store.db"]
+    assert rehearse(store, directory=directory, target=2).version == 2
+
+
+def test_a_rehearsal_that_fails_says_so_and_leaves_no_trace(store: Path, directory: Path) -> None:
+    (directory / "0002_second.sql").write_text("UPDATE rows SET parent = 7;")
+    before = store.read_bytes()
+    with pytest.raises(MigrationError) as failure:
+        rehearse(store, directory=directory)
+    message = str(failure.value)
+    assert message.startswith(f"rehearsed on a copy of {store}, which was not touched: 0002_second")
+    assert "rows.parent = 7 is not in parents (3 rows)" in message
+    assert store.read_bytes() == before
+    assert names_in(store.parent) == ["sql", "store.db"]
+
+
+def test_an_up_to_date_file_has_nothing_to_rehearse(store: Path, directory: Path) -> None:
+    report = rehearse(store, directory=directory)
+    assert (report.steps, report.version, report.violations) == ((), 1, ())
+    assert report.size == report.size_before
+
+
+def test_a_disk_that_fails_under_the_copy_is_told_so(
+    store: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(connection: object) -> None:
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(_guard, "find_violations", fail)
+    with pytest.raises(CwstoreError, match=f"rehearsing on a copy of {store}"):
+        rehearse(store, directory=directory)
+    assert names_in(store.parent) == ["sql", "store.db"]
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path, directory: Path) -> None:
+    for path in (tmp_path / "new.db", ":memory:"):
+        with pytest.raises(StorageError, match="nothing to rehearse on"):
+            rehearse(path, directory=directory)
+    assert names_in(tmp_path) == ["sql"]
+
+
+def test_a_refusal_names_the_file_and_not_the_copy(tmp_path: Path, directory: Path) -> None:
+    file = tmp_path / "empty.db"
+    file.touch()
+    with pytest.raises(ForeignDatabaseError, match=f"{file} is empty"):
+        rehearse(file, directory=directory)
+
+
+def test_a_directory_that_takes_no_copy_is_refused(
+    store: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "mkdir", refuse)
+    with pytest.raises(StorageError, match=f"cannot rehearse beside {store}: Permission denied"):
+        rehearse(store, directory=directory)

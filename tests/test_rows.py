@@ -1,0 +1,373 @@
+"""Every value comes back equal; every bad one is refused by name, and nothing is written."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import FrozenInstanceError, fields, replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cwstore._rows import bind_names, check_limit, check_members, kind_of, to_micros
+from cwstore.errors import CorruptDatabaseError, InvalidValueError
+from cwstore.initiatives import Initiative, InitiativeStatus
+from cwstore.phases import PhaseStatus
+from cwstore.store import Store
+from cwstore.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType
+
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+TEXT = st.text(LETTERS) | st.sampled_from(
+    [
+        *(chr(plane * 0x10000 + 1) + chr(plane * 0x10000 + 0xFFFF) for plane in range(17)),
+        "'; DROP TABLE tasks; --",
+        "\ufeff",
+        "\x01\x7f\x80\r\n",
+        "e\u0301",
+        "x" * 200_000,
+    ]
+)
+NAME = TEXT.filter(bool)
+NUMBER = st.integers(-(2**63), 2**63 - 1) | st.sampled_from([2**63 - 1, -(2**63), 2**53 + 1, 0])
+ZONES = st.timezones() | st.builds(
+    timezone, st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59))
+)
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Store]:
+    """One store for all examples."""
+    with Store.open(":memory:") as opened:
+        yield opened
+
+
+# What comes back
+
+
+@given(
+    id=NAME,
+    name=NAME,
+    description=st.none() | TEXT,
+    type=st.sampled_from(TaskType),
+    category=st.sampled_from(TaskCategory),
+    priority=st.sampled_from(TaskPriority),
+    status=st.sampled_from(TaskStatus),
+    requires_approval=st.none() | st.booleans(),
+    sort_order=NUMBER,
+    summary=st.none() | TEXT,
+)
+def test_every_value_of_a_task_comes_back_equal_and_of_its_type(
+    store: Store, id: str, **values: Any
+) -> None:
+    made = store.tasks.create(id=id, **values)
+    expected = Task(
+        id=id,
+        phase_id=None,
+        initiative_id=None,
+        parent_task_id=None,
+        created_at=made.created_at,
+        updated_at=made.created_at,
+        **values,
+    )
+    assert made == expected
+    assert store.tasks.find_by_id(id) == expected
+    for one in fields(Task):
+        assert type(getattr(made, one.name)) is type(getattr(expected, one.name))
+    assert hash(made) == hash(expected)
+    assert repr(made) == repr(expected)
+    other = store.tasks.create(name="other")
+    changed = store.tasks.update(other.id, **values)
+    assert changed == replace(other, **values, updated_at=changed.updated_at)
+    store.tasks.delete(id)
+    store.tasks.delete(other.id)
+
+
+@given(moment=st.datetimes(timezones=ZONES))
+@example(moment=datetime.min.replace(tzinfo=UTC))
+@example(moment=datetime.max.replace(tzinfo=UTC))
+@example(moment=datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC))
+@example(moment=datetime(1, 1, 1, 13, 59, tzinfo=timezone(timedelta(hours=13, minutes=59))))
+@example(moment=datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")))
+def test_every_moment_of_the_years_1_to_9999_comes_back_equal_in_utc(
+    store: Store, moment: datetime
+) -> None:
+    account = store.accounts.create(email="a@example.org")
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:  # within a day of the first or the last one
+        with pytest.raises(InvalidValueError, match="outside of the years") as caught:
+            store.accounts.update(account.id, last_used_at=moment)
+        assert caught.value.field == "last_used_at"
+        assert store.accounts.find_by_id(account.id) == account
+    else:
+        changed = store.accounts.update(account.id, last_used_at=moment)
+        assert changed.last_used_at is not None
+        assert changed.last_used_at.tzinfo is UTC
+        assert changed.last_used_at.replace(tzinfo=None) == moment.astimezone(UTC).replace(
+            tzinfo=None
+        )
+        assert store.accounts.find_by_id(account.id) == changed
+    store.accounts.delete(account.id)
+
+
+def test_a_moment_beyond_the_last_one_in_utc_is_refused() -> None:
+    west, east = timezone(timedelta(hours=-1)), timezone(timedelta(hours=1))
+    for moment in (datetime.max.replace(tzinfo=west), datetime.min.replace(tzinfo=east)):
+        with pytest.raises(InvalidValueError, match="outside of the years 1 to 9999"):
+            to_micros("when", moment)
+
+
+@given(text=TEXT)
+def test_json_is_kept_to_the_letter(store: Store, text: str) -> None:
+    from json import dumps
+
+    initiative = store.initiatives.create(name="x")
+    for content in (dumps(text), f" [ {dumps(text, ensure_ascii=False)} ,1e400, -0.0]\n"):
+        phase = store.phases.create(initiative_id=initiative.id, name="x", content=content)
+        assert phase.content == content
+        assert store.phases.find_by_id(phase.id) == phase
+    store.initiatives.delete(initiative.id)
+
+
+class Name(str):
+    """A subclass of str, as some libraries have them."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+class Level(IntEnum):
+    HIGH = 7
+
+
+def test_subclasses_of_plain_types_are_stored_as_what_they_are(store: Store) -> None:
+    made = store.tasks.create(
+        name=Name("given"),
+        description=Name("ü"),
+        sort_order=Level.HIGH,
+        status=Name("completed"),
+    )
+    assert type(made.name) is str
+    assert (made.name, made.description, made.sort_order) == ("given", "ü", 7)
+    assert type(made.sort_order) is int
+    assert made.status is TaskStatus.COMPLETED
+    assert store.initiatives.create(name="x", branch=TaskStatus.PENDING).branch == "pending"
+    assert store.tasks.update(made.id, status=PhaseStatus.BLOCKED).status is TaskStatus.BLOCKED
+    assert store.tasks.find_by_id(Name(made.id)) is not None
+
+
+@pytest.mark.parametrize("enum", [TaskStatus, TaskType, TaskCategory, TaskPriority])
+def test_a_plain_string_is_as_good_as_a_member(store: Store, enum: type[StrEnum]) -> None:
+    field = enum.__name__.removeprefix("Task").lower()
+    for member in enum:
+        values: dict[str, Any] = {field: member.value}
+        made = store.tasks.create(name="x", **values)
+        assert getattr(made, field) is member
+
+
+def test_a_row_cannot_be_changed_and_knows_its_kin(store: Store) -> None:
+    made = store.initiatives.create(name="x")
+    with pytest.raises(FrozenInstanceError):
+        made.name = "y"  # type: ignore[misc]
+    assert type(made) is Initiative
+    assert not hasattr(made, "__dict__")
+    assert replace(made, name="y").name == "y"
+    match made:
+        case Initiative(id=id, status=InitiativeStatus.ACTIVE):
+            assert id == made.id
+        case _:
+            raise AssertionError(made)
+
+
+# What is refused
+
+SURROGATES = st.characters(categories=["Cs"])
+NO_TEXT = st.sampled_from([5, 1.5, True, b"bytes", ["x"], object(), Decimal(1), ("x",)]) | (
+    st.builds(
+        lambda before, bad, after: before + bad + after,
+        st.text(LETTERS),
+        SURROGATES | st.just("\0"),
+        st.text(LETTERS),
+    )
+)
+NO_NUMBER = (
+    st.integers(min_value=2**63)
+    | st.integers(max_value=-(2**63) - 1)
+    | st.floats()
+    | st.sampled_from(["5", True, False, b"5", Decimal(5), [5], 5 + 0j])
+)
+NO_BOOL = st.sampled_from([0, 1, "true", "", 0.0, [], b"1"])
+NO_MEMBER = st.sampled_from(["", "PENDING", "pending ", "Pending", "péndïng", "x\0"]) | (
+    st.sampled_from([5, True, b"pending", ["pending"], Level.HIGH])
+)
+NO_MOMENT = (
+    st.datetimes()
+    | st.dates()
+    | st.floats()
+    | st.integers()
+    | st.sampled_from(["2026-01-01T00:00:00Z", True, timedelta(1), date.min])
+)
+BAD: dict[str, st.SearchStrategy[Any]] = {
+    "name": NO_TEXT | st.sampled_from(["", None]),
+    "description": NO_TEXT,
+    "type": NO_MEMBER | st.none(),
+    "category": NO_MEMBER | st.none(),
+    "priority": NO_MEMBER | st.none(),
+    "status": NO_MEMBER | st.none(),
+    "requires_approval": NO_BOOL,
+    "sort_order": NO_NUMBER | st.none(),
+    "summary": NO_TEXT,
+}
+
+
+@st.composite
+def bad_values(draw: st.DrawFn) -> tuple[str, Any]:
+    field = draw(st.sampled_from(sorted(BAD)))
+    return field, draw(BAD[field])
+
+
+@given(bad=bad_values())
+def test_a_bad_value_is_refused_by_name_and_nothing_is_written(
+    store: Store, bad: tuple[str, Any]
+) -> None:
+    field, value = bad
+    good: dict[str, Any] = {"name": "x"}
+    values: dict[str, Any] = {field: value}
+    task = store.tasks.create(**good)
+    before = store._db._writer.connection.total_changes()
+    calls: list[Callable[[], object]] = [
+        lambda: store.tasks.create(**{**good, **values}),
+        lambda: store.tasks.update(task.id, **values),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidValueError) as caught:
+            call()
+        assert caught.value.field == field
+        assert str(caught.value).startswith(f"{field}: ")
+        assert caught.value.__context__ is None
+    assert store._db._writer.connection.total_changes() == before
+    assert store.tasks.find_by_id(task.id) == task
+    store.tasks.delete(task.id)
+
+
+@given(value=NO_MOMENT)
+def test_a_moment_that_is_none_is_refused_by_name(store: Store, value: Any) -> None:
+    account = store.accounts.create(email="a@example.org")
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("last_used_at", lambda: store.accounts.update(account.id, last_used_at=value)),
+        ("if_updated_at", lambda: store.accounts.update(account.id, if_updated_at=value)),
+    ]
+    for field, call in calls:
+        with pytest.raises(InvalidValueError) as caught:
+            call()
+        assert caught.value.field == field
+    assert store.accounts.find_by_id(account.id) == account
+    store.accounts.delete(account.id)
+
+
+@pytest.mark.parametrize("given", ["", None, 5, b"x", "a\0", "\ud800", ["x"]])
+def test_an_id_that_is_none_is_refused_by_name(store: Store, given: object) -> None:
+    key: Any = given
+    calls: list[Callable[[], object]] = [
+        lambda: store.tasks.find_by_id(key),
+        lambda: store.tasks.update(key, name="x"),
+        lambda: store.tasks.delete(key),
+    ]
+    if given is not None:  # None: "make one"
+        calls.append(lambda: store.tasks.create(name="x", id=key))
+    for call in calls:
+        with pytest.raises(InvalidValueError) as caught:
+            call()
+        assert caught.value.field == "id"
+    keys: list[tuple[str, Callable[[], object]]] = [
+        ("task_id", lambda: store.tasks.create_dependency(key, "x")),
+        ("depends_on_task_id", lambda: store.tasks.create_dependency("x", key)),
+        ("phase_id", lambda: store.tasks.find_by_phase_id(key)),
+    ]
+    for field, call in keys:
+        with pytest.raises(InvalidValueError) as caught:
+            call()
+        assert caught.value.field == field
+
+
+@pytest.mark.parametrize("key", ["id", "created_at", "updated_at", "phase_id", "colour", ""])
+def test_a_key_that_cannot_be_updated_is_refused_by_name(store: Store, key: str) -> None:
+    task = store.tasks.create(name="x")
+    patch: dict[str, Any] = {key: "x", "name": "y"}
+    if key == "id":
+        with pytest.raises(TypeError):
+            store.tasks.update(task.id, **patch)
+    else:
+        with pytest.raises(InvalidValueError, match="cannot be updated") as caught:
+            store.tasks.update(task.id, **patch)
+        assert caught.value.field == key
+    assert store.tasks.find_by_id(task.id) == task
+
+
+@pytest.mark.parametrize("limit", [-1, 2**63, True, "5", 1.0, float("nan")])
+def test_a_limit_that_is_none_is_refused_by_name(store: Store, limit: Any) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        store.tasks.find_ready(limit=limit)
+    assert caught.value.field == "limit"
+
+
+def test_a_limit_is_a_number_of_rows_or_none() -> None:
+    assert [check_limit(one) for one in (0, 5, None)] == [0, 5, 2**63 - 1]
+
+
+@pytest.mark.parametrize(
+    "types", ["auto", None, 5, ["auto", "manual"], [None], [["auto"]], b"auto", [b"auto"]]
+)
+def test_a_choice_that_is_none_is_refused_by_name(store: Store, types: Any) -> None:
+    for call in (store.tasks.find_ready, store.tasks.claim_next_ready):
+        with pytest.raises(InvalidValueError) as caught:
+            call(types=types)
+        assert caught.value.field == "types"
+
+
+def test_a_choice_may_be_any_iterable_of_members_and_strings() -> None:
+    chosen = iter(["auto", TaskType.AUTO, TaskType.CHECKPOINT_DECISION, Name("auto")])
+    assert check_members("types", chosen, TaskType) == ["auto", "checkpoint:decision"]
+    assert check_members("types", (), TaskType) == []
+
+
+# The parts
+
+
+def test_binds_are_found_but_not_in_quotes_and_comments() -> None:
+    text = "SELECT ':no', 'it''s :no' -- :no\n, :one, :two, :one, 'checkpoint:human-verify'"
+    assert bind_names(text) == ["one", "two"]
+
+
+def test_the_kind_of_an_annotation_is_its_type_its_none_and_its_mark() -> None:
+    kinds = [kind_of(Task.__annotations__[name]) for name in ("id", "phase_id", "summary")]
+    assert [(kind.type, kind.optional, kind.marker) for kind in kinds] == [
+        (str, False, "non-empty"),
+        (str, True, "non-empty"),
+        (str, True, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("i", "x", "dreaming", 1, None, 0, 0),
+        ("i", "x", "active", 1, None, 2**62, 0),
+        ("i", "x", "active", 1, None, None, 0),
+        ("i", "x", "active", 1, None, "now", 0),
+        ("i", "x", None, 1, None, 0, 0),
+        ("i", "x", "active", 1, None, 0),
+        ("i", "x", "active", 1, None, 0, 0, 0),
+    ],
+)
+def test_a_row_that_does_not_fit_is_reported_as_damage(row: tuple[Any, ...]) -> None:
+    from cwstore.initiatives import _FIND_ALL
+
+    with pytest.raises(CorruptDatabaseError, match="a row does not fit Initiative") as caught:
+        _FIND_ALL.map([row])
+    assert caught.value.__context__ is None

@@ -1,0 +1,79 @@
+"""What type checkers must accept and refuse: tests/typing is checked by pyright and mypy, strictly.
+
+A comment names each error that must be there; one that is not there makes its comment an error.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checker_kit import repositories
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = ROOT / "tests" / "typing"
+PYRIGHT = ("-m", "pyright", "--pythonpath", sys.executable)
+MYPY = ("-m", "mypy", "--strict", "--python-version", "3.11")
+
+# Each takes half a minute; in one worker, so that they do not outvote the other tests.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("typing")]
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("checker", [PYRIGHT, MYPY], ids=["pyright", "mypy"])
+def test_types_are_what_the_signatures_say_and_misuse_is_refused(checker: tuple[str, ...]) -> None:
+    done = run(*checker, FILES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def public_methods() -> set[str]:
+    return {
+        f"{attribute}.{name}("
+        for attribute, kind in repositories().items()
+        for name in vars(kind)
+        if not name.startswith("_")
+    }
+
+
+@pytest.mark.parametrize("face", ["sync", "async"])
+def test_every_public_method_is_among_them(face: str) -> None:
+    text = (FILES / f"faces_{face}.py").read_text(encoding="utf-8")
+    assert {method for method in public_methods() if method not in text} == set()
+
+
+def bare_copy(folder: Path, marker: str) -> tuple[Path, set[int]]:
+    """The misuses without comments, and the lines that have that marker."""
+    lines = (FILES / "misuse.py").read_text(encoding="utf-8").splitlines()
+    copy = folder / "misuse.py"
+    copy.write_text("\n".join(line.partition("  # ")[0] for line in lines), encoding="utf-8")
+    return copy, {number for number, line in enumerate(lines, 1) if marker in line}
+
+
+def test_mypy_finds_each_misuse_where_it_is_expected(tmp_path: Path) -> None:
+    copy, expected = bare_copy(tmp_path, "# type: ignore[")
+    found = {int(line) for line in re.findall(r"misuse\.py:(\d+): error", run(*MYPY, copy).stdout)}
+    assert found == expected
+    assert len(found) > 20
+
+
+def test_pyright_finds_each_misuse_where_it_is_expected(tmp_path: Path) -> None:
+    copy, expected = bare_copy(tmp_path, "# pyright: ignore[")
+    settings = {"extraPaths": [str(ROOT)], "pythonVersion": "3.11", "include": [copy.name]}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    report: dict[str, Any] = json.loads(run(*PYRIGHT, "-p", tmp_path, "--outputjson").stdout)
+    found = {
+        one["range"]["start"]["line"] + 1
+        for one in report["generalDiagnostics"]
+        if one["severity"] == "error"
+    }
+    assert found == expected
+    assert len(found) > 20

@@ -1,0 +1,1 @@
+"""Benchmarks: cwstore beside what a user would pick instead, on one schema."""

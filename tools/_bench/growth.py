@@ -1,0 +1,176 @@
+"""What each workload costs as the file grows, and what the id of a log chunk costs."""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cwstore import Store, status
+from tools._bench import chunk_ids
+from tools._bench.with_cwstore import Adapter
+from tools._bench.workloads import WORKLOADS, calls_of
+from tools._bench.world import AGENTS, identity
+
+ROOT = Path(__file__).resolve().parents[2]
+ROUNDS = 9
+#: Calls in a round. W8 reads every task, so it is told by task.
+CALLS = {
+    "W1": 100,
+    "W2": 500,
+    "W3": 50,
+    "W4": 100,
+    "W5a": 100,
+    "W5b": 4,
+    "W6": 500,
+    "W7": 100,
+    "W8": 1,
+    "W9": 200,
+    "W14": 10,
+    "tail": 100,
+}
+TASKS_AN_INITIATIVE = 500
+
+
+class Size:
+    """A store of some size, held open."""
+
+    def __init__(self, folder: Path, tasks: int, chunks: int) -> None:
+        self.tasks, self.chunks = tasks, chunks
+        self.initiatives = max(1, tasks // TASKS_AN_INITIATIVE)
+        self.file = folder / f"{tasks}.db"
+        started = time.perf_counter()
+        command = [sys.executable, "-m", "tools._bench.world", str(self.file)]
+        command += ["--initiatives", str(self.initiatives), "--chunks", str(chunks)]
+        subprocess.run(command, cwd=ROOT, check=True)
+        seconds = time.perf_counter() - started
+        print(
+            f"made {tasks:,} tasks and {chunks:,} chunks: {seconds:.0f} s,"
+            f" {self.file.stat().st_size / 1e6:,.0f} MB",
+            flush=True,
+        )
+        self.adapter = Adapter()
+        self.adapter.open(str(self.file))
+
+    def round(self, name: str, number: int) -> float:
+        """Nanoseconds of one operation, of processor time."""
+        if name == "tail":
+            return self._tail(number)
+        calls = calls_of(name, number, CALLS[name], self.initiatives)
+        bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
+        started = time.process_time_ns()
+        for method, arguments in bound:
+            method(*arguments)
+        spent = time.process_time_ns() - started
+        rows = self.initiatives * TASKS_AN_INITIATIVE if name == "W8" else 1
+        return spent / len(bound) / WORKLOADS[name].operations / rows
+
+    def _tail(self, number: int) -> float:
+        """Follow a log: the last few chunks of an agent."""
+        log = self.adapter.store.log_chunks
+        last = self.chunks - 10 * AGENTS
+        agents = [identity("agent", (number + index) % AGENTS) for index in range(CALLS["tail"])]
+        started = time.process_time_ns()
+        for agent in agents:
+            log.find_by_agent_id(agent, after=last, limit=10)
+        return (time.process_time_ns() - started) / len(agents)
+
+    def whole_file(self, folder: Path) -> dict[str, float]:
+        """Seconds of wall clock of opening, of `status` and of a backup."""
+        copy = folder / "copy.db"
+        found = {
+            "open": median(_seconds(self._open) for _ in range(5)),
+            "status": median(_seconds(lambda: status(self.file)) for _ in range(5)),
+            "backup": _seconds(lambda: self.adapter.store.backup(copy)),
+        }
+        copy.unlink()
+        return found
+
+    def _open(self) -> None:
+        Store.open(self.file).close()
+
+
+def _seconds(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def grow(folder: Path, sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
+    """Measure every workload at every size, the sizes in turn."""
+    stores = [Size(folder, tasks, chunks) for tasks, chunks in sizes]
+    rows: list[dict[str, Any]] = []
+    print(f"{'':8}" + "".join(f"{store.tasks:>12,}" for store in stores) + "   last / 10,000")
+    for name in CALLS:
+        rounds: list[list[float]] = [[] for _ in stores]
+        for number in range(-1, ROUNDS):
+            for store, spent in zip(stores, rounds, strict=True):
+                cost = store.round(name, number)
+                if number >= 0:
+                    spent.append(cost)
+        rows.append(_row(name, [median(spent) / 1e3 for spent in rounds], "µs", stores))
+    whole = [store.whole_file(folder) for store in stores]
+    for name in whole[0]:
+        milliseconds = [found[name] * 1e3 for found in whole]
+        rows.append(_row(name, milliseconds, "ms", stores))
+    for store in stores:
+        store.adapter.close()
+    memory = [_memory(store) for store in stores]
+    rows.append(_row("memory", memory, "MB", stores))
+    return rows
+
+
+def _row(name: str, values: list[float], unit: str, stores: list[Size]) -> dict[str, Any]:
+    reference = next(
+        (value for value, store in zip(values, stores, strict=True) if store.tasks == 10_000),
+        values[0],
+    )
+    growth = values[-1] / reference if reference else 1.0
+    cells = "".join(f"{value:10.1f}{unit}" for value in values)
+    print(f"{name:8}{cells}   {growth:.2f}", flush=True)
+    return {"what": name, "unit": unit, "values": values, "growth": growth}
+
+
+def _memory(store: Size) -> float:
+    """Megabytes by which a process grows that reads every chunk, one after the other."""
+    command = [sys.executable, "-m", "tools._bench.reader", str(store.file)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    chunks, kilobytes = map(int, done.stdout.split())
+    assert chunks >= store.chunks
+    return kilobytes / 1e3
+
+
+def main() -> int:
+    """Always 0: the figures are to be read."""
+    parser = argparse.ArgumentParser(prog="tools/growth", description=__doc__)
+    parser.add_argument(
+        "--sizes", default="1000,10000,100000,1000000", help="numbers of tasks, ascending"
+    )
+    parser.add_argument("--full", action="store_true", help="10,000,000 chunks in the last file")
+    parser.add_argument("--ids", type=int, metavar="N", help="only: the cost of ids at N chunks")
+    parser.add_argument("--json", metavar="FILE", help="all figures, for programs")
+    options = parser.parse_args()
+    cache = ROOT / ".cache"
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="growth-") as name:
+        folder = Path(name)
+        if options.ids:
+            figures: Any = chunk_ids.compare(folder, options.ids)
+        else:
+            tasks = [int(size) for size in options.sizes.split(",")]
+            sizes = [(number, number) for number in tasks]
+            if options.full:
+                sizes[-1] = (tasks[-1], 10_000_000)
+            figures = grow(folder, sizes)
+    if options.json:
+        Path(options.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
