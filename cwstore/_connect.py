@@ -28,7 +28,6 @@ from cwstore.errors import (
 APPLICATION_ID = 0x43575354  # "CWST"
 MEMORY = ":memory:"
 _CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, not an LRU: be generous
-STARVING = 0.005  # seconds of waiting for a lock after which others are asked to give way
 _SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 
@@ -231,15 +230,11 @@ def _configure(connection: Connection, busy_timeout: float, durable: bool) -> No
     connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
 
 
-def patience(
-    busy_timeout: float,
-    spent: Callable[[], float] = lambda: 0.0,
-    starving: Callable[[], None] = lambda: None,
-) -> Callable[[int], bool]:
-    """A busy handler that gives up after `busy_timeout` seconds, less those that are `spent`.
+def patience(busy_timeout: float) -> Callable[[int], bool]:
+    """A busy handler that gives up after `busy_timeout` seconds.
 
     SQLite's own back-off notices a freed lock some 10 ms late; this one within 0.1 ms where it
-    is freed soon, else within 2 ms. Who waits for more than STARVING seconds calls `starving`.
+    is freed soon, else within 2 ms.
     """
     began = deadline = 0.0
 
@@ -247,12 +242,10 @@ def patience(
         nonlocal began, deadline
         now = time.monotonic()
         if earlier_calls == 0:
-            began, deadline = now, now + busy_timeout - spent()
+            began, deadline = now, now + busy_timeout
         if now >= deadline:
             return False
         pause = 0.0005
-        if now - began > STARVING:
-            starving()
         if earlier_calls < 20:
             pause = 0.0001
         elif now - began > 1.0:

@@ -200,7 +200,7 @@ class SqliteDatabase:
         if not self._writer.gone:
             self._writer.close()
             self._readers.close()
-            self._writer.forgo_courtesy()
+            self._writer.leave_line()
 
     def forget(self) -> list[Connection]:
         """In a forked child: refuse everything; the connections that nobody was using."""

@@ -1,9 +1,9 @@
 """The connection that writes: threads take turns on it, processes wait for each other fairly."""
 
-import threading
+import os
 import time
 from collections.abc import Iterator, Mapping
-from threading import get_ident
+from threading import TIMEOUT_MAX, get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
@@ -21,6 +21,7 @@ from cwstore._faults import (
 )
 from cwstore._rows import Row
 from cwstore._sql import Statement
+from cwstore._threads import Turn
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -32,7 +33,7 @@ from cwstore.errors import (
 
 if TYPE_CHECKING:
     from cwstore._changes import ChangeFeed, Recorder
-    from cwstore._courtesy import Courtesy
+    from cwstore._line import Line
 
 
 class Writer:
@@ -51,13 +52,13 @@ class Writer:
         self._clock = clock
         self._busy_timeout = busy_timeout
         self._durable = durable
-        # Held by the owner. Nobody takes it twice; but this kind of lock knows its thread, should
-        # Ctrl-C come before `owner` does.
-        self._turn = threading.RLock()
-        self._courtesy: Courtesy | None = None  # opened by the first transaction
+        # Held by the owner. It knows its thread, should Ctrl-C come before `owner` is set.
+        self._turn = Turn()
+        self._line: Line | None = None  # opened by the first transaction
         self._waited = 0.0  # seconds of the busy timeout spent before asking SQLite
         self._depth = 0  # nesting of the owner's transactions
         self._lost: CwstoreError | None = None  # why SQLite undid all of the open transaction
+        self._patience = _connect.patience(busy_timeout)
         self._recorder: Recorder | None = None  # while somebody listens to changes
         self._feeds: list[ChangeFeed] = []
         self._adopt(connection)
@@ -120,27 +121,35 @@ class Writer:
     def begin(self, what: str) -> None:
         """Wait for the turn of this thread and for the file's write lock, together one timeout."""
         self._take_turn(what)
-        courtesy = self._courtesy
-        if courtesy is None:
-            courtesy = self._open_courtesy()
+        line = self._line
+        if line is None:
+            line = self._open_line()
         self._depth = 1
-        self._waited += courtesy.give_way()
         try:
+            if line.is_long():
+                self._wait_in(line)
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         except apsw.Error as error:
             fault = translate(error, f"BEGIN ({self._file})", self._busy_timeout)
+        finally:
+            if line.number is not None:
+                line.leave()
         raise fault
 
-    def _open_courtesy(self) -> "Courtesy":
-        from cwstore._courtesy import open_courtesy  # what reading does not need
+    def _open_line(self) -> "Line":
+        from cwstore._line import in_line, open_line  # what reading does not need
 
-        courtesy = self._courtesy = open_courtesy(self._file)
-        return courtesy
+        line = self._line = open_line(self._file)
+        self._patience = in_line(line, self._busy_timeout, lambda: self._waited)
+        self.connection.set_busy_handler(self._patience)
+        return line
 
-    def _starve(self) -> None:
-        if self._courtesy is not None:
-            self._courtesy.starve()
+    def _wait_in(self, line: "Line") -> None:
+        """If it becomes too late, BEGIN has the last word."""
+        started = time.monotonic()
+        line.wait(started + self._busy_timeout - self._waited)
+        self._waited += time.monotonic() - started
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
@@ -163,7 +172,7 @@ class Writer:
         """Undo what is not committed and give up the turn. Does nothing without the turn."""
         if self.owner != get_ident():
             try:
-                self._turn.release()  # taken, but not yet marked as this thread's
+                self._turn.give_up()  # taken, but not yet marked as this thread's
             except RuntimeError:
                 pass
             return
@@ -171,7 +180,7 @@ class Writer:
             self._undo()
         self._lost = None
         self.owner = 0
-        self._turn.release()
+        self._turn.give_up()
 
     def _undo(self) -> None:
         self._depth = 0
@@ -223,9 +232,9 @@ class Writer:
     def _take_turn(self, what: str) -> None:
         """Wait until no other thread has a transaction open."""
         waited = 0.0
-        if not self._turn.acquire(blocking=False):
+        if not self._turn.take_at_once():
             started = time.monotonic()
-            if not self._turn.acquire(timeout=self._busy_timeout):
+            if not self._turn.take(self._busy_timeout):
                 raise BusyError(
                     f"{table_of(what)}: another thread of this process had a transaction open on"
                     f" {self._file} for all of the {self._busy_timeout:g} s that this store may"
@@ -260,7 +269,7 @@ class Writer:
             self._drop()
             self._lost = None
             self.owner = self._depth = 0
-            self._turn = threading.RLock()  # the other thread's can only be released there
+            self._turn = Turn()  # the other thread's can only be released there
         if succeeded:
             if self.gone:
                 raise StoreClosedError(self.gone)
@@ -280,7 +289,6 @@ class Writer:
         self.connection = connection
         self._cursor = connection.cursor()
         self._dropped = False
-        self._patience = _connect.patience(self._busy_timeout, lambda: self._waited, self._starve)
         connection.set_busy_handler(self._patience)
         if self._recorder is not None:
             self._recorder.listen_on(connection)
@@ -309,23 +317,32 @@ class Writer:
         """Close it; waits for the transaction of another thread."""
         if self.owner == get_ident():
             raise ConflictError("close() inside of a transaction: leave it first")
-        with self._turn:
+        if not self._turn.take_at_once():
+            self._turn.take(TIMEOUT_MAX)
+        try:
             self.gone = f"the store of {self._file} is closed; open a new one"
             self.connection.close()
+        finally:
+            self._turn.give_up()
         for feed in list(self._feeds):
             feed.close()
 
-    def forgo_courtesy(self) -> None:
-        """After `close`, and after every reader is closed."""
-        if self._courtesy is not None:
-            self._courtesy.close(self._file)
+    def leave_line(self) -> None:
+        """After `close`. Also removes the line of processes that were killed."""
+        line = self._line
+        if line is None and os.path.exists(f"{self._file}-turn"):
+            from cwstore._line import open_line
+
+            line = open_line(self._file)
+        if line is not None:
+            line.close(self._file)
 
     def forget(self) -> list[Connection]:
         """In a forked child: refuse everything; the connection, if nobody was using it."""
         resting = [] if self.gone or self.owner or self._dropped else [self.connection]
-        if self._courtesy is not None and not self.gone:
-            self._courtesy.forget()
-        self._turn = threading.RLock()
+        if self._line is not None and not self.gone:
+            self._line.forget()
+        self._turn = Turn()
         self.owner = self._depth = 0
         self.gone = self.gone or (
             f"the store of {self._file} was opened before this process was forked;"
@@ -379,7 +396,7 @@ class Writer:
 
     def _look_elsewhere(self) -> int | None:
         """`data_version`, or None if that cannot be had at once: nobody else commits meanwhile."""
-        if self._file == _connect.MEMORY or self.owner or not self._turn.acquire(blocking=False):
+        if self._file == _connect.MEMORY or self.owner or not self._turn.take_at_once():
             return None
         try:
             if self.gone or self._dropped:
@@ -388,4 +405,4 @@ class Writer:
         except apsw.Error:
             return None
         finally:
-            self._turn.release()
+            self._turn.give_up()

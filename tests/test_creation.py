@@ -9,9 +9,9 @@ import apsw
 import pytest
 
 from cwstore import _apsw, _connect
-from cwstore.errors import BusyError, ForeignDatabaseError, StorageError
+from cwstore.errors import ForeignDatabaseError, StorageError
 from cwstore.store import Store
-from tests.engine_kit import assert_ours_alone, faulty_disk, locked
+from tests.engine_kit import assert_ours_alone, faulty_disk
 from tests.schema_kit import HEAD
 
 
@@ -149,18 +149,3 @@ def test_an_sqlite_without_foreign_keys_is_refused(
     monkeypatch.setattr(_apsw.apsw, "Connection", WithoutForeignKeys)
     with pytest.raises(StorageError, match="built without foreign keys"):
         Store.open(file)
-
-
-def test_where_processes_cannot_leave_notes_they_wait_all_the_same(file: Path) -> None:
-    file.with_name("store.db-turn").mkdir()
-    with Store.open(file, busy_timeout=0.05) as store:
-        store.initiatives.create(name="first")
-        with locked(file), pytest.raises(BusyError):
-            store.initiatives.create(name="in vain")
-        store.initiatives.create(name="second")
-        assert [one.name for one in store.initiatives.find_all()] == ["first", "second"]
-
-
-def test_who_waits_before_the_first_transaction_leaves_no_note(store: Store, file: Path) -> None:
-    assert store._db._writer._patience(0)
-    assert not file.with_name("store.db-turn").exists()

@@ -55,10 +55,10 @@ class InterruptedLock:
 
     def __init__(self, lock: Any) -> None:
         self._lock = lock
-        self.release = lock.release
+        self.give_up = lock.give_up
 
-    def acquire(self, *arguments: Any, **options: Any) -> bool:
-        self._lock.acquire(*arguments, **options)
+    def take_at_once(self) -> bool:
+        self._lock.take_at_once()
         raise KeyboardInterrupt
 
 

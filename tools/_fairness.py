@@ -1,4 +1,4 @@
-"""Let processes write single rows as fast as they can, and show how long each write took."""
+"""Let processes, then threads, write rows as fast as they can; show how long each write took."""
 
 import argparse
 import statistics
@@ -9,34 +9,84 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Barrier, Thread
 from unittest.mock import patch
 
 from cwstore import Store
-from cwstore._courtesy import Note
+
+# Milliseconds between two looks of SQLite's own busy handler; from then on 100.
+_DELAYS = (1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50)
 
 
-def _pass(*_: object) -> float:
-    """Let everybody through."""
-    return 0.0
+def _as_sqlite_waits() -> None:
+    """Let every process ask when it likes."""
+
+    def wait(earlier_calls: int) -> bool:
+        time.sleep((_DELAYS[earlier_calls] if earlier_calls < len(_DELAYS) else 100) / 1000)
+        return True
+
+    patch("cwstore._line.Line.is_long", return_value=False).start()
+    patch("cwstore._line.in_line", return_value=wait).start()
+
+
+def _write(store: Store, seconds: float) -> list[float]:
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+    while (began := time.perf_counter()) < end:
+        store.initiatives.create(name="x")
+        took.append(time.perf_counter() - began)
+    return took
 
 
 def write(path: str, seconds: float, line: bool, pipe: "Connection[list[float], str]") -> None:
     """Write until the time is over; send the seconds of each write."""
     if not line:
-        patch.multiple(Note, give_way=_pass).start()
-    took: list[float] = []
+        _as_sqlite_waits()
     with Store.open(path, busy_timeout=60) as store:
+        store.initiatives.create(name="the first, which imports and prepares what it needs")
         pipe.send([])
         pipe.recv()
-        end = time.perf_counter() + seconds
-        while (began := time.perf_counter()) < end:
-            store.initiatives.create(name="x")
-            took.append(time.perf_counter() - began)
+        took = _write(store, seconds)
     pipe.send(took)
 
 
-def measure(processes: int, seconds: float, line: bool) -> None:
-    """One round, one line of output."""
+def report(what: str, per_writer: list[list[float]], seconds: float) -> None:
+    """One line of output."""
+    took = sorted(second for one in per_writer for second in one)
+    median, slowest = statistics.median(took), took[-1]
+    print(
+        f"{what}: {len(took) / seconds:,.0f} writes/s, median {median * 1e6:,.0f} µs,"
+        f" 99.9 % {took[int(len(took) * 0.999)] * 1e6:,.0f} µs,"
+        f" slowest {slowest * 1e6:,.0f} µs = {slowest / median:,.0f} x median;"
+        f" fewest and most of a writer {min(map(len, per_writer)):,} and"
+        f" {max(map(len, per_writer)):,}",
+        flush=True,
+    )
+
+
+def measure_threads(threads: int, seconds: float) -> None:
+    """One round of threads that share a store."""
+    per_writer: list[list[float]] = []
+    start = Barrier(threads)
+
+    def work() -> None:
+        start.wait()
+        per_writer.append(_write(store, seconds))
+
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        Store.open(Path(directory) / "store.db", busy_timeout=60) as store,
+    ):
+        workers = [Thread(target=work) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+    report(f"{threads} threads, in line", per_writer, seconds)
+
+
+def measure_processes(processes: int, seconds: float, line: bool) -> None:
+    """One round of processes."""
     context = get_context("spawn")
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory) / "store.db")
@@ -55,29 +105,22 @@ def measure(processes: int, seconds: float, line: bool) -> None:
         per_process = [pipe.recv() for pipe in pipes]
         for worker in workers:
             worker.join()
-    took = sorted(second for one in per_process for second in one)
-    median, slowest = statistics.median(took), took[-1]
-    print(
-        f"{processes} writers, {'giving way' if line else 'as SQLite has it'}:"
-        f" {len(took) / seconds:,.0f} writes/s, median {median * 1e6:,.0f} µs,"
-        f" 99.9 % {took[int(len(took) * 0.999)] * 1e6:,.0f} µs,"
-        f" slowest {slowest * 1e6:,.0f} µs = {slowest / median:,.0f} x median;"
-        f" fewest and most of a process {min(map(len, per_process)):,} and"
-        f" {max(map(len, per_process)):,}",
-        flush=True,
+    report(
+        f"{processes} processes, {'in line' if line else 'as SQLite waits'}", per_process, seconds
     )
 
 
 def main() -> int:
-    """Interleave both ways of waiting."""
+    """Interleave the ways of waiting."""
     parser = argparse.ArgumentParser(prog="tools/fairness", description=__doc__)
-    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--writers", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     for _ in range(options.rounds):
         for line in (False, True):
-            measure(options.processes, options.seconds, line)
+            measure_processes(options.writers, options.seconds, line)
+        measure_threads(options.writers, options.seconds)
     return 0
 
 

@@ -1,0 +1,84 @@
+"""The turn that threads take on one connection."""
+
+from threading import Event
+
+import pytest
+
+from cwstore._threads import Turn
+from tests.engine_kit import PATIENCE, Task
+
+
+class Waiter:
+    """A thread that takes the turn, notes it, and lets go of it when told."""
+
+    def __init__(self, turn: Turn, name: str, order: list[str]) -> None:
+        self.go = Event()
+
+        def wait() -> None:
+            assert turn.take(PATIENCE)
+            order.append(name)
+            assert self.go.wait(PATIENCE)
+            turn.give_up()
+
+        before = len(turn._line)
+        self.task = Task(wait)
+        while len(turn._line) == before:
+            pass
+
+
+def finish(*waiters: Waiter) -> None:
+    for waiter in waiters:
+        waiter.go.set()
+    for waiter in waiters:
+        waiter.task.finish()
+
+
+def test_who_comes_first_goes_first() -> None:
+    turn, order = Turn(), list[str]()
+    assert turn.take_at_once()
+    waiters = [Waiter(turn, name, order) for name in "abcdef"]
+    turn.give_up()
+    finish(*waiters)
+    assert order == list("abcdef")
+
+
+def test_nobody_overtakes_four() -> None:
+    turn, order = Turn(), list[str]()
+    assert turn.take_at_once()
+    waiters = [Waiter(turn, name, order) for name in "abcd"]
+    turn.give_up()
+    assert not turn.take_at_once()
+    finish(*waiters)
+    assert turn.take_at_once()
+
+
+def test_nobody_overtakes_a_front_that_is_tired() -> None:
+    turn, order = Turn(), list[str]()
+    assert turn.take_at_once()
+    waiter = Waiter(turn, "a", order)
+    turn._since -= 1.0
+    assert turn._is_long()
+    turn.give_up()
+    finish(waiter)
+    assert turn.take_at_once()
+
+
+def test_who_is_late_makes_room_for_the_next() -> None:
+    turn, order = Turn(), list[str]()
+    assert turn.take_at_once()
+    hasty = [Task(lambda: turn.take(0.01)) for _ in range(3)]
+    waiter = Waiter(turn, "a", order)
+    assert [one.finish() for one in hasty] == [False] * 3
+    turn.give_up()
+    finish(waiter)
+    assert order == ["a"]
+
+
+def test_only_who_holds_it_can_give_it_up() -> None:
+    turn = Turn()
+    assert turn.take_at_once()
+    with pytest.raises(RuntimeError):
+        Task(turn.give_up).finish()
+    turn.give_up()
+    with pytest.raises(RuntimeError):
+        turn.give_up()
