@@ -19,7 +19,7 @@ from cwstore.errors import (
     StoreClosedError,
 )
 
-_TABLE = re.compile(r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)")
+_TABLE = r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)"  # compiled with the first fault
 
 _CANNOT_OPEN = "the file cannot be opened; check path and permissions"
 _STORAGE: dict[int, str] = {
@@ -33,7 +33,7 @@ _STORAGE: dict[int, str] = {
 
 def table_of(text: str) -> str:
     """The table that a statement writes or, for a SELECT, reads first."""
-    found = _TABLE.search(text)
+    found = re.search(_TABLE, text)
     return found.group(1) if found else "database"
 
 

@@ -1,7 +1,7 @@
 """What a file says about its own past: `user_version`, the ledger, the text of its structure."""
 
+from binascii import crc32
 from typing import NamedTuple
-from zlib import crc32
 
 import apsw
 

@@ -102,23 +102,29 @@ def _at_least(least: int, field: str, value: object) -> int:
 
 
 _NEW_CHUNK = tuple(NewLogChunk.__annotations__)
+_KEYS = frozenset(_NEW_CHUNK)
 
 
 def _binds_of(chunk: object) -> dict[str, object]:
-    given: dict[str, object] | None = None
-    if isinstance(chunk, Mapping):
-        given = dict(cast(Mapping[str, object], chunk))
-    elif isinstance(chunk, tuple):
+    if isinstance(chunk, tuple):
         values = cast(tuple[object, ...], chunk)
-        given = (
-            dict(zip(_NEW_CHUNK, values, strict=False)) if len(values) == len(_NEW_CHUNK) else None
-        )
-    if given is None or given.keys() != set(_NEW_CHUNK):
-        raise InvalidValueError(
-            "chunks", f"expected mappings with exactly {', '.join(_NEW_CHUNK)}, or tuples of these"
-        )
-    given["id"] = make_id()
-    return given
+        if len(values) == len(_NEW_CHUNK):
+            agent_id, agent_name, session_number, content = values
+            return {
+                "id": make_id(),
+                "agent_id": agent_id,
+                "agent_name": agent_name,
+                "session_number": session_number,
+                "content": content,
+            }
+    elif isinstance(chunk, Mapping):
+        given = dict(cast(Mapping[str, object], chunk))
+        if given.keys() == _KEYS:
+            given["id"] = make_id()
+            return given
+    raise InvalidValueError(
+        "chunks", f"expected mappings with exactly {', '.join(_NEW_CHUNK)}, or tuples of these"
+    )
 
 
 def _choose(

@@ -1,6 +1,7 @@
 """Drives the adapters' processes in turn, so that what disturbs the machine disturbs all alike."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,9 @@ class Bench:
         task = identity("task", 0, 0, 0)
         found: dict[str, Measured] = {name: Measured([], [], 0.0) for name in self.names}
         files = {name: self._copy(name) for name in self.names}
+        # With compiled modules at hand, as an installed package has them.
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(self.folder / "compiled")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         for number in range(-1, self.rounds):
             for name in _turned(self.names, number):
                 run = [
@@ -148,7 +152,7 @@ class Bench:
                     task,
                 ]
                 started = time.perf_counter_ns()
-                subprocess.run(run, cwd=self.root, check=True)
+                subprocess.run(run, cwd=self.root, env=environment, check=True)
                 if number >= 0:
                     found[name].wall.append(time.perf_counter_ns() - started)
                     found[name].processor.append(0.0)
