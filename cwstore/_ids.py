@@ -1,11 +1,29 @@
-"""Make nanoids: 21 URL-safe characters, 126 random bits."""
+"""Make ids: 21 URL-safe characters."""
 
 from binascii import b2a_base64
 from os import urandom
+from time import time_ns
 
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
+# The same characters in the order of their bytes, so that the text sorts as the number does.
+_IN_ORDER = bytes.maketrans(
+    _BASE64, b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
+)
 
 
 def make_id() -> str:
+    """A nanoid: 126 random bits."""
     # What `secrets` draws from, and a third of the time of its token_urlsafe.
     return b2a_base64(urandom(16), newline=False).translate(_URL_SAFE)[:21].decode()
+
+
+def make_rising_id() -> str:
+    """56 bits of the microsecond and 70 random ones: later ids sort after earlier ones.
+
+    For tables that grow without end. A random id goes to a random page of its index, which at
+    1,000,000 log chunks made an append cost 1.5 to 2 times what it costs without the index; this
+    one goes to the last page, 1.15 times (`tools/growth --ids 1000000`).
+    """
+    drawn = (time_ns() // 1000).to_bytes(7) + urandom(9)
+    return b2a_base64(drawn, newline=False).translate(_IN_ORDER)[:21].decode()

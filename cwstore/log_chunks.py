@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TypedDict, cast
 
 from cwstore._engine import Mode, Repository, operation, query, stream
-from cwstore._ids import make_id
+from cwstore._ids import make_rising_id
 from cwstore._log_prune import PruneReport, prune_sessions
 from cwstore._rows import NonEmpty, check_limit, to_micros
 from cwstore._sql import Statement, rows_of, values_of
@@ -111,7 +111,7 @@ def _binds_of(chunk: object) -> dict[str, object]:
         if len(values) == len(_NEW_CHUNK):
             agent_id, agent_name, session_number, content = values
             return {
-                "id": make_id(),
+                "id": make_rising_id(),
                 "agent_id": agent_id,
                 "agent_name": agent_name,
                 "session_number": session_number,
@@ -120,7 +120,7 @@ def _binds_of(chunk: object) -> dict[str, object]:
     elif isinstance(chunk, Mapping):
         given = dict(cast(Mapping[str, object], chunk))
         if given.keys() == _KEYS:
-            given["id"] = make_id()
+            given["id"] = make_rising_id()
             return given
     raise InvalidValueError(
         "chunks", f"expected mappings with exactly {', '.join(_NEW_CHUNK)}, or tuples of these"
@@ -153,7 +153,7 @@ class LogChunkRepository(Repository[Mode]):
         """Append one chunk; the agent need not exist. Raises ConflictError if the id is taken."""
         return self._db.insert(
             _INSERT_CHUNK,
-            id=make_id() if id is None else id,
+            id=make_rising_id() if id is None else id,
             agent_id=agent_id,
             agent_name=agent_name,
             session_number=session_number,

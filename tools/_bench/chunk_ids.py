@@ -1,30 +1,18 @@
 """What the unique text id of a log chunk costs: random, rising with time, or none at all."""
 
 import time
-from binascii import b2a_base64
 from collections.abc import Callable
-from os import urandom
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from cwstore import Store
+from cwstore._ids import make_rising_id
 from tools._bench.common import APPEND, BEGIN, make_id, now
 from tools._bench.limit import connect
 from tools._bench.world import AGENTS, CHUNK, identity
 
-# Base64 with its 64 characters in the order of their bytes: the text sorts as the number does.
-IN_ORDER = bytes.maketrans(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/",
-    b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz",
-)
 ROUNDS, SINGLE, BATCHES = 15, 200, 5
-
-
-def rising_id() -> str:
-    """21 URL-safe characters: 56 bits of the microsecond, then 70 random ones."""
-    drawn = now().to_bytes(7) + urandom(9)
-    return b2a_base64(drawn, newline=False).translate(IN_ORDER)[:21].decode()
 
 
 class Log:
@@ -91,7 +79,7 @@ class Log:
 
 def compare(folder: Path, count: int) -> dict[str, Any]:
     """Append to logs of `count` chunks that differ in their ids, in turn."""
-    makers = {"random": make_id, "rising": rising_id, "none": make_id}
+    makers = {"random": make_id, "rising": make_rising_id, "none": make_id}
     logs = [Log(folder, name, make) for name, make in makers.items()]
     figures: dict[str, Any] = {"chunks": count}
     for log in logs:

@@ -1,0 +1,51 @@
+"""Ids: which characters, and in which order."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cwstore import _ids
+from cwstore._ids import make_id, make_rising_id
+from cwstore.store import Store
+
+MICROSECONDS = st.integers(0, 2**56 - 1)
+
+
+@pytest.mark.parametrize("make", [make_id, make_rising_id])
+def test_an_id_is_21_url_safe_characters_and_never_the_same(make: Callable[[], str]) -> None:
+    ids = [make() for _ in range(20_000)]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{21}", one) for one in ids)
+    assert {letter for one in ids for letter in one[10:]} >= set("-_09AZaz")
+
+
+@given(st.lists(MICROSECONDS, min_size=2, max_size=2, unique=True))
+def test_a_rising_id_sorts_by_its_time(times: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        ids: list[str] = []
+        for time in sorted(times):
+            patch.setattr(_ids, "time_ns", lambda time=time: time * 1000)
+            ids.append(make_rising_id())
+    assert ids[0].encode() < ids[1].encode()
+
+
+def test_rising_ids_of_one_microsecond_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_ids, "time_ns", lambda: 1_790_000_000_000_000_000)
+    assert len({make_rising_id() for _ in range(20_000)}) == 20_000
+
+
+def test_the_ids_of_log_chunks_rise_with_their_arrival(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(1_790_000_000_000_000_000, 2**63, 1000))
+    monkeypatch.setattr(_ids, "time_ns", lambda: next(times))
+    store.log_chunks.insert_chunk("a", agent_name="a", session_number=1, content="first")
+    store.log_chunks.insert_chunks([("a", "a", 1, "many")] * 100)
+    store.log_chunks.insert_chunk("b", agent_name="b", session_number=1, content="last")
+    chunks = store.log_chunks.find_by_agent_id("a") + store.log_chunks.find_by_agent_id("b")
+    ids = [chunk.id for chunk in chunks]
+    assert len(ids) == 102
+    assert ids == sorted(ids)
