@@ -2,11 +2,12 @@
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from os import getpid
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from cwstore.errors import StoreClosedError
 
@@ -199,6 +200,7 @@ class Worker:
 
     def __init__(self, loop: Loop, name: str) -> None:
         self._loop = loop
+        self._process = getpid()  # threads do not survive a fork
         self._closed = False
         self._pending: list[Call] = []  # made in this turn of the loop
         self._batches: SimpleQueue[list[Call] | None] = SimpleQueue()
@@ -206,15 +208,17 @@ class Worker:
         self._thread = Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(
+        self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
         """The result of the function, or the exception that it raised."""
-        return cast(T, await self.run_call(Call(function, args, kwargs)))
+        return self.run_call(Call(function, args, kwargs))
 
     async def run_call(self, call: Call) -> Any:
         """As `run`."""
         if self._closed:
             raise StoreClosedError("the store is closed; open a new one")
-        if not self._thread.is_alive():
+        if getpid() != self._process:
             raise StoreClosedError(
                 "the store was opened before this process was forked;"
                 " open a store of its own in the child"
