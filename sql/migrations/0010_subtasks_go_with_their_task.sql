@@ -179,13 +179,6 @@ FROM tasks AS task
 WHERE task.status = 'pending'
   AND NOT EXISTS (
         SELECT 1
-        FROM task_dependencies AS edge
-        JOIN tasks AS needed ON needed.id = edge.depends_on_task_id
-        WHERE edge.task_id = task.id
-          AND needed.status <> 'completed'
-      )
-  AND NOT EXISTS (
-        SELECT 1
         FROM initiatives AS initiative
         WHERE initiative.id = task.initiative_id
           AND initiative.status <> 'active'
@@ -201,6 +194,13 @@ WHERE task.status = 'pending'
         FROM phase_dependencies AS edge
         JOIN phases AS needed ON needed.id = edge.depends_on_phase_id
         WHERE edge.phase_id = task.phase_id
+          AND needed.status <> 'completed'
+      )
+  AND NOT EXISTS (
+        SELECT 1
+        FROM task_dependencies AS edge
+        JOIN tasks AS needed ON needed.id = edge.depends_on_task_id
+        WHERE edge.task_id = task.id
           AND needed.status <> 'completed'
       );
 
