@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cwstore._changes import Change, ChangeFeed, ChangeOperation
     from cwstore._engine import Async, Sync
     from cwstore._log_prune import PruneReport
+    from cwstore._log_readers import ReaderStats
     from cwstore._reports import MigrationReport, MigrationStatus, Progress, RehearsalReport, Step
     from cwstore._task import Task, TaskCategory, TaskPatch, TaskPriority, TaskStatus, TaskType
     from cwstore._upkeep import CheckReport, StoreStats, TableStats
@@ -89,6 +90,7 @@ _HOMES = {
     "migrations": "migrate rehearse status",
     "_reports": "MigrationReport MigrationStatus Progress RehearsalReport Step",
     "_upkeep": "CheckReport StoreStats TableStats",
+    "_log_readers": "ReaderStats",
     "_changes": "Change ChangeFeed ChangeOperation",
     "errors": (
         "BusyError ConflictError CorruptDatabaseError CwstoreError CycleError "
@@ -138,6 +140,7 @@ __all__ = [
     "CheckReport",
     "StoreStats",
     "TableStats",
+    "ReaderStats",
     "Change",
     "ChangeFeed",
     "ChangeOperation",

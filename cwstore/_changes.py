@@ -57,11 +57,12 @@ _ID_COLUMNS = """
 class Recorder:
     """Notes each change that the writer makes, cascades and triggers too, until the commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.changes: list[Change] = []
+        self.feeds: list[ChangeFeed] = []
         self._id_columns: dict[str, list[int]] = {}
-        self._connection: Connection | None = None
         self._marks: list[int] = []  # where each open savepoint began
+        self.listen_on(connection)
 
     def listen_on(self, connection: Connection) -> None:
         """Note the changes of this connection."""
@@ -72,10 +73,13 @@ class Recorder:
             self._id_columns[table] = [column for (column,) in columns]
         connection.preupdate_hook(self._note)
 
-    def stop(self) -> None:
-        """Note nothing any more."""
-        if self._connection is not None:
+    def leave(self, feed: "ChangeFeed") -> bool:
+        """Take leave of a listener; True if it was the last, and nothing is noted any more."""
+        if feed in self.feeds:
+            self.feeds.remove(feed)
+        if not self.feeds:
             self._connection.preupdate_hook(None)
+        return not self.feeds
 
     def mark(self) -> None:
         """A savepoint begins."""
@@ -93,6 +97,12 @@ class Recorder:
         changes, self.changes = self.changes, []
         self._marks.clear()
         return changes
+
+    def publish(self) -> None:
+        """Tell all listeners what was committed."""
+        changes = self.take()
+        for feed in list(self.feeds) if changes else ():
+            feed.publish(changes)
 
     def _note(self, update: Any) -> None:
         columns = self._id_columns.get(update.table_name)

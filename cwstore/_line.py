@@ -38,7 +38,7 @@ _BYTES = 32
 class Line:
     """The place of one writer; its process serves one thread at a time here."""
 
-    __slots__ = ("_descriptor", "_map", "_numbers", "_times", "number")
+    __slots__ = ("_descriptor", "_map", "_number", "_numbers", "_times")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -47,7 +47,7 @@ class Line:
         self._numbers = memoryview(self._map)[:16].cast("Q")
         # By the clock that all processes of a machine share.
         self._times = memoryview(self._map)[16:].cast("d")
-        self.number: int | None = None  # drawn by this writer
+        self._number: int | None = None  # drawn by this writer
 
     def is_long(self) -> bool:
         """Whether nobody may overtake those who wait."""
@@ -58,7 +58,7 @@ class Line:
 
     def wait(self, deadline: float) -> bool:
         """Draw a number if this writer has none, and wait for its turn; False once it is late."""
-        if self.number is None:
+        if self._number is None:
             self._draw()
         looks = 0
         while (ahead := self._ahead()) > 0:
@@ -75,12 +75,18 @@ class Line:
         self._times[_SEEN] = time.monotonic()
         return True
 
+    def wait_for(self, seconds: float) -> float:
+        """As `wait`, at most that long; the seconds it took."""
+        started = time.monotonic()
+        self.wait(started + seconds)
+        return time.monotonic() - started
+
     def leave(self) -> None:
         """Make room for the next, if this writer has drawn a number."""
-        number = self.number
+        number = self._number
         if number is None:
             return
-        self.number = None
+        self._number = None
         if self._numbers[_FRONT] <= number:
             self._numbers[_FRONT] = number + 1
             self._times[_SEEN] = self._times[_SINCE] = time.monotonic()
@@ -90,13 +96,13 @@ class Line:
         number = max(self._numbers[_NEXT], front)
         if number > _LARGEST:
             number = front = self._numbers[_FRONT] = 0
-        self.number = number
+        self._number = number
         self._numbers[_NEXT] = number + 1
         if number == front:
             self._times[_SEEN] = self._times[_SINCE] = time.monotonic()
 
     def _ahead(self) -> int:
-        number = self.number
+        number = self._number
         assert number is not None
         ahead = number - self._numbers[_FRONT]
         if ahead > _LONGEST:

@@ -1,9 +1,10 @@
 """The apsw engine: one writer lane, readers lent per call, transactions, and errors made ours."""
 
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
@@ -16,7 +17,7 @@ from cwstore._faults import (
     fault_of,
     table_of,
 )
-from cwstore._readers import Readers
+from cwstore._readers import Reader, Readers, Reading
 from cwstore._rows import Row
 from cwstore._sql import Patch, Statement
 from cwstore._writer import Writer
@@ -56,7 +57,6 @@ class SqliteDatabase:
         self.busy_timeout = busy_timeout
         self._clock = clock
         self._readers = Readers(file, busy_timeout)
-        self._idle = self._readers.idle
         self._writer = Writer(writer, file, clock, busy_timeout, durable)
         self._block = Block(self._writer)
         _fork.watch(self)
@@ -133,42 +133,63 @@ class SqliteDatabase:
     # Reading
 
     def _read(self, statement: Statement[Any], binds: dict[str, Any]) -> list[Row]:
-        owner = self._writer.owner
-        if owner and owner == get_ident():
+        thread = get_ident()
+        if self._writer.owner == thread:
             return self._writer.run(statement, binds)
-        idle = self._idle
+        readers = self._readers
+        idle = readers.idle
         try:
-            cursor = idle.pop()
+            reader = idle.pop()
         except IndexError:
-            cursor = None
-        if cursor is None:
+            reader = None
+        if reader is None:
             if self.file == _connect.MEMORY:
                 with self._block:
                     return self._writer.run(statement, binds)
-            self._refuse_if_closed()
-            cursor = self._readers.open()
+            reader = self._open_reader()
+        reader.thread = thread
+        reader.since = monotonic()
+        reader.what = text = statement.text
         try:
             if statement.stamped:
                 binds["now"] = self._clock.read()
-            rows = cursor.execute(statement.text, binds).fetchall()
-        except (apsw.Error, UnicodeEncodeError) as error:
-            fault = fault_of(error, statement.text, binds, self.busy_timeout)
+            rows = reader.execute(text, binds).fetchall()
+        except BaseException as error:
+            readers.drop(reader)  # at once: it may still hold a snapshot
+            if not isinstance(error, apsw.Error | UnicodeEncodeError):
+                raise
+            fault = fault_of(error, text, binds, self.busy_timeout)
         else:
-            self._readers.take_back(cursor)
+            reader.what = ""
+            idle.append(reader)
+            if len(idle) > readers.kept:
+                readers.trim()
             return rows
-        cursor.connection.close()
         raise fault
 
+    def _open_reader(self) -> Reader:
+        self._refuse_if_closed()
+        return self._readers.open()
+
     @contextmanager
-    def looking(self) -> Generator[Connection, None, None]:
+    def looking(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
         if self.file == _connect.MEMORY:
             with self._block:
                 yield self._writer.connection
             return
         self._refuse_if_closed()
-        with self._readers.for_long() as connection:
+        with self._readers.for_long(what) as connection:
             yield connection
+
+    def reading(self) -> list[Reading]:
+        """What holds a snapshot of the file at this moment: reads, and the open transaction."""
+        reading = self._readers.reading()
+        owner = self._writer.owner
+        with suppress(apsw.ConnectionClosedError):
+            if owner and self._writer.connection.in_transaction:
+                reading.append(("transaction", owner, None))
+        return reading
 
     # Writing
 
@@ -204,9 +225,7 @@ class SqliteDatabase:
 
     def forget(self) -> list[Connection]:
         """In a forked child: refuse everything; the connections that nobody was using."""
-        resting = [cursor.connection for cursor in self._idle]
-        self._idle.clear()
-        return resting + self._writer.forget()
+        return self._readers.forget() + self._writer.forget()
 
     def _refuse_if_closed(self) -> None:
         if self._writer.gone:

@@ -6,22 +6,25 @@ has just let go: with 8 busy threads some waited 6,000 times the median (`tools/
 
 import time
 from collections import deque
+from contextlib import suppress
 from threading import Lock, RLock
 
 # As between processes, see `_line`.
 _CROWD = 4  # threads in line that nobody may overtake
 _TIRED = 0.001  # seconds at the front after which nobody may overtake either
+_ENOUGH = 0.1  # seconds in line after which one asks all the same: Ctrl-C may leave a place behind
 
 
 class Turn:
     """Held by one thread at a time. Only the front of those who wait asks for it."""
 
-    __slots__ = ("_book", "_line", "_since", "_turn")
+    __slots__ = ("_book", "_front", "_line", "_since", "_turn")
 
     def __init__(self) -> None:
         self._turn = RLock()  # it knows its thread; nobody takes it twice
         self._line: deque[Lock] = deque()  # of who waits; released when it comes to the front
-        self._since = 0.0  # when the front came to the front
+        self._front: Lock | None = None  # who was let go ahead last
+        self._since = 0.0  # when that was
         self._book = Lock()  # held while the line changes
 
     def take_at_once(self) -> bool:
@@ -33,20 +36,17 @@ class Turn:
         deadline = time.monotonic() + seconds
         place = Lock()
         place.acquire()
-        with self._book:
-            self._line.append(place)
-            if self._line[0] is place:
-                self._come_to_front()
+        taken = False
         try:
-            return place.acquire(timeout=seconds) and self._turn.acquire(
-                timeout=max(0.0, deadline - time.monotonic())
-            )
+            with self._book:
+                self._line.append(place)
+                self._let_front_ask()
+            place.acquire(timeout=min(seconds, _ENOUGH))
+            taken = self._turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            return taken
         finally:
             with self._book:
-                was_front = self._line[0] is place
-                self._line.remove(place)
-                if was_front and self._line:
-                    self._come_to_front()
+                self._leave(place, taken)
 
     def give_up(self) -> None:
         """Let go of it. Raises RuntimeError if another thread, or nobody, holds it."""
@@ -55,6 +55,15 @@ class Turn:
     def _is_long(self) -> bool:
         return len(self._line) >= _CROWD or time.monotonic() - self._since > _TIRED
 
-    def _come_to_front(self) -> None:
-        self._since = time.monotonic()
-        self._line[0].release()
+    def _leave(self, place: "Lock", taken: bool) -> None:
+        while taken and place in self._line and self._line[0] is not place:
+            self._line.popleft()  # gone, or it will ask all the same
+        with suppress(ValueError):  # somebody else has
+            self._line.remove(place)
+        self._let_front_ask()
+
+    def _let_front_ask(self) -> None:
+        if self._line and self._line[0] is not self._front:
+            self._front = self._line[0]
+            self._since = time.monotonic()
+            self._front.release()

@@ -9,6 +9,7 @@ from cwstore import _connect
 from cwstore._apsw import Connection
 from cwstore._drift import drift
 from cwstore._faults import translate
+from cwstore._log_readers import ReaderStats
 from cwstore._migration_files import load
 
 _SHOWN = 100  # problems of a kind that are listed
@@ -45,8 +46,11 @@ class StoreStats:
     version: int  #: the newest migration that the file has
     file_bytes: int
     wal_bytes: int  #: 0 while there is no write-ahead log
+    #: Of the log, what is not in the file yet. Beyond some 4 MB it waits for a reader to end.
+    wal_pending_bytes: int
     free_bytes: int  #: in the file, to be used again or given back
     tables: tuple[TableStats, ...]  #: by name
+    readers: tuple[ReaderStats, ...]  #: when the counting began; longest first, unknown last
 
 
 # A row of a table with rowid is a cell of a leaf; without rowid, a cell of any page.
@@ -73,6 +77,7 @@ _TABLES = """
       AND substr(owner.name, 1, 7) <> 'sqlite_'
     ORDER BY owner.name
 """
+_FRAME = 24  # bytes of the log that come with each page
 _VIOLATIONS = """
     SELECT "table", parent, count(*)
     FROM pragma_foreign_key_check
@@ -105,9 +110,18 @@ def check(connection: Connection, version: int, busy_timeout: float) -> CheckRep
     raise fault
 
 
-def stats(connection: Connection, file: str, version: int, busy_timeout: float) -> StoreStats:
+def stats(
+    connection: Connection,
+    file: str,
+    version: int,
+    busy_timeout: float,
+    readers: tuple[ReaderStats, ...],
+) -> StoreStats:
     """Count rows and bytes; reads every page once."""
     try:
+        logged = moved = 0
+        if file != _connect.MEMORY:
+            logged, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
         tables = tuple(TableStats(*row) for row in connection.execute(_TABLES).fetchall())
         page_bytes = connection.pragma("page_size")
         pages = connection.pragma("page_count")
@@ -119,8 +133,10 @@ def stats(connection: Connection, file: str, version: int, busy_timeout: float) 
             version=version,
             file_bytes=pages * page_bytes if file == _connect.MEMORY else os.stat(file).st_size,
             wal_bytes=_size(f"{file}-wal"),
+            wal_pending_bytes=(logged - moved) * (page_bytes + _FRAME),
             free_bytes=free * page_bytes,
             tables=tables,
+            readers=readers,
         )
     raise fault
 

@@ -2,7 +2,8 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from threading import TIMEOUT_MAX, get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -34,6 +35,9 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from cwstore._changes import ChangeFeed, Recorder
     from cwstore._line import Line
+    from cwstore._wal import Log
+
+_UNLOOKED = 3  # commits from one look at the length of the log to the next
 
 
 class Writer:
@@ -57,10 +61,11 @@ class Writer:
         self._line: Line | None = None  # opened by the first transaction
         self._waited = 0.0  # seconds of the busy timeout spent before asking SQLite
         self._depth = 0  # nesting of the owner's transactions
+        self._log: Log | None = None  # made by the first commit
+        self._unlooked = 0  # commits until the next look at it
         self._lost: CwstoreError | None = None  # why SQLite undid all of the open transaction
         self._patience = _connect.patience(busy_timeout)
         self._recorder: Recorder | None = None  # while somebody listens to changes
-        self._feeds: list[ChangeFeed] = []
         self._adopt(connection)
 
     # Statements, by the thread that has the turn
@@ -121,20 +126,17 @@ class Writer:
     def begin(self, what: str) -> None:
         """Wait for the turn of this thread and for the file's write lock, together one timeout."""
         self._take_turn(what)
-        line = self._line
-        if line is None:
-            line = self._open_line()
+        line = self._line or self._open_line()
         self._depth = 1
         try:
             if line.is_long():
-                self._wait_in(line)
+                self._waited += line.wait_for(self._busy_timeout - self._waited)
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         except apsw.Error as error:
             fault = translate(error, f"BEGIN ({self._file})", self._busy_timeout)
         finally:
-            if line.number is not None:
-                line.leave()
+            line.leave()
         raise fault
 
     def _open_line(self) -> "Line":
@@ -144,12 +146,6 @@ class Writer:
         self._patience = in_line(line, self._busy_timeout, lambda: self._waited)
         self.connection.set_busy_handler(self._patience)
         return line
-
-    def _wait_in(self, line: "Line") -> None:
-        """If it becomes too late, BEGIN has the last word."""
-        started = time.monotonic()
-        line.wait(started + self._busy_timeout - self._waited)
-        self._waited += time.monotonic() - started
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
@@ -162,11 +158,22 @@ class Writer:
         else:
             self._depth = 0
             if self._recorder is not None:
-                self._publish(self._recorder)
+                self._recorder.publish()
+            self._unlooked -= 1
+            if self._unlooked < 0:
+                self._look_at_log()
             return
         if isinstance(fault, OutcomeUnknownError):
             self._drop()
         raise fault
+
+    def _look_at_log(self) -> None:
+        if self._log is None:
+            from cwstore._wal import Log  # what reading does not need
+
+            self._log = Log()
+        self._unlooked = _UNLOOKED
+        self._log.look(self.connection, self._patience)
 
     def end(self) -> None:
         """Undo what is not committed and give up the turn. Does nothing without the turn."""
@@ -255,6 +262,18 @@ class Writer:
                 )
             )
 
+    @contextmanager
+    def _having_turn(self, what: str) -> Generator[None]:
+        """Without a transaction, or in the one that this thread has open."""
+        if self.owner == get_ident():
+            yield
+            return
+        try:
+            self._take_turn(what)
+            yield
+        finally:
+            self.end()
+
     def _savepoint(self, text: str) -> None:
         """If even this fails, nothing of the transaction can be kept."""
         if self._lost is None:
@@ -304,28 +323,22 @@ class Writer:
 
     def data_version(self) -> int:
         """A number that changes when a connection of another store or process commits."""
-        inside = self.owner == get_ident()
-        try:
-            if not inside:
-                self._take_turn("data_version")
+        with self._having_turn("data_version"):
             return int(self.ask("PRAGMA data_version")[0][0])
-        finally:
-            if not inside:
-                self.end()
 
     def close(self) -> None:
         """Close it; waits for the transaction of another thread."""
         if self.owner == get_ident():
             raise ConflictError("close() inside of a transaction: leave it first")
-        if not self._turn.take_at_once():
-            self._turn.take(TIMEOUT_MAX)
+        self._turn.take(TIMEOUT_MAX)
         try:
             self.gone = f"the store of {self._file} is closed; open a new one"
             self.connection.close()
         finally:
             self._turn.give_up()
-        for feed in list(self._feeds):
-            feed.close()
+        if self._recorder is not None:
+            for feed in self._recorder.feeds:
+                feed.close()
 
     def leave_line(self) -> None:
         """After `close`. Also removes the line of processes that were killed."""
@@ -357,42 +370,19 @@ class Writer:
         from cwstore._changes import ChangeFeed, Recorder
 
         feed = ChangeFeed(capacity, self._look_elsewhere, self._unlisten)
-        inside = self.owner == get_ident()
-        try:
-            if not inside:
-                self._take_turn("changes")
-            self._feeds.append(feed)
+        with self._having_turn("changes"):
             if self._recorder is None:
-                self._recorder = Recorder()
-                self._recorder.listen_on(self.connection)
-        finally:
-            if not inside:
-                self.end()
+                self._recorder = Recorder(self.connection)
+            self._recorder.feeds.append(feed)
         return feed
 
     def _unlisten(self, feed: "ChangeFeed") -> None:
         """The last one who leaves stops the recording, once nobody writes."""
         if self.gone:
-            self._feeds.clear()
             return
-        inside = self.owner == get_ident()
-        try:
-            if not inside:
-                self._take_turn("changes")
-            if feed in self._feeds:
-                self._feeds.remove(feed)
-            if not self._feeds and self._recorder is not None:
-                self._recorder.stop()
+        with self._having_turn("changes"):
+            if self._recorder is not None and self._recorder.leave(feed):
                 self._recorder = None
-        finally:
-            if not inside:
-                self.end()
-
-    def _publish(self, recorder: "Recorder") -> None:
-        changes = recorder.take()
-        if changes:
-            for feed in list(self._feeds):
-                feed.publish(changes)
 
     def _look_elsewhere(self) -> int | None:
         """`data_version`, or None if that cannot be had at once: nobody else commits meanwhile."""

@@ -70,13 +70,19 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     migrate = add("migrate", _migrate, "Bring a file to the newest version, or make a new one.")
-    migrate.add_argument("--target", type=int, metavar="N", help="stop at this version")
-    add("status", _status, "Show the version of a file and what is pending.")
-    add("rehearse", _rehearse, "Run the pending migrations on a copy of the file.")
+    status = add("status", _status, "Show the version of a file and what is pending.")
+    rehearse = add("rehearse", _rehearse, "Run the pending migrations on a copy of the file.")
+    for command in (migrate, status, rehearse):
+        command.add_argument("--directory", metavar="DIR", help="scripts of another database")
+    for command in (migrate, rehearse):
+        command.add_argument("--target", type=int, metavar="N", help="stop at this version")
+    migrate.add_argument(
+        "--no-backup", dest="backup", action="store_false", help="do not copy the file first"
+    )
     add("check", _check, "Look for damage, broken references and schema drift.")
     backup = add("backup", _backup, "Copy a file that may be in use; the copy is verified.")
     backup.add_argument("target", metavar="TARGET", help="the copy, which must not exist yet")
-    add("stats", _stats, "Show rows and bytes of each table.")
+    add("stats", _stats, "Show rows and bytes of each table, and who holds up the log.")
     demo = add("demo", _demo, "Let worker processes carry out a plan, and look that all is right.")
     demo.add_argument("path", nargs="?", metavar="PATH", help="default: a new temporary file")
     demo.add_argument("--backlog", metavar="FILE", help="issues to work on, one a line as JSON")
@@ -100,7 +106,13 @@ def _migrate(options: Arguments) -> int:
     from cwstore.migrations import migrate
 
     with _console.progress("Migrating") as report:
-        done = migrate(options.path, target=options.target, on_progress=_to_bar(report))
+        done = migrate(
+            options.path,
+            directory=options.directory,
+            target=options.target,
+            backup=options.backup,
+            on_progress=_to_bar(report),
+        )
     if options.json:
         print_json(done)
         return 0
@@ -115,7 +127,7 @@ def _migrate(options: Arguments) -> int:
 def _status(options: Arguments) -> int:
     from cwstore.migrations import status
 
-    found = status(options.path)
+    found = status(options.path, directory=options.directory)
     if options.json:
         print_json(found)
         return 0
@@ -130,7 +142,8 @@ def _status(options: Arguments) -> int:
     for name in found.pending:
         _console.say(f"pending: {name}")
     if found.pending and found.version:
-        _console.say(f"`cwstore rehearse {options.path}` shows what they would do.")
+        given = f" --directory {options.directory}" if options.directory else ""
+        _console.say(f"`cwstore rehearse {options.path}{given}` shows what they would do.")
     return 0
 
 
@@ -138,13 +151,18 @@ def _rehearse(options: Arguments) -> int:
     from cwstore.migrations import rehearse
 
     with _console.progress("Rehearsing") as report:
-        done = rehearse(options.path, on_progress=_to_bar(report))
+        done = rehearse(
+            options.path,
+            directory=options.directory,
+            target=options.target,
+            on_progress=_to_bar(report),
+        )
     if options.json:
         print_json(done)
         return 0
     if done.steps:
         _steps(f"Rehearsed on a copy in {done.seconds:.2f} s", done.steps)
-    for violation in done.violations:
+    for violation in done.violations or ("none leads nowhere",):
         _console.say(f"foreign keys: {violation}")
     _console.say(
         f"{options.path} was not touched. It would go from version {done.version_before} to"
@@ -189,8 +207,13 @@ def _stats(options: Arguments) -> int:
     _console.table(options.path, ("table", "rows", "bytes", "bytes of indexes"), rows)
     _console.say(
         f"Version {found.version}; {found.file_bytes:,} bytes in the file ({found.free_bytes:,}"
-        f" free) and {found.wal_bytes:,} in its write-ahead log."
+        f" free) and {found.wal_bytes:,} in its write-ahead log ({found.wal_pending_bytes:,} of"
+        " them not moved into the file yet)."
     )
+    for reader in found.readers:
+        _console.say(
+            f"Process {reader.pid} ({reader.process or 'unknown'}) holds a snapshot of the file."
+        )
     return 0
 
 

@@ -113,6 +113,10 @@ class Store:
         _check_options(durable=durable, backup=backup)
         if on_progress is not None and not callable(on_progress):
             raise InvalidValueError("on_progress", "expected a callable that takes a Progress")
+        if not os.path.lexists(file):
+            from cwstore.migrations import check_scripts
+
+            check_scripts(file)
         connection = _connect.connect(file, busy_timeout=seconds, durable=durable)
         try:
             version = settled_version(connection)
@@ -159,7 +163,7 @@ class Store:
         """
         from cwstore._backup import write_backup
 
-        with self._db.looking() as connection:
+        with self._db.looking("backup") as connection:
             write_backup(connection, path, busy_timeout=self._db.busy_timeout)
 
     def check(self) -> "CheckReport":
@@ -169,15 +173,22 @@ class Store:
         """
         from cwstore import _upkeep
 
-        with self._db.looking() as connection:
+        with self._db.looking("check") as connection:
             return _upkeep.check(connection, self.version, self._db.busy_timeout)
 
     def stats(self) -> "StoreStats":
-        """Rows and bytes of each table, and the sizes of the files; reads every page once."""
-        from cwstore import _upkeep
+        """Rows and bytes of each table, the sizes of the files, and who holds up the log.
 
-        with self._db.looking() as connection:
-            return _upkeep.stats(connection, self._db.file, self.version, self._db.busy_timeout)
+        Reads every page once.
+        """
+        from cwstore import _upkeep
+        from cwstore._log_readers import log_readers
+
+        readers = log_readers(self._db.file, self._db.reading())
+        with self._db.looking("stats") as connection:
+            return _upkeep.stats(
+                connection, self._db.file, self.version, self._db.busy_timeout, readers
+            )
 
     def close(self) -> None:
         """Close every connection; a second call does nothing.

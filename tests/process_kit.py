@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cwstore.migrations import status
-from tests.migration_kit import run
+from tests.migration_kit import ROOT, run
 
-ROOT = Path(__file__).resolve().parent.parent
 FIRST = "CREATE TABLE rows (id INTEGER PRIMARY KEY, note TEXT);"
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cwstore import AsyncStore, Change, ChangeOperation, Store
-from cwstore._changes import Recorder
 from cwstore.errors import CycleError, InvalidValueError, OutcomeUnknownError, StoreClosedError
 from tests.engine_kit import failing_sync, faulty_disk
 from tests.entity_kit import undone
@@ -211,10 +210,13 @@ def test_a_look_elsewhere_that_is_interrupted_tells_nothing(store: Store) -> Non
         connection.set_progress_handler(None)
 
 
-def test_a_recorder_that_never_listened_can_be_stopped() -> None:
-    recorder = Recorder()
-    recorder.stop()
-    assert recorder.take() == []
+def test_a_feed_that_is_closed_twice_takes_nobody_along(store: Store) -> None:
+    with store.changes() as other:
+        feed = store.changes()
+        feed.close()
+        feed.close()
+        store.tasks.create(name="t", id="t")
+        assert other.get(timeout=0) == [Change(INSERT, "tasks", "t")]
 
 
 def test_in_memory_changes_are_told_too() -> None:
@@ -248,7 +250,7 @@ def test_a_listening_task_ends_when_it_is_cancelled_or_the_store_is_closed(file:
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         left = asyncio.create_task(listen(store, heard))
-        while not store._store._db._writer._feeds:
+        while store._store._db._writer._recorder is None:
             await asyncio.sleep(0)
         await store.tasks.create(name="t", id="t")
         await store.close()

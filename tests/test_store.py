@@ -156,32 +156,29 @@ def test_close_inside_of_the_own_transaction_is_refused_and_the_transaction_goes
     assert names(store) == ["kept"]
 
 
-class AnnouncedLock:
-    """Says when somebody comes to wait for a lock."""
+class AnnouncedTurn:
+    """Says when somebody comes to wait for a turn."""
 
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
+    def __init__(self, turn: Any) -> None:
+        self._turn = turn
         self.asked = Event()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._lock, name)
+        return getattr(self._turn, name)
 
-    def __enter__(self) -> None:
+    def take(self, seconds: float) -> Any:
         self.asked.set()
-        self._lock.__enter__()
-
-    def __exit__(self, *error: Any) -> None:
-        self._lock.__exit__(*error)
+        return self._turn.take(seconds)
 
 
 def test_close_waits_for_the_transaction_of_another_thread(file: Path) -> None:
     store = Store.open(file)
-    lock = AnnouncedLock(store._db._writer._turn)
-    store._db._writer._turn = lock  # type: ignore[assignment]
+    turn = AnnouncedTurn(store._db._writer._turn)
+    store._db._writer._turn = turn  # type: ignore[assignment]
     with store.transaction():
         store.initiatives.create(name="first")
         closing = Task(store.close)
-        reached(lock.asked)
+        reached(turn.asked)
         store.initiatives.create(name="second")
     closing.finish()
     with pytest.raises(StoreClosedError):

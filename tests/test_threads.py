@@ -1,9 +1,10 @@
 """The turn that threads take on one connection."""
 
-from threading import Event
+from threading import Event, Lock
 
 import pytest
 
+from cwstore import _threads
 from cwstore._threads import Turn
 from tests.engine_kit import PATIENCE, Task
 
@@ -33,7 +34,8 @@ def finish(*waiters: Waiter) -> None:
         waiter.task.finish()
 
 
-def test_who_comes_first_goes_first() -> None:
+def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "_ENOUGH", PATIENCE)
     turn, order = Turn(), list[str]()
     assert turn.take_at_once()
     waiters = [Waiter(turn, name, order) for name in "abcdef"]
@@ -82,3 +84,26 @@ def test_only_who_holds_it_can_give_it_up() -> None:
     turn.give_up()
     with pytest.raises(RuntimeError):
         turn.give_up()
+
+
+@pytest.mark.parametrize("places", [1, 5])
+def test_places_that_were_left_behind_hold_nobody_up_for_long(places: int) -> None:
+    turn = Turn()
+    for _ in range(places):
+        place = Lock()
+        place.acquire()
+        turn._line.append(place)
+    assert turn.take(PATIENCE)
+    turn.give_up()
+    assert turn.take_at_once()
+
+
+def test_who_asks_out_of_turn_lets_the_others_wait_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "_ENOUGH", 0.0)
+    turn, order = Turn(), list[str]()
+    assert turn.take_at_once()
+    waiters = [Waiter(turn, name, order) for name in "abcdef"]
+    turn.give_up()
+    finish(*waiters)
+    assert sorted(order) == list("abcdef")
+    assert turn.take_at_once()
