@@ -1,13 +1,21 @@
 """Run one migration script inside the open transaction, and refuse what it should not have done."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import apsw
 
 from cwstore._apsw import Connection
 from cwstore._faults import translate
-from cwstore._guard import authorizer, denied_word, find_violations, losses, take_inventory
-from cwstore._migration_files import MigrationFile, parse
+from cwstore._guard import (
+    Inventory,
+    authorizer,
+    denied_word,
+    find_violations,
+    losses,
+    take_inventory,
+)
+from cwstore._migration_files import MigrationFile, Script, parse
 from cwstore.errors import CwstoreError, MigrationError
 
 # Not the script's fault: the disk, the memory, another process.
@@ -39,25 +47,29 @@ def apply_script(connection: Connection, file: MigrationFile, notify: Callable[[
     run_statements(connection, file, notify)
     changes = connection.total_changes() - changes
     try:
-        leftovers = connection.execute("SELECT name FROM sqlite_temp_schema").fetchall()
-        gone = losses(before, take_inventory(connection), script)
-        broken = find_violations(connection) - dirt
+        cause = _harm(connection, script, before, dirt)
     except apsw.SQLError as error:
-        raise _refusal(file.file_name, str(error), file.version) from None
+        cause = str(error)
+    if cause:
+        raise _refusal(file.file_name, cause, file.version)
+    return changes
+
+
+def _harm(
+    connection: Connection, script: Script, before: Inventory, dirt: Counter[str]
+) -> str | None:
+    """What is there that should not be, or gone although the script does not say so."""
+    leftovers = connection.execute("SELECT name FROM sqlite_temp_schema").fetchall()
     if leftovers:
-        raise _refusal(
-            file.file_name, f"it leaves the temporary {leftovers[0][0]}: drop it", file.version
-        )
+        return f"it leaves the temporary {leftovers[0][0]}: drop it"
+    gone = losses(before, take_inventory(connection), script)
     if gone:
-        raise _refusal(file.file_name, _listed(gone), file.version)
+        return _listed(gone)
+    broken = find_violations(connection) - dirt
     if broken:
         lines = [f"{text} ({count} rows)" for text, count in broken.most_common()]
-        raise _refusal(
-            file.file_name,
-            f"it leaves foreign keys that lead nowhere: {_listed(lines)}",
-            file.version,
-        )
-    return changes
+        return f"it leaves foreign keys that lead nowhere: {_listed(lines)}"
+    return None
 
 
 def run_statements(
@@ -71,10 +83,13 @@ def run_statements(
             reason = denied_word(statement.first_word)
             if reason:
                 raise _refusal(_where(file, number, statement.line), reason, file.version)
+            fault = None
             try:
                 connection.execute(statement.text).fetchall()
             except apsw.Error as error:
-                raise _failure(connection, error, file, number, reasons) from None
+                fault = _failure(connection, error, file, number, reasons)
+            if fault is not None:
+                raise fault
             notify(number)
     finally:
         connection.set_authorizer(None)

@@ -123,22 +123,21 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
     """Copy and check; the number of foreign keys that lead nowhere."""
     try:
         copy = open_connection(draft)
+        try:
+            _copy_pages(source, copy)
+            copy.set_progress_handler(_go_on, _OPERATIONS)
+            problems = _problems(copy)
+            if problems != "ok":
+                raise CorruptDatabaseError(
+                    f"the backup {path} was not kept, its source is damaged: {problems}; run"
+                    " `cwstore check` and restore an older backup"
+                )
+            return len(copy.execute("PRAGMA foreign_key_check").fetchall())
+        finally:
+            copy.close()
     except apsw.Error as error:
-        raise translate(error, f"writing the backup {path}", busy_timeout) from None
-    try:
-        _copy_pages(source, copy)
-        copy.set_progress_handler(_go_on, _OPERATIONS)
-        problems = _problems(copy)
-        if problems != "ok":
-            raise CorruptDatabaseError(
-                f"the backup {path} was not kept, its source is damaged: {problems}; run"
-                " `cwstore check` and restore an older backup"
-            )
-        return len(copy.execute("PRAGMA foreign_key_check").fetchall())
-    except apsw.Error as error:
-        raise translate(error, f"writing the backup {path}", busy_timeout) from None
-    finally:
-        copy.close()
+        fault = translate(error, f"writing the backup {path}", busy_timeout)
+    raise fault
 
 
 def _problems(copy: Connection) -> str:

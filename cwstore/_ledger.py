@@ -26,6 +26,10 @@ _ROWS = f"""
     SELECT version, name, checksum, text_sum, compatible_with, structure FROM {LEDGER}
     ORDER BY version
 """
+# `sqlite_` covers what ANALYZE and AUTOINCREMENT make by themselves.
+_OBJECTS = """
+    SELECT sql, name FROM sqlite_schema WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'
+"""
 
 
 class Row(NamedTuple):
@@ -44,7 +48,7 @@ class State(NamedTuple):
 
     version: int
     rows: list[Row] | None  #: None: there is no ledger
-    names: list[str]  #: of tables, indexes, triggers and views, the ledger left out
+    names: list[str]  #: of tables, indexes, triggers and views, if there is no ledger
     structure: int
 
 
@@ -54,21 +58,16 @@ def look(connection: Connection) -> State:
     try:
         if not inside:
             connection.execute("BEGIN")
-        everything = connection.execute("SELECT name, sql FROM sqlite_schema").fetchall()
-        # `sqlite_` covers what ANALYZE and AUTOINCREMENT make by themselves. Sorted here: sorting
-        # long texts in SQL costs twice as much, and this runs at every open.
-        objects = [
-            (sql, name)
-            for name, sql in everything
-            if sql is not None and name != LEDGER and name[:7] != "sqlite_"
-        ]
+        objects = connection.execute(_OBJECTS).fetchall()
+        # Sorted here: sorting long texts in SQL costs twice as much, and this runs at every open.
         objects.sort()
-        known = any(name == LEDGER for name, _ in everything)
+        texts = [sql for sql, name in objects if name != LEDGER]
+        known = len(texts) < len(objects)
         return State(
             version=connection.pragma("user_version"),
-            rows=[Row(*row) for row in connection.execute(_ROWS).fetchall()] if known else None,
-            names=[name for _, name in objects],
-            structure=crc32("\n".join([sql for sql, _ in objects]).encode()),
+            rows=[*map(Row._make, connection.execute(_ROWS).fetchall())] if known else None,
+            names=[] if known else [name for _, name in objects],
+            structure=crc32("\n".join(texts).encode()),
         )
     finally:
         if not inside and connection.in_transaction:

@@ -3,21 +3,26 @@
 import os
 import re
 import time
+from binascii import crc32
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, cast
-from zlib import crc32
 
 from cwstore.errors import InvalidValueError, MigrationError
 
 if TYPE_CHECKING:
     from cwstore._tokens import Statement
 
-_NAME = re.compile(r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql")
-_HEADER = re.compile(r"--\s*(compatible-with|drops|deletes)\s*:\s*(.*?)\s*")
-_DROPPED = re.compile(r"(index|table|trigger|view)\s+(\w+)")
+# Compiled on first use: opening an up-to-date file looks at no header.
+_NAME = r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql"
+_HEADER = r"--\s*(compatible-with|drops|deletes)\s*:\s*(.*?)\s*"
+_DROPPED = r"(index|table|trigger|view)\s+(\w+)"
 _SETTLED = 100_000_000  # ns; a file changed more recently may change again without a new mtime
 # What a file held when it had this inode, time of change and size: 1 stat a file at each open.
 _files: dict[str, tuple[tuple[int, int, int], "MigrationFile"]] = {}
+# What our own directory held when it had this inode and time of change. That costs 1 stat instead
+# of one a file, of which there are more with every release. A script that is edited in place is
+# noticed by the next process.
+_own: dict[str, tuple[tuple[int, int], list["MigrationFile"]]] = {}
 
 
 class MigrationFile(NamedTuple):
@@ -46,8 +51,8 @@ class Script(NamedTuple):
 
 def default_directory() -> str:
     """`sql/migrations` of the installed package, or of the checkout it is imported from."""
-    package = os.path.dirname(os.path.abspath(__file__))
-    installed = os.path.join(package, "sql", "migrations")
+    package = os.path.dirname(__file__)
+    installed = f"{package}/sql/migrations"
     if os.path.isdir(installed):
         return installed
     return os.path.join(os.path.dirname(package), "sql", "migrations")
@@ -57,15 +62,30 @@ def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]
     """The migrations of a directory (None: our own), number 1 first, without a gap.
 
     Files that do not end in .sql, and hidden ones, are none of its business. Raises
-    MigrationError: no such directory, none in it, a bad name, a gap, a number used twice.
+    MigrationError: no such directory, none in it, a bad name, no text, a gap, a number used twice.
     """
     place = default_directory() if directory is None else _checked(directory)
     try:
+        status = os.stat(place)
+        key = (status.st_ino, status.st_mtime_ns)
+        known = _own.get(place) if directory is None else None
+        if known and known[0] == key:
+            return known[1]
         with os.scandir(place) as entries:
             scripts = [e for e in entries if e.name.endswith(".sql") and e.name[0] != "."]
         found = [_read(entry) for entry in sorted(scripts, key=lambda entry: entry.name)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise MigrationError(f"cannot read the migrations in {place}: {error}") from None
+    except OSError as error:
+        raise MigrationError(
+            f"cannot read the migrations in {place}: {error.strerror}; give a directory with"
+            " 0001_<name>.sql that this user may read"
+        ) from None
+    _check_numbers(found, place)
+    if directory is None and _is_settled(status) and all(e.path in _files for e in scripts):
+        _own[place] = (key, found)
+    return found
+
+
+def _check_numbers(found: list[MigrationFile], place: str) -> None:
     if not found:
         raise MigrationError(f"{place} holds no migration; give the directory with 0001_<name>.sql")
     for position, (file, earlier) in enumerate(zip(found, [None, *found], strict=False), 1):
@@ -80,7 +100,10 @@ def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]
                 f"migration {position:04} is missing: {after} {file.file_name}; restore it, or"
                 " renumber those that were not released yet"
             )
-    return found
+
+
+def _is_settled(status: os.stat_result) -> bool:
+    return time.time_ns() - status.st_mtime_ns > _SETTLED
 
 
 def _checked(directory: object) -> str:
@@ -100,17 +123,27 @@ def _read(entry: os.DirEntry[str]) -> MigrationFile:
     known = _files.get(path)
     if known and known[0] == key:
         return known[1]
-    number = _NAME.fullmatch(name)
+    number = re.fullmatch(_NAME, name)
     if not number:
         raise MigrationError(f"{name} is not named like a migration: 0001_what_it_does.sql")
-    with open(path, encoding="utf-8", newline="") as stream:
-        text = stream.read().replace("\r\n", "\n")
+    text = _text(path)
+    if text is None:
+        raise MigrationError(f"{name} is not UTF-8 text; save it as such")
     file = MigrationFile(
         int(number.group(1)), name.removesuffix(".sql"), text, crc32(text.encode())
     )
-    if time.time_ns() - status.st_mtime_ns > _SETTLED:
+    if _is_settled(status):
         _files[path] = (key, file)
     return file
+
+
+def _text(path: str) -> str | None:
+    """With the line endings of Unix; None: it is not UTF-8."""
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            return stream.read().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return None
 
 
 @lru_cache(maxsize=256)
@@ -133,7 +166,7 @@ def parse(file: MigrationFile) -> Script:
     drops: set[tuple[str, str]] = set()
     deletes: set[str] = set()
     for comment in comments:
-        header = _HEADER.fullmatch(comment.text)
+        header = re.fullmatch(_HEADER, comment.text)
         if not header:
             continue
         word, value = header.groups()
@@ -170,7 +203,7 @@ def _table(file: MigrationFile, line: int, value: str) -> str:
 
 
 def _dropped(file: MigrationFile, line: int, value: str) -> tuple[str, str]:
-    what = _DROPPED.fullmatch(value)
+    what = re.fullmatch(_DROPPED, value)
     if not what:
         raise MigrationError(
             f"{file.file_name}, line {line}: write `-- drops: index name` (or table, trigger,"

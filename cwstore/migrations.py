@@ -57,7 +57,7 @@ def migrate(
     BusyError, StorageError, CorruptDatabaseError, InvalidValueError.
     """
     file = _connect.resolve(path)
-    _goal(target, load(directory))  # a bad directory or target must not leave a new file behind
+    check_scripts(file, directory, target)
     connection = _connect.connect(file, busy_timeout=_BUSY_TIMEOUT)
     try:
         return bring_up(
@@ -155,9 +155,13 @@ def rehearse(
             f"rehearsed on a copy of {file}, which was not touched: {error}"
         ) from None
     except apsw.Error as error:
-        raise translate(error, f"rehearsing on a copy of {file}", _BUSY_TIMEOUT) from None
+        fault = translate(error, f"rehearsing on a copy of {file}", _BUSY_TIMEOUT)
     except OSError as error:
-        raise StorageError(f"cannot rehearse beside {file}: {error.strerror}") from None
+        fault = StorageError(
+            f"cannot rehearse beside {file}: {error.strerror}; it takes a directory that this user"
+            " may write to, and room for a copy"
+        )
+    raise fault
 
 
 def bring_up(
@@ -202,6 +206,18 @@ def bring_up(
         seconds=time.monotonic() - began,
         steps=tuple(run.steps),
     )
+
+
+def check_scripts(
+    file: str, directory: str | os.PathLike[str] | None = None, target: int | None = None
+) -> None:
+    """Read the scripts first, so that bad ones leave no new file behind. Raises MigrationError."""
+    files = load(directory)
+    goal = _goal(target, files)
+    if file == _connect.MEMORY or os.path.lexists(file):
+        return
+    for script in files[:goal]:
+        parse(script)
 
 
 def _goal(target: object, files: list[MigrationFile]) -> int:
@@ -282,12 +298,13 @@ class _Run:
             self.steps.append(self._apply(following))
             self._commit(following)
             self.version += 1
+            return True
         except apsw.Error as error:
-            raise translate(error, f"migrating {self.file}", self.busy_timeout) from None
+            fault = translate(error, f"migrating {self.file}", self.busy_timeout)
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-        return True
+        raise fault
 
     def _back_up(self) -> None:
         """Copy the file, through a second connection, as it is before this transaction."""
@@ -300,7 +317,8 @@ class _Run:
             write_backup(self.file, path, busy_timeout=self.busy_timeout, replace=True)
         except StorageError as error:
             raise StorageError(
-                f"{error}; nothing was migrated: mend that, or migrate with backup=False"
+                f"{error}; nothing was migrated: mend that, or do without a backup (backup=False,"
+                " on the command line --no-backup)"
             ) from None
         keep_newest(self.file, path)
         self.backup = path
@@ -308,9 +326,11 @@ class _Run:
     def _commit(self, file: MigrationFile) -> None:
         try:
             self.connection.execute("COMMIT")
+            return
         except apsw.Error as error:
             where = f"{self.file}, {file.file_name}"
-            raise commit_fault(error, where, self.busy_timeout) from None
+            fault = commit_fault(error, where, self.busy_timeout)
+        raise fault
 
     def _apply(self, file: MigrationFile) -> Step:
         from cwstore._apply import apply_script

@@ -1,14 +1,26 @@
-"""A small past for migrations: two scripts, a file made by them, and looks behind the scenes."""
+"""A small past for migrations: two scripts, a file made by them, and looks behind the scenes.
 
+What a migration does can be asked for in two ways, `by_call` and `by_command`; see `faces`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import pytest
 
 from cwstore._apsw import open_connection
-from cwstore.errors import MigrationError
+from cwstore.errors import CwstoreError
 from cwstore.migrations import migrate
+from tests.engine_kit import assert_ours_alone
+
+ROOT = Path(__file__).resolve().parent.parent
 
 PHASES = "CREATE TABLE phases (id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;\n"
 TASKS = """CREATE TABLE tasks (
@@ -21,6 +33,78 @@ INSERT INTO phases (id, name) VALUES (1, 'build'), (2, 'test');
 INSERT INTO tasks (id, phase_id) VALUES (1, 1), (2, 1), (3, 2);
 """
 BASE = (PHASES, TASKS)
+
+# A parent table with everything on it, and how it is rebuilt in 12 steps.
+REBUILD = """
+DROP VIEW named;
+CREATE TABLE phases_new (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    parent_id INTEGER REFERENCES phases_new (id) ON DELETE CASCADE,
+    CONSTRAINT phases_name_ck CHECK (name <> '')
+) STRICT;
+INSERT INTO phases_new (id, name, parent_id) SELECT id, name, parent_id FROM phases;
+DROP TABLE phases;
+ALTER TABLE phases_new RENAME TO phases;
+CREATE INDEX phases_name_ix ON phases (name);
+CREATE TRIGGER phases_tg AFTER UPDATE ON phases BEGIN SELECT 1; END;
+CREATE VIEW named AS SELECT name FROM phases;
+"""
+FURNISHED = """
+ALTER TABLE phases ADD COLUMN parent_id INTEGER REFERENCES phases (id) ON DELETE CASCADE;
+UPDATE phases SET parent_id = 1 WHERE id = 2;
+CREATE INDEX phases_name_ix ON phases (name);
+CREATE TRIGGER phases_tg AFTER UPDATE ON phases BEGIN SELECT 1; END;
+CREATE VIEW named AS SELECT name FROM phases;
+"""
+
+
+class Answer(NamedTuple):
+    """What a run came to."""
+
+    error: str  #: its class; "" if all went well
+    message: str
+    report: dict[str, Any]
+
+
+Face = Callable[[Path, Path], Answer]
+
+
+def by_call(file: Path, directory: Path) -> Answer:
+    """`cwstore.migrate`; an error brings nothing of apsw along."""
+    try:
+        return Answer("", "", asdict(migrate(file, directory=directory)))
+    except CwstoreError as error:
+        assert_ours_alone(error)
+        return Answer(type(error).__name__, str(error), {})
+
+
+def by_command(file: Path, directory: Path) -> Answer:
+    """`cwstore migrate`; an error is exit code 1, JSON, and one line without a traceback."""
+    done = command(file, directory)
+    out, err = done.communicate()
+    told = json.loads(out)
+    if done.returncode == 0:
+        assert err == ""
+        return Answer("", "", told)
+    error = told["error"]
+    assert (done.returncode, err) == (1, f"cwstore: {error['message']}\n")
+    return Answer(error["type"], error["message"], {})
+
+
+def command(file: Path, directory: Path) -> "subprocess.Popen[str]":
+    """`cwstore migrate --json`, on its way."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cwstore", "migrate", file, "--directory", directory, "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+faces = pytest.mark.parametrize("face", [by_call, by_command])
 
 
 def scripts(parent: Path, *texts: str, names: tuple[str, ...] = ()) -> Path:
@@ -73,11 +157,17 @@ def made_by_base(parent: Path) -> Path:
     return file
 
 
-def refused(file: Path, *texts: str, directory: Path | None = None) -> str:
+def refused(
+    file: Path,
+    *texts: str,
+    directory: Path | None = None,
+    face: Face = by_call,
+    error: str = "MigrationError",
+) -> str:
     """The message with which the migration on top of BASE is refused; nothing may be left."""
     before = content(file)
-    with pytest.raises(MigrationError) as refusal:
-        migrate(file, directory=directory or scripts(file.parent, *BASE, *texts))
+    answer = face(file, directory or scripts(file.parent, *BASE, *texts))
+    assert answer.error == error
     assert content(file) == before
     assert not (file.parent / f"{file.name}.migrating").exists()
-    return str(refusal.value)
+    return answer.message

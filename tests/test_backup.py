@@ -11,6 +11,7 @@ from cwstore._apsw import Connection, open_connection
 from cwstore._backup import Backup, keep_newest, write_backup
 from cwstore.errors import CorruptDatabaseError, InvalidValueError, MigrationError, StorageError
 from cwstore.migrations import migrate
+from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import names_in, run
 
 ROWS = 20_000
@@ -182,11 +183,13 @@ def test_an_error_of_the_disk_gives_no_backup(
         return open_connection(file + "/x")
 
     monkeypatch.setattr(_backup, "open_connection", full)
-    with pytest.raises(StorageError, match=r"writing the backup .*copy\.db: the disk is full"):
+    with pytest.raises(StorageError, match=r"writing the backup .*: the disk is full") as raised:
         write_backup(str(store), target, busy_timeout=1)
+    assert_ours_alone(raised.value)
     monkeypatch.setattr(_backup, "open_connection", absent)
-    with pytest.raises(StorageError, match="cannot be opened"):
+    with pytest.raises(StorageError, match="cannot be opened") as raised:
         write_backup(str(store), target, busy_timeout=1)
+    assert_ours_alone(raised.value)
     assert names_in(target.parent) == []
 
 
@@ -243,7 +246,7 @@ def test_a_backup_that_cannot_be_written_refuses_the_migration(store: Path) -> N
     store.with_name("store.db.v1.bak").mkdir()
     with pytest.raises(StorageError) as refusal:
         migrate(store, directory=directory)
-    assert "nothing was migrated: mend that, or migrate with backup=False" in str(refusal.value)
+    assert "nothing was migrated: mend that, or do without a backup" in str(refusal.value)
     assert run(store, "PRAGMA user_version") == [(1,)]
     assert names_in(store.parent) == ["sql", "store.db", "store.db.v1.bak"]
     assert migrate(store, directory=directory, backup=False).version == 2

@@ -14,6 +14,7 @@ from cwstore import _connect
 from cwstore._turn import migration_turn
 from cwstore.errors import BusyError, MigrationError, StorageError
 from cwstore.migrations import bring_up, migrate, status
+from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import run
 from tests.process_kit import (
     FIRST,
@@ -142,8 +143,9 @@ def test_a_writer_that_does_not_let_go_is_busy_within_the_bound(
     writer = _connect.connect(str(file), busy_timeout=0)
     writer.execute("BEGIN IMMEDIATE").fetchall()
     connection = _connect.connect(str(file), busy_timeout=0.05)
-    with pytest.raises(BusyError, match=r"for all of the 0\.05 s"):
+    with pytest.raises(BusyError, match=r"for all of the 0\.05 s") as raised:
         bring_up(connection, str(file), directory=directory, busy_timeout=0.05)
+    assert_ours_alone(raised.value)
     assert connection.pragma("foreign_keys") == 1
     writer.execute("ROLLBACK").fetchall()
     assert bring_up(connection, str(file), directory=directory).version == 2

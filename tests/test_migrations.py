@@ -9,7 +9,6 @@ import pytest
 from cwstore import _connect
 from cwstore._apsw import Connection, open_connection
 from cwstore.errors import (
-    ForeignDatabaseError,
     InvalidValueError,
     MigrationError,
     SchemaTooNewError,
@@ -151,17 +150,6 @@ def check_writer(connection: Connection) -> None:
 # Scenario A: failures
 
 
-def test_a_failing_statement_leaves_nothing_and_says_where(populated: Path) -> None:
-    message = refused(
-        populated,
-        "-- two statements\nCREATE TABLE extra (a);\n\nINSERT INTO tasks (id)\nVALUES (1);\n",
-    )
-    assert message == (
-        "0003_step.sql, statement 2, line 4: UNIQUE constraint failed: tasks.id. Nothing of it was"
-        " kept, the file is at version 2: mend the script and migrate again"
-    )
-
-
 def test_an_error_inside_a_statement_has_the_line_of_the_token(populated: Path) -> None:
     message = refused(populated, "-- é\nUPDATE tasks SET owner =\n  'éé'\n  || boss;\n")
     assert message.startswith("0003_step.sql, statement 1, line 4: no such column: boss")
@@ -267,51 +255,9 @@ def test_a_file_that_somebody_took_out_of_wal_is_put_back_unless_it_is_refused(
 # Scenario H: files that are not ours
 
 
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "PRAGMA application_id = 7; CREATE TABLE a (b)",
-        "CREATE TABLE a (b)",
-        "PRAGMA user_version = 2",
-    ],
-)
-def test_a_file_of_another_application_is_refused_unchanged(
-    tmp_path: Path, file: Path, sql: str
-) -> None:
-    run(file, sql)
-    check_refused_unchanged(tmp_path, file, ForeignDatabaseError)
-
-
-@pytest.mark.parametrize("content", [b"", b"x", b"not a database" * 99])
-def test_a_file_that_is_no_database_is_refused_unchanged(
-    tmp_path: Path, file: Path, content: bytes
-) -> None:
-    file.write_bytes(content)
-    check_refused_unchanged(tmp_path, file, ForeignDatabaseError)
-
-
-def test_a_file_with_our_id_and_tables_but_no_version_is_refused_unchanged(
-    tmp_path: Path, file: Path
-) -> None:
-    run(file, f"PRAGMA application_id = {_connect.APPLICATION_ID}; CREATE TABLE a (b)")
-    message = check_refused_unchanged(tmp_path, file, ForeignDatabaseError)
-    assert "has tables (a) but no version" in message
-
-
 def test_a_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="is a directory"):
         migrate(tmp_path, directory=scripts(tmp_path, *BASE))
-
-
-def check_refused_unchanged(tmp_path: Path, file: Path, kind: type[Exception]) -> str:
-    before, beside = file.read_bytes(), names_in(tmp_path)
-    directory = scripts(tmp_path, *BASE)
-    for use in (migrate, status):
-        with pytest.raises(kind) as refusal:
-            use(file, directory=directory)
-        assert file.read_bytes() == before
-    assert names_in(tmp_path) == sorted([*beside, directory.name])
-    return str(refusal.value)
 
 
 # Status

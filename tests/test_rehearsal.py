@@ -9,6 +9,7 @@ import pytest
 from cwstore import _guard
 from cwstore.errors import CwstoreError, ForeignDatabaseError, MigrationError, StorageError
 from cwstore.migrations import Progress, RehearsalReport, migrate, rehearse
+from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import names_in, run
 
 FIRST = (
@@ -91,8 +92,9 @@ def test_a_disk_that_fails_under_the_copy_is_told_so(
         raise apsw.FullError("database or disk is full")
 
     monkeypatch.setattr(_guard, "find_violations", fail)
-    with pytest.raises(CwstoreError, match=f"rehearsing on a copy of {store}"):
+    with pytest.raises(CwstoreError, match=f"rehearsing on a copy of {store}") as raised:
         rehearse(store, directory=directory)
+    assert_ours_alone(raised.value)
     assert names_in(store.parent) == ["sql", "store.db"]
 
 
