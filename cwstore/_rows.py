@@ -113,11 +113,14 @@ def _member(field: str, value: object, kind: Kind) -> str:
     raise InvalidValueError(field, f"{plain!r} is not one of: {', '.join(known)}")
 
 
+_INTEGER = kind_of(int)
+
+
 def check_limit(limit: object) -> int:
     """The bind for LIMIT; None stands for all rows."""
     if limit is None:
         return 2**63 - 1
-    number = _integer("limit", limit, Kind(int, False, ""))
+    number = _integer("limit", limit, _INTEGER)
     if number < 0:
         raise InvalidValueError("limit", "must be 0 or more; None for all")
     return number
@@ -130,14 +133,13 @@ def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:
             field, f"expected several of {enum.__name__}, got {type(values).__name__}"
         )
     known = {member.value: member.value for member in enum}
-    kind = Kind(enum, False, "")
-    chosen: dict[str, None] = {}
-    for value in cast(Iterable[object], values):
-        if not isinstance(value, str) or value not in known:
-            _member(field, value, kind)
-        else:
-            chosen[known[value]] = None
-    return list(chosen)
+    chosen = [
+        known[value]
+        if isinstance(value, str) and value in known
+        else _member(field, value, kind_of(enum))
+        for value in cast(Iterable[object], values)
+    ]
+    return list(dict.fromkeys(chosen))
 
 
 # The inline way of a plain, good value; {b} is the bind, {k} its Kind, {e} the values of its enum.

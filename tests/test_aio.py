@@ -413,6 +413,35 @@ def test_under_trio_a_call_that_has_not_begun_is_withdrawn(file: Path) -> None:
     assert notes == ["cwstore: cancelled before the call began; nothing was changed"]
 
 
+def test_a_result_that_comes_when_the_loop_is_closed_is_dropped_and_the_work_is_kept(
+    file: Path,
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def work(tx: Store) -> None:
+        began.set()
+        assert go.wait(30)
+        tx.initiatives.create(name="kept")
+
+    async def leave_early() -> tuple[AsyncStore, object]:
+        store = await AsyncStore.open(file)
+        task = asyncio.ensure_future(store.transaction(work))
+        await set_in_thread(began)
+        return store, task
+
+    loop = asyncio.new_event_loop()
+    store, _ = loop.run_until_complete(leave_early())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    go.set()
+    for worker in (store._reader, store._writer):
+        worker.stop()
+        worker._thread.join(30)
+        assert not worker._thread.is_alive()
+    with Store.open(file) as again:
+        assert [one.name for one in again.initiatives.find_all()] == ["kept"]
+
+
 UNCLOSED = """
 import asyncio, sys
 from cwstore.aio import AsyncStore

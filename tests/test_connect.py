@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -379,3 +380,30 @@ def test_a_busy_timeout_for_ever_is_cut_to_what_the_system_can_wait() -> None:
         assert store.initiatives.find_all() == []
     with pytest.raises(InvalidValueError):
         Store.open(":memory:", busy_timeout=float("inf"))
+
+
+# Waiting
+
+
+def test_who_waits_for_a_lock_looks_often_at_first_and_rarely_later_and_for_no_longer_than_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        pauses.append(seconds)
+
+    monkeypatch.setattr(_connect, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    wait = _connect.patience(1.5)
+    for _ in range(2):  # each lock is waited for anew
+        pauses.clear()
+        calls = 0
+        while wait(calls):
+            calls += 1
+        assert pauses[:20] == [0.0001] * 20
+        assert pauses[20:1000] == [0.0005] * 980
+        assert pauses[-10:-1] == [0.002] * 9
+        assert sum(pauses) == pytest.approx(1.5)

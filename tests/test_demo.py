@@ -267,6 +267,21 @@ def test_an_error_in_the_parent_ends_every_worker_even_one_that_hangs(
         assert {agent.status for agent in store.agents.find_all()} == {"crashed"}
 
 
+def test_ctrl_c_in_the_parent_ends_every_worker_and_says_what_became_of_its_work(
+    file: Path,
+) -> None:
+    def press(done: float, total: float, note: str) -> None:
+        if "2 running" in note:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"what was begun is pending again in .*store\.db"):
+        run_demo(str(file), workers=2, pace=0.5, on_progress=press)
+    assert active_children() == []
+    with Store.open(file) as store:
+        assert {task.status for task in store.tasks.find_all()} == {"pending"}
+        assert {agent.status for agent in store.agents.find_all()} == {"crashed"}
+
+
 def test_it_may_run_in_a_thread(file: Path) -> None:
     reports: list[DemoReport] = []
     thread = Thread(target=lambda: reports.append(run_demo(str(file), workers=1, pace=0)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import apsw
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from cwstore import log_chunks
 from cwstore._faults import refused_bind, translate
 from cwstore.errors import (
+    BusyError,
     ConflictError,
     CorruptDatabaseError,
     CwstoreError,
@@ -18,7 +18,7 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import Store
-from tests.engine_kit import FaultyDisk, assert_ours_alone, faulty_disk
+from tests.engine_kit import assert_ours_alone, faulty_disk
 
 
 @pytest.fixture
@@ -99,29 +99,44 @@ def test_a_look_at_the_version_that_is_interrupted_is_an_error_of_ours(store: St
     assert store.data_version() > 0
 
 
-@pytest.fixture
-def failing_reads(store: Store, file: Path) -> Any:
-    with faulty_disk() as disk, Store.open(file) as other:
-
-        def fail() -> FaultyDisk:
-            disk.fail = lambda operation, path: apsw.SQLITE_IOERR_READ if operation == "read" else 0
-            return disk
-
-        yield other, fail
-        disk.fail = lambda operation, path: 0
-
-
 @pytest.mark.parametrize("look", [Store.check, Store.stats], ids=["check", "stats"])
-def test_a_disk_that_fails_during_a_look_at_the_whole_file_is_told(
-    look: Callable[[Store], object], failing_reads: tuple[Store, Callable[[], FaultyDisk]]
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (apsw.SQLITE_IOERR_READ, (StorageError, "the disk failed")),
+        (apsw.SQLITE_BUSY, (BusyError, "another connection held the lock")),
+    ],
+    ids=["failing", "in use"],
+)
+@pytest.mark.parametrize("at_once", [True, False], ids=["while it is opened", "after that"])
+def test_a_look_at_the_whole_file_that_fails_is_told_and_nothing_is_called_damaged(
+    look: Callable[[Store], object],
+    code: int,
+    expected: tuple[type[CwstoreError], str],
+    at_once: bool,
+    file: Path,
 ) -> None:
-    store, fail = failing_reads
-    with store._db.looking() as connection:
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
-    fail()
-    with pytest.raises(StorageError, match="the disk failed") as caught:
+    error, message = expected
+    reads = good = 0
+
+    def fail(operation: str, path: str) -> int:
+        nonlocal reads
+        reads += operation == "read"
+        return code if operation == "read" and reads > good else 0
+
+    with faulty_disk() as disk, Store.open(file) as store, Store.open(file) as other:
+        before = other.initiatives.create(name="before")
+        good = 10**9
+        disk.fail = fail
+        with store._db.looking():  # opens the file, and no more
+            good = 0 if at_once else reads
+        reads = 0
+        with pytest.raises(error, match=message) as caught:
+            look(store)
+        assert_ours_alone(caught.value)
+        disk.fail = lambda operation, path: 0
         look(store)
-    assert_ours_alone(caught.value)
+        assert store.initiatives.find_all() == [before]
 
 
 def test_a_ledger_of_another_shape_is_refused_and_left_alone(file: Path) -> None:

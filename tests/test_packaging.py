@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SQL = {
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "sql").rglob("*")
-    if path.suffix == ".sql" and not path.name.startswith(".")
+    if path.is_file() and not path.name.startswith(".")
 }
 MIGRATIONS = sorted(name for name in SQL if name.startswith("sql/migrations/"))
 

@@ -1,5 +1,6 @@
 """Every value comes back equal; every bad one is refused by name, and nothing is written."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError, fields, replace
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -184,7 +185,124 @@ def test_a_row_cannot_be_changed_and_knows_its_kin(store: Store) -> None:
             raise AssertionError(made)
 
 
+class Edge(IntEnum):
+    LEAST = -(2**63)
+    MOST = 2**63 - 1
+    TOO_SMALL = -(2**63) - 1
+    TOO_GREAT = 2**63
+
+
+def test_subclasses_go_to_the_edge_too(store: Store) -> None:
+    for edge in (Edge.LEAST, Edge.MOST):
+        made = store.tasks.create(name="x", sort_order=edge, description=Name(""))
+        assert (made.sort_order, made.description) == (edge.value, "")
+        assert type(made.sort_order) is int
+        assert type(made.description) is str
+        store.tasks.delete(made.id)
+
+
+def test_the_two_stamps_of_a_row_that_was_never_updated_are_one_object(store: Store) -> None:
+    for made in (
+        store.initiatives.create(name="x"),
+        store.accounts.create(email="a@example.org"),
+        store.tasks.create(name="x"),
+    ):
+        assert made.created_at is made.updated_at
+        assert type(made.created_at) is datetime
+    task = store.tasks.update(made.id, name="y")
+    assert task.created_at < task.updated_at
+
+
+def test_a_stamp_is_not_mistaken_for_a_flag_that_equals_it() -> None:
+    moment = datetime(1970, 1, 1, 0, 0, 0, 1, tzinfo=UTC)  # 1, as True is
+    with Store.open(":memory:", clock=lambda: moment) as store:
+        made = store.initiatives.create(name="x")
+        assert (made.merge_requires_approval, made.created_at) == (True, moment)
+        assert store.initiatives.find_by_id(made.id) == made
+        assert type(made.created_at) is datetime
+
+
 # What is refused
+
+REFUSALS: list[tuple[dict[str, Any], str]] = [
+    ({"name": 5}, "name: expected str, got int"),
+    ({"name": None}, "name: expected str, got NoneType"),
+    ({"name": ""}, "name: must not be empty"),
+    ({"name": Name("")}, "name: must not be empty"),
+    ({"name": "a\0b"}, "name: contains U+0000, which SQLite text cannot hold"),
+    ({"summary": Name("\0")}, "summary: contains U+0000, which SQLite text cannot hold"),
+    ({"summary": "\udfff"}, "summary: contains a lone surrogate, which is not text"),
+    ({"sort_order": "5"}, "sort_order: expected int, got str"),
+    ({"sort_order": True}, "sort_order: expected int, got bool"),
+    ({"sort_order": 2**63}, "sort_order: does not fit into 64 bits"),
+    ({"sort_order": Edge.TOO_SMALL}, "sort_order: does not fit into 64 bits"),
+    ({"sort_order": Edge.TOO_GREAT}, "sort_order: does not fit into 64 bits"),
+    ({"requires_approval": 1}, "requires_approval: expected bool, got int"),
+    ({"status": 5}, "status: expected TaskStatus or str, got int"),
+    ({"status": None}, "status: expected TaskStatus or str, got NoneType"),
+    ({"priority": "High"}, "priority: 'High' is not one of: low, medium, high"),
+    ({"priority": Name("High")}, "priority: 'High' is not one of: low, medium, high"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSALS)
+def test_a_refusal_says_what_was_expected_and_what_came(
+    store: Store, values: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"name": "x"}
+    with pytest.raises(InvalidValueError) as caught:
+        store.tasks.create(**given | values)
+    assert str(caught.value) == message
+    assert caught.value.field == next(iter(values))
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [
+        ({"limit": "5"}, "limit: expected int, got str"),
+        ({"limit": -1}, "limit: must be 0 or more; None for all"),
+        ({"types": "auto"}, "types: expected several of TaskType, got str"),
+        ({"types": 5}, "types: expected several of TaskType, got int"),
+        ({"types": [5]}, "types: expected TaskType or str, got int"),
+        ({"categories": ["auto", "plan"]}, "categories: 'auto' is not one of: "),
+        ({"categories": ["plan", None]}, "categories: expected TaskCategory or str, got NoneType"),
+    ],
+)
+def test_a_refusal_of_a_filter_says_so_too(
+    store: Store, filters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        store.tasks.find_ready(**filters)
+    known = ", ".join(TaskCategory) if message.endswith(": ") else ""
+    assert str(caught.value) == message + known
+
+
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("moment", "message"),
+    [
+        ("now", "last_used_at: expected datetime, got str"),
+        (date.min, "last_used_at: expected datetime, got date"),
+        (EARLIEST.replace(tzinfo=None), "last_used_at: is a naive datetime; give it a time zone"),
+        (
+            datetime.max.replace(tzinfo=timezone(timedelta(microseconds=-1))),
+            "last_used_at: is outside of the years 1 to 9999 in UTC",
+        ),
+        (
+            EARLIEST.replace(tzinfo=timezone(timedelta(microseconds=1))),
+            "last_used_at: is outside of the years 1 to 9999 in UTC",
+        ),
+    ],
+)
+def test_a_refusal_of_a_moment_says_so_too(store: Store, moment: Any, message: str) -> None:
+    account = store.accounts.create(email="a@example.org")
+    with pytest.raises(InvalidValueError) as caught:
+        store.accounts.update(account.id, last_used_at=moment)
+    assert str(caught.value) == message
+    store.accounts.delete(account.id)
+
 
 SURROGATES = st.characters(categories=["Cs"])
 NO_TEXT = st.sampled_from([5, 1.5, True, b"bytes", ["x"], object(), Decimal(1), ("x",)]) | (
@@ -303,9 +421,13 @@ def test_a_key_that_cannot_be_updated_is_refused_by_name(store: Store, key: str)
         with pytest.raises(TypeError):
             store.tasks.update(task.id, **patch)
     else:
-        with pytest.raises(InvalidValueError, match="cannot be updated") as caught:
+        with pytest.raises(InvalidValueError) as caught:
             store.tasks.update(task.id, **patch)
         assert caught.value.field == key
+        keys = "name, description, type, category, priority, status"
+        assert str(caught.value) == (
+            f"{key}: cannot be updated; what can: {keys}, requires_approval, sort_order, summary"
+        )
     assert store.tasks.find_by_id(task.id) == task
 
 
@@ -317,7 +439,8 @@ def test_a_limit_that_is_none_is_refused_by_name(store: Store, limit: Any) -> No
 
 
 def test_a_limit_is_a_number_of_rows_or_none() -> None:
-    assert [check_limit(one) for one in (0, 5, None)] == [0, 5, 2**63 - 1]
+    most = 2**63 - 1
+    assert [check_limit(one) for one in (0, 5, most, None)] == [0, 5, most, most]
 
 
 @pytest.mark.parametrize(
@@ -330,13 +453,36 @@ def test_a_choice_that_is_none_is_refused_by_name(store: Store, types: Any) -> N
         assert caught.value.field == "types"
 
 
+class Odd(str):
+    """A str that no lookup finds."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
 def test_a_choice_may_be_any_iterable_of_members_and_strings() -> None:
-    chosen = iter(["auto", TaskType.AUTO, TaskType.CHECKPOINT_DECISION, Name("auto")])
-    assert check_members("types", chosen, TaskType) == ["auto", "checkpoint:decision"]
+    decision = "checkpoint:decision"
+    chosen = iter(["auto", TaskType.AUTO, Odd(decision), Name("auto"), TaskType(decision)])
+    assert check_members("types", chosen, TaskType) == ["auto", decision]
     assert check_members("types", (), TaskType) == []
 
 
 # The parts
+
+
+def test_the_statement_of_a_patch_is_made_once_for_each_set_of_keys() -> None:
+    from cwstore.initiatives import _UPDATE
+
+    patch: dict[str, object] = {"branch": None, "name": "x"}
+    made = _UPDATE.statement(patch, checked=False)
+    assert _UPDATE.statement({"name": "y", "branch": "z"}, checked=False) is made
+    assert _UPDATE.statement(patch, checked=True) is not made
+    assert _UPDATE.statement({"name": "y"}, checked=False) is not made
 
 
 def test_binds_are_found_but_not_in_quotes_and_comments() -> None:
@@ -351,6 +497,12 @@ def test_the_kind_of_an_annotation_is_its_type_its_none_and_its_mark() -> None:
         (str, True, "non-empty"),
         (str, True, ""),
     ]
+
+
+MISFIT = re.compile(
+    r"a row does not fit Initiative \((KeyError|OverflowError|TypeError|ValueError): .+\);"
+    r" a newer version or another program wrote it: upgrade cwstore, or run `cwstore check`"
+)
 
 
 @pytest.mark.parametrize(
@@ -368,6 +520,7 @@ def test_the_kind_of_an_annotation_is_its_type_its_none_and_its_mark() -> None:
 def test_a_row_that_does_not_fit_is_reported_as_damage(row: tuple[Any, ...]) -> None:
     from cwstore.initiatives import _FIND_ALL
 
-    with pytest.raises(CorruptDatabaseError, match="a row does not fit Initiative") as caught:
+    with pytest.raises(CorruptDatabaseError) as caught:
         _FIND_ALL.map([row])
+    assert MISFIT.fullmatch(str(caught.value))
     assert caught.value.__context__ is None
