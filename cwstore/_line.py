@@ -23,7 +23,7 @@ from cwstore._connect import MEMORY
 # As measured: with fewer, four busy processes write a third of what they write so; with more,
 # eight are no longer served in turn.
 _CROWD = 4  # writers in line that nobody may overtake
-_TIRED = 0.001  # seconds at the front after which nobody may overtake either
+_TIRED = 0.003  # seconds at the front after which nobody may overtake either
 _ABSENT = 0.02  # seconds without a look after which the front counts as gone
 _NEXT_ABSENT = 0.002  # seconds until those behind it count as gone as well
 _LONGEST = 10_000  # writers; a number further off makes no sense
