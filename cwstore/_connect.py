@@ -74,8 +74,8 @@ def connect(
         _refuse_leftovers(file)
         _create(file)
     refuse_strange_file(file)
-    if _leftover(file):
-        _refuse_foreign_logs(file)
+    if _leftover(file) and not any(one.filename == file for one in apsw.connections()):
+        _refuse_foreign_logs(file)  # whose it is, is not known from an open connection
     return _open(file, busy_timeout, durable)
 
 
