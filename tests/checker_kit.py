@@ -168,6 +168,8 @@ class Service:
         """The module, imported anew."""
         file = self.folder / "notes.py"
         file.write_text(self.source, encoding="utf-8")
+        # A text of the same length within the same second would be taken for the old one.
+        Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
         spec = importlib.util.spec_from_file_location("notes", file)
         assert spec
         assert spec.loader
