@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 from cwstore.store import Store
 
 pytest_plugins = ["cwstore.testing.plugin"]
+
+# Who is started in the background is deaf to Ctrl-C, and so would be the processes of the tests.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Neither may fail because the machine is slow today.
 settings.register_profile(
