@@ -8,9 +8,11 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import StrEnum
+from itertools import product
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -304,15 +306,31 @@ class World:
     def arguments(
         self, store: Store, method: Method, needed: Argument | None = None
     ) -> dict[str, object]:
-        """Arguments that are accepted: as many as can be given together."""
+        """Arguments that are accepted: as many as can be given together. A write has work to do."""
         for chosen in reversed(self.sets_of_arguments(method, needed)):
             try:
                 with undone(store):
                     method(store, chosen)
             except InvalidValueError:
                 continue
-            return chosen
+            return self._to_do(store, method, chosen) if method.writes else chosen
         raise AssertionError(f"{method}: no arguments were found that it accepts")
+
+    def _to_do(self, store: Store, method: Method, chosen: dict[str, object]) -> dict[str, object]:
+        """The same, or about other rows, so that there is something to write."""
+        if self.rows_written(store, method, chosen):
+            return chosen
+        tables = {one.name: self.table(method, one) for one in method.arguments}
+        named = [name for name in chosen if tables[name] and name not in self._given]
+        for rows in product(*(self.rows[tables[name]] for name in named)):
+            others = {
+                name: [row.id] if isinstance(chosen[name], list) else row.id
+                for name, row in zip(named, rows, strict=True)
+            }
+            with suppress(CwstoreError):
+                if self.rows_written(store, method, chosen | others):
+                    return chosen | others
+        raise AssertionError(f"{method}: no arguments were found with which it writes")
 
     def rows_written(self, store: Store, method: Method, arguments: Mapping[str, object]) -> int:
         """How many rows the call would change."""
@@ -324,14 +342,16 @@ class World:
 
 
 def populate(store: Store) -> dict[str, list[Any]]:
-    """Two rows of a table where there can be two."""
+    """Two rows of a table where there can be two; a third where some method needs it."""
     initiatives = [store.initiatives.create(name=name) for name in ("i", "j")]
     initiative = initiatives[0].id
     phases = [
         store.phases.create(initiative_id=initiative, name=name, status="approved")
-        for name in ("p", "q")
+        for name in ("p", "q", "r")
     ]
-    tasks = [store.tasks.create(name=name, initiative_id=initiative) for name in ("t", "u")]
+    store.phases.create_dependency(phases[2].id, phases[1].id)
+    tasks = [store.tasks.create(name=name, initiative_id=initiative) for name in ("t", "u", "w")]
+    store.tasks.create_dependency(tasks[2].id, tasks[1].id)
     running = store.tasks.create(name="v", status=TaskStatus.IN_PROGRESS)
     agents = [
         store.agents.create(name="a", worktree_id="w", status="running", task_id=running.id),
@@ -344,12 +364,23 @@ def populate(store: Store) -> dict[str, list[Any]]:
     proposal = store.proposals.create(
         agent_id=a, initiative_id=initiative, target_type="phase", title="t"
     )
-    accounts = [store.accounts.create(email=email, provider="p") for email in ("e", "f")]
+    accounts = [
+        store.accounts.create(email=email, provider="some provider") for email in ("e", "f")
+    ]
     store.accounts.mark_exhausted(accounts[1].id, datetime(2000, 1, 1, tzinfo=UTC))
     chunks = [
         store.log_chunks.insert_chunk(a, agent_name="a", session_number=session, content="{}")
         for session in (1, 2)
     ]
+    projects = [store.projects.create(name=name, url=name) for name in ("p", "q")]
+    store.projects.add_to_initiative(initiatives[1].id, projects[1].id)
+    comments = [
+        store.review_comments.create(
+            phase_id=phases[0].id, file_path="f", line_number=1, line_type="added", body="b"
+        )
+        for _ in range(2)
+    ]
+    store.review_comments.resolve(comments[1].id)
     session = store.chat_sessions.create_session("task", tasks[0].id, initiative_id=initiative)
     return {
         "initiatives": initiatives,
@@ -363,7 +394,7 @@ def populate(store: Store) -> dict[str, list[Any]]:
             for text in ("m", "n")
         ],
         "pages": [child, root],
-        "projects": [store.projects.create(name=name, url=name) for name in ("p", "q")],
+        "projects": projects,
         "accounts": accounts,
         "proposals": [proposal],
         "log_chunks": chunks,
@@ -371,10 +402,6 @@ def populate(store: Store) -> dict[str, list[Any]]:
             store.conversations.create(from_agent_id=b, to_agent_id=a, question="why?")
         ],
         "chat_sessions": [session],
-        "review_comments": [
-            store.review_comments.create(
-                phase_id=phases[0].id, file_path="f", line_number=1, line_type="added", body="b"
-            )
-        ],
+        "review_comments": comments,
         "change_sets": [change_set],
     }
