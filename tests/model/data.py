@@ -6,6 +6,7 @@ the whole is cheap.
 
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, NamedTuple
 
 from cwstore._task_edges import TaskDependency
@@ -35,6 +36,7 @@ Key = str | tuple[str, str]
 Errors = set[type[CwstoreError]]
 
 MICROSECOND = timedelta(microseconds=1)
+_STATES = count()
 
 TABLES: dict[str, type[Any]] = {
     "initiatives": Initiative,
@@ -150,9 +152,12 @@ class Model:
     def __init__(self, tables: dict[str, dict[Any, Any]], last_seq: int) -> None:
         self.tables = tables
         self.last_seq = last_seq  # the greatest `seq` ever given out
+        self.state = next(_STATES)  # models of the same state are equal
 
     def copy(self) -> "Model":
-        return Model({name: dict(rows) for name, rows in self.tables.items()}, self.last_seq)
+        made = Model({name: dict(rows) for name, rows in self.tables.items()}, self.last_seq)
+        made.state = self.state
+        return made
 
     def rows(self, table: str, **wanted: object) -> list[Any]:
         """The rows with these values, by created_at and id where they have them."""
@@ -165,10 +170,12 @@ class Model:
 
     def put(self, table: str, row: Any) -> None:
         self.tables[table][key_of(row)] = row
+        self.state = next(_STATES)
 
     def delete(self, table: str, key: Key) -> None:
         """Delete a row, and what goes or changes with it."""
         del self.tables[table][key]
+        self.state = next(_STATES)
         for reference in TO[table]:
             rows = self.tables[reference.table]
             for child in [one for one, row in rows.items() if _points(row, reference, key)]:

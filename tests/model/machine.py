@@ -37,8 +37,10 @@ LOCK = st.sampled_from([None, 0, 0, 0, -1, 1])
 LATEST = datetime(9999, 12, 29, tzinfo=UTC)
 FIRST = datetime(1, 1, 1, tzinfo=UTC)
 REFUSED: Any = object()
+Steps = list[tuple[str, dict[str, Any]]]
 #: Every step with its arguments.
 STEPS: list[st.SearchStrategy[tuple[str, dict[str, Any]]]] = []
+SOME_STEPS = st.deferred(lambda: st.lists(st.one_of(STEPS), min_size=1, max_size=6))
 
 
 class Dial:
@@ -91,6 +93,7 @@ class Machine(RuleBasedStateMachine):
         self.held: list[tuple[AbstractContextManager[None], Model]] = []
         self.holder = 0
         self.low = self.high = self.dials[0].floor
+        self.looked_at: tuple[object, int] | None = None
         self.raw = apsw.Connection(str(self.file), flags=apsw.SQLITE_OPEN_READONLY)
 
     def open(self, number: int) -> Store:
@@ -281,12 +284,26 @@ class Machine(RuleBasedStateMachine):
         self.stores[self.by].close()
         self.stores[self.by] = self.open(self.by)
 
-    @rule(steps=st.deferred(lambda: st.lists(st.one_of(STEPS), min_size=1, max_size=3)))
-    def go_on(self, steps: list[tuple[str, dict[str, Any]]]) -> None:
+    @rule(steps=SOME_STEPS)
+    def go_on(self, steps: Steps) -> None:
         """Of all steps; of the other rules Hypothesis leaves out most in each example."""
         for name, given in steps:
             getattr(self, name)(**given)
             self.the_tables_are_those_of_the_model()
+
+    @rule(by=st.integers(0, 1), levels=st.lists(st.tuples(SOME_STEPS, st.booleans()), max_size=3))
+    def go_on_in_levels(self, by: int, levels: list[tuple[Steps, bool]]) -> None:
+        """Transactions in each other, each kept or undone; the outermost as it comes."""
+        if self.held:
+            return
+        for steps, _ in levels:
+            self.by = by
+            self.begin(by=by)
+            self.go_on(steps)
+        for _, kept in reversed(levels):
+            if self.held:
+                self.commit() if kept else self.roll_back()
+                self.the_tables_are_those_of_the_model()
 
     # What must hold after every step
 
@@ -294,6 +311,10 @@ class Machine(RuleBasedStateMachine):
     def the_tables_are_those_of_the_model(self) -> None:
         """Every column of every row of every table, by another connection."""
         model = self.held[0][1] if self.held else self.model
+        looked_at = self.raw.pragma("data_version"), model.state
+        if looked_at == self.looked_at:
+            return
+        self.looked_at = looked_at
         for table in TABLES:
             stored = self.raw.execute(f"SELECT * FROM {table}").fetchall()
             expected = [raw(row) for row in model.tables[table].values()]

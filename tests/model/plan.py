@@ -59,7 +59,10 @@ def planned() -> tuple[Path, Model]:
 def _phases(twins: Twins, model: Model) -> None:
     for number in range(5):
         key = f"i-{5 - number}"
-        model.put("initiatives", twins.of(number).initiatives.create(name=key, id=key))
+        initiative = twins.of(number).initiatives.create(
+            name=key, merge_requires_approval=number != 3, id=key
+        )
+        model.put("initiatives", initiative)
     for number in range(5):
         phase = twins.of(number).phases.create(
             initiative_id="i-1" if number == 4 else "i-2",
@@ -164,9 +167,12 @@ def _mail(twins: Twins, model: Model) -> None:
 
 
 def _history(twins: Twins, model: Model) -> None:
-    for number in range(2):
+    for number in range(3):
         made = twins.of(number).change_sets.create(
-            initiative_id="i-2", entries=[], agent_id="agent-4", id=f"h-{2 - number}"
+            initiative_id="i-3" if number == 2 else "i-2",
+            entries=[],
+            agent_id="agent-4",
+            id=f"h-{3 - number}",
         )
         model.put("change_sets", made)
     for number in range(2):
@@ -193,7 +199,7 @@ def _history(twins: Twins, model: Model) -> None:
             id=f"b-{2 - number}",
         )
         model.put("review_comments", comment)
-    for agent, number in (("agent-4", 1), ("gone", 1), ("agent-4", 2), ("gone", 2)):
+    for agent, number in (("agent-4", 1), ("gone", 1), ("agent-4", 3), ("gone", 2)):
         chunk = twins.of(0).log_chunks.insert_chunk(
             agent, agent_name="name", session_number=number, content="{}\n"
         )
