@@ -2,9 +2,9 @@
 
 SQLite moves the log into the file as it grows, but begins it anew only if at some moment all of it
 is moved and nobody reads from it. Among processes that never rest no such moment comes: eight that
-write made 200 MB of log a second. So whoever finds the log long after a commit makes the moment: it
-holds up writing until those who are reading have finished, a few ms as a rule; who comes to read
-meanwhile reads from the file. Somebody who has been reading for longer is not waited for;
+write made over 100 MB of log a second. So whoever finds the log long after a commit makes the
+moment: it holds up writing until those who are reading have finished, a few ms as a rule; who comes
+to read meanwhile reads from the file. Somebody who has been reading for longer is not waited for;
 `Store.stats` tells who it is. `tools/wal` measures what that gives.
 """
 

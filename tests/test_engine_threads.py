@@ -8,7 +8,15 @@ import pytest
 
 from cwstore.errors import BusyError, ConflictError
 from cwstore.store import Store
-from tests.engine_kit import DeliberateError, Task, assert_ours_alone, names, reached, undone
+from tests.engine_kit import (
+    DeliberateError,
+    Other,
+    Task,
+    assert_ours_alone,
+    names,
+    reached,
+    undone,
+)
 
 
 def test_a_thread_sees_its_own_open_transaction_and_nobody_else_does(store: Store) -> None:
@@ -64,20 +72,48 @@ def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:
     assert len(names(store)) == 120
 
 
+@pytest.mark.parametrize("death", [DeliberateError, SystemExit, KeyboardInterrupt])
 def test_a_thread_that_dies_in_a_transaction_undoes_it_and_frees_the_lock(
-    store: Store, file: Path
+    store: Store, file: Path, death: type[BaseException]
 ) -> None:
     def die() -> None:
         with store.transaction():
             store.initiatives.create(name="undone")
-            raise DeliberateError
+            raise death
 
-    with pytest.raises(DeliberateError):
+    with pytest.raises(death):
         Task(die).finish()
     store.initiatives.create(name="same store")
     with Store.open(file, busy_timeout=0) as other:
         other.initiatives.create(name="other store")
     assert names(store) == ["same store", "other store"]
+
+
+_END_BESIDE_A_TRANSACTION = """
+import sys
+from threading import Event, Thread
+from cwstore.store import Store
+store, written = Store.open(sys.argv[1]), Event()
+def write():
+    with store.transaction():
+        store.initiatives.create(name="undone")
+        written.set()
+        Event().wait()
+store.initiatives.create(name="kept")
+Thread(target=write, daemon=True).start()
+written.wait()
+"""
+
+
+def test_a_daemon_thread_that_the_end_of_its_process_cuts_off_leaves_nothing(
+    store: Store, file: Path
+) -> None:
+    with Other(_END_BESIDE_A_TRANSACTION, file) as other:
+        other.end()
+    with Store.open(file, busy_timeout=0) as again:
+        again.initiatives.create(name="after")
+    assert names(store) == ["kept", "after"]
+    assert store.check().ok
 
 
 @pytest.mark.parametrize("busy_timeout", [0.0, 0.02])

@@ -17,7 +17,7 @@ from cwstore._connect import connect_reader
 from cwstore.cli import main
 from cwstore.errors import ConflictError
 from cwstore.store import Store
-from tests.engine_kit import PATIENCE, Other, Task, reached, undone
+from tests.engine_kit import PATIENCE, DeliberateError, Other, connections_to, reached, undone
 
 HERE = os.getpid()
 PROCESS = Path("/proc/self/comm").read_text().rstrip()
@@ -106,6 +106,21 @@ def test_a_thread_that_reads_is_named_with_the_table_and_the_seconds(file: Path)
         assert readers(store) == []
 
 
+@pytest.mark.parametrize("kind", [DeliberateError, KeyboardInterrupt])
+def test_a_read_that_failed_holds_nothing_however_long_its_error_is_kept(
+    file: Path, kind: type[BaseException]
+) -> None:
+    def clock() -> datetime:
+        raise kind
+
+    with Store.open(file, clock=clock) as store:
+        with pytest.raises(kind) as kept:
+            store.accounts.find_next_available()
+        assert readers(store) == []
+        assert len(connections_to(file)) == 1
+        assert kept.tb is not None
+
+
 @pytest.mark.parametrize(
     ("what", "part"),
     [
@@ -162,13 +177,15 @@ def test_who_has_read_for_longest_comes_first_and_a_transaction_last(file: Path)
 
 def test_a_transaction_of_a_thread_that_has_ended_is_named_by_its_number(store: Store) -> None:
     within = store.transaction()
-    Task(within.__enter__).finish()
-    (one,) = readers(store)
-    assert one.thread is not None
-    assert one.thread.startswith("thread ")
-    assert one.what == "transaction"
+    with in_a_thread("gone", within.__enter__):
+        pass
+    found = readers(store)
     with pytest.raises(ConflictError, match="another thread"):
         within.__exit__(None, None, None)
+    ((thread, what),) = [(one.thread, one.what) for one in found]
+    assert thread is not None
+    assert thread.startswith("thread ")
+    assert what == "transaction"
     assert readers(store) == []
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from cwstore._connect import connect_reader
 from cwstore._wal import LONG
+from cwstore.errors import BusyError
 from cwstore.store import Store
-from tests.engine_kit import Other, Task, faulty_disk, reached
+from tests.engine_kit import Other, Task, faulty_disk, locked, reached
 
 MEGABYTE = 1_000_000
 NEARLY = 15  # megabytes written, and the next one makes the log long
@@ -180,22 +181,37 @@ class Checkpoint:
         return True
 
 
+def test_what_was_in_vain_once_is_forgotten_when_the_log_has_begun_anew(
+    store: Store, file: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = Waits(monkeypatch, too_long)
+    write(store, NEARLY + 1, relay.hand_over)
+    assert waits.times == 1
+    relay.end()
+    write(store, 1)
+    assert (pages(file) < 1000, waits.times) == (True, 1)
+    again = Relay(file)
+    write(store, NEARLY + 1, again.hand_over)
+    again.end()
+    assert waits.times == 2
+
+
 @pytest.mark.parametrize("patient", [True, False])
 def test_a_checkpoint_of_somebody_else_is_waited_for(
     store: Store, file: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch, patient: bool
 ) -> None:
     write(store, NEARLY, relay.hand_over)
-    relay.end()
     with store.transaction():
-        write(store, 4)
+        write(store, 1)
         theirs = Checkpoint(file)  # waits for this transaction
         theirs.come_halfway()
-        waits = Waits(monkeypatch, theirs.end if patient else too_long)
-    assert (waits.times, pages(file) > LONG) == (1, True)
-    assert len(store.log_chunks.find_by_agent_id("a")) == 4 * (NEARLY + 4)
+        ends = [theirs.end, relay.hand_over] if patient else [too_long]
+        waits = Waits(monkeypatch, *ends)
+    assert waits.times == (3 if patient else 1)
     theirs.end()
-    write(store, 1)
-    assert pages(file) < 1000
+    store.log_chunks.insert_chunk(agent_id="a", agent_name="a", session_number=1, content="last")
+    assert (pages(file) < 1000) is patient
+    assert len(store.log_chunks.find_by_agent_id("a")) == 4 * (NEARLY + 1) + 1
 
 
 def test_a_checkpoint_of_somebody_else_may_come_between(
@@ -258,34 +274,27 @@ def test_a_disk_that_fails_at_that_work_fails_no_commit(
 
 
 def test_ctrl_c_in_that_wait_undoes_nothing_and_the_store_goes_on(
-    store: Store, file: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch
+    file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def press() -> bool:
         raise KeyboardInterrupt
 
-    write(store, NEARLY, relay.hand_over)
-    waits = Waits(monkeypatch, press, relay.hand_over)
-    with pytest.raises(KeyboardInterrupt):
-        write(store, 2, relay.hand_over)
-    assert waits.times == 1
-    written = len(store.log_chunks.find_by_agent_id("a"))
-    assert 4 * NEARLY < written <= 4 * (NEARLY + 2)
-    with Other(_HOLD_FOR_A_MOMENT, file) as other:
-        assert other.hear() == "holding"
-        other.tell()
-        write(store, 1)  # with the busy handler that it had
-    assert len(store.log_chunks.find_by_agent_id("a")) == written + 4
+    with Store.open(file, busy_timeout=0.01) as store:
+        relay = Relay(file)
+        write(store, NEARLY, relay.hand_over)
+        waits = Waits(monkeypatch, press, relay.hand_over)
+        with pytest.raises(KeyboardInterrupt):
+            write(store, 2, relay.hand_over)
+        assert waits.times == 1
+        written = len(store.log_chunks.find_by_agent_id("a"))
+        assert 4 * NEARLY < written <= 4 * (NEARLY + 2)
+        with locked(file), pytest.raises(BusyError, match=r"0\.01 s"):
+            write(store, 1)  # waits as it did before
+        assert waits.times == 1
+        write(store, 1)
+        assert len(store.log_chunks.find_by_agent_id("a")) == written + 4
+        relay.end()
 
-
-_HOLD_FOR_A_MOMENT = """
-import sys, apsw
-db = apsw.Connection(sys.argv[1])
-db.execute("BEGIN IMMEDIATE")
-print("holding", flush=True)
-sys.stdin.readline()
-db.execute("ROLLBACK")
-db.close()
-"""
 
 _WRITE = """
 import sys
