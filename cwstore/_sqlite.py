@@ -58,7 +58,6 @@ class SqliteDatabase:
         self._clock = clock
         self._readers = Readers(file, busy_timeout)
         self._writer = Writer(writer, file, clock, busy_timeout, durable)
-        self._block = Block(self._writer)
         _fork.watch(self)
 
     # The port
@@ -88,12 +87,12 @@ class SqliteDatabase:
     def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
         for binds in rows:
             statement.bind(binds)
-        with self._block:
+        with Block(self._writer):
             self._writer.run_many(statement, rows)
 
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
         statement.bind(binds)
-        with self._block:
+        with Block(self._writer):
             self._writer.run(statement, binds)
             return self._writer.connection.changes()
 
@@ -117,14 +116,14 @@ class SqliteDatabase:
         )
 
     def transaction(self) -> AbstractContextManager[None]:
-        return self._block
+        return Block(self._writer)
 
     def reclaim(self) -> None:
         """Shrink the file by its free pages, a few at a time, so that other writers get between."""
         if self._writer.owner == get_ident():
             return  # the pages are free only once the transaction is committed
         while True:
-            with self._block:
+            with Block(self._writer):
                 ((free,),) = self._writer.ask("PRAGMA freelist_count")
                 self._writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
             if free <= _PAGES_AT_A_TIME:
@@ -144,7 +143,7 @@ class SqliteDatabase:
             reader = None
         if reader is None:
             if self.file == _connect.MEMORY:
-                with self._block:
+                with Block(self._writer):
                     return self._writer.run(statement, binds)
             reader = self._open_reader()
         reader.thread = thread
@@ -175,7 +174,7 @@ class SqliteDatabase:
     def looking(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
         if self.file == _connect.MEMORY:
-            with self._block:
+            with Block(self._writer):
                 yield self._writer.connection
             return
         self._refuse_if_closed()

@@ -1,13 +1,15 @@
-"""The turn that the threads of a process take on one connection: who came first goes first.
+"""Threads on one connection: whose turn it is, and what is done for those that end.
 
-Python's locks go to whoever asks at the right moment, and that is nearly always the thread that
+Who came first goes first: Python's locks go to whoever asks at the right moment, and that is nearly always the thread that
 has just let go: with 8 busy threads some waited 6,000 times the median (`tools/fairness`).
 """
 
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock, RLock
+from threading import Lock, RLock, local
+from weakref import WeakMethod
 
 # As between processes, see `_line`.
 _CROWD = 4  # threads in line that nobody may overtake
@@ -67,3 +69,32 @@ class Turn:
             self._front = self._line[0]
             self._since = time.monotonic()
             self._front.release()
+
+
+class _LastWord:
+    """Calls a method, if its object still exists, when it goes itself."""
+
+    __slots__ = ("_method",)
+
+    def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
+        self._method = method
+
+    def __del__(self) -> None:
+        method = self._method()
+        if method is not None:
+            method()
+
+
+class ThreadEnds:
+    """Calls a method in each thread that asked for it, as the last thing that the thread does."""
+
+    __slots__ = ("_method", "_own")
+
+    def __init__(self, method: Callable[[], None]) -> None:
+        self._method = WeakMethod(method)
+        self._own = local()
+
+    def expect(self) -> None:
+        """For the calling thread; once is enough."""
+        if not hasattr(self._own, "last_word"):
+            self._own.last_word = _LastWord(self._method)

@@ -3,26 +3,18 @@
 import os
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
-from threading import TIMEOUT_MAX, get_ident
+from contextlib import contextmanager, suppress
+from threading import TIMEOUT_MAX, RLock, get_ident
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import apsw
 
-from cwstore import _connect
+from cwstore import _connect, _faults
 from cwstore._apsw import Connection
 from cwstore._clock import Clock
-from cwstore._faults import (
-    FOREIGN_KEYS,
-    commit_fault,
-    fault_of,
-    missing_reference,
-    table_of,
-    translate,
-)
 from cwstore._rows import Row
 from cwstore._sql import Statement
-from cwstore._threads import Turn
+from cwstore._threads import ThreadEnds, Turn
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -41,11 +33,7 @@ _UNLOOKED = 3  # commits from one look at the length of the log to the next
 
 
 class Writer:
-    """One connection and the transaction that one thread at a time has open on it.
-
-    Every transaction begins IMMEDIATE, so it waits for other processes at its first statement or
-    not at all.
-    """
+    """One connection and the transaction that one thread at a time has open on it."""
 
     def __init__(
         self, connection: Connection, file: str, clock: Clock, busy_timeout: float, durable: bool
@@ -60,7 +48,10 @@ class Writer:
         self._turn = Turn()
         self._line: Line | None = None  # opened by the first transaction
         self._waited = 0.0  # seconds of the busy timeout spent before asking SQLite
+        self._transaction = 0  # number of the last one that was entered
         self._depth = 0  # nesting of the owner's transactions
+        self._thread_ends = ThreadEnds(self._end_of_thread)
+        self._elsewhere = RLock()  # held to end a transaction that its thread has not ended
         self._log: Log | None = None  # made by the first commit
         self._unlooked = 0  # commits until the next look at it
         self._lost: CwstoreError | None = None  # why SQLite undid all of the open transaction
@@ -81,15 +72,17 @@ class Writer:
         try:
             return self._cursor.execute(statement.text, binds).fetchall()
         except (apsw.Error, UnicodeEncodeError) as error:
-            fault = fault_of(error, statement.text, binds, self._busy_timeout)
+            fault = _faults.fault_of(error, statement.text, binds, self._busy_timeout)
         # Raised here, so that neither the apsw error nor bound values hang on to it.
         if recorder is not None:
             del recorder.changes[noted:]
         if not self.connection.in_transaction:
             self._lost = fault
         elif isinstance(fault, MissingReferenceError):
-            table = table_of(statement.text)
-            fault = missing_reference(table, binds, self.ask(FOREIGN_KEYS, {"table": table}))
+            table = _faults.table_of(statement.text)
+            fault = _faults.missing_reference(
+                table, binds, self.ask(_faults.FOREIGN_KEYS, {"table": table})
+            )
         raise fault
 
     def run_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
@@ -108,7 +101,7 @@ class Writer:
             self._cursor.executemany(statement.text, stamped())
             return
         except (apsw.Error, UnicodeEncodeError) as error:
-            fault = fault_of(error, statement.text, at, self._busy_timeout)
+            fault = _faults.fault_of(error, statement.text, at, self._busy_timeout)
         if not self.connection.in_transaction:
             self._lost = fault
         raise fault
@@ -118,7 +111,7 @@ class Writer:
         try:
             return self._cursor.execute(text, binds).fetchall()
         except apsw.Error as error:
-            fault = translate(error, f"{text} ({self._file})", self._busy_timeout)
+            fault = _faults.translate(error, f"{text} ({self._file})", self._busy_timeout)
         raise fault
 
     # Transactions
@@ -134,7 +127,7 @@ class Writer:
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         except apsw.Error as error:
-            fault = translate(error, f"BEGIN ({self._file})", self._busy_timeout)
+            fault = _faults.translate(error, f"BEGIN ({self._file})", self._busy_timeout)
         finally:
             line.leave()
         raise fault
@@ -154,7 +147,7 @@ class Writer:
         try:
             self._cursor.execute("COMMIT")
         except apsw.Error as error:
-            fault = commit_fault(error, self._file, self._busy_timeout)
+            fault = _faults.commit_fault(error, self._file, self._busy_timeout)
         else:
             self._depth = 0
             if self._recorder is not None:
@@ -178,10 +171,8 @@ class Writer:
     def end(self) -> None:
         """Undo what is not committed and give up the turn. Does nothing without the turn."""
         if self.owner != get_ident():
-            try:
+            with suppress(RuntimeError):
                 self._turn.give_up()  # taken, but not yet marked as this thread's
-            except RuntimeError:
-                pass
             return
         if self._depth:
             self._undo()
@@ -199,26 +190,29 @@ class Writer:
         except apsw.Error:
             self._drop()  # closing rolls back
 
-    def enter(self) -> None:
-        """Open a transaction, or a savepoint in the one that this thread has open."""
+    def enter(self) -> int:
+        """Open a transaction, or a savepoint in the one that this thread has open; its number."""
         if self.owner != get_ident():
+            self._thread_ends.expect()
             try:
                 self.begin("transaction")
+                self._transaction += 1
+                return self._transaction
             except BaseException:
                 self.end()
                 raise
-            return
         self._savepoint("SAVEPOINT level")
         if self._lost is not None:
             self._raise_lost()
         self._depth += 1
         if self._recorder is not None:
             self._recorder.mark()
+        return self._transaction
 
-    def leave(self, succeeded: bool) -> None:
-        """Close the innermost level: keep it or undo exactly it."""
-        if self.owner != get_ident():
-            self._leave_elsewhere(succeeded)
+    def leave(self, transaction: int, succeeded: bool) -> None:
+        """Close the innermost level of that transaction: keep it or undo exactly it."""
+        if transaction != self._transaction or self.owner != get_ident():
+            self._leave_elsewhere(transaction, succeeded)
             return
         if self._depth == 1:
             try:
@@ -243,7 +237,7 @@ class Writer:
             started = time.monotonic()
             if not self._turn.take(self._busy_timeout):
                 raise BusyError(
-                    f"{table_of(what)}: another thread of this process had a transaction open on"
+                    f"{_faults.table_of(what)}: another thread of this process had a transaction open on"
                     f" {self._file} for all of the {self._busy_timeout:g} s that this store may"
                     " wait"
                 )
@@ -280,15 +274,22 @@ class Writer:
             try:
                 self._cursor.execute(text)
             except apsw.Error as error:
-                self._lost = translate(error, f"{text} ({self._file})", self._busy_timeout)
+                self._lost = _faults.translate(error, f"{text} ({self._file})", self._busy_timeout)
 
-    def _leave_elsewhere(self, succeeded: bool) -> None:
+    def _end_of_thread(self) -> None:
+        """Undo what the calling thread has left open, while it can still release the turn."""
+        with self._elsewhere:
+            if self.owner == get_ident():
+                self.end()
+
+    def _leave_elsewhere(self, transaction: int, succeeded: bool) -> None:
         """Undo a transaction that is left where it was not entered: in a thread, in a child."""
-        if not self.gone and self.owner:
-            self._drop()
-            self._lost = None
-            self.owner = self._depth = 0
-            self._turn = Turn()  # the other thread's can only be released there
+        with self._elsewhere:
+            if not self.gone and self.owner and transaction == self._transaction:
+                self._drop()
+                self._lost = None
+                self.owner = self._depth = 0
+                self._turn = Turn()  # the other thread's can only be released there
         if succeeded:
             if self.gone:
                 raise StoreClosedError(self.gone)
@@ -355,7 +356,7 @@ class Writer:
         resting = [] if self.gone or self.owner or self._dropped else [self.connection]
         if self._line is not None and not self.gone:
             self._line.forget()
-        self._turn = Turn()
+        self._turn, self._elsewhere = Turn(), RLock()
         self.owner = self._depth = 0
         self.gone = self.gone or (
             f"the store of {self._file} was opened before this process was forked;"

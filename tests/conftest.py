@@ -1,9 +1,10 @@
 """Hypothesis profiles: `ci` repeats itself exactly, `deep` searches long and anew at each run."""
 
+import faulthandler
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,22 @@ settings.register_profile(
 )
 # `--hypothesis-profile` is read later than this and wins.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+_STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_STDERR] = os.dup(2)  # not yet caught by pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+    """pytest stops its watch when a test fails, but what is then torn down may hang as well."""
+    seconds = float(item.config.getini("faulthandler_timeout"))
+    if seconds:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[_STDERR])
+    return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -323,7 +323,8 @@ store = Store.open(sys.argv[1])
 store.initiatives.create(name="one")
 if sys.argv[2] == "in a transaction":
     store._db._writer.connection.pragma("cache_size", 10)  # pages go to the log early
-    store.transaction().__enter__()
+    within = store.transaction()
+    within.__enter__()
     store.initiatives.create(name="two", branch="x" * 1_000_000)
     for number in range(300):
         store.tasks.create(name="x" * 1_000, id=str(number))
@@ -331,7 +332,7 @@ child = os.fork()
 if child:
     assert os.waitpid(child, 0)[1] == 0
     if sys.argv[2] == "in a transaction":
-        store.transaction().__exit__(None, None, None)
+        within.__exit__(None, None, None)
     else:
         store.initiatives.create(name="two")
     assert store.check().ok

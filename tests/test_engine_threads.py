@@ -2,13 +2,14 @@
 
 from collections.abc import Generator
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier, Event, Thread
 
 import pytest
 
 from cwstore.errors import BusyError, ConflictError
 from cwstore.store import Store
 from tests.engine_kit import (
+    PATIENCE,
     DeliberateError,
     Other,
     Task,
@@ -87,6 +88,45 @@ def test_a_thread_that_dies_in_a_transaction_undoes_it_and_frees_the_lock(
     with Store.open(file, busy_timeout=0) as other:
         other.initiatives.create(name="other store")
     assert names(store) == ["same store", "other store"]
+
+
+def test_a_thread_that_ends_without_leaving_its_transaction_undoes_it_and_frees_the_lock(
+    store: Store, file: Path
+) -> None:
+    within = store.transaction()
+
+    def end() -> None:
+        within.__enter__()
+        store.initiatives.create(name="undone")
+        with store.transaction():
+            store.initiatives.create(name="undone too")
+            nested = store.transaction()
+            nested.__enter__()
+
+    for _ in range(3):  # the next thread may get the number of the one that ended
+        thread = Thread(target=end)
+        thread.start()
+        thread.join(PATIENCE)
+    with Store.open(file, busy_timeout=0) as other:
+        other.initiatives.create(name="other store")
+    store.initiatives.create(name="same store")
+    assert names(store) == ["other store", "same store"]
+
+
+def test_a_transaction_of_an_ended_thread_that_is_left_later_disturbs_no_other(
+    store: Store,
+) -> None:
+    """As a generator does that nobody closed while its thread lived."""
+    within = store.transaction()
+    thread = Thread(target=within.__enter__)
+    thread.start()
+    thread.join(PATIENCE)
+    with store.transaction():
+        store.initiatives.create(name="kept")
+        with pytest.raises(ConflictError, match="another thread"):
+            within.__exit__(None, None, None)
+        store.initiatives.create(name="kept too")
+    assert names(store) == ["kept", "kept too"]
 
 
 _END_BESIDE_A_TRANSACTION = """
