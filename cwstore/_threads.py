@@ -1,14 +1,15 @@
 """Threads on one connection: whose turn it is, and what is done for those that end.
 
-Who came first goes first: Python's locks go to whoever asks at the right moment, and that is nearly always the thread that
-has just let go: with 8 busy threads some waited 6,000 times the median (`tools/fairness`).
+Who came first goes first: Python's locks go to whoever asks at the right moment, and that is nearly
+always the thread that has just let go: with 8 busy threads some waited 6,000 times the median
+(`tools/fairness`).
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock, RLock, local
+from threading import Lock, RLock, get_ident, local
 from weakref import WeakMethod
 
 # As between processes, see `_line`.
@@ -72,16 +73,18 @@ class Turn:
 
 
 class _LastWord:
-    """Calls a method, if its object still exists, when it goes itself."""
+    """Calls a method, if its object still exists, when its own thread ends."""
 
-    __slots__ = ("_method",)
+    __slots__ = ("_method", "_thread")
 
     def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
         self._method = method
+        self._thread = get_ident()
 
     def __del__(self) -> None:
         method = self._method()
-        if method is not None:
+        # A forked child frees what belonged to the threads that it does not have.
+        if method is not None and self._thread == get_ident():
             method()
 
 

@@ -237,9 +237,9 @@ class Writer:
             started = time.monotonic()
             if not self._turn.take(self._busy_timeout):
                 raise BusyError(
-                    f"{_faults.table_of(what)}: another thread of this process had a transaction open on"
-                    f" {self._file} for all of the {self._busy_timeout:g} s that this store may"
-                    " wait"
+                    f"{_faults.table_of(what)}: another thread of this process had a transaction"
+                    f" open on {self._file} for all of the {self._busy_timeout:g} s that this store"
+                    " may wait"
                 )
             waited = time.monotonic() - started
         if self.gone:

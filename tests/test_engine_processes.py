@@ -318,9 +318,14 @@ def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
 
 _FORK_AND_EXIT = """
 import os, sys
+from concurrent.futures import ThreadPoolExecutor
 from cwstore.store import Store
 store = Store.open(sys.argv[1])
-store.initiatives.create(name="one")
+def write():
+    with store.transaction():
+        store.initiatives.create(name="one")
+pool = ThreadPoolExecutor(1)  # the child frees what is left of its thread
+pool.submit(write).result()
 if sys.argv[2] == "in a transaction":
     store._db._writer.connection.pragma("cache_size", 10)  # pages go to the log early
     within = store.transaction()

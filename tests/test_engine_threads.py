@@ -1,6 +1,7 @@
 """One store in many threads: who sees what, who waits for whom, and what the dead leave behind."""
 
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event, Thread
 
@@ -275,9 +276,10 @@ def test_a_transaction_left_by_another_thread_is_undone_and_the_store_goes_on(
             yield
 
     suspended = within()
-    Task(lambda: next(suspended)).finish()
-    with pytest.raises(ConflictError, match="another thread"):
-        next(suspended)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(next, suspended).result(PATIENCE)
+        with pytest.raises(ConflictError, match="another thread"):
+            next(suspended)
     store.initiatives.create(name="same store")
     with Store.open(file, busy_timeout=0) as other:
         other.initiatives.create(name="other store")
@@ -291,8 +293,9 @@ def test_a_failing_transaction_left_by_another_thread_keeps_its_own_error(store:
             yield
 
     suspended = within()
-    Task(lambda: next(suspended)).finish()
-    suspended.close()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(next, suspended).result(PATIENCE)
+        suspended.close()
     store.initiatives.create(name="goes on")
     assert names(store) == ["goes on"]
 
