@@ -186,7 +186,23 @@ def compile_binder(kinds: Mapping[str, Kind]) -> Binder:
 # Rows on their way out
 
 
-_VALUES: dict[type[Any], str] = {bool: "{v} != 0", datetime: "E + U * {v}"}
+def _time_of(micros: int) -> datetime:
+    return _EPOCH + _MICROSECOND * micros
+
+
+class _Times(dict[int, datetime]):
+    """The datetimes of stamps that were read before; making one is the dearest step of a row."""
+
+    def __missing__(self, micros: int) -> datetime:
+        if len(self) >= _TIMES_KEPT:
+            self.clear()
+        made = self[micros] = _time_of(micros)
+        return made
+
+
+_TIMES_KEPT = 16384  # 2 MB
+_known_time_of = _Times().__getitem__
+_VALUES: dict[type[Any], str] = {bool: "{v} != 0", datetime: "time_of({v})"}
 
 
 def _value_code(name: str, kind: Kind, names: dict[str, Any]) -> str:
@@ -210,33 +226,28 @@ def compile_mapper(entity: type[Any]) -> Callable[[Iterable[Row]], list[Any]]:
 
     The entities are frozen. A frozen dataclass assigns through object.__setattr__, which triples
     the cost of a row; so each is filled as an open twin with the same slots, and then given its
-    class. What needs no conversion goes from the row straight into its slot. A row that was
-    never updated has its two stamps as one object: making a datetime is the dearest step.
+    class. What needs no conversion goes from the row straight into its slot. Rows with more
+    than one time are updated, and read again and again, so their times are kept for a while; those
+    of rows with one, such as log chunks, would only push them out.
     """
+    kinds = {field.name: kind_of(entity.__annotations__[field.name]) for field in fields(entity)}
+    times = [kind.type for kind in kinds.values()].count(datetime)
     names: dict[str, Any] = {
-        "E": _EPOCH,
-        "U": _MICROSECOND,
+        "time_of": _known_time_of if times > 1 else _time_of,
         "entity": entity,
         "misfit": _misfit,
     }
     targets: list[str] = []
     steps: list[str] = []
-    earlier: str | None = None  # a column that is a time and never NULL
-    for name in [field.name for field in fields(entity)]:
-        kind = kind_of(entity.__annotations__[name])
+    for name, kind in kinds.items():
         plain = kind.type in (str, int)
         targets.append(f"one.{name}" if plain else name)
         if plain:
             continue
-        code = _value_code(name, kind, names)
-        if kind.type is datetime and not kind.optional:
-            if earlier is not None:
-                code = f"one.{earlier} if {name} == {earlier} else {code}"
-            earlier = name
-        steps.append(f"one.{name} = {code}")
+        steps.append(f"one.{name} = {_value_code(name, kind, names)}")
     source = f"""
 class Twin:
-    __slots__ = {tuple(field.name for field in fields(entity))!r}
+    __slots__ = {tuple(kinds)!r}
 
 def build(rows):
     try:

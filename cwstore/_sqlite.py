@@ -92,9 +92,13 @@ class SqliteDatabase:
 
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
         statement.bind(binds)
-        with Block(self._writer):
-            self._writer.run(statement, binds)
-            return self._writer.connection.changes()
+        writer = self._writer
+        if writer.owner == get_ident():  # one statement needs no savepoint: it is whole by itself
+            writer.run(statement, binds)
+            return writer.connection.changes()
+        with Block(writer):
+            writer.run(statement, binds)
+            return writer.connection.changes()
 
     def patch(
         self, patch: Patch[T], id: str, if_updated_at: datetime | None, values: Mapping[str, object]

@@ -222,6 +222,19 @@ def test_a_stamp_is_not_mistaken_for_a_flag_that_equals_it() -> None:
         assert type(made.created_at) is datetime
 
 
+def test_times_are_exact_and_few_are_kept_however_many_are_read() -> None:
+    from cwstore.initiatives import _FIND_ALL
+
+    moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=n) for n in range(50_000)]
+    stamps = [to_micros("now", moment) for moment in moments]
+    rows = [("i", "x", "active", 1, None, stamp, stamp) for stamp in stamps]
+    assert [one.created_at for one in _FIND_ALL.map(rows)] == moments
+    read = _FIND_ALL.map(rows)
+    assert [one.created_at for one in read] == moments
+    assert _FIND_ALL.map(rows[-1:])[0].created_at is read[-1].created_at
+    assert _FIND_ALL.map(rows[:1])[0].created_at is not read[0].created_at
+
+
 # What is refused
 
 REFUSALS: list[tuple[dict[str, Any], str]] = [
