@@ -9,11 +9,15 @@ to read meanwhile reads from the file. Somebody who has been reading for longer 
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import apsw
 
 from cwstore import _connect
 from cwstore._apsw import Connection
+
+if TYPE_CHECKING:
+    from cwstore._line import Line
 
 LONG = 4096  # pages: 16 MB
 _WAIT = 0.1  # seconds for others to finish; several threads that share one Python take their time
@@ -24,9 +28,10 @@ _STEP = 1000  # pages that the log may grow by until readers are waited for once
 class Log:
     """What a writer knows of the log."""
 
-    __slots__ = ("_limit",)
+    __slots__ = ("_limit", "_line")
 
-    def __init__(self) -> None:
+    def __init__(self, line: "Line") -> None:
+        self._line = line
         self._limit = LONG
 
     def look(self, connection: Connection, patience: Callable[[int], bool]) -> None:
@@ -67,8 +72,10 @@ class Log:
         connection.execute("PRAGMA journal_size_limit = 33554432").fetchall()
         connection.set_busy_handler(_connect.patience(_WAIT))
         try:
+            self._line.wait_for(_WAIT)  # it takes the lock of writers
             busy, pages, _ = _checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)")
         finally:
+            self._line.leave()
             connection.set_busy_handler(patience)
         return busy, pages
 

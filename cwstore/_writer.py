@@ -164,7 +164,8 @@ class Writer:
         if self._log is None:
             from cwstore._wal import Log  # what reading does not need
 
-            self._log = Log()
+            assert self._line is not None  # since the transaction began
+            self._log = Log(self._line)
         self._unlooked = _UNLOOKED
         self._log.look(self.connection, self._patience)
 

@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from cwstore._connect import connect_reader
+from cwstore._line import open_line
 from cwstore._wal import LONG
 from cwstore.errors import BusyError
 from cwstore.store import Store
@@ -110,6 +111,24 @@ def test_the_log_begins_anew_although_somebody_always_reads(
     assert waits.times == 6
     assert len(store.log_chunks.find_by_agent_id("a")) == 240
     assert store.check().ok
+
+
+def test_who_makes_the_log_begin_anew_waits_in_line_for_the_lock(
+    store: Store, file: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among those who wait in line it would never get the lock."""
+    line = open_line(str(file))
+    in_line: list[int] = []
+
+    def read_on() -> bool:
+        in_line.append(line._numbers[0] - line._numbers[1])  # the next number, the front's
+        return relay.hand_over()
+
+    Waits(monkeypatch, read_on)
+    write(store, NEARLY + 1, relay.hand_over)
+    assert in_line[-1] == 1
+    assert line._numbers[0] == line._numbers[1]
+    line.forget()
 
 
 def test_without_anybody_else_the_log_stays_as_short_as_sqlite_has_it(

@@ -47,6 +47,8 @@ def write(path: str, seconds: float, line: bool, pipe: "Connection[list[float], 
         pipe.send([])
         pipe.recv()
         took = _write(store, seconds)
+        pipe.send([])
+        pipe.recv()  # until the others have finished as well: ending costs them time
     pipe.send(took)
 
 
@@ -98,10 +100,11 @@ def measure_processes(processes: int, seconds: float, line: bool) -> None:
             workers.append(context.Process(target=write, args=(path, seconds, line, theirs)))
             workers[-1].start()
             pipes.append(mine)
-        for pipe in pipes:
-            pipe.recv()
-        for pipe in pipes:
-            pipe.send("go")
+        for _ in ("ready", "finished"):
+            for pipe in pipes:
+                pipe.recv()
+            for pipe in pipes:
+                pipe.send("go on")
         per_process = [pipe.recv() for pipe in pipes]
         for worker in workers:
             worker.join()
