@@ -9,10 +9,12 @@ from cwstore._apsw import Connection
 from cwstore._faults import translate
 from cwstore._guard import (
     Inventory,
+    Violation,
     authorizer,
     denied_word,
     find_violations,
     losses,
+    new_violations,
     take_inventory,
 )
 from cwstore._migration_files import MigrationFile, Script, parse
@@ -56,18 +58,19 @@ def apply_script(connection: Connection, file: MigrationFile, notify: Callable[[
 
 
 def _harm(
-    connection: Connection, script: Script, before: Inventory, dirt: Counter[str]
+    connection: Connection, script: Script, before: Inventory, dirt: Counter[Violation]
 ) -> str | None:
     """What is there that should not be, or gone although the script does not say so."""
     leftovers = connection.execute("SELECT name FROM sqlite_temp_schema").fetchall()
     if leftovers:
         return f"it leaves the temporary {leftovers[0][0]}: drop it"
-    gone = losses(before, take_inventory(connection), script)
+    after = take_inventory(connection)
+    gone = losses(before, after, script)
     if gone:
         return _listed(gone)
-    broken = find_violations(connection) - dirt
+    broken = new_violations(dirt, find_violations(connection), before.keys, after.keys)
     if broken:
-        lines = [f"{text} ({count} rows)" for text, count in broken.most_common()]
+        lines = [f"{violation} ({rows} rows)" for violation, rows in broken.most_common()]
         return f"it leaves foreign keys that lead nowhere: {_listed(lines)}"
     return None
 

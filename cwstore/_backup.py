@@ -10,7 +10,7 @@ import apsw
 from cwstore._apsw import Connection, open_connection
 from cwstore._connect import MEMORY, connect_reader, resolve
 from cwstore._faults import translate
-from cwstore.errors import CorruptDatabaseError, InvalidValueError, StorageError
+from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
 _OPERATIONS = 50_000  # of SQLite's machine, likewise
@@ -29,6 +29,7 @@ class _Copier(Protocol):
     """What apsw.Connection has for it."""
 
     def backup(self, name: str, source: Connection, source_name: str, /) -> _Pages: ...
+    def txn_state(self, schema: str, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,21 @@ def write_backup(
 
     The copy gets its name only when it is complete, checked (`integrity_check`) and on disk, with
     mode 0600. A file that is there already is refused, unless `replace`. Others may write
-    meanwhile. Raises StorageError, CorruptDatabaseError (the source is damaged), BusyError.
+    meanwhile. Raises StorageError, CorruptDatabaseError (the source is damaged), BusyError,
+    ConflictError (the connection has begun to write).
     """
     path = resolve(target)
     if path == MEMORY:
         raise InvalidValueError("path", "a backup needs a file")
-    if not replace and os.path.lexists(path):
+    if not isinstance(source, str) and (
+        cast("_Copier", source).txn_state("main") == apsw.SQLITE_TXN_WRITE
+    ):
+        raise ConflictError("backup() inside of a transaction of this database: leave it first")
+    if replace:  # a link of that name is replaced, not followed
+        given: str = os.fspath(target)
+        directory, name = os.path.split(given)
+        path = os.path.join(os.path.realpath(directory), name)
+    elif os.path.lexists(path):
         raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
     draft = _new_file(path)
     try:
@@ -88,17 +98,27 @@ def migration_backup(file: str, version: int) -> str:
 def keep_newest(file: str, made: str) -> None:
     """Remove the migration backups of `file` but the newest three; never the one just `made`.
 
-    Only for the process whose turn it is to migrate: nobody else writes such a backup then.
+    Only for the process whose turn it is to migrate: nobody else writes such a backup then. What
+    only has the name of one (a directory, a link) is left alone. Raises StorageError.
     """
+    try:
+        _keep_newest(file, made)
+    except OSError as error:
+        raise StorageError(f"cannot remove an old backup beside {file}: {error.strerror}") from None
+
+
+def _keep_newest(file: str, made: str) -> None:
     directory, name = os.path.split(file)
     ours = re.compile(rf"(\.?){re.escape(name)}\.v\d+\.bak(?:\.[\w-]+\.tmp(?:-\w+)?)?")
     backups: list[tuple[bool, int, str]] = []
     with os.scandir(directory) as entries:
         for entry in entries:
             found = ours.fullmatch(entry.name)
-            if found and found.group(1):
+            if not found or not entry.is_file(follow_symlinks=False):
+                continue
+            if found.group(1):
                 _remove(entry.path)  # the draft of a process that was killed
-            elif found:
+            else:
                 backups.append((entry.path != made, -entry.stat().st_mtime_ns, entry.path))
     for _, _, path in sorted(backups)[_KEPT:]:
         _remove(path)
@@ -126,11 +146,11 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
         try:
             _copy_pages(source, copy)
             copy.set_progress_handler(_go_on, _OPERATIONS)
-            problems = _problems(copy)
-            if problems != "ok":
+            problems = find_damage(copy, 3)
+            if problems:
                 raise CorruptDatabaseError(
-                    f"the backup {path} was not kept, its source is damaged: {problems}; run"
-                    " `cwstore check` and restore an older backup"
+                    f"the backup {path} was not kept, its source is damaged: {'; '.join(problems)};"
+                    " run `cwstore check` and restore an older backup"
                 )
             return len(copy.execute("PRAGMA foreign_key_check").fetchall())
         finally:
@@ -140,12 +160,15 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
     raise fault
 
 
-def _problems(copy: Connection) -> str:
+def find_damage(connection: Connection, most: int) -> list[str]:
+    """What `integrity_check` finds: that many lines at most, and one more where it gave up."""
+    found: list[str] = []
     try:
-        rows = copy.execute("PRAGMA integrity_check(3)").fetchall()
-    except apsw.CorruptError as error:  # so damaged that the check itself gives up
-        return str(error)
-    return "; ".join(text for (text,) in rows)
+        for (line,) in connection.execute(f"PRAGMA integrity_check({most})"):
+            found.append(line)
+    except apsw.CorruptError as error:
+        found.append(str(error))
+    return [] if found == ["ok"] else found
 
 
 def _copy_pages(source: Connection, copy: Connection) -> None:

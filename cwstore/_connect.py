@@ -1,7 +1,7 @@
 """Open one SQLite connection the way this house wants it, or refuse the path with a reason.
 
-Nothing here writes to an existing file: a path is looked at before SQLite may touch it, and the
-file's `application_id` is read before anything else is asked of it.
+A path is looked at before SQLite may touch it, and the file's `application_id` is read before
+anything else is asked of it. Nothing but `ensure_wal` writes to an existing file.
 """
 
 import os
@@ -16,7 +16,7 @@ import apsw
 
 from cwstore._apsw import Connection, open_connection
 from cwstore._faults import translate
-from cwstore._fork import refuse_inherited
+from cwstore._fork import admit
 from cwstore.errors import (
     BusyError,
     CwstoreError,
@@ -28,6 +28,7 @@ from cwstore.errors import (
 APPLICATION_ID = 0x43575354  # "CWST"
 MEMORY = ":memory:"
 _CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, not an LRU: be generous
+_OLDEST_SQLITE = (3, 53)
 _SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 
@@ -41,7 +42,29 @@ def resolve(path: object) -> str:
         )
     if not text or "\0" in text:
         raise InvalidValueError("path", "must be a non-empty path without U+0000")
-    return text if text == MEMORY else os.path.realpath(text)
+    if text == MEMORY:
+        return text
+    try:
+        file = os.path.realpath(text)
+        file.encode()  # SQLite takes UTF-8 only, whatever the names on this system are made of
+    except UnicodeEncodeError:
+        raise InvalidValueError(
+            "path", "must be a path that can be written as UTF-8; rename the file or its directory"
+        ) from None
+    return file
+
+
+def check_flags(**flags: object) -> None:
+    """Refuse what is not a bool."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise InvalidValueError(name, f"expected bool, got {type(value).__name__}")
+
+
+def check_progress(on_progress: object) -> None:
+    """Refuse what is neither None nor can be called."""
+    if on_progress is not None and not callable(on_progress):
+        raise InvalidValueError("on_progress", "expected a callable that takes a Progress")
 
 
 def check_busy_timeout(busy_timeout: object) -> float:
@@ -52,7 +75,7 @@ def check_busy_timeout(busy_timeout: object) -> float:
         )
     if not 0 <= busy_timeout < float("inf"):
         raise InvalidValueError("busy_timeout", "must be a finite number of seconds, at least 0")
-    return min(float(busy_timeout), TIMEOUT_MAX)
+    return float(min(busy_timeout, TIMEOUT_MAX))  # an int may be too large for a float
 
 
 def connect(
@@ -64,19 +87,29 @@ def connect(
     see `ensure_wal`. Raises StorageError, ForeignDatabaseError, BusyError, CorruptDatabaseError,
     StoreClosedError (see `_fork`).
     """
+    _refuse_old_sqlite()
     if file == MEMORY:
         connection = open_connection(MEMORY, cached_statements=_CACHED_STATEMENTS)
         _configure(connection, busy_timeout, durable)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         return connection
-    refuse_inherited(file)
+    admit(file)
     if create and not os.path.lexists(file):
-        _refuse_leftovers(file)
+        refuse_bad_place(file)
         _create(file)
     refuse_strange_file(file)
     if _leftover(file) and not any(one.filename == file for one in apsw.connections()):
         _refuse_foreign_logs(file)  # whose it is, is not known from an open connection
     return _open(file, busy_timeout, durable)
+
+
+def _refuse_old_sqlite() -> None:
+    found = apsw.sqlite_lib_version()
+    if tuple(map(int, found.split(".")[:2])) < _OLDEST_SQLITE:
+        raise StorageError(
+            f"apsw runs with SQLite {found}, cwstore needs {'.'.join(map(str, _OLDEST_SQLITE))} or"
+            " newer: upgrade apsw, as a wheel, which brings its own SQLite"
+        )
 
 
 def connect_reader(file: str, *, busy_timeout: float) -> Connection:
@@ -151,8 +184,17 @@ def _leftover(file: str) -> str:
     return ""
 
 
-def _refuse_leftovers(file: str) -> None:
-    """A new file beside the log of an old one would be filled with pieces of the old one."""
+def refuse_bad_place(file: str) -> None:
+    """Raise StorageError where no new file can be made, or not safely.
+
+    A new file beside the log of an old one would be filled with pieces of the old one.
+    """
+    if file == MEMORY:
+        return
+    try:
+        os.stat(os.path.join(os.path.dirname(file), "."))
+    except OSError as error:
+        raise StorageError(f"cannot create {file}: {error.strerror}; check the directory") from None
     log = _leftover(file)
     # The log of a file that another process has just made comes after that file.
     if log and not os.path.lexists(file):

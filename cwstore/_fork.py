@@ -31,6 +31,7 @@ class Forked(Protocol):
 
 
 _watched: "WeakSet[Forked]" = WeakSet()
+_opened: set[str] = set()  # files that connections of this process may still have open
 _in_use: set[str] = set()  # files that this process may not open
 
 
@@ -39,17 +40,19 @@ def watch(database: Forked) -> None:
     _watched.add(database)
 
 
-def refuse_inherited(file: str) -> None:
-    """Raise StoreClosedError if a thread was using the file when this process was forked."""
+def admit(file: str) -> None:
+    """Before a file is opened. Raises StoreClosedError if it was in use when this was forked."""
     if file in _in_use:
         raise StoreClosedError(
             f"{file} was in use by a thread of the parent when this process was forked, and cannot"
             " be opened here; fork while the store rests, or start processes by 'spawn'"
         )
+    _opened.add(file)
 
 
 def _let_go() -> None:
-    resting: dict[str, list[Connection]] = {}
+    # Also of files that no store holds: one is being opened, or nobody closed it.
+    resting: dict[str, list[Connection]] = {file: [] for file in _opened}
     for database in list(_watched):
         resting.setdefault(database.file, []).extend(database.forget())
     for file, connections in resting.items():

@@ -1,14 +1,16 @@
 """What a migration script may not do, and what may not be missing after it."""
 
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import apsw
 
 from cwstore._apsw import Connection
 from cwstore._ledger import LEDGER
-from cwstore._migration_files import Script
+from cwstore._migration_files import Script, lowered
 
 # What SQLite asks by itself inside ALTER TABLE and the full-text index; it changes nothing.
 _HARMLESS_PRAGMAS = frozenset(
@@ -38,6 +40,47 @@ _CHANGES_NO_ROW = frozenset(
         apsw.SQLITE_SELECT,
     }
 )
+
+
+# The tables that a virtual table keeps its rows in go with it.
+_OBJECTS = """
+    SELECT type, name, tbl_name
+    FROM sqlite_schema
+    WHERE substr(name, 1, 7) <> 'sqlite_'
+      AND tbl_name NOT IN (
+            SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'shadow'
+        )
+"""
+_TABLES = f"""
+    SELECT name
+    FROM pragma_table_list
+    WHERE schema = 'main'
+      AND type IN ('table', 'virtual')
+      AND name <> '{LEDGER}'
+      AND substr(name, 1, 7) <> 'sqlite_'
+"""
+_HAS_SEQUENCES = "SELECT 1 FROM sqlite_schema WHERE name = 'sqlite_sequence'"
+# Of several rows SQLite takes the first, and whatever is there as an integer.
+_SEQUENCES = """
+    SELECT name, CAST(last AS INTEGER)
+    FROM (
+        SELECT name,
+               (
+                   SELECT seq FROM sqlite_sequence AS sequence
+                   WHERE sequence.name = tables.name
+                   ORDER BY sequence.rowid LIMIT 1
+               ) AS last
+        FROM sqlite_schema AS tables
+        WHERE type = 'table'
+    )
+    WHERE last IS NOT NULL
+"""
+_KEYS = """
+    SELECT tables.name, key.id, key."from", key."table"
+    FROM sqlite_schema AS tables JOIN pragma_foreign_key_list(tables.name) AS key
+    WHERE tables.type = 'table'
+    ORDER BY tables.name, key.id, key.seq
+"""
 
 
 def denied_word(first_word: str) -> str | None:
@@ -78,66 +121,126 @@ class Inventory:
 
     objects: dict[tuple[str, str], str]  #: (kind, name in lower case) -> its table
     rows: dict[str, int]  #: table -> rows
+    sequences: dict[str, int]  #: table with AUTOINCREMENT -> the last number given out
+    keys: frozenset[tuple[str, str]]  #: foreign keys: table and columns, the table referred to
 
 
 def take_inventory(connection: Connection) -> Inventory:
     """List everything and count the rows: one scan of each table."""
-    objects = connection.execute(
-        """
-        SELECT type, lower(name), lower(tbl_name) FROM sqlite_schema
-        WHERE substr(name, 1, 7) <> 'sqlite_'
-        """
-    ).fetchall()
-    tables = connection.execute(
-        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table'"
-    ).fetchall()
+    objects = connection.execute(_OBJECTS).fetchall()
+    rows: dict[str, int] = {}
+    for (table,) in connection.execute(_TABLES).fetchall():
+        ((count,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
+        rows[lowered(table)] = count
+    sequences: list[tuple[str, int]] = []
+    if connection.execute(_HAS_SEQUENCES).fetchall():
+        sequences = connection.execute(_SEQUENCES).fetchall()
+    columns: defaultdict[tuple[str, int, str], list[str]] = defaultdict(list)
+    for table, number, column, parent in connection.execute(_KEYS).fetchall():
+        columns[table, number, parent].append(column)
     return Inventory(
-        {(kind, name): table for kind, name, table in objects},
-        {
-            table.lower(): connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()[
-                0
-            ][0]
-            for (table,) in tables
-            if table != LEDGER and not table.startswith("sqlite_")
-        },
+        {(kind, lowered(name)): lowered(table) for kind, name, table in objects},
+        rows,
+        {lowered(table): last for table, last in sequences},
+        frozenset(_key(table, of, parent) for (table, _, parent), of in columns.items()),
     )
+
+
+def _key(table: str, columns: list[str], parent: str) -> tuple[str, str]:
+    return lowered(f"{table}.{', '.join(columns)}"), lowered(parent)
 
 
 def losses(before: Inventory, after: Inventory, script: Script) -> list[str]:
     """What is gone although the script does not declare it, with the line that would declare it."""
     gone: list[str] = []
     for (kind, name), table in before.objects.items():
-        with_its_table = ("table", table) in script.drops
+        table_is_gone = ("table", table) not in after.objects
+        with_its_table = table_is_gone and ("table", table) in script.drops
         if (kind, name) in after.objects or (kind, name) in script.drops or with_its_table:
             continue
-        gone.append(f"{kind} {name} is gone; if that is meant, add `-- drops: {kind} {name}`")
+        gone.append(
+            f"{kind} {name} is gone; if that is meant, add `-- drops: {kind} {_declared(name)}`"
+        )
     for table, count in before.rows.items():
         left = after.rows.get(table, count)
-        if left < count and table not in script.deletes and ("table", table) not in script.drops:
+        if left < count and table not in script.deletes:
             gone.append(
                 f"{count - left} of {count} rows of {table} are gone; if that is meant, add"
-                f" `-- deletes: {table}`"
+                f" `-- deletes: {_declared(table)}`"
+            )
+    for table, last in before.sequences.items():
+        now = after.sequences.get(table, 0)
+        if now < last and ("table", table) in after.objects:
+            gone.append(
+                f"{table} would give out the numbers from {now + 1} to {last} once more; write"
+                f" {last} into its row of sqlite_sequence"
             )
     return gone
 
 
-def find_violations(connection: Connection) -> Counter[str]:
-    """Foreign keys that lead nowhere: a line for each table, column and missing value -> rows.
+def _declared(name: str) -> str:
+    return name if re.fullmatch(r"\w+", name) else quoted(name)
+
+
+class Violation(NamedTuple):
+    """A foreign key that leads nowhere."""
+
+    columns: str  #: table and columns
+    values: str  #: that are missing; "?" where only SQLite's own comparison misses them
+    parent: str  #: the table they are missing in
+
+    def __str__(self) -> str:
+        return f"{self.columns} = {self.values} is not in {self.parent}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The foreign key, as an Inventory lists it."""
+        return self.columns, self.parent
+
+
+def find_violations(connection: Connection) -> Counter[Violation]:
+    """Foreign keys that lead nowhere, and in how many rows.
 
     By value, not by rowid: a rebuilt table numbers its rows anew. Raises apsw.Error where a
     foreign key does not fit the table it refers to.
     """
-    broken = {
+    reported = Counter(
         (table, number)
         for table, _, _, number in connection.execute("PRAGMA foreign_key_check").fetchall()
-    }
-    found: Counter[str] = Counter()
-    for table, number in sorted(broken):
-        found.update(_violations_of(connection, table, number))
+    )
+    found: Counter[Violation] = Counter()
+    for (table, number), rows in sorted(reported.items()):
+        found.update(_violations_of(connection, table, number, rows))
     return found
 
 
-def _violations_of(connection: Connection, table: str, number: int) -> Counter[str]:
+def new_violations(
+    before: Counter[Violation],
+    after: Counter[Violation],
+    keys_before: frozenset[tuple[str, str]],
+    keys_after: frozenset[tuple[str, str]],
+) -> Counter[Violation]:
+    """Those of `after` that are not of `before`.
+
+    Where a foreign key is gone and another is there, it may be the same one under other names of
+    table, column or parent: then the same missing value is not new.
+    """
+    renamed = Counter[str]()
+    for violation, rows in before.items():
+        if violation.key not in keys_after:
+            renamed[violation.values] += rows
+    new = after - before
+    for violation, rows in list(new.items()):
+        if violation.key not in keys_before:
+            old = min(rows, renamed[violation.values])
+            renamed[violation.values] -= old
+            new[violation] -= old
+    return +new
+
+
+def _violations_of(
+    connection: Connection, table: str, number: int, reported: int
+) -> Counter[Violation]:
     key: list[tuple[str, str, str | None]] = connection.execute(
         """
         SELECT "table", "from", "to" FROM pragma_foreign_key_list(:name)
@@ -158,17 +261,17 @@ def _violations_of(connection: Connection, table: str, number: int) -> Counter[s
             for to, column in zip(targets, columns, strict=True)
         )
         conditions.append(f"NOT EXISTS (SELECT 1 FROM {quoted(parent)} AS parent WHERE {same})")
-    name = f"{table}.{', '.join(columns)}".lower()
+    name, missing_in = _key(table, columns, parent)
     rows = connection.execute(
         f"SELECT {chosen}, count(*) FROM {quoted(table)} AS child"
         f" WHERE {' AND '.join(conditions)} GROUP BY {chosen}"
     ).fetchall()
-    return Counter(
-        {
-            f"{name} = {', '.join(map(str, values))} is not in {parent.lower()}": count
-            for *values, count in rows
-        }
-    )
+    found = Counter[Violation]()
+    for *values, count in rows:  # 1 and '1' look the same
+        found[Violation(name, ", ".join(map(str, values)), missing_in)] += count
+    # A foreign key compares as its parent column does (`1` is not in a column that holds '1').
+    found[Violation(name, "?", missing_in)] += reported - found.total()
+    return +found
 
 
 def quoted(name: str) -> str:

@@ -86,6 +86,8 @@ def judge(state: State, files: list[MigrationFile], file: str) -> None:
                 " alone: give another path"
             )
         return
+    if state.rows == []:
+        raise MigrationError(f"{file}: somebody emptied {LEDGER}; restore a backup")
     rows = state.rows or []
     _check_newer(state.version, rows, len(files), file)
     if state.rows is None:

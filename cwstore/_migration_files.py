@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 # Compiled on first use: opening an up-to-date file looks at no header.
 _NAME = r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql"
 _HEADER = r"--\s*(compatible-with|drops|deletes)\s*:\s*(.*?)\s*"
-_DROPPED = r"(index|table|trigger|view)\s+(\w+)"
+_NAMED = r'(\w+|"(?:[^"]|"")+")'
+_DROPPED = rf"(index|table|trigger|view)\s+{_NAMED}"
 _SETTLED = 100_000_000  # ns; a file changed more recently may change again without a new mtime
 # What a file held when it had this inode, time of change and size: 1 stat a file at each open.
 _files: dict[str, tuple[tuple[int, int, int], "MigrationFile"]] = {}
@@ -61,7 +62,7 @@ def default_directory() -> str:
 def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]:
     """The migrations of a directory (None: our own), number 1 first, without a gap.
 
-    Files that do not end in .sql, and hidden ones, are none of its business. Raises
+    Files that do not end in .sql or .SQL, and hidden ones, are none of its business. Raises
     MigrationError: no such directory, none in it, a bad name, no text, a gap, a number used twice.
     """
     place = default_directory() if directory is None else _checked(directory)
@@ -72,7 +73,7 @@ def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]
         if known and known[0] == key:
             return known[1]
         with os.scandir(place) as entries:
-            scripts = [e for e in entries if e.name.endswith(".sql") and e.name[0] != "."]
+            scripts = [e for e in entries if e.name.lower().endswith(".sql") and e.name[0] != "."]
         found = [_read(entry) for entry in sorted(scripts, key=lambda entry: entry.name)]
     except OSError as error:
         raise MigrationError(
@@ -114,6 +115,10 @@ def _checked(directory: object) -> str:
     )
     if not isinstance(place, str) or "\0" in place:
         raise InvalidValueError("directory", "expected a path as str or os.PathLike[str]")
+    try:
+        os.fsencode(place)
+    except UnicodeEncodeError:
+        raise InvalidValueError("directory", "no path of this system can hold its text") from None
     return place
 
 
@@ -195,11 +200,11 @@ def _compatible_with(file: MigrationFile, line: int, value: str) -> int:
 
 
 def _table(file: MigrationFile, line: int, value: str) -> str:
-    if not re.fullmatch(r"\w+", value):
+    if not re.fullmatch(_NAMED, value):
         raise MigrationError(
             f"{file.file_name}, line {line}: write `-- deletes: table_name`, one table a line"
         )
-    return value.lower()
+    return _bare(value)
 
 
 def _dropped(file: MigrationFile, line: int, value: str) -> tuple[str, str]:
@@ -209,4 +214,14 @@ def _dropped(file: MigrationFile, line: int, value: str) -> tuple[str, str]:
             f"{file.file_name}, line {line}: write `-- drops: index name` (or table, trigger,"
             " view), one a line"
         )
-    return what.group(1), what.group(2).lower()
+    return what.group(1), _bare(what.group(2))
+
+
+def _bare(name: str) -> str:
+    """The name in lower case, without its quotes."""
+    return lowered(name if name[0] != '"' else name[1:-1].replace('""', '"'))
+
+
+def lowered(name: str) -> str:
+    """The name as SQLite compares it: only A to Z are the same as a to z."""
+    return name.encode().lower().decode()

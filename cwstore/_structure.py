@@ -1,6 +1,6 @@
 """Read the structure of a database by pragma, and tell two of them apart in words."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -107,6 +107,8 @@ def _table(connection: Connection, table: str, sql: str) -> Iterator[Part]:
             f"{_deferred(sql)} deferred foreign keys",
         ),
     )
+    for word, times in Counter(_conflicts(sql)).items():
+        yield Part(f"ON CONFLICT {word.upper()} of {table}", table, (f"{times} times",))
     yield from _foreign_keys(connection, table)
     for _, index, _, origin, *_ in connection.execute(
         f"PRAGMA index_list({quoted(table)})"
@@ -159,6 +161,14 @@ _text = lru_cache(maxsize=512)(normalised)
 @lru_cache(maxsize=128)
 def _deferred(sql: str) -> int:
     return sum(token.text.lower() == "deferred" for token in spoken(sql))
+
+
+@lru_cache(maxsize=128)
+def _conflicts(sql: str) -> tuple[str, ...]:
+    """The word of each ON CONFLICT clause: no pragma tells of it. ABORT is what holds without."""
+    words = [token.text.lower() for token in spoken(sql)]
+    found = (words[at] for at in range(2, len(words)) if words[at - 2 : at] == ["on", "conflict"])
+    return tuple(word for word in found if word != "abort")
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ _TOKEN = re.compile(
     | (?P<number>  0[xX][0-9A-Fa-f_]+
                  | (?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)? )
     | (?P<bind>    [:@$\#][\w$\x80-\U0010ffff]+ | \?[0-9]* )
-    | (?P<sign>    ->>|->|\|\||<<|>>|<=|>=|<>|!=|==|[^\0'"`\[] )
+    | (?P<sign>    ->>|->|\|\||<<|>>|<=|>=|<>|!=|==|[^'"`\[] )
     | (?P<bad>     . )
     """,
     re.VERBOSE | re.DOTALL,
@@ -51,14 +51,15 @@ class UnfinishedTextError(ValueError):
 def tokens(sql: str) -> Iterator[Token]:
     """Every token in order, white space and comments included.
 
-    Raises UnfinishedTextError where SQLite would find an unrecognised token.
+    Raises UnfinishedTextError where SQLite would find an unrecognised token, and for U+0000.
     """
+    if "\0" in sql:  # also in comments: SQLite would see the end of the statement there
+        raise UnfinishedTextError(sql.count("\n", 0, sql.index("\0")) + 1, "holds U+0000")
     line = 1
     for found in _TOKEN.finditer(sql):
         kind, text = found.lastgroup or "bad", found.group()
         if kind == "bad":
-            problem = "holds U+0000" if text == "\0" else f"the {text} is never closed"
-            raise UnfinishedTextError(line, problem)
+            raise UnfinishedTextError(line, f"the {text} is never closed")
         yield Token(kind, text, line)
         line += text.count("\n")
 

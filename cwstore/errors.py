@@ -58,4 +58,4 @@ class SchemaTooNewError(CwstoreError):
 
 
 class MigrationError(CwstoreError):
-    """A migration failed or was refused; the file is as it was before."""
+    """A migration failed or was refused and left no trace; those applied before it stay."""

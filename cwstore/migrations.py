@@ -57,6 +57,8 @@ def migrate(
     BusyError, StorageError, CorruptDatabaseError, InvalidValueError.
     """
     file = _connect.resolve(path)
+    _connect.check_flags(backup=backup)
+    _connect.check_progress(on_progress)
     check_scripts(file, directory, target)
     connection = _connect.connect(file, busy_timeout=_BUSY_TIMEOUT)
     try:
@@ -82,6 +84,7 @@ def status(
     file = _connect.resolve(path)
     files = load(directory)
     if file == _connect.MEMORY or not os.path.lexists(file):
+        _connect.refuse_bad_place(file)
         return MigrationStatus(file, 0, len(files), tuple(f.name for f in files), 0, 0, None)
     connection = _connect.connect(file, busy_timeout=_BUSY_TIMEOUT)
     try:
@@ -118,9 +121,14 @@ def rehearse(
     from cwstore._guard import find_violations
 
     file = _connect.resolve(path)
+    _connect.check_progress(on_progress)
+    goal = _goal(target, load(directory))
     if file == _connect.MEMORY or not os.path.lexists(file):
         raise StorageError(f"{file} is not there: nothing to rehearse on; give the path of a file")
-    status(file, directory=directory)  # refusals name the file, not the copy
+    # Refusals name the file, not the copy.
+    before = status(file, directory=directory).version
+    if target is not None:
+        _refuse_to_go_down(file, before, goal)
     place, name = os.path.split(file)
     try:
         with TemporaryDirectory(prefix=f".{name}.rehearsal.", dir=place) as beside:
@@ -183,21 +191,19 @@ def bring_up(
     goal = _goal(target, files)
     try:
         before = examine(connection, file, files, busy_timeout).version
-        if target is not None and before > goal:
-            raise MigrationError(
-                f"{file} has version {before}; there is no way down to {target}: restore a backup"
-            )
+        if target is not None:
+            _refuse_to_go_down(file, before, goal)
     except CwstoreError:
         _leave_alone(connection, file)
         raise
     run = _Run(connection, file, files, goal, busy_timeout, on_progress, before)
+    if file != _connect.MEMORY:  # first: without it others could not even read the version
+        _connect.ensure_wal(connection, busy_timeout=busy_timeout)
     if before < goal:
         from cwstore._turn import migration_turn
 
         with migration_turn(file), _unguarded(connection):
             run.apply_all(backup)
-    if file != _connect.MEMORY:
-        _connect.ensure_wal(connection, busy_timeout=busy_timeout)
     return MigrationReport(
         applied=tuple(step.name for step in run.steps),
         version_before=before,
@@ -228,6 +234,13 @@ def _goal(target: object, files: list[MigrationFile]) -> int:
     if not 0 <= target <= len(files):
         raise InvalidValueError("target", f"must be a version from 0 to {len(files)}")
     return target
+
+
+def _refuse_to_go_down(file: str, version: int, target: int) -> None:
+    if version > target:
+        raise MigrationError(
+            f"{file} has version {version}; there is no way down to {target}: restore a backup"
+        )
 
 
 def _backup_name(file: str, version: int) -> str | None:
@@ -315,12 +328,12 @@ class _Run:
 
         try:
             write_backup(self.file, path, busy_timeout=self.busy_timeout, replace=True)
+            keep_newest(self.file, path)
         except StorageError as error:
             raise StorageError(
                 f"{error}; nothing was migrated: mend that, or do without a backup (backup=False,"
                 " on the command line --no-backup)"
             ) from None
-        keep_newest(self.file, path)
         self.backup = path
 
     def _commit(self, file: MigrationFile) -> None:

@@ -12,7 +12,6 @@ from cwstore import _connect
 from cwstore._clock import Clock
 from cwstore._ledger import settled_version
 from cwstore._sqlite import SqliteDatabase
-from cwstore.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from cwstore._changes import ChangeFeed
@@ -110,9 +109,8 @@ class Store:
         file = _connect.resolve(path)
         seconds = _connect.check_busy_timeout(busy_timeout)
         stamps = Clock(clock)
-        _check_options(durable=durable, backup=backup)
-        if on_progress is not None and not callable(on_progress):
-            raise InvalidValueError("on_progress", "expected a callable that takes a Progress")
+        _connect.check_flags(durable=durable, backup=backup)
+        _connect.check_progress(on_progress)
         if not os.path.lexists(file):
             from cwstore.migrations import check_scripts
 
@@ -179,7 +177,7 @@ class Store:
     def stats(self) -> "StoreStats":
         """Rows and bytes of each table, the sizes of the files, and who holds up the log.
 
-        Reads every page once.
+        Reads every page of the file.
         """
         from cwstore import _upkeep
         from cwstore._log_readers import log_readers
@@ -207,9 +205,3 @@ class Store:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _check_options(**options: object) -> None:
-    for name, value in options.items():
-        if not isinstance(value, bool):
-            raise InvalidValueError(name, f"expected bool, got {type(value).__name__}")

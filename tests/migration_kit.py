@@ -16,6 +16,7 @@ import apsw
 import pytest
 
 from cwstore._apsw import open_connection
+from cwstore._guard import quoted
 from cwstore.errors import CwstoreError
 from cwstore.migrations import migrate
 from tests.engine_kit import assert_ours_alone
@@ -141,7 +142,7 @@ def content(file: Path) -> dict[str, list[tuple[Any, ...]]]:
             "": objects,
             "version": connection.execute("PRAGMA user_version").fetchall(),
             **{
-                name: connection.execute(f'SELECT * FROM "{name}"').fetchall()
+                name: connection.execute(f"SELECT * FROM {quoted(name)}").fetchall()
                 for kind, name, *_ in objects
                 if kind == "table"
             },

@@ -151,6 +151,25 @@ def test_a_file_is_replaced_on_request(store: Path, target: Path) -> None:
     assert target.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_link_is_replaced_and_not_followed(store: Path, target: Path) -> None:
+    precious = target.with_name("precious")
+    precious.write_text("precious")
+    target.symlink_to(precious)
+    write_backup(str(store), target, busy_timeout=1, replace=True)
+    assert (target.is_symlink(), precious.read_text()) == (False, "precious")
+    assert run(target, "SELECT count(*) FROM rows") == [(ROWS,)]
+    assert names_in(target.parent) == ["copy.db", "precious"]
+
+
+def test_a_file_is_replaced_where_the_process_stands(
+    store: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(target.parent)
+    target.write_text("old")
+    made = write_backup(str(store), target.name, busy_timeout=1, replace=True)
+    assert made == Backup(str(target), target.stat().st_size, 0)
+
+
 def test_a_target_that_cannot_be_written_is_refused(store: Path, target: Path) -> None:
     with pytest.raises(StorageError, match=r"cannot write the backup .*No such file or directory"):
         write_backup(str(store), target.parent / "no" / "where.db", busy_timeout=1)
@@ -230,6 +249,46 @@ def test_the_newest_three_backups_are_kept(store: Path) -> None:
         migrate(store, directory=pending(store))
     kept = {path.name for path in store.parent.iterdir()} - {"sql", "store.db", *strangers}
     assert kept == {f"store.db.v{version}.bak" for version in (3, 4, 5)}
+
+
+def test_what_only_has_the_name_of_a_backup_is_left_alone(store: Path) -> None:
+    precious = store.with_name("precious")
+    precious.write_text("precious")
+    for name in ("store.db.v7.bak", ".store.db.v7.bak.abc.tmp"):
+        store.with_name(name).mkdir()
+    for name in ("store.db.v8.bak", ".store.db.v8.bak.abc.tmp"):
+        store.with_name(name).symlink_to(precious)
+    for link in ("store.db.v2.bak", "store.db.v9.bak"):
+        store.with_name(link).symlink_to("nowhere")
+    before = set(names_in(store.parent))
+    for _ in range(4):
+        migrate(store, directory=pending(store))
+    assert set(names_in(store.parent)) - before == {"store.db.v3.bak", "store.db.v4.bak"}
+    assert before <= set(names_in(store.parent))
+    assert not store.with_name("store.db.v2.bak").is_symlink()
+    assert precious.read_text() == "precious"
+
+
+def test_an_old_backup_that_cannot_be_removed_refuses_the_migration(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = os.unlink
+
+    def keep(path: str) -> None:
+        if path.endswith(".v1.bak"):
+            raise PermissionError(13, "Permission denied")
+        unlink(path)
+
+    monkeypatch.setattr(os, "unlink", keep)
+    for _ in range(3):
+        migrate(store, directory=pending(store))
+    with pytest.raises(StorageError) as refusal:
+        migrate(store, directory=pending(store))
+    assert str(refusal.value) == (
+        f"cannot remove an old backup beside {store}: Permission denied; nothing was migrated: mend"
+        " that, or do without a backup (backup=False, on the command line --no-backup)"
+    )
+    assert run(store, "PRAGMA user_version") == [(4,)]
 
 
 def test_the_backup_just_made_is_kept_whatever_its_time(tmp_path: Path) -> None:

@@ -1,13 +1,16 @@
 """`cwstore migrate`, `status` and `rehearse` with their options, on scripts of another database."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cwstore.cli import main
-from tests.migration_kit import BASE, made_by_base, names_in, run, scripts
+from tests.migration_kit import BASE, ROOT, made_by_base, names_in, run, scripts
 
 
 @pytest.fixture
@@ -87,6 +90,30 @@ def test_migrate_stops_at_a_target_and_makes_no_backup_if_none_is_wanted(
     assert names_in(populated.parent) == ["sql0", "sql1", "store.db"]
     assert spoken(capsys, *arguments)["applied"] == ["0004_step"]
     assert run(populated, "SELECT DISTINCT owner FROM tasks") == [("x",)]
+
+
+def test_a_script_that_holds_a_zero_is_refused_in_one_line(
+    populated: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = scripts(populated.parent, *BASE, "SELECT 1;\nSELECT /* \0 */ 2;\n")
+    arguments = ["migrate", str(populated), "--directory", str(directory)]
+    message = "0003_step.sql, line 2: holds U+0000"
+    assert main(arguments) == 1
+    assert capsys.readouterr() == ("", f"cwstore: {message}\n")
+    assert main([*arguments, "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"error": {"type": "MigrationError", "message": message}}
+
+
+@pytest.mark.parametrize("command", ["migrate", "status", "rehearse"])
+def test_a_path_that_is_no_utf8_is_refused_in_one_line(tmp_path: Path, command: str) -> None:
+    path = os.fsencode(tmp_path) + b"/\xff.db"
+    arguments = [os.fsencode(sys.executable), b"-m", b"cwstore", command.encode(), path]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, check=False)
+    message = "must be a path that can be written as UTF-8; rename the file or its directory"
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.decode() == f"cwstore: path: {message}\n"
+    assert names_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("command", ["migrate", "status", "rehearse"])

@@ -77,6 +77,44 @@ def test_a_name_that_is_too_long_is_refused(file: Path) -> None:
         Store.open(file.with_name("x" * 300))
 
 
+def test_a_file_below_a_directory_whose_name_is_no_utf8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / os.fsdecode(b"\xff")
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (tmp_path / "link.db").symlink_to(place / "store.db")
+    for path in ("store.db", tmp_path / "link.db"):
+        with pytest.raises(InvalidValueError, match=r"path: .* written as UTF-8") as caught:
+            Store.open(path)
+        assert caught.value.field == "path"
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["3.52.9", "3.9.0", "2.99.1"])
+def test_an_sqlite_that_is_too_old_is_refused_before_a_file_is_made(
+    file: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
+    for path in (file, ":memory:"):
+        with pytest.raises(StorageError) as caught:
+            Store.open(path)
+        assert str(caught.value) == (
+            f"apsw runs with SQLite {version}, cwstore needs 3.53 or newer: upgrade apsw, as a"
+            " wheel, which brings its own SQLite"
+        )
+    assert list(file.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("version", ["3.53.0", "3.100.1", "4.0"])
+def test_an_sqlite_that_is_new_enough_is_used(
+    monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: version)
+    with Store.open(":memory:") as store:
+        assert store.initiatives.find_all() == []
+
+
 def test_a_dangling_link_leads_to_a_new_file_where_it_points(file: Path, tmp_path: Path) -> None:
     target = tmp_path / "target.db"
     file.symlink_to(target)
@@ -376,8 +414,9 @@ def test_a_busy_timeout_is_a_number_of_seconds(value: float) -> None:
 
 
 def test_a_busy_timeout_for_ever_is_cut_to_what_the_system_can_wait() -> None:
-    with Store.open(":memory:", busy_timeout=1e300) as store:
-        assert store.initiatives.find_all() == []
+    for seconds in (1e300, 10**400):
+        with Store.open(":memory:", busy_timeout=seconds) as store:
+            assert store.initiatives.find_all() == []
     with pytest.raises(InvalidValueError):
         Store.open(":memory:", busy_timeout=float("inf"))
 

@@ -3,6 +3,7 @@
 The main cases of each scenario are in test_migration_scenarios.py.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,101 @@ def test_old_and_new_violations_of_odd_keys_are_told_apart(
     assert set(listed.split("; ")) == shown
 
 
+def new_violations(file: Path, texts: tuple[str, ...], text: str) -> set[str]:
+    """What the refusal of `text`, after BASE and `texts`, lists."""
+    message = refused(file, directory=scripts(file.parent, *BASE, *texts, text))
+    return set(message.partition("lead nowhere: ")[2].partition(". Nothing")[0].split("; "))
+
+
+CODES = """
+CREATE TABLE codes (id ANY PRIMARY KEY) STRICT;
+CREATE TABLE uses (code ANY REFERENCES codes) STRICT;
+CREATE TABLE counts (code INTEGER REFERENCES codes) STRICT;
+INSERT INTO codes VALUES ('1'), (2);
+"""
+
+
+def test_a_violation_that_only_sqlites_own_comparison_finds_is_refused(populated: Path) -> None:
+    rows = "INSERT INTO counts VALUES (1), (1), (2), (3);"
+    assert new_violations(populated, (), CODES + rows) == {
+        "counts.code = ? is not in codes (2 rows)",
+        "counts.code = 3 is not in codes (1 rows)",
+    }
+
+
+def test_an_old_violation_that_only_sqlites_own_comparison_finds_is_left_alone(
+    populated: Path,
+) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, CODES))
+    run(populated, "INSERT INTO counts VALUES (1)")
+    assert migrate(populated, directory=scripts(populated.parent, *BASE, CODES, "SELECT 1;")).steps
+    rows = "INSERT INTO counts VALUES (1);"
+    assert new_violations(populated, (CODES, "SELECT 1;"), rows) == {
+        "counts.code = ? is not in codes (1 rows)"
+    }
+
+
+def test_missing_values_that_look_the_same_are_counted_together(populated: Path) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, CODES))
+    run(populated, "INSERT INTO uses VALUES ('7')")
+    assert new_violations(populated, (CODES,), "INSERT INTO uses VALUES (7);") == {
+        "uses.code = 7 is not in codes (1 rows)"
+    }
+
+
+RENAMED_TABLE = "-- drops: table tasks\nALTER TABLE tasks RENAME TO jobs;\n"
+RENAMED_PARENT = "-- drops: table phases\nALTER TABLE phases RENAME TO stages;\n"
+RENAMED_COLUMN = "ALTER TABLE tasks RENAME COLUMN phase_id TO stage_id;\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RENAMED_TABLE,
+        RENAMED_PARENT,
+        RENAMED_COLUMN,
+        RENAMED_COLUMN + RENAMED_TABLE + RENAMED_PARENT,
+    ],
+)
+def test_a_script_may_rename_what_a_file_that_was_dirty_before_has(
+    populated: Path, text: str
+) -> None:
+    run(populated, "UPDATE tasks SET phase_id = 70 + id WHERE id < 3")
+    assert migrate(populated, directory=scripts(populated.parent, *BASE, text)).version == 3
+
+
+def test_under_another_name_a_new_violation_is_told_from_the_old_ones(populated: Path) -> None:
+    run(populated, "UPDATE tasks SET phase_id = 77 WHERE id = 1")
+    rows = "INSERT INTO tasks (stage_id) VALUES (77), (78);"
+    assert new_violations(populated, (), RENAMED_COLUMN + rows) == {
+        "tasks.stage_id = 77 is not in phases (1 rows)",
+        "tasks.stage_id = 78 is not in phases (1 rows)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "text"),
+    [
+        ("CREATE TABLE notes (phase_id REFERENCES phases);", ""),
+        ("SELECT 1;", "CREATE TABLE notes (phase_id REFERENCES phases);"),
+        (
+            "CREATE TABLE notes (phase_id REFERENCES phases);",
+            "ALTER TABLE tasks RENAME COLUMN phase_id TO stage_id;",
+        ),
+    ],
+)
+def test_mending_an_old_violation_does_not_allow_a_new_one_elsewhere(
+    populated: Path, before: str, text: str
+) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, before))
+    run(populated, "UPDATE tasks SET phase_id = 77 WHERE id = 1")
+    moved = "UPDATE tasks SET phase_id = 1 WHERE phase_id = 77;"
+    row = "INSERT INTO notes VALUES (77);"
+    assert new_violations(populated, (before,), moved + text + row) == {
+        "notes.phase_id = 77 is not in phases (1 rows)"
+    }
+
+
 def test_a_foreign_key_that_fits_no_parent_is_refused(populated: Path) -> None:
     text = "CREATE TABLE c (a REFERENCES phases (name));"
     assert "0003_step.sql: foreign key mismatch" in refused(populated, text)
@@ -215,6 +311,153 @@ def test_a_loss_that_is_not_declared_is_refused(
 )
 def test_a_loss_that_is_declared_is_carried_out(populated: Path, text: str) -> None:
     assert migrate(populated, directory=scripts(populated.parent, *BASE, text)).version == 3
+
+
+FEWER_TASKS = """
+CREATE TABLE fewer (
+    id INTEGER PRIMARY KEY,
+    phase_id INTEGER REFERENCES phases (id) ON DELETE CASCADE,
+    owner TEXT NOT NULL DEFAULT 'nobody'
+) STRICT;
+INSERT INTO fewer SELECT * FROM tasks WHERE id < 3;
+DROP TABLE tasks;
+ALTER TABLE fewer RENAME TO tasks;
+"""
+
+
+def test_a_table_that_is_there_again_was_not_dropped(populated: Path) -> None:
+    declared = "-- drops: table tasks\n"
+    assert refused(populated, declared + FEWER_TASKS) == (
+        "0003_step.sql: index tasks_phase_ix is gone; if that is meant, add"
+        " `-- drops: index tasks_phase_ix`; 1 of 3 rows of tasks are gone; if that is meant, add"
+        " `-- deletes: tasks`. Nothing of it was kept, the file is at version 2: mend the script"
+        " and migrate again"
+    )
+    more = "-- drops: index tasks_phase_ix\n-- deletes: tasks\n"
+    directory = scripts(populated.parent, *BASE, more + FEWER_TASKS)
+    assert migrate(populated, directory=directory).version == 3
+
+
+def test_what_is_on_a_table_goes_with_it(populated: Path) -> None:
+    text = "-- drops: table tasks\nDROP TABLE tasks;"
+    migrate(populated, directory=scripts(populated.parent, *BASE, text))
+    assert run(populated, "SELECT name FROM sqlite_schema WHERE name LIKE 'tasks%'") == []
+
+
+NOTES = "CREATE VIRTUAL TABLE notes USING fts5 (body);\nINSERT INTO notes VALUES ('a'), ('b');"
+
+
+@pytest.mark.parametrize(
+    ("text", "loss", "line"),
+    [
+        ("DELETE FROM notes WHERE body = 'a';", "1 of 2 rows of notes are gone", "deletes: notes"),
+        ("DROP TABLE notes;", "table notes is gone", "drops: table notes"),
+    ],
+)
+def test_a_virtual_table_is_one_table_and_its_rows_count(
+    populated: Path, text: str, loss: str, line: str
+) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, NOTES))
+    assert refused(populated, NOTES, text) == (
+        f"0004_step.sql: {loss}; if that is meant, add `-- {line}`. Nothing of it was kept, the"
+        " file is at version 3: mend the script and migrate again"
+    )
+    directory = scripts(populated.parent, *BASE, NOTES, f"-- {line}\n{text}")
+    assert migrate(populated, directory=directory).version == 4
+
+
+@pytest.mark.parametrize(
+    ("there", "text", "line"),
+    [
+        ('CREATE INDEX "My-ix" ON tasks (owner);', 'DROP INDEX "my-IX";', 'drops: index "my-ix"'),
+        (
+            'CREATE TABLE "a B" (c); INSERT INTO "a b" VALUES (1);',
+            'DELETE FROM "A b";',
+            'deletes: "a b"',
+        ),
+        ('CREATE TABLE "we""ird" (a);', 'DROP TABLE "we""ird";', 'drops: table "we""ird"'),
+        ("CREATE VIEW ÄÖIX AS SELECT 1;", "DROP VIEW ÄÖix;", "drops: view ÄÖix"),
+    ],
+)
+def test_the_advice_for_an_odd_name_is_accepted(
+    populated: Path, there: str, text: str, line: str
+) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, there))
+    message = refused(populated, there, text)
+    assert re.findall(r"add `-- (.*?)`", message) == [line]
+    directory = scripts(populated.parent, *BASE, there, f"-- {line}\n{text}")
+    assert migrate(populated, directory=directory).version == 4
+
+
+def test_names_are_told_apart_as_sqlite_does(populated: Path) -> None:
+    there = "CREATE TABLE Ä (a); INSERT INTO Ä VALUES (1), (2); CREATE TABLE ä (a);"
+    migrate(populated, directory=scripts(populated.parent, *BASE, there))
+    message = refused(populated, there, "-- drops: table ä\nDELETE FROM Ä; DROP TABLE Ä;")
+    assert "table Ä is gone; if that is meant, add `-- drops: table Ä`" in message
+
+
+# Numbers that were given out
+
+
+LOG = """
+CREATE TABLE Log (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT);
+INSERT INTO log (body) VALUES ('a'), ('b'), ('c'), ('d');
+DELETE FROM log WHERE seq > 2;
+"""
+NEW_LOG = """
+CREATE TABLE log_new (seq INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
+INSERT INTO log_new SELECT * FROM log;
+DROP TABLE log;
+ALTER TABLE log_new RENAME TO log;
+"""
+
+
+def numbered(file: Path, text: str) -> list[int]:
+    """The numbers of the rows of the log after `text`, and of one more."""
+    assert migrate(file, directory=scripts(file.parent, *BASE, LOG, text)).version == 4
+    return [
+        number
+        for (number,) in run(file, "INSERT INTO log (body) VALUES ('e'); SELECT seq FROM log")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        (NEW_LOG, 3),
+        (NEW_LOG + "UPDATE sqlite_sequence SET seq = 3 WHERE name = 'log';", 4),
+        (NEW_LOG + "INSERT INTO sqlite_sequence VALUES ('log', 4);", 3),  # the first row counts
+        ("DELETE FROM sqlite_sequence;", 1),
+        ("-- deletes: log\n" + NEW_LOG.replace("FROM log;", "FROM log WHERE 0;"), 1),
+        ("-- deletes: log\nDROP TABLE log; CREATE TABLE log (seq INTEGER PRIMARY KEY);", 1),
+    ],
+)
+def test_a_script_after_which_a_number_would_be_given_twice_is_refused(
+    populated: Path, text: str, first: int
+) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, LOG))
+    assert refused(populated, LOG, text) == (
+        f"0004_step.sql: log would give out the numbers from {first} to 4 once more; write 4 into"
+        " its row of sqlite_sequence. Nothing of it was kept, the file is at version 3: mend the"
+        " script and migrate again"
+    )
+
+
+@pytest.mark.parametrize("number", ["4", "'4'"])
+def test_a_rebuild_that_takes_the_number_along_is_carried_out(populated: Path, number: str) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, LOG))
+    text = f"{NEW_LOG}UPDATE sqlite_sequence SET seq = {number} WHERE name = 'log';"
+    assert numbered(populated, text) == [1, 2, 5]
+
+
+def test_a_table_that_is_renamed_or_dropped_takes_its_number_along(populated: Path) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, LOG))
+    text = "-- drops: table log\nALTER TABLE log RENAME TO journal;"
+    gone = "-- drops: table journal\nDROP TABLE journal;"
+    directory = scripts(populated.parent, *BASE, LOG, text, gone)
+    assert migrate(populated, directory=directory, target=4).version == 4
+    assert run(populated, "SELECT * FROM sqlite_sequence") == [("journal", 4)]
+    assert migrate(populated, directory=directory).version == 5
 
 
 def test_a_declaration_covers_what_it_names_and_nothing_else(populated: Path) -> None:

@@ -138,6 +138,7 @@ def test_line_endings_inside_a_string_do_not_depend_on_the_checkout(
         (("0001_a.sql", "2_b.sql"), "2_b.sql is not named like a migration"),
         (("0001_a.sql", "0002-b.sql"), "0002-b.sql is not named like a migration"),
         (("0001_a.sql", "0002_.sql"), "0002_.sql is not named like a migration"),
+        (("0001_a.sql", "0002_b.SQL"), "0002_b.SQL is not named like a migration"),
         (("0001_a.sql", "0002_a b.sql"), "0002_a b.sql is not named like a migration"),
         ((), "holds no migration"),
     ],
@@ -161,8 +162,9 @@ def test_other_files_in_the_directory_do_not_matter(tmp_path: Path, file: Path) 
 def test_a_directory_that_cannot_be_read_is_refused(tmp_path: Path, file: Path) -> None:
     with pytest.raises(MigrationError, match=r"cannot read the migrations in .*nowhere"):
         migrate(file, directory=tmp_path / "nowhere")
-    with pytest.raises(InvalidValueError, match="directory"):
-        migrate(file, directory=cast("str", b"sql"))
+    for bad in (cast("str", b"sql"), "sql\0", "sql\ud800"):
+        with pytest.raises(InvalidValueError, match="directory"):
+            migrate(file, directory=bad)
     directory = scripts(tmp_path, "SELECT 1;")
     (directory / "0001_step.sql").write_bytes(b"SELECT '\xff';")
     with pytest.raises(MigrationError, match=r"0001_step\.sql is not UTF-8 text"):
@@ -237,7 +239,14 @@ def test_a_user_version_beyond_the_code_is_too_new_and_said_to_look_tampered_wit
     ("sql", "message"),
     [
         ("DELETE FROM schema_migrations WHERE version = 1", "schema_migrations lacks version 1"),
-        ("DELETE FROM schema_migrations", "schema_migrations says version 0, user_version says 2"),
+        (
+            "DELETE FROM schema_migrations",
+            "store.db: somebody emptied schema_migrations; restore a backup",
+        ),
+        (
+            "DELETE FROM schema_migrations; PRAGMA user_version = 0",
+            "store.db: somebody emptied schema_migrations; restore a backup",
+        ),
         ("UPDATE schema_migrations SET version = 9 WHERE version = 2", "lacks version 2"),
     ],
 )
@@ -270,6 +279,25 @@ def test_drift_made_by_hand_is_named_in_one_line(populated: Path, sql: str, line
         f"{populated} is not structured as version 2: {line}; undo what was changed by hand, or"
         " restore a backup"
     )
+
+
+def test_a_conflict_clause_in_a_table_made_by_hand_is_named(tmp_path: Path, file: Path) -> None:
+    table = "CREATE TABLE projects (name TEXT UNIQUE{});"
+    directory = scripts(tmp_path, table.format(""))
+    migrate(file, directory=directory)
+    run(file, "DROP TABLE projects;" + table.format(" ON CONFLICT REPLACE"))
+    assert refused(file, directory=directory) == (
+        f"{file} is not structured as version 1: ON CONFLICT REPLACE of projects is not expected;"
+        " undo what was changed by hand, or restore a backup"
+    )
+
+
+def test_a_store_that_is_open_names_a_conflict_clause_made_by_hand(file: Path) -> None:
+    with Store.open(file) as store:
+        (text,) = run(file, "SELECT sql FROM sqlite_schema WHERE name = 'projects'")[0]
+        by_hand = text.replace("NOT NULL  UNIQUE", "NOT NULL  UNIQUE ON CONFLICT REPLACE", 1)
+        run(file, f"DROP TABLE projects; {by_hand}")
+        assert store.check().drift == ("ON CONFLICT REPLACE of projects is not expected",)
 
 
 def test_much_drift_is_counted(populated: Path) -> None:

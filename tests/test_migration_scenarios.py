@@ -56,6 +56,14 @@ def test_a_second_statement_that_fails_leaves_nothing_and_is_named(
 
 
 @faces
+def test_a_text_that_ends_in_mid_statement_for_sqlite_is_refused(
+    face: Face, populated: Path
+) -> None:
+    text = "DELETE FROM tasks\n-- only\0 one\nWHERE id = 1;\n"
+    assert refused(populated, text, face=face) == "0003_step.sql, line 2: holds U+0000"
+
+
+@faces
 def test_b_a_newer_file_without_a_claim_is_refused_with_both_versions(
     face: Face, populated: Path
 ) -> None:

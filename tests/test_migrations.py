@@ -98,6 +98,19 @@ def test_a_target_that_is_no_version_is_refused(tmp_path: Path, file: Path, targ
     assert not file.exists()
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("on_progress", 5), ("backup", "no"), ("backup", 1), ("backup", None)]
+)
+def test_a_bad_option_is_refused_before_anything_happens(
+    tmp_path: Path, file: Path, field: str, value: Any
+) -> None:
+    options = {field: value}
+    with pytest.raises(InvalidValueError, match=f"^{field}: ") as refusal:
+        migrate(file, directory=tmp_path / "nowhere", **options)
+    assert refusal.value.field == field
+    assert names_in(tmp_path) == []
+
+
 def test_progress_is_told_before_the_first_statement_and_after_each_one(
     tmp_path: Path, file: Path
 ) -> None:
@@ -168,6 +181,8 @@ def test_the_scripts_before_a_failing_one_stay(tmp_path: Path, file: Path) -> No
         ("", "0003_step.sql holds no statement"),
         ("-- soon\n", "0003_step.sql holds no statement"),
         ("SELECT 1;\nSELECT 'a;\n", "0003_step.sql, line 2: the ' is never closed"),
+        ("SELECT 1;\nSELECT 'a\0';\n", "0003_step.sql, line 2: holds U+0000"),
+        ("-- a\0\nSELECT 1;\n", "0003_step.sql, line 1: holds U+0000"),
         ("INSERT INTO tasks (id) VALUES (:id);", "statement 1, line 1: "),
         ("CREATE TEMP TABLE map (a);", "it leaves the temporary map: drop it"),
     ],
@@ -238,7 +253,22 @@ def test_what_the_write_ahead_log_of_a_refused_file_holds_is_not_moved(populated
     assert before[1]
 
 
-def test_a_file_that_somebody_took_out_of_wal_is_put_back_unless_it_is_refused(
+def test_a_file_that_somebody_took_out_of_wal_is_put_back_before_it_is_migrated(
+    populated: Path,
+) -> None:
+    run(populated, "PRAGMA journal_mode = DELETE")
+    directory = scripts(populated.parent, *BASE, "CREATE TABLE a (b);")
+    seen: list[object] = []
+
+    def look(progress: Progress) -> None:
+        found = status(populated, directory=directory)
+        seen.append((run(populated, "PRAGMA journal_mode"), found.version))
+
+    migrate(populated, directory=directory, on_progress=look)
+    assert seen == [([("wal",)], 2), ([("wal",)], 2)]
+
+
+def test_a_file_that_somebody_took_out_of_wal_is_put_back_unless_unless_it_is_refused(
     populated: Path,
 ) -> None:
     run(populated, "PRAGMA journal_mode = DELETE")
@@ -278,6 +308,49 @@ def test_status_tells_what_a_run_would_do_and_does_nothing(populated: Path) -> N
     assert status(populated, directory=populated.parent / "sql0").backup is None
     assert populated.read_bytes() == before
     assert names_in(populated.parent) == ["sql0", "sql1", "store.db"]
+
+
+def assert_status_refuses_as_migrate_does(file: Path, directory: Path, message: str) -> None:
+    for use in (status, migrate):
+        with pytest.raises(StorageError) as refusal:
+            use(file, directory=directory)
+        assert str(refusal.value) == message
+
+
+def test_status_refuses_a_place_where_no_file_can_be_made(tmp_path: Path, file: Path) -> None:
+    directory = scripts(tmp_path, *BASE)
+    absent = tmp_path / "nowhere" / "store.db"
+    assert_status_refuses_as_migrate_does(
+        absent,
+        directory,
+        f"cannot create {absent}: No such file or directory; check the directory",
+    )
+    file.write_text("text")
+    below = file / "store.db"
+    assert_status_refuses_as_migrate_does(
+        below, directory, f"cannot create {below}: Not a directory; check the directory"
+    )
+    assert names_in(tmp_path) == ["sql0", "store.db"]
+
+
+@pytest.mark.parametrize("log", ["-wal", "-journal"])
+def test_status_refuses_the_place_of_a_file_that_left_its_log(
+    tmp_path: Path, file: Path, log: str
+) -> None:
+    file.with_name(f"store.db{log}").write_text("pages")
+    assert_status_refuses_as_migrate_does(
+        file,
+        scripts(tmp_path, *BASE),
+        f"{file} is not there, but {file}{log} is: the log of a database that was moved or"
+        " removed; put the file back beside it, or remove the log to have a new database made",
+    )
+    assert names_in(tmp_path) == ["sql0", f"store.db{log}"]
+
+
+def test_status_of_memory_looks_at_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ":memory:-wal").write_text("pages")
+    assert status(":memory:", directory=scripts(tmp_path, *BASE)).version == 0
 
 
 def test_status_of_a_file_that_is_not_there_makes_none(tmp_path: Path, file: Path) -> None:

@@ -2,12 +2,19 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 from cwstore import _guard
-from cwstore.errors import CwstoreError, ForeignDatabaseError, MigrationError, StorageError
+from cwstore.errors import (
+    CwstoreError,
+    ForeignDatabaseError,
+    InvalidValueError,
+    MigrationError,
+    StorageError,
+)
 from cwstore.migrations import Progress, RehearsalReport, migrate, rehearse
 from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import names_in, run
@@ -77,6 +84,40 @@ def test_a_rehearsal_that_fails_says_so_and_leaves_no_trace(store: Path, directo
     assert "rows.parent = 7 is not in parents (3 rows)" in message
     assert store.read_bytes() == before
     assert names_in(store.parent) == ["sql", "store.db"]
+
+
+def test_a_target_below_the_version_is_refused_by_the_name_of_the_file(
+    store: Path, directory: Path
+) -> None:
+    with pytest.raises(MigrationError) as refusal:
+        rehearse(store, directory=directory, target=0)
+    assert str(refusal.value) == (
+        f"{store} has version 1; there is no way down to 0: restore a backup"
+    )
+
+
+@pytest.mark.parametrize(("field", "value"), [("on_progress", 5), ("target", 2), ("target", "1")])
+def test_a_bad_option_is_refused_before_anything_happens(
+    tmp_path: Path, directory: Path, field: str, value: Any
+) -> None:
+    options = {field: value}
+    with pytest.raises(InvalidValueError, match=f"^{field}: ") as refusal:
+        rehearse(tmp_path / "nowhere.db", directory=directory, **options)
+    assert refusal.value.field == field
+    assert names_in(tmp_path) == ["sql"]
+
+
+def test_a_copy_that_vacuum_made_can_be_rehearsed_on(store: Path, directory: Path) -> None:
+    compact = store.with_name("compact.db")
+    run(store, f"VACUUM INTO '{compact}'")
+    assert run(compact, "PRAGMA journal_mode") == [("delete",)]
+    (directory / "0002_second.sql").write_text(SECOND)
+    before = compact.read_bytes()
+    report = rehearse(compact, directory=directory)
+    assert (report.version_before, report.version) == (1, 2)
+    assert report.size > report.size_before == len(before)
+    assert compact.read_bytes() == before
+    assert names_in(store.parent) == ["compact.db", "sql", "store.db"]
 
 
 def test_an_up_to_date_file_has_nothing_to_rehearse(store: Path, directory: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_bad_option_is_refused_before_a_file_is_made(
     assert list(file.parent.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", [5, None, b"bytes", "", "a\0b", Path])
+@pytest.mark.parametrize("path", [5, None, b"bytes", "", "a\0b", Path, "\ud800", "a\udcff/b.db"])
 def test_a_path_that_is_none_is_refused_by_name(path: Any) -> None:
     with pytest.raises(InvalidValueError) as caught:
         Store.open(path)

@@ -36,6 +36,7 @@ def compared(expected: str, found: str) -> list[str]:
 KEY = "foreign key tasks (phase) to phases"
 INDEX = "index tasks_size_ix"
 ON = "on tasks ( size ) where size > 3"
+REPLACE = "ON CONFLICT REPLACE of tasks"
 VIEW = "create view big as select id from tasks where size > 9"
 TRIGGER = "create trigger tasks_tg after insert on tasks begin select 1 ; end"
 CHANGES = [
@@ -82,6 +83,12 @@ def test_each_change_is_one_line(
         ("size   INTEGER", "size   INTEGER UNIQUE", "unique tasks (size) is not expected"),
         ("REFERENCES phases (id) ON DELETE CASCADE", "", f"{KEY} is missing"),
         (",\n    CHECK (owner <> '')", "", "check owner <> '' of tasks is missing"),
+        ("TEXT UNIQUE", "TEXT UNIQUE ON CONFLICT REPLACE", f"{REPLACE} is not expected"),
+        (
+            "    id     TEXT NOT NULL PRIMARY KEY",
+            "    id     TEXT NOT NULL PRIMARY KEY on conflict replace",
+            f"{REPLACE} is not expected",
+        ),
     ],
 )
 def test_each_constraint_that_is_missing_or_too_much_is_one_line(
@@ -133,6 +140,15 @@ def test_autoincrement_and_a_key_of_two_columns_count() -> None:
     assert compared(one, "CREATE TABLE a (b INTEGER, c, PRIMARY KEY (b, c))") == [
         "a.c: expected not in the PRIMARY KEY, found PRIMARY KEY part 2"
     ]
+
+
+def test_each_conflict_clause_counts_but_the_one_that_holds_anyway() -> None:
+    plain = "CREATE TABLE a (b NOT NULL, c UNIQUE)"
+    once = "CREATE TABLE a (b NOT NULL, c UNIQUE ON CONFLICT IGNORE)"
+    twice = "CREATE TABLE a (b NOT NULL ON CONFLICT IGNORE, c UNIQUE ON CONFLICT IGNORE)"
+    assert compared(once, plain) == ["ON CONFLICT IGNORE of a is missing"]
+    assert compared(once, twice) == ["ON CONFLICT IGNORE of a: expected 1 times, found 2 times"]
+    assert compared(plain, "CREATE TABLE a (b NOT NULL ON CONFLICT ABORT, c UNIQUE)") == []
 
 
 def test_a_table_that_became_virtual_is_a_difference() -> None:

@@ -137,6 +137,9 @@ def test_a_script_of_comments_has_no_statement() -> None:
         ("SELECT `a", 1, "the ` is never closed"),
         ("SELECT\n\n[a", 3, "the [ is never closed"),
         ("SELECT\n\0", 2, "holds U+0000"),
+        ("SELECT 1;\n-- ends here:\0\n", 2, "holds U+0000"),
+        ("SELECT\n/*\n\0 */ 1", 3, "holds U+0000"),
+        ("SELECT '\0'", 1, "holds U+0000"),
     ],
 )
 def test_what_is_never_closed_is_refused_with_its_line(sql: str, line: int, problem: str) -> None:
