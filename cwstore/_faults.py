@@ -37,6 +37,14 @@ def table_of(text: str) -> str:
     return found.group(1) if found else "database"
 
 
+def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
+    """The error for a statement that waited in vain for another thread."""
+    return BusyError(
+        f"{table_of(text)}: another thread of this process had a transaction open on {file} for all"
+        f" of the {busy_timeout:g} s that this store may wait"
+    )
+
+
 #: The columns of a table that refer to others.
 FOREIGN_KEYS = """
     SELECT "from", "table"

@@ -30,6 +30,8 @@ _LONGEST = 10_000  # writers; a number further off makes no sense
 _LARGEST = 1 << 62  # nor does one above this
 _LOOKS = 20  # looks without a pause: some 50 µs
 
+_MOMENTS = 50  # of 2 ms, that one waits for whoever removes the file
+
 _NEXT, _FRONT = 0, 1  # the number to draw, the number at the front
 _SEEN, _SINCE = 0, 1  # when the front last looked, and how long it has been the front
 _BYTES = 32
@@ -38,7 +40,7 @@ _BYTES = 32
 class Line:
     """The place of one writer; its process serves one thread at a time here."""
 
-    __slots__ = ("_descriptor", "_map", "_number", "_numbers", "_times")
+    __slots__ = ("_descriptor", "_map", "_number", "_numbers", "_times", "spent")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -48,6 +50,7 @@ class Line:
         # By the clock that all processes of a machine share.
         self._times = memoryview(self._map)[16:].cast("d")
         self._number: int | None = None  # drawn by this writer
+        self.spent = 0.0  # seconds of the busy timeout, before SQLite was asked
 
     def is_long(self) -> bool:
         """Whether nobody may overtake those who wait."""
@@ -149,9 +152,12 @@ def _open(name: str) -> int:
     while True:
         descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            flock(descriptor, LOCK_SH)
-            if os.fstat(descriptor).st_nlink:
-                os.ftruncate(descriptor, _BYTES)
+            _share(descriptor)
+            status = os.fstat(descriptor)
+            if status.st_nlink:
+                if status.st_size < _BYTES:
+                    # Written, so that a full disk says so now: a hole would kill who maps it.
+                    os.pwrite(descriptor, bytes(_BYTES), 0)
                 return descriptor
         except OSError:
             os.close(descriptor)
@@ -159,14 +165,28 @@ def _open(name: str) -> int:
         os.close(descriptor)  # it was removed meanwhile
 
 
-def in_line(line: Line, busy_timeout: float, spent: Callable[[], float]) -> Callable[[int], bool]:
-    """A busy handler that waits in the line; `busy_timeout` seconds less those that are `spent`."""
+def _share(descriptor: int) -> None:
+    """Lock it; raises OSError if somebody who is about to remove it does not come to that."""
+    for _ in range(_MOMENTS):
+        with suppress(BlockingIOError):
+            flock(descriptor, LOCK_SH | LOCK_NB)
+            return
+        time.sleep(0.002)
+    flock(descriptor, LOCK_SH | LOCK_NB)
+
+
+def in_line(line: Line, busy_timeout: float) -> Callable[[int], bool]:
+    """A busy handler that waits in the line; `busy_timeout` seconds less those that are spent.
+
+    The connection holds it, so it does not hold the writer: a store that nobody closed shall go
+    when it is let go.
+    """
     deadline = 0.0
 
     def wait(earlier_calls: int) -> bool:
         nonlocal deadline
         if earlier_calls == 0:
-            deadline = time.monotonic() + busy_timeout - spent()
+            deadline = time.monotonic() + busy_timeout - line.spent
         if not line.wait(deadline) or time.monotonic() >= deadline:
             return False
         if earlier_calls < _LOOKS:

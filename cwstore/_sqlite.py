@@ -122,16 +122,23 @@ class SqliteDatabase:
     def transaction(self) -> AbstractContextManager[None]:
         return Block(self._writer)
 
+    def in_transaction(self) -> bool:
+        return self._writer.owner == get_ident()
+
     def reclaim(self) -> None:
         """Shrink the file by its free pages, a few at a time, so that other writers get between."""
-        if self._writer.owner == get_ident():
+        writer = self._writer
+        if writer.owner == get_ident():
             return  # the pages are free only once the transaction is committed
-        while True:
-            with Block(self._writer):
-                ((free,),) = self._writer.ask("PRAGMA freelist_count")
-                self._writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
-            if free <= _PAGES_AT_A_TIME:
-                return
+        free, left = 1, 0
+        while left < free:  # nor is there an end where the file was made without auto_vacuum
+            with Block(writer):
+                ((free,),) = writer.ask("PRAGMA freelist_count")
+                writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
+                ((left,),) = writer.ask("PRAGMA freelist_count")
+        with writer.having_turn("reclaim"):
+            # SQLite cuts the file when it has moved all of the log into it.
+            writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
 
     # Reading
 
@@ -178,7 +185,7 @@ class SqliteDatabase:
     def looking(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
         if self.file == _connect.MEMORY:
-            with Block(self._writer):
+            with self._writer.having_turn(what):
                 yield self._writer.connection
             return
         self._refuse_if_closed()
@@ -207,24 +214,44 @@ class SqliteDatabase:
             writer.commit()
             return rows
         finally:
-            writer.end()
+            try:
+                writer.end()
+            except BaseException:  # Ctrl-C at its first step
+                writer.end()
+                raise
 
     # The store's own
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
-        return self._writer.listen(capacity)
+        from cwstore._changes import ChangeFeed, Recorder
+
+        writer = self._writer
+        feed = ChangeFeed(capacity, writer.look_elsewhere, self._unlisten)
+        with writer.having_turn("changes"):
+            if writer.recorder is None:
+                writer.recorder = Recorder(writer.connection)
+            writer.recorder.feeds.append(feed)
+        return feed
+
+    def _unlisten(self, feed: "ChangeFeed") -> None:
+        """The last one who leaves stops the recording, once nobody writes."""
+        writer = self._writer
+        if writer.gone:
+            return
+        with writer.having_turn("changes"):
+            if writer.recorder is not None and writer.recorder.leave(feed):
+                writer.recorder = None
 
     def data_version(self) -> int:
         """A number that changes when a connection of another store or process commits."""
-        return self._writer.data_version()
+        with self._writer.having_turn("data_version"):
+            return int(self._writer.ask("PRAGMA data_version")[0][0])
 
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""
-        if not self._writer.gone:
-            self._writer.close()
-            self._readers.close()
-            self._writer.leave_line()
+        self._writer.close()
+        self._readers.close()
 
     def forget(self) -> list[Connection]:
         """In a forked child: refuse everything; the connections that nobody was using."""

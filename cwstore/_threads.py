@@ -1,10 +1,11 @@
-"""Threads on one connection: whose turn it is, and what is done for those that end.
+"""Threads and tasks on one connection: whose turn it is, and what is done for those that end.
 
 Who came first goes first: Python's locks go to whoever asks at the right moment, and that is nearly
 always the thread that has just let go: with 8 busy threads some waited 6,000 times the median
 (`tools/fairness`).
 """
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from contextlib import suppress
 from threading import Lock, RLock, get_ident, local
 from weakref import WeakMethod
 
-# As between processes, see `_line`.
+# As between processes, see `_line`; but threads of one process are quicker to notice.
 _CROWD = 4  # threads in line that nobody may overtake
 _TIRED = 0.001  # seconds at the front after which nobody may overtake either
 _ENOUGH = 0.1  # seconds in line after which one asks all the same: Ctrl-C may leave a place behind
@@ -45,7 +46,9 @@ class Turn:
                 self._line.append(place)
                 self._let_front_ask()
             place.acquire(timeout=min(seconds, _ENOUGH))
-            taken = self._turn.acquire(timeout=max(0.0, deadline - time.monotonic()))
+            left = max(0.0, deadline - time.monotonic())
+            while not (taken := self._turn.acquire(timeout=min(left, _ENOUGH))) and left > 0:
+                left = max(0.0, deadline - time.monotonic())
             return taken
         finally:
             with self._book:
@@ -54,6 +57,10 @@ class Turn:
     def give_up(self) -> None:
         """Let go of it. Raises RuntimeError if another thread, or nobody, holds it."""
         self._turn.release()
+
+    def take_away(self) -> None:
+        """Take it from a thread that will not let go of it; who waits notices within 0.1 s."""
+        self._turn = RLock()
 
     def _is_long(self) -> bool:
         return len(self._line) >= _CROWD or time.monotonic() - self._since > _TIRED
@@ -70,6 +77,15 @@ class Turn:
             self._front = self._line[0]
             self._since = time.monotonic()
             self._front.release()
+
+
+def running_task() -> object:
+    """The asyncio task that this thread runs at this moment; None: it runs none."""
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio and asyncio.current_task()
+    except RuntimeError:  # no event loop runs here
+        return None
 
 
 class _LastWord:

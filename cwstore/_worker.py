@@ -3,25 +3,23 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from os import getpid
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
 from typing import Any, ParamSpec, Protocol, TypeVar
 
-from cwstore.errors import StoreClosedError
+from cwstore.errors import ConflictError, OutcomeUnknownError, StoreClosedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_HOLD_BACK = (
-    0.001  # seconds that a result may wait for the next one, so that they wake the loop once
-)
-
 _NOT_BEGUN = "cwstore: cancelled before the call began; nothing was changed"
 _UNDONE = "cwstore: cancelled before the commit; the transaction was rolled back"
 _COMPLETED = "cwstore: the call had begun and was completed; only its result is lost"
-_FAILED = "cwstore: the call had begun and failed; nothing was changed"
+_FAILED = "cwstore: the call had begun and failed; what it had not committed was rolled back"
+_UNKNOWN = "cwstore: the disk failed in the commit of the call; read whether it was kept"
 
 
 class CancelledInTimeError(BaseException):
@@ -35,6 +33,7 @@ class Call:
         "_unbegun",
         "abandoned",
         "args",
+        "certain",
         "error",
         "function",
         "kwargs",
@@ -50,6 +49,7 @@ class Call:
         self.args = args
         self.kwargs = kwargs
         self.abandoned = False  # its caller was cancelled while it ran
+        self.certain = False  # it is run even if its caller is cancelled before it began
         self.result: Any = None
         self.error: BaseException | None = None
         self.settle: Callable[[], None] = _nothing  # called in the loop once there is an outcome
@@ -64,6 +64,10 @@ class Call:
             return False
         return True
 
+    def withdraw(self) -> bool:
+        """For a caller who is cancelled: whether it will not be run."""
+        return not self.certain and self.claim()
+
     def run(self) -> None:
         """Run it and keep the outcome."""
         try:
@@ -72,9 +76,11 @@ class Call:
             self.error = error
 
     def note_for_cancelled(self) -> str:
-        """What became of a call that had begun when its caller was cancelled."""
+        """What became of a call that was not withdrawn when its caller was cancelled."""
         if isinstance(self.error, CancelledInTimeError):
             return _UNDONE
+        if isinstance(self.error, OutcomeUnknownError):
+            return _UNKNOWN
         return _COMPLETED if self.error is None else _FAILED
 
 
@@ -90,6 +96,14 @@ def _settle_all(calls: list[Call]) -> None:
 
 class Loop(Protocol):
     """An event loop, as far as a worker needs it."""
+
+    def runs_here(self) -> bool:
+        """Whether it runs the calling task; never in a forked child."""
+        ...
+
+    def is_over(self) -> bool:
+        """Whether it will never run a task again."""
+        ...
 
     async def wait(self, call: Call, submit: Callable[[Call], None]) -> None:
         """Submit and wait for the outcome; a cancellation gets a note of what became of it."""
@@ -112,6 +126,15 @@ class AsyncioLoop:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
 
+    def runs_here(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:  # trio runs here, or nothing: a fork ends the loop
+            return False
+
+    def is_over(self) -> bool:
+        return self._loop.is_closed()
+
     async def wait(self, call: Call, submit: Callable[[Call], None]) -> None:
         future = self._loop.create_future()
         call.settle = lambda: None if future.done() else future.set_result(None)
@@ -119,7 +142,7 @@ class AsyncioLoop:
         try:
             await future
         except asyncio.CancelledError as cancelled:
-            if call.claim():
+            if call.withdraw():
                 cancelled.add_note(_NOT_BEGUN)
                 raise
             call.abandoned = True
@@ -133,7 +156,8 @@ class AsyncioLoop:
         call.settle = done.set
         while not call.settled:
             try:
-                await done.wait()
+                with _shield():
+                    await done.wait()
             except asyncio.CancelledError:
                 continue
 
@@ -144,19 +168,46 @@ class AsyncioLoop:
         self._loop.call_soon_threadsafe(_settle_all, calls)
 
 
+def _shield() -> AbstractContextManager[object]:
+    """Under asyncio, a scope of anyio cancels at each turn of the loop, until it is heard."""
+    if "anyio" not in sys.modules:
+        return nullcontext()
+    import anyio
+
+    return anyio.CancelScope(shield=True)
+
+
 class AnyioLoop:
     """The loop that runs now, through anyio: trio."""
 
-    __slots__ = ("_anyio", "_from_thread", "_token")
+    __slots__ = ("_anyio", "_from_thread", "_process", "_token", "_trio", "_trio_token")
 
     def __init__(self) -> None:
         import anyio
         import anyio.from_thread
         import anyio.lowlevel
+        import trio
 
         self._anyio = anyio
         self._from_thread = anyio.from_thread
         self._token = anyio.lowlevel.current_token()
+        self._process = getpid()
+        self._trio = trio
+        self._trio_token = trio.lowlevel.current_trio_token()
+
+    def runs_here(self) -> bool:
+        try:
+            here = self._trio.lowlevel.current_trio_token() is self._trio_token
+        except RuntimeError:  # asyncio runs here
+            return False
+        return here and getpid() == self._process
+
+    def is_over(self) -> bool:
+        try:
+            self._trio_token.run_sync_soon(_nothing)
+        except self._trio.RunFinishedError:
+            return True
+        return False
 
     async def wait(self, call: Call, submit: Callable[[Call], None]) -> None:
         done = self._anyio.Event()
@@ -165,7 +216,7 @@ class AnyioLoop:
         try:
             await done.wait()
         except self._anyio.get_cancelled_exc_class() as cancelled:
-            if call.claim():
+            if call.withdraw():
                 cancelled.add_note(_NOT_BEGUN)
                 raise
             call.abandoned = True
@@ -195,11 +246,12 @@ class Worker:
     """A thread that runs calls one after the other.
 
     The calls that tasks make in one turn of the loop go over together, and so do results that
-    come quickly: changing threads costs more than a point read.
+    come within `hold_back` seconds: changing threads costs more than a point read.
     """
 
-    def __init__(self, loop: Loop, name: str) -> None:
+    def __init__(self, loop: Loop, name: str, hold_back: float = 0.0) -> None:
         self._loop = loop
+        self._hold_back = hold_back
         self._process = getpid()  # threads do not survive a fork
         self._closed = False
         self._pending: list[Call] = []  # made in this turn of the loop
@@ -216,13 +268,8 @@ class Worker:
 
     async def run_call(self, call: Call) -> Any:
         """As `run`."""
-        if self._closed:
-            raise StoreClosedError("the store is closed; open a new one")
-        if getpid() != self._process:
-            raise StoreClosedError(
-                "the store was opened before this process was forked;"
-                " open a store of its own in the child"
-            )
+        if self._closed or not self._loop.runs_here():
+            self.refuse()
         await self._loop.wait(call, self._submit)
         if call.error is not None:
             try:
@@ -230,6 +277,28 @@ class Worker:
             finally:
                 del call  # or error, traceback and frame would keep each other alive
         return call.result
+
+    def refuse(self) -> None:
+        """Raise if it takes no more calls, or none from here."""
+        if self._closed:
+            raise StoreClosedError("the store is closed; open a new one")
+        self.refuse_elsewhere()
+
+    def is_inherited(self) -> bool:
+        """Whether this is a forked child: the thread is not in it."""
+        return getpid() != self._process
+
+    def refuse_elsewhere(self, *, over: bool = False) -> None:
+        """Raise where no result would arrive; with `over`, not if that is nowhere any more."""
+        if self.is_inherited():
+            raise StoreClosedError(
+                "the store was opened before this process was forked;"
+                " open a store of its own in the child"
+            )
+        if not self._loop.runs_here() and not (over and self._loop.is_over()):
+            raise ConflictError(
+                "the store belongs to the event loop that opened it; open a store in this one too"
+            )
 
     def stop(self, last: Callable[[], None] = _nothing) -> None:
         """Take no more calls; those that wait are still run, then `last`."""
@@ -239,20 +308,9 @@ class Worker:
             self._batches.put([Call(last, (), {})])
             self._batches.put(None)
 
-    async def finish(self, last: Callable[[], None] = _nothing) -> None:
-        """As `stop`, and wait for the end. `last` is run even if this is cancelled."""
-        if self._closed:
-            return
-        self._closed = True
-        final = Call(last, (), {})
-        self._submit(final)
-        try:
-            await self._loop.wait(Call(_nothing, (), {}), self._submit)
-        finally:
-            self._flush()
-            self._batches.put(None)
-        if final.error is not None:
-            raise final.error
+    def join(self) -> None:
+        """After `stop`, wait for the end. Not from the loop."""
+        self._thread.join()
 
     def _submit(self, call: Call) -> None:
         self._pending.append(call)
@@ -266,16 +324,20 @@ class Worker:
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
-            settled: list[Call] = []
-            since = monotonic()
-            for call in batch:
-                if call.claim():
-                    call.run()
-                    settled.append(call)
-                if monotonic() - since > _HOLD_BACK:
-                    self._wake(settled)
-                    settled, since = [], monotonic()
-            self._wake(settled)
+            self._run(batch)
+            del batch  # or it would live, with arguments and results, until the next one comes
+
+    def _run(self, batch: list[Call]) -> None:
+        settled: list[Call] = []
+        since = monotonic()
+        for call in batch:
+            if call.claim():
+                call.run()
+                settled.append(call)
+            if monotonic() - since >= self._hold_back:
+                self._wake(settled)
+                settled, since = [], monotonic()
+        self._wake(settled)
 
     def _wake(self, calls: list[Call]) -> None:
         if calls:

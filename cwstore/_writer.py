@@ -5,18 +5,19 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import TIMEOUT_MAX, RLock, get_ident
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import apsw
 
 from cwstore import _connect, _faults
 from cwstore._apsw import Connection
+from cwstore._block import Block
 from cwstore._clock import Clock
 from cwstore._rows import Row
 from cwstore._sql import Statement
-from cwstore._threads import ThreadEnds, Turn
+from cwstore._threads import ThreadEnds, Turn, running_task
 from cwstore.errors import (
-    BusyError,
     ConflictError,
     CwstoreError,
     MissingReferenceError,
@@ -25,7 +26,7 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from cwstore._changes import ChangeFeed, Recorder
+    from cwstore._changes import Recorder
     from cwstore._line import Line
     from cwstore._wal import Log
 
@@ -47,27 +48,28 @@ class Writer:
         # Held by the owner. It knows its thread, should Ctrl-C come before `owner` is set.
         self._turn = Turn()
         self._line: Line | None = None  # opened by the first transaction
-        self._waited = 0.0  # seconds of the busy timeout spent before asking SQLite
-        self._transaction = 0  # number of the last one that was entered
+        self._use = 0  # number of the last taking of the turn
         self._depth = 0  # nesting of the owner's transactions
+        self._blocks: list[ref[Block]] = []  # of the levels
         self._thread_ends = ThreadEnds(self._end_of_thread)
         self._elsewhere = RLock()  # held to end a transaction that its thread has not ended
         self._log: Log | None = None  # made by the first commit
         self._unlooked = 0  # commits until the next look at it
+        self._task: object = None  # of an event loop, that entered the open transaction
         self._lost: CwstoreError | None = None  # why SQLite undid all of the open transaction
         self._patience = _connect.patience(busy_timeout)
-        self._recorder: Recorder | None = None  # while somebody listens to changes
+        self.recorder: Recorder | None = None  # while somebody listens to changes
         self._adopt(connection)
 
     # Statements, by the thread that has the turn
 
     def run(self, statement: Statement[Any], binds: dict[str, Any]) -> list[Row]:
         """Run to the end and fetch every row."""
-        if self._lost is not None:
-            self._raise_lost()
+        if self._lost is not None or self._task is not None:
+            self._refuse()
         if statement.stamped:
             binds["now"] = self._clock()
-        recorder = self._recorder
+        recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
         try:
             return self._cursor.execute(statement.text, binds).fetchall()
@@ -87,8 +89,8 @@ class Writer:
 
     def run_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
         """Run a statement that returns nothing once for each row, in a level of the caller's."""
-        if self._lost is not None:
-            self._raise_lost()
+        if self._lost is not None or self._task is not None:
+            self._refuse()
         at: dict[str, Any] = {}
 
         def stamped() -> Iterator[dict[str, Any]]:
@@ -118,12 +120,13 @@ class Writer:
 
     def begin(self, what: str) -> None:
         """Wait for the turn of this thread and for the file's write lock, together one timeout."""
-        self._take_turn(what)
+        waited = self._take_turn(what)
         line = self._line or self._open_line()
         self._depth = 1
         try:
+            line.spent = waited
             if line.is_long():
-                self._waited += line.wait_for(self._busy_timeout - self._waited)
+                line.spent += line.wait_for(self._busy_timeout - waited)
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         except apsw.Error as error:
@@ -136,22 +139,22 @@ class Writer:
         from cwstore._line import in_line, open_line  # what reading does not need
 
         line = self._line = open_line(self._file)
-        self._patience = in_line(line, self._busy_timeout, lambda: self._waited)
+        self._patience = in_line(line, self._busy_timeout)
         self.connection.set_busy_handler(self._patience)
         return line
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
         if self._lost is not None:
-            self._raise_lost()
+            self._refuse()
         try:
             self._cursor.execute("COMMIT")
         except apsw.Error as error:
             fault = _faults.commit_fault(error, self._file, self._busy_timeout)
         else:
+            if self.recorder is not None:
+                self.recorder.publish()
             self._depth = 0
-            if self._recorder is not None:
-                self._recorder.publish()
             self._unlooked -= 1
             if self._unlooked < 0:
                 self._look_at_log()
@@ -170,95 +173,101 @@ class Writer:
         self._log.look(self.connection, self._patience)
 
     def end(self) -> None:
-        """Undo what is not committed and give up the turn. Does nothing without the turn."""
+        """Undo what is not committed and give up the turn. Does nothing without the turn.
+
+        What Ctrl-C interrupts here is done by a second call.
+        """
         if self.owner != get_ident():
             with suppress(RuntimeError):
                 self._turn.give_up()  # taken, but not yet marked as this thread's
             return
         if self._depth:
             self._undo()
-        self._lost = None
+            self._depth = 0
+        self._blocks.clear()
+        self._lost = self._task = None
         self.owner = 0
         self._turn.give_up()
 
     def _undo(self) -> None:
-        self._depth = 0
-        if self._recorder is not None:
-            self._recorder.take()
+        if self.recorder is not None:
+            self.recorder.take()
         try:
             if not self._dropped and self.connection.in_transaction:
                 self._cursor.execute("ROLLBACK")
         except apsw.Error:
             self._drop()  # closing rolls back
 
-    def enter(self) -> int:
-        """Open a transaction, or a savepoint in the one that this thread has open; its number."""
+    def enter(self, block: Block) -> None:
+        """Open a transaction, or a savepoint in the one that this thread has open."""
         if self.owner != get_ident():
             self._thread_ends.expect()
             try:
                 self.begin("transaction")
-                self._transaction += 1
-                return self._transaction
+                self._task = running_task()
+                self._watch(block, 1)
             except BaseException:
                 self.end()
                 raise
-        self._savepoint("SAVEPOINT level")
-        if self._lost is not None:
-            self._raise_lost()
-        self._depth += 1
-        if self._recorder is not None:
-            self._recorder.mark()
-        return self._transaction
-
-    def leave(self, transaction: int, succeeded: bool) -> None:
-        """Close the innermost level of that transaction: keep it or undo exactly it."""
-        if transaction != self._transaction or self.owner != get_ident():
-            self._leave_elsewhere(transaction, succeeded)
             return
-        if self._depth == 1:
+        self._refuse()
+        self._savepoint(f"SAVEPOINT level{self._depth + 1}")
+        self._refuse()
+        self._depth += 1
+        self._watch(block, self._depth)
+        if self.recorder is not None:
+            self.recorder.mark()
+
+    def _watch(self, block: Block, level: int) -> None:
+        """Undo the level should the block go before it was left: Ctrl-C can come before `leave`."""
+        block.use, block.level = self._use, level
+        use = self._use
+        self._blocks.append(ref(block, lambda _: self.leave(use, level, succeeded=False)))
+
+    def leave(self, use: int, level: int, succeeded: bool) -> None:
+        """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
+        if use != self._use or self.owner != get_ident():
+            self._leave_elsewhere(use, succeeded)
+            return
+        while self._depth > level:  # what Ctrl-C has left open
+            self._close_level(succeeded=False)
+        if level == 1:
             try:
                 if succeeded:
                     self.commit()
             finally:
                 self.end()
-            return
-        self._depth -= 1
-        if not succeeded:
-            self._savepoint("ROLLBACK TO level")
-        self._savepoint("RELEASE level")
-        if self._recorder is not None:
-            self._recorder.close_mark(succeeded)
-        if succeeded and self._lost is not None:
-            self._raise_lost()
+        elif self._depth == level:
+            self._close_level(succeeded)
+            if succeeded:
+                self._refuse()
 
-    def _take_turn(self, what: str) -> None:
-        """Wait until no other thread has a transaction open."""
+    def _close_level(self, succeeded: bool) -> None:
+        if not succeeded:
+            self._savepoint(f"ROLLBACK TO level{self._depth}")
+        self._savepoint(f"RELEASE level{self._depth}")
+        self._depth -= 1
+        del self._blocks[self._depth :]
+        if self.recorder is not None:
+            self.recorder.close_mark(succeeded)
+
+    def _take_turn(self, what: str) -> float:
+        """Wait until no other thread has a transaction open; the seconds that took."""
         waited = 0.0
         if not self._turn.take_at_once():
             started = time.monotonic()
             if not self._turn.take(self._busy_timeout):
-                raise BusyError(
-                    f"{_faults.table_of(what)}: another thread of this process had a transaction"
-                    f" open on {self._file} for all of the {self._busy_timeout:g} s that this store"
-                    " may wait"
-                )
+                raise _faults.busy_thread(what, self._file, self._busy_timeout)
             waited = time.monotonic() - started
         if self.gone:
             raise StoreClosedError(self.gone)
         self.owner = get_ident()
-        self._waited = waited
-        if self._dropped:
-            self._adopt(
-                _connect.connect(
-                    self._file,
-                    busy_timeout=self._busy_timeout,
-                    durable=self._durable,
-                    create=False,
-                )
-            )
+        self._use += 1
+        self._replace_dropped()
+        return waited
 
     @contextmanager
-    def _having_turn(self, what: str) -> Generator[None]:
+    def having_turn(self, what: str) -> Generator[None]:
         """Without a transaction, or in the one that this thread has open."""
         if self.owner == get_ident():
             yield
@@ -267,7 +276,11 @@ class Writer:
             self._take_turn(what)
             yield
         finally:
-            self.end()
+            try:
+                self.end()
+            except BaseException:  # Ctrl-C at its first step
+                self.end()
+                raise
 
     def _savepoint(self, text: str) -> None:
         """If even this fails, nothing of the transaction can be kept."""
@@ -283,14 +296,15 @@ class Writer:
             if self.owner == get_ident():
                 self.end()
 
-    def _leave_elsewhere(self, transaction: int, succeeded: bool) -> None:
+    def _leave_elsewhere(self, use: int, succeeded: bool) -> None:
         """Undo a transaction that is left where it was not entered: in a thread, in a child."""
-        with self._elsewhere:
-            if not self.gone and self.owner and transaction == self._transaction:
+        with self._elsewhere, suppress(apsw.ThreadingViolationError):  # its thread works on it
+            if not self.gone and self.owner and use == self._use:
                 self._drop()
                 self._lost = None
+                self._blocks.clear()
                 self.owner = self._depth = 0
-                self._turn = Turn()  # the other thread's can only be released there
+                self._turn.take_away()
         if succeeded:
             if self.gone:
                 raise StoreClosedError(self.gone)
@@ -298,11 +312,16 @@ class Writer:
                 "transaction left by another thread than had entered it: rolled back"
             )
 
-    def _raise_lost(self) -> NoReturn:
-        """Raised for every further use of the transaction, so that none is taken for kept."""
-        lost = self._lost
-        assert lost is not None
-        raise type(lost)(f"{lost} (the whole transaction was rolled back: leave it)")
+    def _refuse(self) -> None:
+        """Raise if the transaction is of another task, or lost: none of it shall seem kept."""
+        if self._task is not None and running_task() is not self._task:
+            raise ConflictError(
+                "another task of this thread has a transaction open on this store; use AsyncStore,"
+                " or do not await inside of `with store.transaction()`"
+            )
+        if self._lost is not None:
+            lost = self._lost
+            raise type(lost)(f"{lost} (the whole transaction was rolled back: leave it)")
 
     # The connection
 
@@ -311,50 +330,49 @@ class Writer:
         self._cursor = connection.cursor()
         self._dropped = False
         connection.set_busy_handler(self._patience)
-        if self._recorder is not None:
-            self._recorder.listen_on(connection)
+        if self.recorder is not None:
+            self.recorder.listen_on(connection)
+
+    def _replace_dropped(self) -> None:
+        if self._dropped:
+            new = _connect.connect(
+                self._file, busy_timeout=self._busy_timeout, durable=self._durable, create=False
+            )
+            self._adopt(new)
 
     def _drop(self) -> None:
         """Close a connection whose state is in doubt; the next transaction opens a new one."""
-        self._dropped = True
         # A disk that has just failed is not asked to move the write-ahead log into the file.
         self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._dropped = True
         self.connection.close(True)
         if self._file == _connect.MEMORY:
             self.gone = "the in-memory database was lost with its connection; open a new store"
 
-    def data_version(self) -> int:
-        """A number that changes when a connection of another store or process commits."""
-        with self._having_turn("data_version"):
-            return int(self.ask("PRAGMA data_version")[0][0])
-
     def close(self) -> None:
-        """Close it; waits for the transaction of another thread."""
+        """Close it; waits for the transaction of another thread. A second call does nothing."""
         if self.owner == get_ident():
             raise ConflictError("close() inside of a transaction: leave it first")
-        self._turn.take(TIMEOUT_MAX)
         try:
-            self.gone = f"the store of {self._file} is closed; open a new one"
-            self.connection.close()
+            self._turn.take(TIMEOUT_MAX)
+            if not self.gone:
+                self.gone = f"the store of {self._file} is closed; open a new one"
+                self.connection.close()
+                if self._line or os.path.exists(f"{self._file}-turn"):  # of who was killed
+                    from cwstore._line import open_line
+
+                    (self._line or open_line(self._file)).close(self._file)
         finally:
-            self._turn.give_up()
-        if self._recorder is not None:
-            for feed in self._recorder.feeds:
+            with suppress(RuntimeError):  # Ctrl-C came before it was taken
+                self._turn.give_up()
+        if self.recorder is not None:
+            for feed in list(self.recorder.feeds):
                 feed.close()
-
-    def leave_line(self) -> None:
-        """After `close`. Also removes the line of processes that were killed."""
-        line = self._line
-        if line is None and os.path.exists(f"{self._file}-turn"):
-            from cwstore._line import open_line
-
-            line = open_line(self._file)
-        if line is not None:
-            line.close(self._file)
 
     def forget(self) -> list[Connection]:
         """In a forked child: refuse everything; the connection, if nobody was using it."""
-        resting = [] if self.gone or self.owner or self._dropped else [self.connection]
+        rests = not self.gone and not self.owner and not self._dropped
+        resting = [self.connection] if rests and self._turn.take_at_once() else []
         if self._line is not None and not self.gone:
             self._line.forget()
         self._turn, self._elsewhere = Turn(), RLock()
@@ -365,36 +383,17 @@ class Writer:
         )
         return resting
 
-    # Changes
-
-    def listen(self, capacity: int) -> "ChangeFeed":
-        """Open a feed of what is written from now on, once it is committed."""
-        from cwstore._changes import ChangeFeed, Recorder
-
-        feed = ChangeFeed(capacity, self._look_elsewhere, self._unlisten)
-        with self._having_turn("changes"):
-            if self._recorder is None:
-                self._recorder = Recorder(self.connection)
-            self._recorder.feeds.append(feed)
-        return feed
-
-    def _unlisten(self, feed: "ChangeFeed") -> None:
-        """The last one who leaves stops the recording, once nobody writes."""
-        if self.gone:
-            return
-        with self._having_turn("changes"):
-            if self._recorder is not None and self._recorder.leave(feed):
-                self._recorder = None
-
-    def _look_elsewhere(self) -> int | None:
+    def look_elsewhere(self) -> int | None:
         """`data_version`, or None if that cannot be had at once: nobody else commits meanwhile."""
-        if self._file == _connect.MEMORY or self.owner or not self._turn.take_at_once():
+        if self._file == _connect.MEMORY or self.owner:
             return None
         try:
-            if self.gone or self._dropped:
+            if not self._turn.take_at_once() or self.gone:
                 return None
+            self._replace_dropped()
             return int(self.connection.pragma("data_version"))
-        except apsw.Error:
+        except (apsw.Error, CwstoreError):
             return None
         finally:
-            self._turn.give_up()
+            with suppress(RuntimeError):  # it was not taken
+                self._turn.give_up()

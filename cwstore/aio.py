@@ -1,17 +1,20 @@
 """AsyncStore: the same repositories, awaited; under asyncio, and under trio through anyio."""
 
 import os
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import Context, copy_context
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutine
 from itertools import islice
+from threading import Lock
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from cwstore._engine import Async, Repository, Sync
 from cwstore._worker import Call, CancelledInTimeError, Worker, running_loop
-from cwstore.errors import InvalidValueError, StoreClosedError
+from cwstore.errors import BusyError, InvalidValueError, StoreClosedError
 from cwstore.store import REPOSITORIES, Store
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_HOLD_BACK = 0.001  # seconds after which no read holds back the results of those before it
 _PATIENCE = 0.1  # seconds that a cancelled listener may take to notice
 _ITEMS_A_HOP = 500  # that a stream brings over at once
 
@@ -44,7 +48,8 @@ class AsyncStore:
 
     A cancelled call either had not begun, and then nothing happened, or it is waited for; a
     transaction that was cancelled before its commit is rolled back. The exception carries a note
-    that says which. A store belongs to the event loop that opened it.
+    that says which. A store belongs to the event loop that opened it: elsewhere its calls raise
+    ConflictError; once that loop is closed, another may close the store.
     """
 
     initiatives: "InitiativeRepository[Async]"
@@ -66,6 +71,8 @@ class AsyncStore:
         self._store = store
         self._reader = reader
         self._writer = writer
+        self._aside_workers: set[Worker] = set()
+        self._closing = Lock()
         #: Number of the newest migration that the file has.
         self.version = store.version
 
@@ -112,22 +119,24 @@ class AsyncStore:
                 writer.stop(call.result.close)
             writer.stop()
             raise
-        return cls(store, Worker(loop, "cwstore reader"), writer)
+        return cls(store, Worker(loop, "cwstore reader", _HOLD_BACK), writer)
 
     async def transaction(self, work: Callable[[Store], T]) -> T:
         """Run `work(tx)` as one transaction and return what it returns.
 
         `work` is plain code: it is called on the writing thread with the synchronous store, whose
-        methods join in the transaction. Everything is kept, or undone if it raises. Tasks that
-        call this at once take turns.
+        methods join in the transaction, and sees the caller's context variables. Everything is
+        kept, or undone if it raises. Tasks that call this at once take turns.
         """
-        call = Call(self._transact, (work,), {})
-        call.args = (work, call)
+        if not callable(work):
+            raise InvalidValueError("work", f"expected a function, got {type(work).__name__}")
+        call = Call(self._transact, (), {})
+        call.args = (work, copy_context(), call)
         return cast(T, await self._writer.run_call(call))
 
-    def _transact(self, work: Callable[[Store], T], call: Call) -> T:
+    def _transact(self, work: Callable[[Store], T], context: Context, call: Call) -> T:
         with self._store.transaction():
-            result = work(self._store)
+            result = context.run(work, self._store)
             if iscoroutine(result):
                 result.close()
                 raise InvalidValueError("work", "must be a plain function, not a coroutine")
@@ -138,21 +147,17 @@ class AsyncStore:
     async def changes(self, *, capacity: int = 10_000) -> AsyncIterator["Change"]:
         """As `Store.changes`: `async for change in await store.changes()`.
 
-        It listens from when this returns until the iteration is closed, or the store.
+        It listens from when this returns until the iterator is closed (`aclose`) or dropped, or
+        the store is closed. Who is cancelled while he waits for the next change loses none.
         """
-        feed = await self._writer.run(self._store.changes, capacity=capacity)
-        return self._follow(feed)
-
-    async def _follow(self, feed: "ChangeFeed") -> AsyncIterator["Change"]:
-        worker = Worker(running_loop(), "cwstore changes")
+        call = Call(self._store.changes, (), {"capacity": capacity})
         try:
-            while True:
-                for change in await worker.run(feed.get, _PATIENCE):
-                    yield change
-        except StoreClosedError:
-            return
-        finally:
-            worker.stop(feed.close)
+            return Listener(await self._writer.run_call(call))
+        except BaseException:
+            # A call that was cancelled while it ran has begun to listen all the same.
+            if call.result is not None:
+                Listener(call.result).stop()
+            raise
 
     async def data_version(self) -> int:
         """A number that changes when another connection than this store's writer commits."""
@@ -171,11 +176,29 @@ class AsyncStore:
         return await self._aside(self._store.stats)
 
     async def close(self) -> None:
-        """Wait for every call that was made, then close; a second call does nothing."""
+        """Wait for every call that was made, then close; a second call waits for the first.
+
+        Once begun it is carried through: who cancels it waits, too. Does nothing in a forked child.
+        """
+        if self._writer.is_inherited():
+            return
+        self._writer.refuse_elsewhere(over=True)
+        workers = [self._reader, self._writer, *self._aside_workers]
+        for worker in workers:
+            worker.stop()
+        call = Call(self._close, (workers,), {})
+        call.certain = True
+        closing = Worker(running_loop(), "cwstore closing")
         try:
-            await self._reader.finish()
+            await closing.run_call(call)
         finally:
-            await self._writer.finish(self._store.close)
+            closing.stop()
+
+    def _close(self, workers: list[Worker]) -> None:
+        with self._closing:
+            for worker in workers:
+                worker.join()
+            self._store.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -190,10 +213,13 @@ class AsyncStore:
 
     async def _aside(self, function: Callable[..., T], *args: object) -> T:
         """Run what takes long on a thread of its own, so that no point read waits for it."""
+        self._writer.refuse()
         worker = Worker(running_loop(), "cwstore aside")
+        self._aside_workers.add(worker)
         try:
             return await worker.run(function, *args)
         finally:
+            self._aside_workers.discard(worker)
             worker.stop()
 
     def _awaited(self, repository: Repository[Sync]) -> Any:
@@ -218,6 +244,50 @@ class AsyncStore:
         while items := await self._reader.run(_take, iterator):
             for item in items:
                 yield item
+
+
+class Listener(AsyncIterator["Change"]):
+    """The changes that a feed tells, awaited. It owns the feed."""
+
+    def __init__(self, feed: "ChangeFeed") -> None:
+        self._feed = feed
+        self._told: deque[Change] = deque()
+        self._worker = Worker(running_loop(), "cwstore changes")
+
+    async def __anext__(self) -> "Change":
+        self._worker.refuse_elsewhere()
+        while not self._told:
+            try:
+                await self._worker.run(self._hear)
+            except StoreClosedError:
+                self.stop()
+                raise StopAsyncIteration from None
+        return self._told.popleft()
+
+    def _hear(self) -> None:
+        # Kept here and not returned: the result of a call that is cancelled is lost.
+        self._told.extend(self._feed.get(_PATIENCE))
+
+    async def aclose(self) -> None:
+        """Stop listening; a second call does nothing."""
+        self._told.clear()
+        self.stop()
+
+    def stop(self) -> None:
+        """As `aclose`, from any thread."""
+        self._worker.stop(partial(_leave, self._feed))
+
+    __del__ = stop
+
+
+def _leave(feed: "ChangeFeed") -> None:
+    """Stop listening, however long another thread has a transaction open."""
+    while True:
+        try:
+            feed.close()
+        except BusyError:
+            continue
+        return
 
 
 def _take(iterator: Iterator[T]) -> list[T]:

@@ -1,6 +1,7 @@
 """AsyncStore: the same repositories awaited, whole transactions, cancellation and closing."""
 
 import asyncio
+import contextvars
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ import pytest
 from cwstore.aio import AsyncStore
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError, StoreClosedError
 from cwstore.store import Store
+from tests.engine_kit import Other, failing_sync, faulty_disk
 
 T = TypeVar("T")
 
@@ -126,6 +128,39 @@ def test_a_coroutine_is_refused_as_a_transaction(file: Path) -> None:
     run(file, scene)
 
 
+def test_what_is_no_function_is_refused_as_a_transaction(file: Path) -> None:
+    async def scene(store: AsyncStore) -> None:
+        with pytest.raises(InvalidValueError) as refused:
+            await store.transaction(5)  # type: ignore[arg-type]
+        assert refused.value.field == "work"
+
+    run(file, scene)
+
+
+def test_a_transaction_sees_the_context_variables_of_its_caller(file: Path) -> None:
+    user = contextvars.ContextVar("user", default="nobody")
+
+    async def scene(store: AsyncStore) -> str:
+        user.set("me")
+        return await store.transaction(lambda _: user.get())
+
+    assert run(file, scene) == "me"
+
+
+def test_a_result_does_not_wait_for_the_next_transaction(file: Path) -> None:
+    go = threading.Event()
+
+    async def scene(store: AsyncStore) -> None:
+        await store.data_version()
+        first = asyncio.create_task(store.data_version())
+        second = asyncio.create_task(store.transaction(lambda _: go.wait(30)))
+        await first
+        go.set()
+        assert await second
+
+    run(file, scene)
+
+
 def test_a_call_that_is_cancelled_before_it_began_changes_nothing_and_says_so(file: Path) -> None:
     go = threading.Event()
 
@@ -196,9 +231,88 @@ def test_a_call_that_fails_after_it_was_cancelled_says_so(file: Path) -> None:
         task.cancel()
         await asyncio.sleep(0)
         go.set()
-        assert "failed; nothing was changed" in await task
+        assert "failed; what it had not committed was rolled back" in await task
 
     run(file, scene)
+
+
+def test_a_call_whose_commit_fails_after_it_was_cancelled_says_that_it_may_be_kept(
+    file: Path,
+) -> None:
+    clock = GatedClock()
+
+    with faulty_disk() as disk:
+
+        async def scene(store: AsyncStore) -> None:
+            task = asyncio.create_task(caught(store.initiatives.create(name="perhaps")))
+            await set_in_thread(clock.read)
+            task.cancel()
+            await asyncio.sleep(0)
+            disk.fail = failing_sync
+            clock.gate.set()
+            assert "read whether it was kept" in await task
+            disk.fail = lambda operation, path: 0
+
+        run(file, scene, clock=clock, durable=True)
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """It counts what is called soon."""
+
+    called = 0
+
+    def call_soon(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+        self.called += 1
+        return super().call_soon(*args, **kwargs)
+
+
+def test_who_is_cancelled_by_a_scope_of_anyio_waits_without_spinning(file: Path) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, CountingLoop)
+        async with await AsyncStore.open(file) as store:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(store.transaction, lambda _: (began.set(), go.wait(30)))
+                    await set_in_thread(began)
+                    loop.called = 0
+                    loop.call_later(0.2, go.set)
+                    scope.cancel()
+            assert scope.cancelled_caught
+            assert loop.called < 100
+
+    anyio.run(play, backend_options={"loop_factory": CountingLoop})
+
+
+_CANCELLED_WITHOUT_ANYIO = """
+import asyncio, sys, threading
+from cwstore.aio import AsyncStore
+
+async def main():
+    began, go = threading.Event(), threading.Event()
+    async with await AsyncStore.open(sys.argv[1]) as store:
+        task = asyncio.create_task(store.transaction(lambda tx: (began.set(), go.wait())))
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        try:
+            await task
+        except asyncio.CancelledError as cancelled:
+            print(*cancelled.__notes__)
+    assert "anyio" not in sys.modules
+
+asyncio.run(main())
+"""
+
+
+def test_who_does_not_use_anyio_is_not_made_to(file: Path) -> None:
+    with Other(_CANCELLED_WITHOUT_ANYIO, file) as other:
+        assert other.end() == [
+            "cwstore: cancelled before the commit; the transaction was rolled back"
+        ]
 
 
 async def caught(call: Awaitable[object]) -> str:
@@ -255,6 +369,128 @@ def test_a_closed_store_refuses_calls_and_closes_again(file: Path) -> None:
             await store.transaction(lambda tx: None)
 
     asyncio.run(play())
+
+
+def test_closing_waits_for_what_runs_aside_and_so_does_closing_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    check = Store.check
+
+    def slow_check(store: Store) -> object:
+        began.set()
+        assert go.wait(30)
+        return check(store)
+
+    monkeypatch.setattr(Store, "check", slow_check)
+
+    async def play() -> None:
+        store = await AsyncStore.open(file)
+        checking = asyncio.create_task(store.check())
+        await set_in_thread(began)
+        closing = [asyncio.create_task(store.close()) for _ in range(2)]
+        done, _ = await asyncio.wait(closing, timeout=0.1)
+        assert not done
+        with pytest.raises(StoreClosedError):
+            await store.stats()
+        go.set()
+        await asyncio.gather(*closing)
+        assert (await checking).ok
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_store_that_is_left_by_cancellation_is_closed(file: Path, backend: str) -> None:
+    async def play() -> None:
+        store = await AsyncStore.open(file)
+        await store.initiatives.create(name="i")
+        with anyio.CancelScope() as scope:
+            async with store:
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        # The last connection that closes removes the write-ahead log.
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+    anyio.run(play, backend=backend)
+
+
+async def use_elsewhere(store: AsyncStore) -> None:
+    """Each call is refused in another loop."""
+    for call in (
+        store.initiatives.find_all,
+        lambda: store.initiatives.create(name="never"),
+        store.check,
+        store.changes,
+    ):
+        with pytest.raises(ConflictError, match="event loop"):
+            await call()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("home", ["asyncio", "trio"])
+def test_another_loop_is_refused_and_may_close_the_store_once_its_own_is_over(
+    file: Path, home: str, backend: str
+) -> None:
+    async def use(store: AsyncStore) -> None:
+        await use_elsewhere(store)
+        await store.close()
+        await store.close()
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+    store = anyio.run(AsyncStore.open, file, backend=home)
+    anyio.run(use, store, backend=backend)
+    with Store.open(file) as again:
+        assert again.initiatives.find_all() == []
+
+
+@pytest.mark.parametrize("home", ["asyncio", "trio"])
+def test_another_loop_may_not_close_a_store_while_its_own_runs(file: Path, home: str) -> None:
+    async def close(store: AsyncStore) -> None:
+        with pytest.raises(ConflictError, match="event loop"):
+            await store.close()
+
+    async def play() -> None:
+        async with await AsyncStore.open(file) as store:
+            await anyio.to_thread.run_sync(anyio.run, close, store)
+            await store.initiatives.create(name="i")
+
+    anyio.run(play, backend=home)
+
+
+_FORK = """
+import os, sys
+import anyio
+from cwstore import AsyncStore
+from cwstore.errors import StoreClosedError
+
+async def main():
+    store = await AsyncStore.open(sys.argv[1])
+    changes = await store.changes()
+    await store.initiatives.create(name="i")
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for use in (store.initiatives.find_all, store.check, lambda: anext(changes)):
+            try:
+                await use()
+            except StoreClosedError:
+                refused += 1
+        await store.close()
+        os._exit(refused)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print((await anext(changes)).table)
+    await store.close()
+
+anyio.run(main, backend=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_forked_child_is_refused_and_closes_at_once(file: Path, backend: str) -> None:
+    with Other(_FORK, file, backend) as other:
+        assert other.end() == ["3", "initiatives"]
 
 
 def test_an_open_that_is_refused_raises_and_leaves_no_thread(file: Path) -> None:

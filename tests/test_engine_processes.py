@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from cwstore._connect import connect
 from cwstore.errors import BusyError, CwstoreError, StoreClosedError
 from cwstore.store import Store
 from tests.engine_kit import Other, Task, assert_ours_alone, connections_to, locked, names, reached
@@ -79,7 +80,9 @@ def test_what_was_spent_on_waiting_for_a_thread_is_counted(
     spent: list[float] = []
 
     def clock() -> datetime:
-        spent.append(store._db._writer._waited)
+        line = store._db._writer._line
+        assert line is not None
+        spent.append(line.spent)
         return datetime(2026, 1, 1, tzinfo=UTC)
 
     moments = iter([100.0, 142.0])
@@ -283,6 +286,35 @@ def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
             assert names(other) == []
         store.initiatives.create(name="parent goes on")
     assert names(store) == ["parent", "parent goes on"]
+
+
+def test_a_child_may_not_open_a_file_whose_connection_a_thread_uses_without_a_transaction(
+    store: Store, file: Path
+) -> None:
+    """As a listener does who looks whether another process has committed."""
+    taken, forked = Event(), Event()
+
+    def look() -> None:
+        assert store._db._writer._turn.take_at_once()
+        taken.set()
+        reached(forked)
+        store._db._writer._turn.give_up()
+
+    looking = Task(look)
+    reached(taken)
+    outcome = in_child(lambda: str(Store.open(file)))
+    forked.set()
+    looking.finish()
+    assert outcome().startswith(f"StoreClosedError: {file} was in use by a thread")
+
+
+def test_a_child_may_not_open_a_file_that_a_thread_was_just_opening(
+    store: Store, file: Path
+) -> None:
+    half_open = connect(str(file), busy_timeout=0)  # no store has it yet
+    outcome = in_child(lambda: str(Store.open(file)))
+    half_open.close()
+    assert outcome().startswith(f"StoreClosedError: {file} was in use by a thread")
 
 
 def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(

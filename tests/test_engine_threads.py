@@ -1,13 +1,17 @@
 """One store in many threads: who sees what, who waits for whom, and what the dead leave behind."""
 
+import asyncio
+import gc
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier, Event, Thread
 
 import pytest
 
-from cwstore.errors import BusyError, ConflictError
+from cwstore.errors import BusyError, ConflictError, CwstoreError
 from cwstore.store import Store
 from tests.engine_kit import (
     PATIENCE,
@@ -15,6 +19,7 @@ from tests.engine_kit import (
     Other,
     Task,
     assert_ours_alone,
+    connections_to,
     names,
     reached,
     undone,
@@ -309,3 +314,129 @@ def test_two_stores_on_one_file_see_what_the_other_committed(store: Store, file:
             assert names(store) == ["one"]
         other.initiatives.create(name="two")
         assert names(store) == ["one", "two"]
+
+
+def waiting(store: Store, threads: int) -> None:
+    """Return once that many threads wait for the store."""
+    while len(store._db._writer._turn._line) < threads:
+        pass
+
+
+def test_who_waits_for_a_transaction_that_is_left_elsewhere_waits_no_longer(file: Path) -> None:
+    with Store.open(file, busy_timeout=PATIENCE) as store:
+
+        def within() -> Generator[None, None, None]:
+            with store.transaction():
+                yield
+
+        suspended = within()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(next, suspended).result(PATIENCE)
+            writers = [Task(lambda: store.initiatives.create(name="waited")) for _ in range(2)]
+            waiting(store, 2)
+            suspended.close()
+            for writer in writers:
+                writer.finish()
+        assert names(store) == ["waited", "waited"]
+
+
+def test_threads_may_close_a_store_at_the_same_moment(store: Store, file: Path) -> None:
+    with store.transaction():
+        store.initiatives.create(name="kept")
+        closers = [Task(store.close) for _ in range(3)]
+        waiting(store, 3)
+    for closer in closers:
+        closer.finish()
+    assert connections_to(file) == []
+    with Store.open(file) as again:
+        assert names(again) == ["kept"]
+
+
+def test_a_stale_transaction_that_is_left_within_a_later_write_disturbs_it_not(file: Path) -> None:
+    stale: list[AbstractContextManager[None]] = []
+
+    def clock() -> datetime:
+        while stale:
+            stale.pop().__exit__(DeliberateError, None, None)
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    with Store.open(file, clock=clock) as store:
+        within = store.transaction()
+        thread = Thread(target=within.__enter__)
+        thread.start()
+        thread.join(PATIENCE)
+        stale.append(within)
+        store.initiatives.create(name="whole")
+        assert stale == []
+        assert names(store) == ["whole"]
+
+
+def test_a_transaction_that_is_left_elsewhere_while_its_thread_works_on_it_is_undone(
+    store: Store,
+) -> None:
+    inside, go_on = Event(), Event()
+
+    def stop() -> bool:
+        inside.set()
+        reached(go_on)
+        return False
+
+    within = store.transaction()
+
+    def work() -> None:
+        with within:
+            store._db._writer.connection.set_progress_handler(stop, 1)
+            store.initiatives.create(name="undone")
+
+    working = Task(work)
+    reached(inside)  # in the middle of a statement
+    with pytest.raises(ConflictError, match="another thread"):
+        within.__exit__(None, None, None)
+    go_on.set()
+    with pytest.raises(CwstoreError):
+        working.finish()
+    store.initiatives.create(name="goes on")
+    assert names(store) == ["goes on"]
+
+
+def test_a_task_may_not_write_into_the_transaction_of_another_task(store: Store) -> None:
+    """Plain `with` around an `await`; AsyncStore does without."""
+
+    async def hold(inside: asyncio.Event, go_on: asyncio.Event) -> None:
+        with store.transaction():
+            store.initiatives.create(name="of the first")
+            inside.set()
+            await go_on.wait()
+            store.initiatives.create(name="of the first, too")
+
+    async def main() -> None:
+        inside, go_on = asyncio.Event(), asyncio.Event()
+        first = asyncio.create_task(hold(inside, go_on))
+        await inside.wait()
+        for call in (
+            lambda: store.initiatives.create(name="of the second"),
+            lambda: store.log_chunks.insert_chunks([("a", "a", 1, "{}")]),
+            lambda: store.transaction().__enter__(),
+            store.initiatives.find_all,
+        ):
+            with pytest.raises(ConflictError, match="another task"):
+                call()
+        go_on.set()
+        await first
+        store.initiatives.create(name="of the second")
+
+    asyncio.run(main())
+    assert names(store) == ["of the first", "of the first, too", "of the second"]
+
+
+def test_a_store_that_nobody_closed_goes_when_it_is_let_go(file: Path) -> None:
+    gc.disable()
+    try:
+        store = Store.open(file)
+        store.initiatives.create(name="kept")
+        with store.transaction():
+            store.initiatives.create(name="kept, too")
+        del store
+        assert connections_to(file) == []
+    finally:
+        gc.enable()

@@ -1,9 +1,12 @@
 """The line of the writers of a file, whether they are processes or stores of one."""
 
 import errno
+import os
 import time
 from collections.abc import Generator
+from fcntl import LOCK_EX, flock
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -138,7 +141,9 @@ def test_behind_a_long_line_a_writer_waits_though_the_lock_is_free(file: Path) -
             other.wait(late())
         others[0]._times[SEEN] += 0.02 - 0.001
         write(store, "after four who are gone")
-        assert store._db._writer._waited > 0.0
+        line = store._db._writer._line
+        assert line is not None
+        assert line.spent > 0.0
         for other in others:
             other.close(str(file))
 
@@ -221,9 +226,9 @@ def test_the_front_asks_until_it_is_late(file: Path) -> None:
         write(store, "first")
         keep_waiting, line = store._db._writer._patience, store._db._writer._line
         assert [keep_waiting(calls) for calls in (0, 20, 200, 2000)] == [True] * 4
-        store._db._writer._waited = 60.0
-        assert not keep_waiting(0)
         assert line is not None
+        line.spent = 60.0
+        assert not keep_waiting(0)
         line.leave()
 
 
@@ -237,3 +242,29 @@ def test_a_line_that_cannot_be_held_is_left_alone(
     with Store.open(file) as store:
         write(store, "first")
         assert written(store) == ["first"]
+
+
+def test_a_line_that_a_full_disk_has_no_room_for_is_done_without(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with Store.open(file) as store:
+        write(store, "first")
+        assert written(store) == ["first"]
+
+
+def test_who_removes_the_line_is_waited_for_a_moment_only(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("cwstore._line.time", SimpleNamespace(sleep=pauses.append))
+    turn(file).touch()
+    with turn(file).open() as remover:
+        flock(remover, LOCK_EX)
+        alone = open_line(str(file))
+    assert sum(pauses) == pytest.approx(0.1)
+    assert alone._descriptor == -1
+    alone.forget()
