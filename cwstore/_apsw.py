@@ -4,7 +4,7 @@ apsw's own stub names `collections.abc.Buffer`, which Python 3.11 does not have,
 pyright strict every call to it is partially unknown.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import apsw
@@ -22,6 +22,7 @@ class Cursor(Protocol):
         self, statements: str, sequenceofbindings: Iterable[Mapping[str, Any]], /
     ) -> "Cursor": ...
     def fetchall(self) -> list[tuple[Any, ...]]: ...
+    def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
 
 
 class Connection(Protocol):

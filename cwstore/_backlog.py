@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cwstore._backlog_lines import Edge, Issue, edges_of, issue_of, parse_object
 from cwstore.errors import (
     ConflictError,
+    CwstoreError,
     CycleError,
     InvalidValueError,
     MissingReferenceError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BATCH = 500  # issues or edges in a transaction: other writers get a turn in between
+_FIELDS = {"name": "title", "summary": "close_reason"}  # of a task: of the file
 _REFUSALS = (ConflictError, CycleError, InvalidValueError, MissingReferenceError)
 
 
@@ -99,24 +101,22 @@ def _count(remarks: Sequence[Remark]) -> tuple[int, int]:
 
 def import_backlog(
     store: "Store",
-    file: str,
+    backlog: "Backlog",
     *,
     initiative: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImportReport:
-    """Store the issues of a file under a new initiative, which is called as the file by default.
+    """Store the issues under a new initiative, which is called as their file by default.
 
     It takes a few transactions; within one, each issue and each edge is kept or refused by itself.
-    Ids that the store has already are refused, so a file can be imported again. `on_progress`
-    gets how many issues and edges are done, and of how many. Raises StorageError if the file
-    cannot be read, and what the store raises if that cannot be written.
+    Ids that the store has already are refused, so a file can be imported again; a backlog that was
+    read is for one import. `on_progress` gets how many issues and edges are done, and of how many.
+    Raises what the store raises if it cannot be written.
     """
-    began = time.monotonic()
-    name = PurePath(file).stem if initiative is None else initiative
-    load = _Import(store)
-    _read_lines(file, load)
+    name = PurePath(backlog.file).stem if initiative is None else initiative
+    load = _Import(store, backlog)
     owner = store.initiatives.create(name=name).id
-    issues = _parents_first(load.issues)
+    issues = _parents_first(backlog.issues)
     total = len(issues) + sum(len(issue.blockers) for issue in issues)
     done = 0
 
@@ -134,18 +134,31 @@ def import_backlog(
     if not tasks:
         store.initiatives.delete(owner)
     return ImportReport(
-        file=file,
+        file=backlog.file,
         initiative_id=owner if tasks else None,
         initiative=name,
-        issues_read=load.issues_read,
-        edges_read=load.edges_read,
+        issues_read=backlog.issues_read,
+        edges_read=backlog.edges_read,
         tasks=dict(sorted(Counter(str(task.status) for task in tasks).items())),
         parents=sum(task.parent_task_id is not None for task in tasks),
         dependencies=sum(len(store.tasks.get_dependencies(task.id)) for task in tasks),
-        left_out=tuple(sorted(load.left_out, key=lambda remark: remark.line)),
-        refused=tuple(sorted(load.refused, key=lambda remark: remark.line)),
-        seconds=time.monotonic() - began,
+        left_out=tuple(sorted(backlog.left_out, key=lambda remark: remark.line)),
+        refused=tuple(sorted(backlog.refused, key=lambda remark: remark.line)),
+        seconds=time.monotonic() - backlog.began,
     )
+
+
+def read_backlog(file: str) -> "Backlog":
+    """The issues of a file, by line. Raises StorageError if it cannot be read."""
+    backlog = Backlog(file)
+    try:
+        with open(file, "rb") as lines:
+            for number, raw in enumerate(lines, start=1):
+                if raw.strip():
+                    backlog.take(number, raw)
+    except OSError as error:
+        raise StorageError(f"cannot read {file}: {error.strerror}; give another path") from None
+    return backlog
 
 
 def _in_batches(
@@ -159,23 +172,20 @@ def _in_batches(
         notify(len(batch))
 
 
-class _Import:
-    """What has become of each issue and each edge so far."""
+class Backlog:
+    """The issues of a file, and what of it was not, or cannot be, stored so far."""
 
-    def __init__(self, store: "Store") -> None:
-        self._tasks = store.tasks
-        self._transaction = store.transaction
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.began = time.monotonic()
         self.issues: dict[str, Issue] = {}  # that are to be stored
-        self.stored: set[str] = set()
         self.left_out: list[Remark] = []
         self.refused: list[Remark] = []
         self.issues_read = 0
         self.edges_read = 0
+        self.tombstones: set[str] = set()
+        self.tried: set[str] = set()  # to read or to store, with or without success
         self._first_line: dict[str, int] = {}
-        self._tombstones: set[str] = set()
-        self._tried: set[str] = set()  # to read or to store, with or without success
-
-    # Reading
 
     def take(self, line: int, raw: bytes) -> None:
         """Sort out one line of the file."""
@@ -191,12 +201,12 @@ class _Import:
             if issue.id in self._first_line:
                 raise ConflictError(f"id: the issue of line {self._first_line[issue.id]} has it")
         except (ConflictError, InvalidValueError) as error:
-            self._refuse_issue(line, known, str(error), edges)
-            self._tried.add(known or "")
+            self.refuse_issue(line, known, str(error), edges)
+            self.tried.add(known or "")
             return
         self._first_line[issue.id] = line
         if issue.status == "tombstone":
-            self._tombstones.add(issue.id)
+            self.tombstones.add(issue.id)
             self.left_out.append(Remark(line, issue.id, None, "a tombstone"))
             for edge in edges:
                 self._leave_out(edge, "its issue is a tombstone")
@@ -208,20 +218,42 @@ class _Import:
         seen: set[str] = set()
         for edge in edges:
             if edge.problem:
-                self._refuse(edge, edge.problem)
+                self.refuse(edge, edge.problem)
             elif edge.type not in ("blocks", "parent-child"):
                 self._leave_out(edge, "a link without order")
             elif str(edge) in seen:
-                self._refuse(edge, "the issue has this edge already")
+                self.refuse(edge, "the issue has this edge already")
             else:
                 seen.add(str(edge))
                 (issue.blockers if edge.type == "blocks" else issue.parents).append(edge)
 
-    # Storing
+    def refuse_issue(self, line: int, id: str | None, reason: str, edges: Iterable[Edge]) -> None:
+        """Note why an issue is not stored, and its edges with it."""
+        self.refused.append(Remark(line, id, None, reason))
+        for edge in edges:
+            self.refuse(edge, "its issue was refused")
+
+    def refuse(self, edge: Edge, reason: str) -> None:
+        """Note why an edge is not stored."""
+        self.refused.append(Remark(edge.line, edge.issue, str(edge), reason))
+
+    def _leave_out(self, edge: Edge, reason: str) -> None:
+        self.left_out.append(Remark(edge.line, edge.issue, str(edge), reason))
+
+
+class _Import:
+    """What has become of each issue and each edge so far."""
+
+    def __init__(self, store: "Store", backlog: Backlog) -> None:
+        self._tasks = store.tasks
+        self._transaction = store.transaction
+        self._backlog = backlog
+        self.stored: set[str] = set()
 
     def store_issue(self, issue: Issue, owner: str) -> None:
         """Create the task, below the first parent that is there; comes after those parents."""
-        self._tried.add(issue.id)
+        backlog = self._backlog
+        backlog.tried.add(issue.id)
         parent = next((edge.target for edge in issue.parents if edge.target in self.stored), None)
         try:
             with self._transaction():
@@ -236,16 +268,17 @@ class _Import:
                     priority=issue.priority,
                 )
         except _REFUSALS as error:
-            self._refuse_issue(issue.line, issue.id, str(error), issue.parents + issue.blockers)
+            edges = issue.parents + issue.blockers
+            backlog.refuse_issue(issue.line, issue.id, _as_of_file(error), edges)
             return
         self.stored.add(issue.id)
         for edge in issue.parents:
             if edge.target not in self.stored:
-                self._refuse(edge, self._why_missing(edge.target))
+                backlog.refuse(edge, self._why_missing(edge.target))
             elif edge.target == issue.id:
-                self._refuse(edge, "an issue cannot be its own parent")
+                backlog.refuse(edge, "an issue cannot be its own parent")
             elif edge.target != parent:
-                self._refuse(edge, f"the issue has a parent already, {parent}")
+                backlog.refuse(edge, f"the issue has a parent already, {parent}")
 
     def store_blocker(self, edge: Edge) -> None:
         """Create the dependency; comes after all tasks."""
@@ -254,39 +287,25 @@ class _Import:
             with self._transaction():
                 self._tasks.create_dependency(edge.issue, edge.target)
         except MissingReferenceError:
-            self._refuse(edge, self._why_missing(edge.target))
+            self._backlog.refuse(edge, self._why_missing(edge.target))
         except _REFUSALS as error:
-            self._refuse(edge, str(error))
+            self._backlog.refuse(edge, str(error))
 
     def _why_missing(self, target: str) -> str:
-        if target in self._tombstones:
+        backlog = self._backlog
+        if target in backlog.tombstones:
             return "that issue is a tombstone"
-        if target in self._tried:
+        if target in backlog.tried:
             return "that issue was refused"
-        return "closes a cycle of parents" if target in self.issues else "no issue has that id"
-
-    # Remarks
-
-    def _refuse_issue(self, line: int, id: str | None, reason: str, edges: Iterable[Edge]) -> None:
-        self.refused.append(Remark(line, id, None, reason))
-        for edge in edges:
-            self._refuse(edge, "its issue was refused")
-
-    def _refuse(self, edge: Edge, reason: str) -> None:
-        self.refused.append(Remark(edge.line, edge.issue, str(edge), reason))
-
-    def _leave_out(self, edge: Edge, reason: str) -> None:
-        self.left_out.append(Remark(edge.line, edge.issue, str(edge), reason))
+        return "closes a cycle of parents" if target in backlog.issues else "no issue has that id"
 
 
-def _read_lines(file: str, load: _Import) -> None:
-    try:
-        with open(file, "rb") as lines:
-            for number, raw in enumerate(lines, start=1):
-                if raw.strip():
-                    load.take(number, raw)
-    except OSError as error:
-        raise StorageError(f"cannot read {file}: {error.strerror}; give another path") from None
+def _as_of_file(error: CwstoreError) -> str:
+    """What is wrong, by the field of the file."""
+    text = str(error)
+    if isinstance(error, InvalidValueError) and error.field in _FIELDS:
+        return _FIELDS[error.field] + text.removeprefix(error.field)
+    return text
 
 
 def _parents_first(issues: dict[str, Issue]) -> list[Issue]:

@@ -12,7 +12,7 @@ from multiprocessing import connection, get_context
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from cwstore._backlog import ImportReport, import_backlog
+from cwstore._backlog import Backlog, ImportReport, import_backlog, read_backlog
 from cwstore._console import Report
 from cwstore._demo_plan import store_plan
 from cwstore._demo_report import DemoReport, claimed_twice, read_logs, run_too_early
@@ -43,21 +43,22 @@ def run_demo(
     It works under an initiative, with agents and accounts of its own: what else the file at `path`
     holds is left alone. None is a new file in a new temporary directory; it is kept. `pace` is
     how long (seconds) the smallest task takes. Raises ConflictError if no issue of the backlog
-    could be stored, InvalidValueError for ":memory:", KeyboardInterrupt when stopped, and what
-    the store raises.
+    could be stored, StorageError before anything is made if it cannot be read, InvalidValueError
+    for ":memory:", KeyboardInterrupt when stopped, and what the store raises.
     """
     began = time.monotonic()
     if path == ":memory:":
         raise InvalidValueError("path", "the workers are processes of their own; give a file")
+    issues = None if backlog is None else read_backlog(backlog)
     if path is None:
         path = os.path.join(tempfile.mkdtemp(prefix="cwstore-demo-"), "demo.db")
     file = os.path.abspath(path)
     with Store.open(file) as store:
         imported = None
-        if backlog is None:
+        if issues is None:
             initiative_id = store_plan(store)
         else:
-            imported = _import(store, backlog, on_progress)
+            imported = _import(store, issues, on_progress)
             initiative_id = str(imported.initiative_id)
         _ensure_accounts(store)
         crew = _Crew(store, initiative_id, on_progress)
@@ -73,15 +74,17 @@ def run_demo(
         return crew.report(file, imported, began)
 
 
-def _import(store: Store, backlog: str, on_progress: Report | None) -> ImportReport:
+def _import(store: Store, backlog: Backlog, on_progress: Report | None) -> ImportReport:
     def notify(done: int, total: int) -> None:
         if on_progress:
-            on_progress(done, total, f"importing {backlog}")
+            on_progress(done, total, f"importing {backlog.file}")
 
     report = import_backlog(store, backlog, on_progress=notify)
     if report.initiative_id is None:
         why = f"; {report.refused[0]}" if report.refused else ""
-        raise ConflictError(f"no issue of {backlog} could be stored{why}; give a new path, or none")
+        raise ConflictError(
+            f"no issue of {backlog.file} could be stored{why}; give a new path, or none"
+        )
     return report
 
 

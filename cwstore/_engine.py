@@ -56,6 +56,10 @@ class Database(Protocol):
         """Everything inside is kept or undone as one; nested ones are undone alone."""
         ...
 
+    def in_transaction(self) -> bool:
+        """Whether the calling thread has a transaction open."""
+        ...
+
     def reclaim(self) -> None:
         """Give the space of deleted rows back to the file system. Not inside a transaction."""
         ...

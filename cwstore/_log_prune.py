@@ -28,8 +28,6 @@ class _Session:
     created_at: datetime
 
 
-#: Chunks that `prune` deletes in one transaction: some 15 ms of write lock.
-_BATCH = 500
 _session = rows_of(_Session)
 _number = values_of(int, _Session)
 _id = values_of(str, _Session)
@@ -65,45 +63,26 @@ _BYTES_OF_SESSION = _number("""
 """)
 
 # Nothing, if a chunk came after :seq or the session has become the newest of an agent that exists.
-_DELETE_OLDEST_OF_SESSION = _number(
-    """
+_DELETE_SESSION = _number("""
     DELETE FROM agent_log_chunks
-    WHERE seq IN (
-        SELECT seq
-        FROM agent_log_chunks
-        WHERE agent_id = :agent_id
-          AND session_number = :session_number
-          AND :seq = (
-                SELECT max(seq)
-                FROM agent_log_chunks
-                WHERE agent_id = :agent_id
-                  AND session_number = :session_number
-              )
-          AND NOT EXISTS (
-                SELECT 1
-                FROM agents
-                WHERE id = :agent_id
-                  AND :session_number = (
-                        SELECT max(session_number)
-                        FROM agent_log_chunks
-                        WHERE agent_id = :agent_id
-                      )
-              )
-        ORDER BY seq
-        LIMIT :limit
-    )
-    RETURNING octet_length(content)
-    """,
-    limit=int,
-)
-
-_FIND_CHUNK_OF_SESSION = _number("""
-    SELECT seq
-    FROM agent_log_chunks
     WHERE agent_id = :agent_id
       AND session_number = :session_number
-    ORDER BY seq
-    LIMIT 1
+      AND :seq = (
+            SELECT max(seq)
+            FROM agent_log_chunks
+            WHERE agent_id = :agent_id
+              AND session_number = :session_number
+          )
+      AND NOT EXISTS (
+            SELECT 1
+            FROM agents
+            WHERE id = :agent_id
+              AND :session_number = (
+                    SELECT max(session_number)
+                    FROM agent_log_chunks
+                    WHERE agent_id = :agent_id
+                  )
+          )
 """)
 
 
@@ -178,16 +157,16 @@ def _bytes_of(db: Database, session: _Session) -> int:
 def _delete_sessions(db: Database, sessions: list[_Session]) -> PruneReport:
     gone = chunks = size = 0
     for session in sessions:
-        key = {"agent_id": session.agent_id, "session_number": session.session_number}
-        deleted = 0
-        while sizes := db.write_all(
-            _DELETE_OLDEST_OF_SESSION, **key, seq=session.seq, limit=_BATCH
-        ):
-            deleted += len(sizes)
-            size += sum(sizes)
-            if len(sizes) < _BATCH:
-                break
-        chunks += deleted
-        if deleted and db.find(_FIND_CHUNK_OF_SESSION, **key) is None:
+        with db.transaction():
+            held = _bytes_of(db, session)
+            deleted = db.execute(
+                _DELETE_SESSION,
+                agent_id=session.agent_id,
+                session_number=session.session_number,
+                seq=session.seq,
+            )
+        if deleted:
             gone += 1
+            chunks += deleted
+            size += held
     return PruneReport(sessions=gone, chunks=chunks, bytes=size)

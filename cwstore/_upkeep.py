@@ -1,18 +1,23 @@
 """Look after a file: is it whole, and what is in it. Repairs nothing, writes nothing."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import apsw
 
 from cwstore import _connect
 from cwstore._apsw import Connection
+from cwstore._backup import find_damage
 from cwstore._drift import drift
 from cwstore._faults import translate
+from cwstore._ledger import examine, judge, look
 from cwstore._log_readers import ReaderStats
 from cwstore._migration_files import load
+from cwstore.errors import StorageError
 
 _SHOWN = 100  # problems of a kind that are listed
+_BUSY_TIMEOUT = 5.0  # seconds, where no store says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +91,80 @@ _VIOLATIONS = """
 """
 
 
-def check(connection: Connection, version: int, busy_timeout: float) -> CheckReport:
-    """Read everything once. Raises BusyError rather than call a file that is in use damaged."""
+def check_file(path: str | os.PathLike[str]) -> CheckReport:
+    """`check` without a store: also of a file that was changed by hand, or is older than this code.
+
+    Makes no file and migrates nothing. Raises StorageError, ForeignDatabaseError, BusyError;
+    SchemaTooNewError and MigrationError where the file cannot be held against these migrations.
+    """
+    file = _connect.resolve(path)
+    if file == _connect.MEMORY or not os.path.lexists(file):
+        raise StorageError(f"{file} is not there; give the path of a cwstore file")
+    connection = _connect.connect(file, busy_timeout=_BUSY_TIMEOUT, create=False)
     try:
-        found = [line for (line,) in connection.execute("PRAGMA integrity_check").fetchall()]
-        integrity = () if found == ["ok"] else tuple(found[:_SHOWN])
-        violations = connection.execute(_VIOLATIONS).fetchall()
-        files = load(None)
-        changed = drift(connection, files[:version]) if version <= len(files) else []
-    except apsw.CorruptError as error:
-        return CheckReport((f"{error}",), (), ())
+        connection.execute("PRAGMA query_only = ON")
+        if _size(f"{file}-wal"):  # closing shall not move it into the file
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        return check(connection, _version(connection, file), _BUSY_TIMEOUT)
+    finally:
+        connection.close()
+
+
+def _version(connection: Connection, file: str) -> int | None:
+    """The version that a file says it has; None if what says it is damaged."""
+    files = load(None)
+    try:
+        state = look(connection)
+    except apsw.CorruptError:
+        return None
+    except apsw.Error as error:
+        fault = translate(error, f"reading the version of {file}", _BUSY_TIMEOUT)
+    else:
+        judge(state, files, file)
+        if state.version > len(files):
+            examine(connection, file, files, _BUSY_TIMEOUT)
+        return state.version
+    raise fault
+
+
+def check(connection: Connection, version: int | None, busy_timeout: float) -> CheckReport:
+    """Read everything once. Raises BusyError rather than call a file that is in use damaged.
+
+    The structure is held against `version`, unless that is None or newer than this code.
+    """
+    try:
+        damage = find_damage(connection, _SHOWN)
+        violations = _listed(lambda: _violations(connection), damage)
+        changed = _listed(lambda: _drift(connection, version), damage)
     except apsw.Error as error:
         fault = translate(error, "checking", busy_timeout)
     else:
-        return CheckReport(
-            integrity,
-            tuple(
-                f"{table}: {rows} rows refer to rows of {parent} that do not exist"
-                for table, parent, rows in violations
-            ),
-            tuple(changed[:_SHOWN]),
-        )
+        return CheckReport(tuple(dict.fromkeys(damage)), violations, changed)
     raise fault
+
+
+def _listed(find: Callable[[], list[str]], damage: list[str]) -> tuple[str, ...]:
+    """What is found. Pages that cannot be read for it are `damage`."""
+    try:
+        return tuple(find()[:_SHOWN])
+    except apsw.SQLError as error:  # to a structure changed by hand the question may make no sense
+        return (str(error),)
+    except apsw.CorruptError as error:
+        damage.append(str(error))
+        return ()
+
+
+def _violations(connection: Connection) -> list[str]:
+    return [
+        f"{table}: {rows} rows refer to rows of {parent} that do not exist"
+        for table, parent, rows in connection.execute(_VIOLATIONS).fetchall()
+    ]
+
+
+def _drift(connection: Connection, version: int | None) -> list[str]:
+    files = load(None)
+    known = version is not None and version <= len(files)
+    return drift(connection, files[:version]) if known else []
 
 
 def stats(

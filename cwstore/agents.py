@@ -10,7 +10,7 @@ from cwstore._engine import Mode, Repository, operation, query
 from cwstore._ids import make_id
 from cwstore._rows import Json, NonEmpty
 from cwstore._sql import RISING, Patch, rows_of, values_of
-from cwstore.errors import InvalidValueError
+from cwstore.errors import ConflictError, InvalidValueError
 
 
 class AgentStatus(StrEnum):
@@ -295,13 +295,15 @@ class AgentRepository(Repository[Mode]):
         """After a restart: the agents whose process died, as they are now, oldest first.
 
         `is_alive` is asked about each agent that is running or waiting for input, before anything
-        is written and with no lock held, unless the caller opened a transaction. Then each dead
-        one becomes crashed, and its task in progress pending unless another agent runs on it; one
-        transaction per agent. One that got another status or process meanwhile is left alone and
-        not returned.
+        is written and with no lock held. Then each dead one becomes crashed, and its task in
+        progress pending unless another agent runs on it; one transaction per agent. One that got
+        another status or process meanwhile is left alone and not returned. Raises ConflictError
+        inside of a transaction: others would wait for what `is_alive` does.
         """
         if not callable(is_alive):
             raise InvalidValueError("is_alive", "expected a callable that takes an Agent")
+        if self._db.in_transaction():
+            raise ConflictError("reconcile() inside of a transaction: leave it first")
         dead = [agent for agent in self._db.all(_FIND_WITH_PROCESS) if not is_alive(agent)]
         return [crashed for agent in dead if (crashed := self._crash(agent)) is not None]
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, is_dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from cwstore import _console
@@ -81,7 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("check", _check, "Look for damage, broken references and schema drift.")
     backup = add("backup", _backup, "Copy a file that may be in use; the copy is verified.")
-    backup.add_argument("target", metavar="TARGET", help="the copy, which must not exist yet")
+    backup.add_argument(
+        "target",
+        nargs="?",
+        metavar="TARGET",
+        help="the copy, which must not exist yet (default: PATH.<time in UTC>.bak)",
+    )
     add("stats", _stats, "Show rows and bytes of each table, and who holds up the log.")
     demo = add("demo", _demo, "Let worker processes carry out a plan, and look that all is right.")
     demo.add_argument("path", nargs="?", metavar="PATH", help="default: a new temporary file")
@@ -93,9 +99,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _workers(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if not 1 <= number <= _MOST_WORKERS:
-        raise argparse.ArgumentTypeError(f"must be 1 to {_MOST_WORKERS}")
+        raise argparse.ArgumentTypeError(f"must be a number from 1 to {_MOST_WORKERS}")
     return number
 
 
@@ -172,8 +181,9 @@ def _rehearse(options: Arguments) -> int:
 
 
 def _check(options: Arguments) -> int:
-    with _open_existing(options.path) as store:
-        report = store.check()
+    from cwstore._upkeep import check_file
+
+    report = check_file(options.path)
     if options.json:
         print_json({"ok": report.ok, **asdict(report)})
     else:
@@ -187,13 +197,16 @@ def _check(options: Arguments) -> int:
 
 
 def _backup(options: Arguments) -> int:
+    target = options.target
+    if target is None:
+        target = f"{options.path}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bak"
     with _open_existing(options.path) as store:
-        store.backup(options.target)
-    size = os.stat(options.target).st_size
+        store.backup(target)
+    size = os.stat(target).st_size
     if options.json:
-        print_json({"path": options.target, "bytes": size})
+        print_json({"path": target, "bytes": size})
     else:
-        _console.say(f"{options.target}: {size:,} bytes, verified.")
+        _console.say(f"{target}: {size:,} bytes, verified.")
     return 0
 
 

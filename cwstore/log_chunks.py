@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from cwstore._engine import Mode, Repository, operation, query, stream
 from cwstore._ids import make_rising_id
@@ -31,12 +31,14 @@ class LogChunk:
 
 
 class NewLogChunk(TypedDict):
-    """What `insert_chunks` takes; or a tuple of the same, in this order."""
+    """What `insert_chunks` takes; or a tuple of the first four, in this order."""
 
     agent_id: str
     agent_name: str
     session_number: int
     content: str
+    #: None, or left out: one is made.
+    id: NotRequired[str | None]
 
 
 _COLUMNS = "seq, id, agent_id, agent_name, session_number, content, created_at"
@@ -101,8 +103,8 @@ def _at_least(least: int, field: str, value: object) -> int:
     return value
 
 
-_NEW_CHUNK = tuple(NewLogChunk.__annotations__)
-_KEYS = frozenset(_NEW_CHUNK)
+_KEYS = NewLogChunk.__annotations__.keys()
+_NEW_CHUNK = tuple(key for key in _KEYS if key != "id")
 
 
 def _binds_of(chunk: object) -> dict[str, object]:
@@ -119,11 +121,13 @@ def _binds_of(chunk: object) -> dict[str, object]:
             }
     elif isinstance(chunk, Mapping):
         given = dict(cast(Mapping[str, object], chunk))
-        if given.keys() == _KEYS:
+        if given.get("id") is None:
             given["id"] = make_rising_id()
+        if given.keys() == _KEYS:
             return given
     raise InvalidValueError(
-        "chunks", f"expected mappings with exactly {', '.join(_NEW_CHUNK)}, or tuples of these"
+        "chunks",
+        f"expected mappings of {', '.join(_NEW_CHUNK)} and maybe id, or tuples of these four",
     )
 
 
@@ -164,7 +168,8 @@ class LogChunkRepository(Repository[Mode]):
     def insert_chunks(self, chunks: Iterable[NewLogChunk | tuple[str, str, int, str]]) -> int:
         """Append all of them in their order, or none; how many they were.
 
-        The iterable is read to its end before the transaction begins.
+        The iterable is read to its end before the transaction begins. Raises ConflictError if an
+        id is taken.
         """
         if not isinstance(cast(object, chunks), Iterable):
             raise InvalidValueError("chunks", f"expected several, got {type(chunks).__name__}")
@@ -242,9 +247,10 @@ class LogChunkRepository(Repository[Mode]):
         as long as the content of what is left exceeds `max_bytes`. Never the newest session of an
         agent that exists, nor one that is written to meanwhile.
 
-        Each session is a transaction of its own; a very long one is several, oldest chunks first,
-        so that writers wait for milliseconds: what is left if the process dies in between goes
-        next time. Inside a transaction of the caller space is given back by the next call only.
+        Each session goes in a transaction of its own, so that a reader sees all of it or nothing;
+        other writers wait while that runs, longer the longer the session is. What is left if the
+        process dies in between goes next time. Inside a transaction of the caller space is given
+        back by the next call only.
         `before` and `keep_sessions` cost a lookup for each session, `max_bytes` reads what stays.
         Raises InvalidValueError if nothing is given.
         """

@@ -7,7 +7,7 @@ from typing import Unpack
 from cwstore._engine import Mode, Repository, found, operation, query
 from cwstore._ids import make_id
 from cwstore._ready import choose
-from cwstore._rows import NonEmpty, check_limit
+from cwstore._rows import NonEmpty, check_id, check_limit
 from cwstore._sql import RISING, Patch, values_of
 from cwstore._task import (
     TASK_COLUMNS,
@@ -341,6 +341,8 @@ class TaskRepository(Repository[Mode]):
         Of any number of callers in any number of processes one succeeds. Raises NotFoundError for
         an unknown task or agent, and ConflictError if the task is not ready.
         """
+        if agent_id is not None:
+            check_id("agent_id", agent_id)
         with self._db.transaction():
             task = self._db.write(_CLAIM, task_id=task_id)
             if task is None:
@@ -364,6 +366,7 @@ class TaskRepository(Repository[Mode]):
         choice, binds = choose(initiative_id, categories, types)
         if agent_id is None:
             return self._db.write(choice.claim, **binds, limit=1)
+        check_id("agent_id", agent_id)
         with self._db.transaction():
             task = self._db.write(choice.claim, **binds, limit=1)
             return None if task is None else self._hand_over(task, agent_id)

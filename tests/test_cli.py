@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,23 @@ def test_backup_makes_a_store_like_the_first(
         assert store.initiatives.find_all() == [made]
 
 
+def test_backup_without_a_target_is_named_by_the_time_beside_the_file(
+    current: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earliest = datetime.now(UTC).replace(microsecond=0)
+    assert main(["backup", str(current)]) == 0
+    said = capsys.readouterr().out
+    (copy,) = current.parent.glob("*.bak")
+    made = datetime.strptime(copy.name, f"{current.name}.%Y%m%dT%H%M%SZ.bak").replace(tzinfo=UTC)
+    assert earliest <= made <= datetime.now(UTC)
+    assert said == f"{copy}: {copy.stat().st_size:,} bytes, verified.\n"
+    copy.unlink()
+    (again,) = [spoken(capsys, "backup", current)["path"]]
+    assert [str(path) for path in current.parent.glob("*.bak")] == [again]
+    with Store.open(again) as store:
+        assert store.check().ok
+
+
 def test_backup_never_replaces_a_file(
     current: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,7 +251,7 @@ def test_stats_counts_the_rows_of_each_table(
     assert (tables["initiatives"], tables["tasks"]) == (1, 0)
 
 
-@pytest.mark.parametrize("command", ["check", "backup", "stats"])
+@pytest.mark.parametrize("command", ["backup", "stats"])
 def test_looking_neither_makes_nor_migrates_a_file(
     command: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,7 +326,7 @@ def test_a_path_that_cannot_be_used_gives_one_line_and_1(
         ["migrate"],
         ["unknown", "x"],
         ["migrate", "x", "--target", "two"],
-        ["backup", "x"],
+        ["backup"],
         ["demo", "--workers", "0"],
         ["demo", "--workers", "65"],
         ["demo", "--workers", "four"],
@@ -321,6 +339,27 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("usage: cwstore")
+
+
+@pytest.mark.parametrize("workers", ["0", "65", "four"])
+def test_wrong_usage_says_how_many_workers_there_may_be(
+    workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--workers", workers])
+    assert capsys.readouterr().err.endswith(
+        "cwstore demo: error: argument --workers: must be a number from 1 to 64\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["", "missing.jsonl"])
+def test_a_backlog_that_cannot_be_read_leaves_no_store_behind(
+    name: str, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backlog = tmp_path / name
+    assert main(["demo", str(file), "--backlog", str(backlog)]) == 1
+    assert capsys.readouterr().err.startswith(f"cwstore: cannot read {backlog}: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_ctrl_c_is_130_and_one_line(

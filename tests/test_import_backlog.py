@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore._backlog import BATCH, ImportReport, Remark, import_backlog
+from cwstore._backlog import BATCH, ImportReport, Remark, import_backlog, read_backlog
 from cwstore.errors import StorageError
 from cwstore.store import Store
 
@@ -36,13 +36,13 @@ line 18: no id: line: expected an object, found a list
 line 19: x-2: title: expected text, found nothing
 line 19: x-2 -> blocks t-1: its issue was refused
 line 20: no id: id: must not be empty
-line 21: x-3: name: must not be empty
+line 21: x-3: title: must not be empty
 line 22: x-4: priority: expected 0 to 4, found 7
 line 23: x-5: priority: expected 0 to 4, found true or false
 line 24: x-6: title: expected text, found 6
 line 25: t-1: id: the issue of line 2 has it
 line 25: t-1 -> blocks e-1: its issue was refused
-line 26: z-1: name: contains U+0000, which SQLite text cannot hold
+line 26: z-1: title: contains U+0000, which SQLite text cannot hold
 line 27: z-2: description: contains a lone surrogate, which is not text
 line 28: x-7: dependencies: expected a list, found an object
 line 29: m-1 -> edge: depends_on_id: expected text, found nothing
@@ -84,6 +84,10 @@ STORED = [
 ]
 
 
+def import_file(store: Store, file: str, **given: Any) -> ImportReport:
+    return import_backlog(store, read_backlog(file), **given)
+
+
 def lines_of(remarks: tuple[Remark, ...]) -> list[str]:
     return [str(remark) for remark in remarks]
 
@@ -121,7 +125,7 @@ def stored(store: Store, report: ImportReport) -> list[tuple[Any, ...]]:
 
 
 def test_every_line_and_edge_is_stored_or_told(store: Store) -> None:
-    report = import_backlog(store, str(BACKLOG))
+    report = import_file(store, str(BACKLOG))
     assert lines_of(report.refused) == REFUSED
     assert lines_of(report.left_out) == LEFT_OUT
     assert stored(store, report) == STORED
@@ -146,16 +150,16 @@ def test_every_line_and_edge_is_stored_or_told(store: Store) -> None:
 
 
 def test_a_number_that_is_missing_is_noticed(store: Store) -> None:
-    report = import_backlog(store, str(BACKLOG))
+    report = import_file(store, str(BACKLOG))
     assert not replace(report, issues_read=33).adds_up
     assert not replace(report, edges_read=28).adds_up
     assert not replace(report, refused=report.refused[1:]).adds_up
 
 
 def test_a_second_import_refuses_what_is_there_and_makes_no_initiative(store: Store) -> None:
-    import_backlog(store, str(BACKLOG))
+    import_file(store, str(BACKLOG))
     initiatives, tasks = store.initiatives.find_all(), store.tasks.find_all()
-    again = import_backlog(store, str(BACKLOG), initiative="Again")
+    again = import_file(store, str(BACKLOG), initiative="Again")
     taken = "tasks.id: this value is taken by another row; choose another"
     assert (again.initiative, again.initiative_id, again.tasks) == ("Again", None, {})
     assert f"line 3: t-2: {taken}" in lines_of(again.refused)
@@ -166,9 +170,9 @@ def test_a_second_import_refuses_what_is_there_and_makes_no_initiative(store: St
 
 
 def test_a_grown_file_adds_what_is_new(store: Store, tmp_path: Path) -> None:
-    import_backlog(store, write(tmp_path / "one.jsonl", issue("a")))
+    import_file(store, write(tmp_path / "one.jsonl", issue("a")))
     file = write(tmp_path / "two.jsonl", issue("a"), issue("b", ("blocks", "a")))
-    report = import_backlog(store, file)
+    report = import_file(store, file)
     assert stored(store, report) == [
         ("b", "Issue b", None, "pending", "medium", None, None, ["a"]),
     ]
@@ -178,8 +182,8 @@ def test_a_grown_file_adds_what_is_new(store: Store, tmp_path: Path) -> None:
 def test_a_parent_of_another_import_is_refused_and_the_child_is_kept(
     store: Store, tmp_path: Path
 ) -> None:
-    import_backlog(store, write(tmp_path / "one.jsonl", issue("a")))
-    report = import_backlog(store, write(tmp_path / "two.jsonl", issue("b", ("parent-child", "a"))))
+    import_file(store, write(tmp_path / "one.jsonl", issue("a")))
+    report = import_file(store, write(tmp_path / "two.jsonl", issue("b", ("parent-child", "a"))))
     assert lines_of(report.refused) == ["line 1: b -> parent-child a: no issue has that id"]
     assert report.tasks == {"pending": 1}
 
@@ -194,7 +198,7 @@ def test_bytes_that_are_no_text_and_json_that_is_too_much_are_told(
         b' \t \n{"id": "\xff"}\n' + b"[" * 100_000 + b"\n" + b"9" * 5_000 + b"\n"
         b"null\n" + good.replace(b'"a"', '"zw\u2028ei"'.encode())
     )
-    report = import_backlog(store, str(file))
+    report = import_file(store, str(file))
     refused = lines_of(report.refused)
     assert refused[:2] == [
         "line 3: no id: line: not UTF-8 at byte 9",
@@ -210,7 +214,7 @@ def test_a_long_chain_of_parents_comes_in_batches_root_first(store: Store, tmp_p
     last = 3 * BATCH
     chain = [issue(str(n), ("parent-child", str(n + 1))) for n in range(last)]
     seen: list[tuple[int, int]] = []
-    report = import_backlog(
+    report = import_file(
         store,
         write(tmp_path / "chain.jsonl", *chain, issue(str(last), ("blocks", "0"))),
         on_progress=lambda done, total: seen.append((done, total)),
@@ -221,14 +225,21 @@ def test_a_long_chain_of_parents_comes_in_batches_root_first(store: Store, tmp_p
     assert (report.parents, report.dependencies, report.refused) == (last, 1, ())
 
 
-@pytest.mark.parametrize("name", ["", "missing.jsonl"])
-def test_a_file_that_cannot_be_read_leaves_no_trace(
-    store: Store, tmp_path: Path, name: str
+def test_a_value_that_the_store_refuses_is_named_as_in_the_file(
+    store: Store, tmp_path: Path
 ) -> None:
-    path = tmp_path / name
+    bad = (issue("a") | {"title": ""}, issue("b") | {"close_reason": "x\0y"})
+    report = import_file(store, write(tmp_path / "bad.jsonl", *bad))
+    assert lines_of(report.refused) == [
+        "line 1: a: title: must not be empty",
+        "line 2: b: close_reason: contains U+0000, which SQLite text cannot hold",
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "missing.jsonl"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(StorageError, match=r"cannot read .*; give another path"):
-        import_backlog(store, str(path))
-    assert store.initiatives.find_all() == []
+        read_backlog(str(tmp_path / name))
 
 
 ids = st.sampled_from("abcdef")
@@ -247,7 +258,7 @@ issues = st.builds(
 def test_whatever_the_file_holds_the_numbers_add_up(store: Store, tmp_path: Path) -> None:
     @given(st.lists(issues | st.sampled_from([None, {"id": "a"}]), max_size=10))
     def check(records: list[object]) -> None:
-        report = import_backlog(store, write(tmp_path / "any.jsonl", *records))
+        report = import_file(store, write(tmp_path / "any.jsonl", *records))
         assert report.adds_up
         assert report.issues_read == len(records)
         tombstones = {remark.issue for remark in report.left_out if remark.edge is None}
@@ -311,4 +322,5 @@ def test_the_tool_says_in_one_line_why_it_cannot(file: Path, tmp_path: Path) -> 
         "",
         f"import_backlog: cannot read {missing}: No such file or directory; give another path\n",
     )
+    assert list(tmp_path.iterdir()) == []
     assert run_tool(file).returncode == 2

@@ -114,7 +114,9 @@ def test_of_many_chunks_none_is_kept_if_one_is_bad(
         [("a", "n", 1, "x", "y")],
         [["a", "n", 1, "x"]],
         [{"agent_id": "a", "agent_name": "n", "session_number": 1}],
-        [{"agent_id": "a", "agent_name": "n", "session_number": 1, "content": "x", "id": "i"}],
+        [{"agent_id": "a", "agent_name": "n", "session_number": 1, "content": "x", "seq": 1}],
+        [{"agent_id": "a", "agent_name": "n", "session_number": 1, "id": "i"}],
+        [("a", "n", 1, "x", "i")],
     ],
 )
 def test_what_is_no_row_of_chunks_is_refused(store: Store, file: Path, chunks: Any) -> None:
@@ -141,6 +143,22 @@ def test_many_chunks_come_as_mappings_or_tuples_from_any_iterable(store: Store) 
     assert {(chunk.agent_id, chunk.agent_name, chunk.session_number) for chunk in stored} == {
         ("a", "n", 1)
     }
+
+
+def test_each_of_many_chunks_may_bring_its_own_id(store: Store, file: Path) -> None:
+    chunk: NewLogChunk = {"agent_id": "a", "agent_name": "n", "session_number": 1, "content": "x"}
+    own: NewLogChunk = {**chunk, "id": "own"}
+    none: NewLogChunk = {**chunk, "id": None}
+    assert store.log_chunks.insert_chunks([own, chunk, none]) == 3
+    first, *others = store.log_chunks.find_by_agent_id("a")
+    assert first.id == "own"
+    assert all(NANOID.fullmatch(other.id) for other in others)
+    with refused(file, ConflictError, match=r"agent_log_chunks\.id"):
+        store.log_chunks.insert_chunks([chunk, own])
+    for bad in ("", 5):
+        given: Any = {**chunk, "id": bad}
+        with refused(file, InvalidValueError, "id"):
+            store.log_chunks.insert_chunks([chunk, given])
 
 
 def test_many_chunks_join_the_transaction_of_the_caller(store: Store, file: Path) -> None:

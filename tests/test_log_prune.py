@@ -156,14 +156,25 @@ def test_the_size_is_that_of_what_the_other_limits_leave(store: Store) -> None:
     assert sessions(store, "a", "b") == [("a", 1, 5), ("b", 2, 5)]
 
 
-@pytest.mark.parametrize("chunks", [1, 2, 3, 4, 6, 7])
-def test_a_long_session_goes_in_several_transactions(
-    store: Store, monkeypatch: pytest.MonkeyPatch, chunks: int
+def test_a_reader_sees_a_long_session_whole_or_not_at_all(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_log_prune, "_BATCH", 3)
-    log(store, *[("gone", 1, 2)] * chunks, ("other", 1, 1))
-    report = store.log_chunks.prune(max_bytes=1)
-    assert report == PruneReport(sessions=1, chunks=chunks, bytes=2 * chunks)
+    log(store, *[("gone", 1, 2)] * 1_201, ("other", 1, 1))
+    seen: list[int] = []
+    with Store.open(file) as reader:
+
+        def then_look(*arguments: Any, **binds: Any) -> int:
+            seen.append(len(sessions(reader, "gone")))
+            deleted = execute(*arguments, **binds)
+            seen.append(len(sessions(reader, "gone")))
+            return deleted
+
+        execute = store._db.execute
+        monkeypatch.setattr(store._db, "execute", then_look)
+        report = store.log_chunks.prune(max_bytes=1)
+        seen.append(len(sessions(reader, "gone")))
+    assert report == PruneReport(sessions=1, chunks=1_201, bytes=2_402)
+    assert seen == [1_201, 1_201, 0]
     assert sessions(store, "gone", "other") == [("other", 1, 1)]
 
 
@@ -185,24 +196,6 @@ def test_a_session_that_is_written_to_meanwhile_stays(
     assert sessions(store, "a", "b", "c") == [("a", 1, 1), ("a", 1, 1), ("b", 1, 1)]
 
 
-def test_a_long_session_that_grows_while_it_goes_keeps_what_is_left(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_log_prune, "_BATCH", 3)
-    log(store, *[("gone", 1, size) for size in range(1, 8)])
-    write_all = store._db.write_all
-
-    def then_it_grows(*arguments: Any, **binds: Any) -> object:
-        rows = write_all(*arguments, **binds)
-        log(store, ("gone", 1, 100))
-        return rows
-
-    monkeypatch.setattr(type(store._db), "write_all", lambda db, *a, **b: then_it_grows(*a, **b))
-    report = store.log_chunks.prune(keep_sessions=0)
-    assert report == PruneReport(sessions=0, chunks=3, bytes=6)
-    assert [size for *_, size in sessions(store, "gone")] == [4, 5, 6, 7, 100, 100]
-
-
 def test_the_space_is_given_back(store: Store, file: Path) -> None:
     pages, _ = page_counts(file)
     store.log_chunks.insert_chunks([("gone", "n", 1, "x" * 10_000)] * 1_000)
@@ -211,6 +204,33 @@ def test_the_space_is_given_back(store: Store, file: Path) -> None:
     # Those that the empty table's indexes keep, and maps of where pages have gone.
     assert page_counts(file)[0] < pages + 10
     assert page_counts(file)[1] == 0
+
+
+def test_the_file_is_smaller_at_once_while_the_store_is_open(store: Store, file: Path) -> None:
+    before = file.stat().st_size
+    store.log_chunks.insert_chunks([("gone", "n", 1, "x" * 10_000)] * 1_000)
+    assert store.log_chunks.prune(keep_sessions=0) == PruneReport(1, 1_000, 10_000_000)
+    assert file.stat().st_size < before + 100_000
+
+
+def test_in_memory_a_prune_ends() -> None:
+    with Store.open(":memory:") as store:
+        log(store, *[("gone", 1, 10_000)] * 500)
+        assert store.log_chunks.prune(keep_sessions=0) == PruneReport(1, 500, 5_000_000)
+
+
+def test_on_a_file_that_cannot_shrink_a_prune_ends(store: Store, file: Path) -> None:
+    store.close()
+    db = apsw.Connection(str(file))
+    for text in ("journal_mode = DELETE", "auto_vacuum = 0"):
+        db.execute(f"PRAGMA {text}").fetchall()
+    db.execute("VACUUM")
+    assert db.pragma("auto_vacuum") == 0
+    db.close()
+    with Store.open(file) as again:
+        log(again, *[("gone", 1, 10_000)] * 500)
+        assert again.log_chunks.prune(keep_sessions=0) == PruneReport(1, 500, 5_000_000)
+        assert page_counts(file)[1] > 1_000
 
 
 def test_in_a_transaction_of_the_caller_a_prune_can_be_undone(store: Store) -> None:

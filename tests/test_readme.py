@@ -46,7 +46,7 @@ def test_the_first_example_runs_and_prints_what_the_readme_says(tmp_path: Path) 
             timeout=60,
         )
         assert done.stdout == "Callback route knows: Table `tokens`.\n"
-    assert "It prints `Callback route knows: Table ``tokens``.`" in README
+    assert "It prints ``Callback route knows: Table `tokens`.``" in README
     assert len(BLOCKS[0].splitlines()) <= 15
 
 

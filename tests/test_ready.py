@@ -161,6 +161,17 @@ def test_a_bad_filter_is_refused(store: Store, file: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("agent_id", [5, "", "a\0b", "\udfff"])
+def test_what_is_no_id_of_an_agent_is_refused_though_nothing_is_ready(
+    store: Store, file: Path, agent_id: Any
+) -> None:
+    assert_refused_calls(
+        file,
+        ("agent_id", lambda: store.tasks.claim("nobody", agent_id=agent_id), ()),
+        ("agent_id", lambda: store.tasks.claim_next_ready(agent_id=agent_id), ()),
+    )
+
+
 # Claims
 
 

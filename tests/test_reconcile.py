@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from cwstore.agents import Agent, AgentStatus
+from cwstore.errors import ConflictError
 from cwstore.store import Store
 from cwstore.tasks import TaskStatus
-from tests.entity_kit import assert_updated, at, contents, moment
+from tests.entity_kit import assert_updated, at, contents, moment, refused
 
 
 def make(store: Store, name: str, **given: Any) -> Agent:
@@ -137,6 +138,35 @@ def test_if_looking_fails_nobody_crashes(store: Store, file: Path) -> None:
     with pytest.raises(PermissionError):
         store.agents.reconcile(is_alive)
     assert contents(file) == before
+
+
+def test_inside_of_a_transaction_nobody_is_looked_at(store: Store, file: Path) -> None:
+    make(store, "a", status="running")
+    asked: list[Agent] = []
+
+    def is_alive(agent: Agent) -> bool:
+        asked.append(agent)
+        return False
+
+    with store.transaction(), refused(file, ConflictError, match="leave it first"):
+        store.agents.reconcile(is_alive)
+    assert asked == []
+    assert [agent.id for agent in store.agents.reconcile(is_alive)] == ["a"]
+
+
+def test_a_transaction_of_another_thread_does_not_keep_from_looking(store: Store) -> None:
+    make(store, "a", status="running")
+    asked: list[Agent] = []
+
+    def is_alive(agent: Agent) -> bool:
+        asked.append(agent)
+        return True
+
+    with store.transaction():
+        thread = Thread(target=lambda: store.agents.reconcile(is_alive))
+        thread.start()
+        thread.join()
+    assert asked == store.agents.find_all()
 
 
 def test_of_two_that_reconcile_at_once_one_crashes_each_agent(file: Path, store: Store) -> None:

@@ -9,46 +9,31 @@ FROM agent_log_chunks
 WHERE agent_id = :agent_id
   AND session_number = :session_number;
 
--- _log_prune._DELETE_OLDEST_OF_SESSION
+-- _log_prune._DELETE_SESSION
 DELETE FROM agent_log_chunks
-WHERE seq IN (
-    SELECT seq
-    FROM agent_log_chunks
-    WHERE agent_id = :agent_id
-      AND session_number = :session_number
-      AND :seq = (
-            SELECT max(seq)
-            FROM agent_log_chunks
-            WHERE agent_id = :agent_id
-              AND session_number = :session_number
-          )
-      AND NOT EXISTS (
-            SELECT 1
-            FROM agents
-            WHERE id = :agent_id
-              AND :session_number = (
-                    SELECT max(session_number)
-                    FROM agent_log_chunks
-                    WHERE agent_id = :agent_id
-                  )
-          )
-    ORDER BY seq
-    LIMIT :limit
-)
-RETURNING octet_length(content);
+WHERE agent_id = :agent_id
+  AND session_number = :session_number
+  AND :seq = (
+        SELECT max(seq)
+        FROM agent_log_chunks
+        WHERE agent_id = :agent_id
+          AND session_number = :session_number
+      )
+  AND NOT EXISTS (
+        SELECT 1
+        FROM agents
+        WHERE id = :agent_id
+          AND :session_number = (
+                SELECT max(session_number)
+                FROM agent_log_chunks
+                WHERE agent_id = :agent_id
+              )
+      );
 
 -- _log_prune._FIND_AGENT
 SELECT id
 FROM agents
 WHERE id = :agent_id;
-
--- _log_prune._FIND_CHUNK_OF_SESSION
-SELECT seq
-FROM agent_log_chunks
-WHERE agent_id = :agent_id
-  AND session_number = :session_number
-ORDER BY seq
-LIMIT 1;
 
 -- _log_prune._LAST_SESSION
 SELECT agent_id, session_number, seq, created_at

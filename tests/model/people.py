@@ -63,7 +63,9 @@ class People(Machine):
     @step(dead=st.sets(st.integers(0, 3)), meanwhile=st.none() | REF)
     def reconcile(self, dead: set[int], meanwhile: int | None) -> None:
         """While the first is looked at, an agent gets another process."""
-        if self.held and self.by != self.holder:
+        if self.held:
+            if self.by == self.holder:
+                self.call(lambda store: store.agents.reconcile(_never_asked), {ConflictError})
             return
         store = self.stores[self.by]
         asked: list[Agent] = []
@@ -298,3 +300,7 @@ class People(Machine):
 
 def _has_process(agent: Agent) -> bool:
     return agent.status in {"running", "waiting_for_input"}
+
+
+def _never_asked(agent: Agent) -> bool:
+    raise AssertionError(f"asked about {agent.id} inside of a transaction")
