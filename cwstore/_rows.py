@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, NoReturn, Union, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    NamedTuple,
+    NoReturn,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from cwstore.errors import CorruptDatabaseError, InvalidValueError
 
@@ -29,7 +39,7 @@ _FIRST = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 # A bind outside of quoted text and comments; 'checkpoint:human-verify' holds none.
-_BIND = re.compile(r"'[^']*'|--[^\n]*|:([a-z_]+)")
+_BIND = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|:([a-z_]+)""")
 
 
 class Kind(NamedTuple):
@@ -52,6 +62,11 @@ def kind_of(annotation: Any) -> Kind:
     return Kind(annotation, optional, "")
 
 
+def hints_of(entity: type[Any]) -> dict[str, Any]:
+    """The annotation of each field, also of those that are inherited or written as text."""
+    return get_type_hints(entity, include_extras=True)
+
+
 def members_of(kind: Kind) -> list[StrEnum]:
     """The members of an enum's Kind, in order of definition."""
     return list(cast(type[StrEnum], kind.type))
@@ -60,6 +75,11 @@ def members_of(kind: Kind) -> list[StrEnum]:
 def bind_names(text: str) -> list[str]:
     """The named binds of a statement, each once, in order of appearance."""
     return list(dict.fromkeys(name for name in _BIND.findall(text) if name))
+
+
+def is_insert(text: str) -> bool:
+    """Whether a statement inserts, wherever in its text that is said."""
+    return re.search(r"\bINSERT\b", _BIND.sub(" ", text), re.IGNORECASE) is not None
 
 
 # Values on their way in
@@ -114,6 +134,7 @@ def _member(field: str, value: object, kind: Kind) -> str:
 
 
 _INTEGER = kind_of(int)
+_ID = kind_of(NonEmpty)
 
 
 def check_limit(limit: object) -> int:
@@ -124,6 +145,17 @@ def check_limit(limit: object) -> int:
     if number < 0:
         raise InvalidValueError("limit", "must be 0 or more; None for all")
     return number
+
+
+def check_id(field: str, value: object) -> None:
+    """Refuse what cannot be an id, where no statement may come to check it."""
+    text = _text(field, value, _ID)
+    try:
+        text.encode()
+        return
+    except UnicodeEncodeError:  # carries the text: it is not chained
+        pass
+    raise InvalidValueError(field, "contains a lone surrogate, which is not text")
 
 
 def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:
@@ -230,7 +262,8 @@ def compile_mapper(entity: type[Any]) -> Callable[[Iterable[Row]], list[Any]]:
     than one time are updated, and read again and again, so their times are kept for a while; those
     of rows with one, such as log chunks, would only push them out.
     """
-    kinds = {field.name: kind_of(entity.__annotations__[field.name]) for field in fields(entity)}
+    hints = hints_of(entity)
+    kinds = {field.name: kind_of(hints[field.name]) for field in fields(entity)}
     times = [kind.type for kind in kinds.values()].count(datetime)
     names: dict[str, Any] = {
         "time_of": _known_time_of if times > 1 else _time_of,

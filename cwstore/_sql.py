@@ -15,6 +15,8 @@ from cwstore._rows import (
     compile_binder,
     compile_mapper,
     first_column,
+    hints_of,
+    is_insert,
     kind_of,
 )
 from cwstore.errors import InvalidValueError
@@ -44,15 +46,15 @@ class Statement(Generic[T_co]):
 
     def kinds(self) -> dict[str, Kind]:
         """The rule of each bind that the caller gives."""
-        is_insert = self.text.startswith("INSERT")
-        hints = self.entity.__annotations__
+        takes_none = is_insert(self.text)
+        hints = hints_of(self.entity)
         kinds: dict[str, Kind] = {}
         for name in bind_names(self.text):
             if name in self.extra:
                 kinds[name] = kind_of(self.extra[name])
             elif name != "now":
                 kind = kind_of(hints[name])
-                kinds[name] = kind if is_insert else kind._replace(optional=False)
+                kinds[name] = kind if takes_none else kind._replace(optional=False)
         return kinds
 
     def _first_bind(self, binds: dict[str, Any]) -> None:
@@ -125,7 +127,7 @@ class Patch(Generic[T]):
         assignments = "".join(f"{column} = :{column}, " for column in columns)
         condition = "AND updated_at = :if_updated_at" if checked else ""
         text = self.text.replace("/*patch*/", assignments).replace("/*unchanged*/", condition)
-        hints = self.entity.__annotations__
+        hints = hints_of(self.entity)
         extra = {column: hints[column] for column in columns}
         extra |= {"if_updated_at": hints["updated_at"], **self.extra}
         return Statement(text, self.entity, None, extra)

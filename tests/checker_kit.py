@@ -1,6 +1,7 @@
 """A small service with statements of its own, without fault, into which tests plant faults."""
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -174,6 +175,7 @@ class Service:
         assert spec
         assert spec.loader
         module = importlib.util.module_from_spec(spec)
+        sys.modules["notes"] = module  # where annotations that are text are looked up
         spec.loader.exec_module(module)
         return module
 

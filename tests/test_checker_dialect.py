@@ -31,6 +31,8 @@ def service(tmp_path: Path) -> Service:
         ("body ->> 'a' = '1'", "->>: not a function of both engines"),
         ("id IN (SELECT key FROM json_tree(body))", "json_tree: not a table function that is"),
         ("title ISNULL", "ISNULL: write IS NULL"),
+        ("body = x'00'", "x'00': bind it; to PostgreSQL it is a row of bits"),
+        ("id IN (SELECT :id LIMIT -1)", "LIMIT below 0: leave it out; only SQLite takes it"),
     ],
 )
 def test_a_condition_that_only_sqlite_understands_is_reported(
@@ -68,6 +70,11 @@ def test_insert_or_is_reported(service: Service) -> None:
     assert service.faults("INSERT INTO notes", "INSERT OR IGNORE INTO notes") == [
         "notes._CREATE: INSERT OR: write ON CONFLICT [dialect]"
     ]
+
+
+def test_replace_behind_a_with_clause_is_reported(service: Service) -> None:
+    faults = service.faults("INSERT INTO notes", "WITH a AS (SELECT 1) REPLACE INTO notes")
+    assert "notes._CREATE: REPLACE INTO: write ON CONFLICT [dialect]" in faults
 
 
 def test_a_positional_bind_is_reported(service: Service) -> None:

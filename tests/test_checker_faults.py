@@ -1,9 +1,11 @@
 """Planted faults: every check of the statement checker can fail, and fails for its reason alone."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 
+from cwstore.testing import check_statements
 from tests.checker_kit import Service
 
 
@@ -42,6 +44,53 @@ def test_a_column_that_does_not_exist_is_reported(service: Service) -> None:
         "notes._DUE: no such column: due_on [sql]",
         "notes_due_ix: no statement uses it and no foreign key needs it [index]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "there is no statement in it"),
+        ("-- SELECT 1", "there is no statement in it"),
+        ("SELECT 1; SELECT 'x", "the ' is never closed"),
+        ("EXPLAIN SELECT 1", 'near "EXPLAIN": syntax error'),
+    ],
+)
+def test_a_text_of_which_there_is_no_plan_is_reported(
+    service: Service, text: str, problem: str
+) -> None:
+    passage = "SELECT count(*) FROM notes WHERE owner_id = :owner_id"
+    faults = service.faults(passage, text)
+    assert f"notes._COUNT: {problem} [sql]" in faults
+
+
+# Annotations
+
+
+FUTURE = '\n"""Notes."""\n\n'
+
+
+def test_annotations_that_are_text_are_read(service: Service) -> None:
+    service.plant(FUTURE, FUTURE + "from __future__ import annotations\n\n")
+    service.plant("    due_at: datetime | None\n", "    due_at: datetime\n")
+    found = service.faults("_DUE, before=before", "_DUE, after=before")
+    assert "notes._DUE: it has no bind :after [binds]" in found
+    assert "notes._FIND: due_at may be NULL, but the field is not Optional [null]" in found
+    assert any(fault.startswith("notes._UPDATE") and "[null]" in fault for fault in found)
+
+
+def test_annotations_that_are_inherited_are_read(service: Service) -> None:
+    service.plant(
+        "class Note:\n    id: NonEmpty\n",
+        "class Row:\n    id: NonEmpty\n\n\n@dataclass(frozen=True, slots=True)\nclass Note(Row):\n",
+    )
+    assert service.faults("    due_at: datetime | None\n", "    due_at: datetime | None\n") == []
+
+
+def test_annotations_of_what_is_not_imported_are_reported(service: Service) -> None:
+    service.plant(FUTURE, FUTURE + "from __future__ import annotations\n\n")
+    found = service.faults("    due_at: datetime | None\n", "    due_at: Moment | None\n")
+    problem = "the annotations cannot be read: name 'Moment' is not defined; import it at run time"
+    assert f"notes._FIND: {problem} too [columns]" in found
 
 
 # Binds and calls
@@ -150,6 +199,43 @@ def test_a_statement_that_nobody_runs_is_reported(service: Service) -> None:
     assert service.faults("self._db.execute(_CLOSE, id=id,", "len(") == [
         "notes._CLOSE: no call runs it; remove it [unused]"
     ]
+
+
+def test_many_rows_for_a_statement_that_returns_rows_are_reported(service: Service) -> None:
+    call = "self._db.insert(\n            _CREATE, id=id, owner_id"
+    faults = service.faults(call, call.replace("insert(", "insert_many("))
+    problem = "it returns rows, which `insert_many` would drop; leave out RETURNING"
+    assert f"notes._CREATE: {problem} [verb]" in faults
+
+
+def test_a_bind_behind_an_apostrophe_in_a_comment_is_seen(service: Service) -> None:
+    passage = "SELECT count(*) FROM notes WHERE owner_id = :owner_id"
+    query = passage.replace("FROM", "/* the owner's */ FROM")
+    assert service.faults(passage, f"{query} AND title <> 'x'") == []
+
+
+def test_statements_of_one_name_in_two_packages_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        "from dataclasses import dataclass",
+        "from cwstore._sql import values_of",
+        "@dataclass",
+        "class Row:",
+        "    id: str",
+        '_ONE = values_of(int, Row)("SELECT 1")',
+    ]
+    run = ["class R:", "    def one(self):", "        return self._db.find(_ONE)"]
+    for name, text in {"a": [*lines, *run], "b": lines}.items():
+        folder = tmp_path / "two_packages" / name
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+        (folder / "queries.py").write_text("\n".join(text), encoding="utf-8")
+    (tmp_path / "two_packages" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    report = check_statements(importlib.import_module("two_packages"), "")
+    assert [(one.subject, one.check) for one in report.faults] == [("b.queries._ONE", "unused")]
+    assert [line.subject for line in report.lines] == ["a.queries._ONE", "b.queries._ONE"]
 
 
 # Columns
@@ -270,7 +356,87 @@ def test_a_comparison_with_what_may_be_none_is_reported(service: Service) -> Non
     ]
 
 
+@pytest.mark.parametrize(
+    "start", ["insert INTO", "/* new */ INSERT INTO", "WITH a AS (SELECT 1) INSERT INTO"]
+)
+def test_an_insert_takes_none_however_it_begins(service: Service, start: str) -> None:
+    service.plant("INSERT INTO", start)
+    assert service.report().faults == ()
+    kinds = service.module()._CREATE.kinds()
+    assert {name for name, kind in kinds.items() if kind.optional} == {"body", "due_at"}
+
+
+def test_a_filter_takes_no_none_although_a_comment_speaks_of_insert(service: Service) -> None:
+    service.plant(
+        "SELECT {_COLUMNS} FROM notes WHERE id = :id",
+        "SELECT {_COLUMNS} FROM notes WHERE id = :id AND due_at = :due_at -- INSERT",
+    )
+    assert not service.module()._FIND.kinds()["due_at"].optional
+
+
 # Enums, patches, limits, stamps
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "state = 'late'",
+        "'late' <> state",
+        "notes.state = 'late'",
+        "state IN ('open', 'late')",
+        "notes.state NOT IN ('late')",
+        "'late' = notes.state",
+    ],
+)
+def test_a_literal_that_the_check_list_does_not_have_is_reported(
+    service: Service, condition: str
+) -> None:
+    passage = "FROM notes WHERE owner_id = :owner_id\n"
+    assert service.faults(passage, passage.replace("\n", f" AND {condition}\n")) == [
+        "notes._COUNT: state: its CHECK list has no 'late' [enum]"
+    ]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "state = 'done'",
+        "state || 'x' <> 'late'",
+        "state = 'o' || 'pen'",
+        "is_pinned IN (0, 1)",
+        "state IN (SELECT 'late')",
+        "title = 'late'",
+    ],
+)
+def test_a_literal_that_may_stand_there_is_not_reported(service: Service, condition: str) -> None:
+    passage = "FROM notes WHERE owner_id = :owner_id\n"
+    assert service.faults(passage, passage.replace("\n", f" AND {condition}\n")) == []
+
+
+def test_a_stored_literal_that_the_check_list_does_not_have_is_reported(service: Service) -> None:
+    service.plant('_CLOSE, id=id, state="done"', "_CLOSE, id=id")
+    assert service.faults("SET state = :state", "SET state = 'shut'") == [
+        "notes._CLOSE: state: its CHECK list has no 'shut' [enum]"
+    ]
+
+
+def test_an_inserted_literal_that_the_check_list_does_not_have_is_reported(
+    service: Service,
+) -> None:
+    service.plant('state="open",', "")
+    assert service.faults(":body, :state,", ":body, 'late',") == [
+        "notes._CREATE: state: its CHECK list has no 'late' [enum]"
+    ]
+
+
+def test_a_check_list_that_another_condition_follows_is_read_to_its_bracket(
+    service: Service,
+) -> None:
+    check = "CHECK (state IN ('open', 'done'))"
+    assert service.faults(check, check.replace("))", ") AND title <> 'x' AND id <> '')")) == []
+    assert "notes._FIND: state has no CHECK list, the field is State [enum]" in service.faults(
+        "AND title <> 'x'", "OR title <> 'x'"
+    )
 
 
 def test_a_member_that_the_check_list_does_not_have_is_reported(service: Service) -> None:
@@ -319,6 +485,24 @@ def test_an_update_that_leaves_updated_at_alone_is_reported(service: Service) ->
     assert service.faults("state = :state, updated_at = {RISING}", "state = :state") == [
         "notes._CLOSE: it does not set updated_at = {RISING} [stamp]"
     ]
+
+
+_UPSERT = "ON CONFLICT (id) DO UPDATE SET title = excluded.title"
+
+
+@pytest.mark.parametrize(
+    ("stamp", "faults"),
+    [
+        ("", ["notes._CREATE: it does not set updated_at = {RISING} [stamp]"]),
+        (", updated_at = {RISING}", []),
+        (", updated_at = {RISING.replace('updated_at', 'notes.updated_at')}", []),
+    ],
+)
+def test_an_upsert_that_leaves_updated_at_alone_is_reported(
+    service: Service, stamp: str, faults: list[str]
+) -> None:
+    passage = ":due_at, :now, :now)\n"
+    assert service.faults(passage, f"{passage}    {_UPSERT}{stamp}\n") == faults
 
 
 # Allowances

@@ -80,3 +80,51 @@ def test_a_partial_index_serves_a_foreign_key_only_if_it_holds_every_reference(
 ) -> None:
     service.plant("(owner_id, created_at, id);", "(owner_id, created_at, id) WHERE is_pinned = 1;")
     assert any("[foreign-key]" in str(one) for one in service.report().faults)
+
+
+def test_an_interim_result_of_another_view_hides_no_scan(service: Service) -> None:
+    service.plant(
+        "CREATE INDEX notes_due_ix",
+        "CREATE VIEW other AS WITH b AS (SELECT 1 AS x) SELECT x FROM b;\n"
+        "CREATE INDEX notes_due_ix",
+    )
+    assert service.faults(
+        "FROM notes WHERE owner_id = :owner_id\n",
+        "FROM notes AS b WHERE title = :title AND :owner_id <> ''\n",
+    ) == [
+        "notes._COUNT: it reads a whole table: SCAN b [scan]",
+        "notes._COUNT: its bind :title is not given [binds]",
+    ]
+
+
+def test_an_interim_result_hides_no_scan_of_a_table_with_its_name_as_alias(
+    service: Service,
+) -> None:
+    query = "SELECT count(*) FROM notes AS b WHERE title = (SELECT owner_id FROM a)"
+    faults = service.faults(
+        "SELECT count(*) FROM notes WHERE owner_id = :owner_id",
+        f"WITH b AS (SELECT :owner_id AS owner_id), a AS (SELECT owner_id FROM b) {query}",
+    )
+    assert faults == ["notes._COUNT: it reads a whole table: SCAN b [scan]"]
+
+
+def test_an_interim_result_of_a_view_that_is_read_is_no_table(service: Service) -> None:
+    service.plant(
+        "CREATE INDEX notes_due_ix",
+        "CREATE VIEW ones AS WITH RECURSIVE b (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM b"
+        " WHERE x < 3) SELECT x FROM b;\nCREATE INDEX notes_due_ix",
+    )
+    assert (
+        service.faults(
+            "SELECT count(*) FROM notes WHERE owner_id = :owner_id",
+            "SELECT count(*) FROM ones WHERE x <> length(:owner_id)",
+        )
+        == []
+    )
+
+
+def test_a_foreign_key_that_is_the_rowid_needs_no_index(service: Service) -> None:
+    table = "CREATE TABLE numbered (id INTEGER PRIMARY KEY) STRICT;\n"
+    child = "CREATE TABLE marks (id INTEGER PRIMARY KEY REFERENCES numbered (id)) STRICT;\n\n"
+    index = "CREATE INDEX notes_due_ix"
+    assert service.faults(index, table + child + index) == []

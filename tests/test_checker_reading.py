@@ -29,6 +29,20 @@ def service(tmp_path: Path) -> Service:
         "SELECT EXISTS (SELECT 1 FROM notes WHERE owner_id = :owner_id)",
         "SELECT length(title) FROM notes WHERE owner_id = :owner_id",
         "SELECT 1 FROM notes WHERE owner_id = :owner_id",
+        "SELECT -1 FROM notes WHERE owner_id = :owner_id",
+        "SELECT coalesce(due_at, -1) FROM notes WHERE owner_id = :owner_id",
+        "SELECT coalesce(due_at, created_at) FROM notes WHERE owner_id = :owner_id",
+        'SELECT "created_at" FROM "notes" WHERE owner_id = :owner_id',
+        'SELECT "n"."created_at" FROM notes AS "n" WHERE owner_id = :owner_id',
+        (
+            'WITH "a" ("x") AS (SELECT "created_at" FROM notes WHERE owner_id = :owner_id)'
+            ' SELECT "x" FROM "a"'
+        ),
+        (
+            "SELECT created_at FROM notes WHERE owner_id = :owner_id"
+            " GROUP BY created_at HAVING count(*) > 1"
+        ),
+        "SELECT sum(1) OVER () + 1 /* never NULL: sure */ FROM notes WHERE owner_id = :owner_id",
         (
             "SELECT n.created_at FROM owners LEFT JOIN notes AS m ON m.owner_id = owners.id"
             " JOIN notes AS n ON n.owner_id = owners.id WHERE owners.id = :owner_id"
@@ -37,6 +51,68 @@ def service(tmp_path: Path) -> Service:
 )
 def test_a_column_that_is_never_null_is_recognised(service: Service, query: str) -> None:
     assert service.faults(COUNT, query) == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'SELECT "due_at" FROM notes WHERE owner_id = :owner_id',
+        'SELECT n."due_at" FROM notes AS n WHERE owner_id = :owner_id',
+        'SELECT "due_at" FROM (SELECT "due_at" FROM notes WHERE owner_id = :owner_id) AS y',
+    ],
+)
+def test_a_name_in_double_quotes_is_the_column_and_no_text(service: Service, query: str) -> None:
+    assert service.faults(COUNT, query) == [
+        "notes._COUNT: due_at may be NULL, but the field is not Optional [null]"
+    ]
+
+
+def test_a_name_in_double_quotes_makes_nothing_sure(service: Service) -> None:
+    query = 'SELECT coalesce(due_at, "due_at") FROM notes WHERE owner_id = :owner_id'
+    (fault,) = service.faults(COUNT, query)
+    assert "nobody knows whether" in fault
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT created_at, count(*) AS n FROM notes WHERE owner_id = :owner_id",
+        "SELECT created_at, n.id || max(n.id) FROM notes AS n WHERE n.owner_id = :owner_id",
+        (
+            "SELECT created_at, count(*) FILTER (WHERE is_pinned = 1) AS n FROM notes"
+            " WHERE owner_id = :owner_id"
+        ),
+    ],
+)
+def test_a_column_beside_an_aggregate_is_null_if_there_is_no_row(
+    service: Service, query: str
+) -> None:
+    faults = service.faults(COUNT, f"SELECT created_at FROM ({query}) AS y")
+    assert any("nobody knows whether created_at can be NULL" in fault for fault in faults)
+    problem = "beside an aggregate without GROUP BY PostgreSQL refuses it [dialect]"
+    assert f"notes._COUNT: created_at: {problem}" in faults
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        (
+            "SELECT count(*) + (SELECT n.created_at FROM notes AS n WHERE n.id = :owner_id)"
+            " FROM owners WHERE id = :owner_id"
+        ),
+        "SELECT max(created_at) AS title FROM notes WHERE owner_id = :owner_id",
+        "SELECT created_at + count(*) FROM notes WHERE owner_id = :owner_id GROUP BY created_at",
+        "SELECT created_at + count(*) OVER () FROM notes WHERE owner_id = :owner_id",
+        (
+            "SELECT count(*) + 1 FROM notes WHERE owner_id = :owner_id"
+            " UNION ALL SELECT created_at FROM notes WHERE owner_id = :owner_id"
+        ),
+    ],
+)
+def test_only_a_bare_column_beside_a_real_aggregate_is_refused(
+    service: Service, query: str
+) -> None:
+    assert not any("[dialect]" in fault for fault in service.faults(COUNT, query))
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,14 @@
 """Two stores on one file against a plain model, with all methods in any order."""
 
 import ast
+import faulthandler
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import apsw
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from cwstore.store import REPOSITORIES
@@ -58,12 +59,17 @@ def methods_named_by_rules() -> set[tuple[str, str]]:
 
 
 def test_the_whole_store_does_what_the_model_does() -> None:
+    # A bug that is found is made small before it is shown, for longer than the watchdog allows
+    # (pyproject.toml): that would end the process, and the example be lost.
+    faulthandler.cancel_dump_traceback_later()
     profile = settings()
     run_state_machine_as_test(
         WholeStore,
         settings=settings(
             max_examples=max(250, profile.max_examples),
             stateful_step_count=max(50, profile.stateful_step_count),
+            # What explaining adds is not worth the minutes that it takes with 50 steps.
+            phases=[phase for phase in profile.phases if phase is not Phase.explain],
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )

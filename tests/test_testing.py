@@ -14,19 +14,25 @@ from typing import Any, get_args, get_type_hints
 
 import apsw
 import pytest
-from hypothesis import HealthCheck, find, given, settings
+from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+from cwstore import testing
+from cwstore._rows import compile_mapper, to_micros
+from cwstore.agents import AgentRepository
 from cwstore.change_sets import ChangeSetRepository
+from cwstore.errors import CwstoreError, InvalidValueError
 from cwstore.messages import MessageRepository
 from cwstore.phases import PhaseRepository
 from cwstore.proposals import ProposalRepository
 from cwstore.review_comments import ReviewCommentRepository
 from cwstore.store import Store
-from cwstore.tasks import TaskRepository, TaskStatus
+from cwstore.tasks import Task, TaskRepository, TaskStatus
 from cwstore.testing import Report, check_statements
 from cwstore.testing import strategies as given_by
+from cwstore.testing._schema import Schema, open_schema
 from tests.checker_kit import SCHEMA, Service, repositories
+from tests.contract_kit import Method, World, every_method
 from tests.entity_kit import undone
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,6 +109,11 @@ def test_a_report_without_faults_says_so() -> None:
     assert str(Report((), ())) == "0 statements, 0 faults"
 
 
+def test_a_report_of_one_statement_speaks_of_one(tmp_path: Path) -> None:
+    (line, *_) = Service(tmp_path).report().lines
+    assert str(Report((), (line,))) == "1 statement, 0 faults"
+
+
 # Strategies
 
 
@@ -162,6 +173,121 @@ def test_what_a_strategy_makes_is_accepted_and_comes_back_as_it_was(
         if attribute == "pages":
             arguments["parent_page_id"] = store.pages.find_all()[0].id
         assert rows_equal(getattr(repository, name)(**arguments), arguments)
+
+
+@pytest.fixture(scope="module")
+def populated() -> Iterator[tuple[Store, World]]:
+    """A store with work to do for every method; tests undo what they do."""
+    with Store.open(":memory:") as store:
+        yield store, World(store)
+
+
+@pytest.mark.parametrize("method", every_method(), ids=str)
+@given(data=st.data())
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+def test_what_is_made_for_a_method_is_never_an_invalid_value(
+    populated: tuple[Store, World], method: Method, data: st.DataObject
+) -> None:
+    store, world = populated
+    kind = type(getattr(store, method.attribute))
+    function = getattr(kind, method.name)
+    known = {one.name: one for one in method.arguments if world.table(method, one)}
+    rows = {name: st.just(world.good(method, one)) for name, one in known.items()}
+    made = data.draw(
+        given_by.arguments(kind, method.name, **data.draw(st.sampled_from((rows, {}))))
+    )
+    parameters = inspect.signature(function).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        made |= data.draw(given_by.patches(kind, method.name))
+    needed = {name for name, one in parameters.items() if one.default is one.empty}
+    assert needed - {"self", "patch"} <= made.keys()
+    assert made.keys() <= {one.name for one in method.arguments}
+    with undone(store):
+        try:
+            method(store, made)
+        except InvalidValueError:
+            raise
+        except CwstoreError:
+            pass  # no such row, another state
+
+
+def test_a_callable_that_is_made_judges_rows() -> None:
+    @given(given_by.arguments(AgentRepository, "reconcile"))
+    def check(made: dict[str, Any]) -> None:
+        assert made["is_alive"](object()) in {True, False}
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["phase_id", "initiative_id"])
+def test_of_two_references_the_one_that_is_given_is_taken(name: str) -> None:
+    made = given_by.arguments(TaskRepository, "topological_order", **{name: st.just("x")})
+    assert find(made, bool) == {name: "x"}
+
+
+def row_types() -> list[type[Any]]:
+    """Of everything that a repository returns and that has an id."""
+    found = (
+        arm
+        for kind in repositories().values()
+        for name, function in vars(kind).items()
+        if not name.startswith("_")
+        for returned in [get_type_hints(function)["return"]]
+        for arm in (returned, *get_args(returned))
+        if is_dataclass(arm) and "id" in get_type_hints(arm)
+    )
+    return sorted({arm for arm in found if isinstance(arm, type)}, key=lambda one: one.__name__)
+
+
+@pytest.fixture(scope="module")
+def tables() -> Iterator[Schema]:
+    """The tables alone: no triggers, no foreign keys."""
+    schema = open_schema(ROOT / "sql" / "migrations")
+    for name in schema.triggers:
+        schema.connection.execute(f"DROP TRIGGER {name}")
+    schema.connection.pragma("foreign_keys", False)
+    yield schema
+    schema.connection.close()
+
+
+def as_stored(value: object) -> object:
+    return to_micros("", value) if isinstance(value, datetime) else value
+
+
+@pytest.mark.parametrize("entity", row_types(), ids=lambda entity: entity.__name__)
+@given(data=st.data())
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    phases=[Phase.generate],  # as texts are huge, making a failure small takes minutes
+)
+def test_an_entity_that_is_made_is_a_row_that_its_table_takes_and_gives_back(
+    tables: Schema, entity: type[Any], data: st.DataObject
+) -> None:
+    row = data.draw(given_by.entities(entity))
+    values = {name: as_stored(getattr(row, name)) for name in get_type_hints(entity)}
+    (table,) = (name for name, columns in tables.tables.items() if columns.keys() == values.keys())
+    names = ", ".join(values)
+    binds = ", ".join(f":{name}" for name in values)
+    tables.connection.execute(f"DELETE FROM {table}")
+    tables.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({binds})", values)
+    stored = tables.connection.execute(f"SELECT {names} FROM {table}").fetchall()
+    (read,) = compile_mapper(entity)(stored)
+    assert read == row
+    assert repr(read) == repr(row)
+
+
+def test_there_is_an_entity_for_every_repository() -> None:
+    assert len(row_types()) == len(repositories()) + 2  # chat messages, entries of change sets
+
+
+def test_fields_of_an_entity_can_be_given() -> None:
+    @settings(max_examples=3)
+    @given(given_by.entities(Task, id=st.just("t"), parent_task_id=st.just("t")))
+    def check(task: Task) -> None:
+        assert (type(task), task.id, task.parent_task_id) == (Task, "t", "t")
+
+    check()
 
 
 @pytest.mark.parametrize(("attribute", "name"), methods(("update",)))
@@ -284,12 +410,14 @@ def test_what_another_test_wrote_is_not_there(cwstore_store: Store) -> None:
     cwstore_store.initiatives.create(name="only here")
 
 
-def test_the_plugin_serves_a_service_that_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("named", ["", 'pytest_plugins = ["cwstore.testing.plugin"]\n'])
+def test_the_plugin_serves_a_service_whether_it_names_it_or_not(tmp_path: Path, named: str) -> None:
+    (tmp_path / "conftest.py").write_text(named, encoding="utf-8")
     (tmp_path / "test_it.py").write_text(
         "def test_it(cwstore_store):\n    cwstore_store.tasks.create(name='t')\n", encoding="utf-8"
     )
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cwstore", "-p", "cwstore.testing.plugin", "-q"],
+        [sys.executable, "-m", "pytest", "-q"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         capture_output=True,
@@ -302,12 +430,30 @@ def test_the_plugin_serves_a_service_that_names_it(tmp_path: Path) -> None:
 
 def test_the_plugin_is_announced_to_pytest() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["entry-points"]["pytest11"] == {"cwstore": "cwstore.testing.plugin"}
+    name = "cwstore.testing.plugin"
+    assert project["entry-points"]["pytest11"] == {name: name}
+
+
+def test_the_plugin_loads_no_more_of_the_package_than_it_must() -> None:
+    script = (
+        "import sys, cwstore.testing.plugin\n"
+        "print(sorted(name for name in sys.modules if name.startswith('cwstore')))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "['cwstore', 'cwstore.testing', 'cwstore.testing.plugin']\n"
+
+
+def test_a_name_that_the_package_does_not_have_is_no_attribute() -> None:
+    assert not hasattr(testing, "check_statement")
+    assert {name for name in testing.__all__ if hasattr(testing, name)} == set(testing.__all__)
 
 
 def test_the_checker_needs_neither_pytest_nor_hypothesis() -> None:
     script = (
-        "import sys, cwstore.testing\n"
+        "import sys; from cwstore.testing import check_statements\n"
         "print({'pytest', 'hypothesis'} & {name.partition('.')[0] for name in sys.modules})"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -5,11 +5,22 @@
     def test_our_statements() -> None:
         check_statements(our_service, Path("sql/migrations")).expect_no_faults()
 
-`cwstore.testing.strategies` has Hypothesis strategies for arguments and patches; the pytest plugin
-brings the fixture `cwstore_store`. Both come with the extra `cwstore[testing]`.
+`cwstore.testing.strategies` has Hypothesis strategies for arguments, patches and entities; the
+pytest plugin brings the fixture `cwstore_store`. Both come with the extra `cwstore[testing]`.
 """
 
-from cwstore.testing._check import check_statements
-from cwstore.testing._report import Allowances, Fault, Line, Report
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cwstore.testing._check import check_statements
+    from cwstore.testing._report import Allowances, Fault, Line, Report
 
 __all__ = ["Allowances", "Fault", "Line", "Report", "check_statements"]
+
+
+def __getattr__(name: str) -> object:
+    """Import a name on first use: pytest loads the plugin in every run of a service's tests."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}._check"), name)

@@ -251,6 +251,9 @@ def _check_verb(
     if must_return and not rows[found.subject] and not _is_dropped(call):
         problem = f"it returns no rows, but `{call.verb}` runs it; add RETURNING"
         yield Fault(call.place, found.subject, "verb", problem)
+    if call.verb == "insert_many" and rows[found.subject]:
+        problem = "it returns rows, which `insert_many` would drop; leave out RETURNING"
+        yield Fault(call.place, found.subject, "verb", problem)
 
 
 def _is_dropped(call: Call) -> bool:

@@ -8,15 +8,15 @@ from typing import Any
 import apsw
 
 from cwstore._sql import Patch
-from cwstore._tokens import spoken
+from cwstore._tokens import UnfinishedTextError, spoken
 from cwstore.testing._calls import check_calls
 from cwstore.testing._columns import check_binds, check_columns, check_patch
 from cwstore.testing._dialect import check_dialect
-from cwstore.testing._found import AnyStatement, Found, find_statements, sources_of
+from cwstore.testing._found import AnyStatement, Found, find_statements, sources_of, unreadable
 from cwstore.testing._plans import check_indexes, check_plan, line_of, merged, plan_of
-from cwstore.testing._reading import clause, upper
 from cwstore.testing._report import Allowances, Fault, Line, Report, settle
 from cwstore.testing._schema import Schema, open_schema
+from cwstore.testing._words import clause, name_of, upper
 
 
 def check_statements(
@@ -60,8 +60,14 @@ def check_statements(
 
 def _check(target: ModuleType, schema: Schema, allow: Allowances, whole: bool) -> Report:
     sources = sources_of(target)
-    statements = find_statements(sources)
+    statements: list[Found] = []
     faults: list[Fault] = []
+    for found in find_statements(sources):
+        problem = unreadable(found.value)
+        if problem:
+            faults.append(Fault(found.place, found.subject, "columns", problem))
+        else:
+            statements.append(found)
     lines: list[Line] = []
     writes: dict[str, bool] = {}
     rows: dict[str, bool] = {}
@@ -71,13 +77,12 @@ def _check(target: ModuleType, schema: Schema, allow: Allowances, whole: bool) -
         variants: list[Line] = []
         for statement in found.variants().values():
             try:
-                info = schema.info(statement.text)
-            except apsw.Error as error:
+                info, plan = _prepared(statement.text, schema)
+            except (apsw.Error, UnfinishedTextError) as error:
                 faults.append(Fault(found.place, found.subject, "sql", str(error)))
                 continue
             writes[found.subject] = not info.is_readonly
             rows[found.subject] = bool(info.description)
-            plan = plan_of(info, schema)
             variants.append(line_of(found.subject, info, plan, schema))
             faults += _faults(found, _check_one(statement, info, plan, schema))
         if variants:
@@ -85,6 +90,14 @@ def _check(target: ModuleType, schema: Schema, allow: Allowances, whole: bool) -
     faults += check_calls(sources, statements, writes, rows)
     faults += check_indexes(lines, schema, whole)
     return Report(tuple(settle(faults, allow)), tuple(lines))
+
+
+def _prepared(text: str, schema: Schema) -> tuple[Any, list[str]]:
+    """What SQLite says of the text, and its plan. Raises apsw.Error, UnfinishedTextError."""
+    if not list(spoken(text)):
+        raise apsw.SQLError("there is no statement in it")
+    info = schema.info(text)
+    return info, plan_of(info, schema)
 
 
 def _faults(found: Found, findings: Iterator[tuple[str, str]]) -> list[Fault]:
@@ -96,17 +109,23 @@ def _check_one(
 ) -> Iterator[tuple[str, str]]:
     yield from check_columns(statement, info, schema)
     yield from check_binds(statement, info, schema)
-    yield from check_plan(statement.text, plan, schema)
+    yield from check_plan(statement.text, info, plan, schema)
     yield from check_dialect(statement.text, info, schema)
     yield from _check_stamp(statement, schema)
 
 
 def _check_stamp(statement: AnyStatement, schema: Schema) -> Iterator[tuple[str, str]]:
     words = list(spoken(statement.text))
-    target = clause(words, "UPDATE", {"SET"})
-    if not target or "updated_at" not in schema.columns_of(target[0].text):
+    # Of an INSERT with ON CONFLICT DO UPDATE the table stands elsewhere.
+    target = clause(words, "UPDATE", {"SET"}) or clause(words, "INTO", set())
+    if not target or "updated_at" not in schema.columns_of(name_of(target[0])):
         return
-    texts = [upper(word) for word in clause(words, "SET", {"WHERE", "FROM", "RETURNING"})]
+    assigned = clause(words, "SET", {"WHERE", "FROM", "RETURNING"})
+    if not assigned:
+        return
+    texts = [upper(word) for word in assigned]
+    # Beside `excluded` the row's own column may need the name of its table.
+    texts = [text for text in texts if text not in {".", upper(target[0])}]
     rising = ["UPDATED_AT", "=", "CASE", "WHEN", ":now", ">", "UPDATED_AT"]
     if not any(texts[i : i + len(rising)] == rising for i in range(len(texts))):
         yield "stamp", "it does not set updated_at = {RISING}"

@@ -7,18 +7,29 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from cwstore._rows import Kind, bind_names, kind_of, members_of
+from cwstore._rows import Kind, bind_names, hints_of, kind_of, members_of
 from cwstore._sql import Patch
 from cwstore._tokens import Token, spoken
 from cwstore.testing._found import AnyStatement
-from cwstore.testing._reading import at_top, clause, result_columns, split_at, upper
+from cwstore.testing._reading import result_columns
 from cwstore.testing._schema import Column, Schema
+from cwstore.testing._words import (
+    aliases,
+    at_top,
+    bracket,
+    clause,
+    is_literal,
+    split_at,
+    text_of,
+    upper,
+)
 
 #: A check and what it found.
 Finding = tuple[str, str]
 
 _DECLARED = {str: "TEXT", int: "INTEGER", bool: "INTEGER", datetime: "INTEGER"}
 _COMPARISONS = {"=", "<>", "!=", "<", ">", "<=", ">="}
+_OPERATORS = {"||", "+", "-", "*", "/", "%", "->", "->>"}
 _BOOLEAN = frozenset({"0", "1"})
 
 
@@ -42,7 +53,7 @@ def check_columns(statement: AnyStatement, info: Any, schema: Schema) -> Iterato
         if names != wanted:
             yield "columns", _difference(statement.entity.__name__, wanted, names)
             return
-        annotations = {name: statement.entity.__annotations__[name] for name in names}
+        annotations = hints_of(statement.entity)
     nullness = result_columns(statement.text, schema)
     if len(nullness) != len(names):
         nullness = [None] * len(names)
@@ -121,9 +132,9 @@ def _check_members(name: str, kind: Kind, column: Column) -> Iterator[Finding]:
 
 
 class Meeting(NamedTuple):
-    """A bind and the column that it is stored in or compared with."""
+    """A bind or a literal, and the column that it is stored in or compared with."""
 
-    bind: str
+    value: Token
     column: str
     qualifier: str  #: a table or an alias; "" without one
     is_stored: bool
@@ -138,7 +149,7 @@ def check_binds(statement: AnyStatement, info: Any, schema: Schema) -> Iterator[
         other = sorted(set(named) ^ set(info.bindings_names))
         yield "binds", f"write binds as :lower_case: {', '.join(other)}"
         return
-    hints = {*statement.entity.__annotations__, *statement.extra, "now"}
+    hints = {*hints_of(statement.entity), *statement.extra, "now"}
     unknown = [name for name in named if name not in hints]
     for name in unknown:
         yield "binds", f":{name} is no field of {statement.entity.__name__}; name it with its type"
@@ -148,15 +159,17 @@ def check_binds(statement: AnyStatement, info: Any, schema: Schema) -> Iterator[
         if name not in named and not _is_patched(statement, name):
             yield "binds", f"{name} is given a type, but there is no :{name}"
     for meeting in _meetings(words):
-        kind = kinds.get(meeting.bind)
+        kind = kinds.get(meeting.value.text[1:]) if meeting.value.kind == "bind" else None
         if kind:
             yield from _check_meeting(meeting, kind, words, schema)
+        elif meeting.value.kind != "bind":
+            yield from _check_literal(meeting, words, schema)
     yield from _check_limits(words, kinds)
 
 
 def _is_patched(statement: AnyStatement, name: str) -> bool:
     """What Patch itself adds for every key."""
-    return name == "if_updated_at" or name in statement.entity.__annotations__
+    return name == "if_updated_at" or name in hints_of(statement.entity)
 
 
 def _check_limits(words: list[Token], kinds: dict[str, Kind]) -> Iterator[Finding]:
@@ -170,12 +183,11 @@ def _check_meeting(
     meeting: Meeting, kind: Kind, words: list[Token], schema: Schema
 ) -> Iterator[Finding]:
     tables = _tables_of(meeting, words, schema)
-    columns = [schema.columns_of(table).get(meeting.column) for table in tables]
-    known = {(one.type, one.members): one for one in columns if one}
+    known = {(one.type, one.members): one for one in _columns_of(meeting, tables, schema)}
     if len(known) != 1:
         return
     (column,) = known.values()
-    name = f":{meeting.bind} and {meeting.column}"
+    name = f"{meeting.value.text} and {meeting.column}"
     if column.type != _declared(kind):
         yield "type", f"{name}: the column is {column.type}, the bind {_shown(kind)}"
         return
@@ -183,8 +195,22 @@ def _check_meeting(
         yield from _check_members(name, kind, column)
     if meeting.is_stored and kind.optional and column.not_null:
         yield "null", f"{name}: the bind may be None, the column is NOT NULL"
-    if not meeting.is_stored and kind.optional and upper(words[0]) != "INSERT":
+    if not meeting.is_stored and kind.optional and "INSERT" not in map(upper, words):
         yield "null", f"{name}: the bind may be None, which equals nothing"
+
+
+def _check_literal(meeting: Meeting, words: list[Token], schema: Schema) -> Iterator[Finding]:
+    """A literal that no column of that name can hold."""
+    tables = [one for one in _tables_of(meeting, words, schema) if one in schema.tables]
+    lists = [column.members for column in _columns_of(meeting, tables, schema)]
+    value = text_of(meeting.value)
+    if lists and not any(members is None or value in members for members in lists):
+        yield "enum", f"{meeting.column}: its CHECK list has no {meeting.value.text}"
+
+
+def _columns_of(meeting: Meeting, tables: list[str], schema: Schema) -> list[Column]:
+    columns = (schema.columns_of(table).get(meeting.column) for table in tables)
+    return [column for column in columns if column]
 
 
 def _tables_of(meeting: Meeting, words: list[Token], schema: Schema) -> list[str]:
@@ -195,11 +221,7 @@ def _tables_of(meeting: Meeting, words: list[Token], schema: Schema) -> list[str
     if not meeting.qualifier:
         spoken_names = {token.text for token in words}
         return [name for name in known if name in spoken_names]
-    named = {name: name for name in known}
-    bare = [token for token in words if upper(token) != "AS"]
-    for table, alias in pairwise(bare):
-        if table.text in known and alias.kind == "word":
-            named[alias.text] = table.text
+    named = {**{name: name for name in known}, **aliases(words, set(known))}
     return [named[meeting.qualifier]] if meeting.qualifier in named else []
 
 
@@ -214,15 +236,33 @@ def _meetings(words: list[Token]) -> Iterator[Meeting]:
     assigned = {id(part[-1]) for part in _assignments(words) if len(part) == 3}
     for at in range(1, len(words) - 1):
         left, right = words[at - 1], words[at + 1]
-        if words[at].text not in _COMPARISONS or {left.kind, right.kind} != {"word", "bind"}:
+        kinds = {left.kind, right.kind}
+        if upper(words[at]) == "IN" and right.text == "(":
+            column = words[at - 2] if upper(left) == "NOT" else left
+            items = split_at(bracket(words, at + 1)[0], ",")
+            yield from (
+                Meeting(item[0], column.text, _qualifier(words, column), False)
+                for item in items
+                if len(item) == 1 and _is_value(item[0])
+            )
+        is_calculated = bool({_texts(words, at - 2), _texts(words, at + 2)} & _OPERATORS)
+        if words[at].text not in _COMPARISONS or (is_calculated and "bind" not in kinds):
             continue
-        if left.kind == "bind":
+        if _is_value(left) and right.kind == "word":
             column = words[at + 3] if _texts(words, at + 2) == "." else right
-            qualifier = right.text if column is not right else ""
-            yield Meeting(left.text[1:], column.text, qualifier, False)
-        else:
-            qualifier = words[at - 3].text if _texts(words, at - 2) == "." else ""
-            yield Meeting(right.text[1:], left.text, qualifier, id(right) in assigned)
+            yield Meeting(left, column.text, _qualifier(words, column), False)
+        elif left.kind == "word" and _is_value(right):
+            is_stored = id(right) in assigned
+            yield Meeting(right, left.text, _qualifier(words, left), is_stored)
+
+
+def _is_value(token: Token) -> bool:
+    return token.kind == "bind" or is_literal(token)
+
+
+def _qualifier(words: list[Token], column: Token) -> str:
+    at = next(position for position, token in enumerate(words) if token is column)
+    return words[at - 2].text if _texts(words, at - 1) == "." else ""
 
 
 def _texts(words: list[Token], position: int) -> str:
@@ -242,8 +282,8 @@ def _inserted(words: list[Token]) -> Iterator[Meeting]:
     values = clause(rest, "VALUES", {"ON", "RETURNING"})
     items = _first_bracket(values) if values else clause(rest, "SELECT", {"FROM", "WHERE"})
     for column, item in zip(split_at(columns, ","), split_at(items, ","), strict=False):
-        if len(item) == 1 and item[0].kind == "bind":
-            yield Meeting(item[0].text[1:], column[0].text, "", True)
+        if len(item) == 1 and _is_value(item[0]):
+            yield Meeting(item[0], column[0].text, "", True)
 
 
 def _first_bracket(words: list[Token]) -> list[Token]:
@@ -256,8 +296,8 @@ def _first_bracket(words: list[Token]) -> list[Token]:
 
 def check_patch(patch: Patch[Any]) -> Iterator[Finding]:
     """Each key is a field of the entity, of the same type and with the same word on None."""
-    hints = patch.entity.__annotations__
-    for key, annotation in patch.keys.__annotations__.items():
+    hints = hints_of(patch.entity)
+    for key, annotation in hints_of(patch.keys).items():
         if key not in hints:
             yield "columns", f"the key {key} is no field of {patch.entity.__name__}"
             continue

@@ -7,8 +7,9 @@ from typing import Any
 import apsw
 
 from cwstore._tokens import Token, spoken
-from cwstore.testing._reading import split_at, upper
+from cwstore.testing._reading import bare_columns
 from cwstore.testing._schema import Schema
+from cwstore.testing._words import bracket, split_at, upper
 
 #: Functions that both engines have, with the same meaning.
 _FUNCTIONS = frozenset(
@@ -77,12 +78,17 @@ def check_dialect(text: str, info: Any, schema: Schema) -> Iterator[tuple[str, s
         *_functions(info, schema),
         *_conditions(words, texts),
         *_orders(words, schema),
+        *(
+            f"{column}: beside an aggregate without GROUP BY PostgreSQL refuses it"
+            for column in bare_columns(text, schema)
+        ),
     ):
         yield "dialect", problem
 
 
 def _words(words: list[Token], texts: list[str]) -> Iterator[str]:
     for position, (token, word) in enumerate(zip(words, texts, strict=True)):
+        yield from _spelling(token)
         after = texts[position + 1] if position + 1 < len(texts) else ""
         if token.kind == "word" and word in _WORDS:
             yield f"{word}: {_WORDS[word]}"
@@ -90,29 +96,31 @@ def _words(words: list[Token], texts: list[str]) -> Iterator[str]:
             yield f"{word} OR: write ON CONFLICT"
         if word == "IS" and not _may_follow_is(texts[position + 1 : position + 3]):
             yield f"IS {after}: write IS NOT DISTINCT FROM, or IS DISTINCT FROM"
-        if token.kind == "bind" and not token.text.startswith(":"):
-            yield f"{token.text}: write a bind with a name, :like_this"
-        if token.kind == "text" and token.text[0] in "`[":
-            yield f"{token.text}: leave out the quotes, or write them double"
+        if word == "REPLACE" and after == "INTO" and position:
+            yield "REPLACE INTO: write ON CONFLICT"
+        if word == "LIMIT" and after == "-":
+            yield "LIMIT below 0: leave it out; only SQLite takes it for no limit"
         if word == "==":
             yield "==: write ="
-        if word in {"MAX", "MIN"} and after == "(" and _arguments(words, position + 1) > 1:
+        is_call = word in {"MAX", "MIN"} and after == "("
+        if is_call and len(split_at(bracket(words, position + 1)[0], ",")) > 1:
             yield f"{word}(a, b): write CASE; with two arguments it is SQLite's"
         if word == "LIMIT" and "," in texts[position + 1 : position + 3]:
             yield "LIMIT a, b: write LIMIT and OFFSET"
 
 
+def _spelling(token: Token) -> Iterator[str]:
+    if token.kind == "bind" and not token.text.startswith(":"):
+        yield f"{token.text}: write a bind with a name, :like_this"
+    if token.kind == "text" and token.text[0] in "`[":
+        yield f"{token.text}: leave out the quotes, or write them double"
+    if token.kind == "text" and token.text[0] in "xX":
+        yield f"{token.text}: bind it; to PostgreSQL it is a row of bits"
+
+
 def _may_follow_is(texts: list[str]) -> bool:
     first = texts[1:] if texts[:1] == ["NOT"] else texts
     return first[:1] == ["NULL"] or first[:1] == ["DISTINCT"]
-
-
-def _arguments(words: list[Token], opening: int) -> int:
-    depth, end = 1, opening + 1
-    while depth:
-        depth += {"(": 1, ")": -1}.get(words[end].text, 0)
-        end += 1
-    return len(split_at(words[opening + 1 : end - 1], ","))
 
 
 def _functions(info: Any, schema: Schema) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
+from cwstore._rows import hints_of
 from cwstore._sql import Patch, Statement
 
 AnyStatement = Statement[Any]
@@ -21,7 +22,7 @@ class Source:
     """A module and its syntax tree."""
 
     module: ModuleType
-    #: Without the name of the package: `tasks`.
+    #: The path below the package that is checked: `tasks`, `billing.queries`.
     name: str
     path: str
     lines: list[str]
@@ -67,7 +68,18 @@ class Found:
 
 def known_keys(patch: AnyPatch) -> tuple[str, ...]:
     """The keys that are fields of the entity; others are reported and lead no further."""
-    return tuple(key for key in patch.columns if key in patch.entity.__annotations__)
+    return tuple(key for key in patch.columns if key in hints_of(patch.entity))
+
+
+def unreadable(value: AnyStatement | AnyPatch) -> str:
+    """Why the annotations of the row type or of the keys tell nothing; "" if they do."""
+    try:
+        hints_of(value.entity)
+        if not isinstance(value, Statement):
+            hints_of(value.keys)
+    except NameError as error:
+        return f"the annotations cannot be read: {error}; import it at run time too"
+    return ""
 
 
 def _is_first(label: str, statement: AnyStatement, made: Mapping[str, AnyStatement]) -> bool:
@@ -82,14 +94,18 @@ def sources_of(target: ModuleType) -> list[Source]:
         names = [one.name for one in pkgutil.walk_packages(target.__path__, f"{target.__name__}.")]
         wanted = (name for name in names if name.rpartition(".")[2] != "__main__")
         modules += map(importlib.import_module, wanted)
-    prefix = f"{target.__name__}." if hasattr(target, "__path__") else ""
-    return [_source(module, module.__name__.removeprefix(prefix)) for module in modules]
+    prefix = f"{target.__name__}."
+    root = target.__name__.rpartition(".")[2]
+    return [
+        _source(module, root if module is target else module.__name__.removeprefix(prefix))
+        for module in modules
+    ]
 
 
 def _source(module: ModuleType, name: str) -> Source:
     text = inspect.getsource(module) if _has_text(module) else ""
     path = os.path.relpath(module.__file__) if module.__file__ else name
-    return Source(module, name.rpartition(".")[2], path, text.splitlines(), ast.parse(text))
+    return Source(module, name, path, text.splitlines(), ast.parse(text))
 
 
 def _has_text(module: ModuleType) -> bool:

@@ -5,11 +5,21 @@ arms of UNION and expressions. The author of a statement who knows better says s
 the end of the expression: `max(seq) /* never NULL: the agent has a chunk, see WHERE */`.
 """
 
-from collections.abc import Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
-from cwstore._tokens import Token, tokens
+from cwstore._tokens import Token, spoken, tokens
 from cwstore.testing._schema import Schema
+from cwstore.testing._words import (
+    at_top,
+    bracket,
+    clause,
+    is_literal,
+    name_of,
+    split_at,
+    up_to_bracket,
+    upper,
+)
 
 #: Of a column: True if it may be NULL, False if never, None if nobody knows.
 Nullness = bool | None
@@ -22,6 +32,8 @@ _JOIN_WORDS = {"LEFT", "RIGHT", "FULL", "OUTER", "INNER", "CROSS", "NATURAL", "J
 _MARK = "never NULL"
 #: Functions that give NULL for NULL and for nothing else.
 _KEEPING = {"ABS", "LENGTH", "LOWER", "OCTET_LENGTH", "UPPER"}
+_AGGREGATES = {"AVG", "COUNT", "GROUP_CONCAT", "MAX", "MIN", "STRING_AGG", "SUM", "TOTAL"}
+_SUBQUERY = {"SELECT", "WITH", "VALUES"}
 
 
 class Source(NamedTuple):
@@ -37,49 +49,10 @@ def result_columns(text: str, schema: Schema) -> list[Nullness]:
     return [nullness for _, nullness in _query(words, {}, schema)]
 
 
-def upper(token: Token) -> str:
-    """The keyword, or whatever it is."""
-    return token.text.upper() if token.kind == "word" else token.text
-
-
-def at_top(words: list[Token]) -> Iterator[tuple[int, Token]]:
-    """The tokens that stand in no bracket, with their positions."""
-    depth = 0
-    for position, token in enumerate(words):
-        if token.text == ")":
-            depth -= 1
-        if depth == 0:
-            yield position, token
-        if token.text == "(":
-            depth += 1
-
-
-def split_at(words: list[Token], separator: str) -> list[list[Token]]:
-    """The parts between separators that stand in no bracket."""
-    parts: list[list[Token]] = []
-    start = 0
-    for position, token in at_top(words):
-        if upper(token) == separator:
-            parts.append(words[start:position])
-            start = position + 1
-    return [*parts, words[start:]]
-
-
-def clause(words: list[Token], first: str, ends: set[str]) -> list[Token]:
-    """What follows the keyword up to one of the others, all in no bracket; [] without it."""
-    start = None
-    for position, token in at_top(words):
-        if start is not None and upper(token) in ends:
-            return words[start:position]
-        if start is None and upper(token) == first:
-            start = position + 1
-    return [] if start is None else words[start:]
-
-
 def made_names(text: str) -> set[str]:
     """The names that WITH clauses give to interim results, at any depth."""
-    words = [upper(token) for token in tokens(text) if token.kind not in {"space", "comment"}]
-    originals = [token.text for token in tokens(text) if token.kind not in {"space", "comment"}]
+    words = [upper(token) for token in spoken(text)]
+    originals = [name_of(token) for token in spoken(text)]
     names: set[str] = set()
     for position, word in enumerate(words[:-1]):
         if word == "AS" and words[position + 1] in {"(", "MATERIALIZED", "NOT"}:
@@ -105,7 +78,7 @@ def _query(
     if verb == "VALUES" or not items:
         return []
     before_name = {"INSERT": "INTO", "UPDATE": "UPDATE", "DELETE": "FROM"}.get(verb, "INTO")
-    target = clause(words, before_name, set())[0].text
+    target = name_of(clause(words, before_name, set())[0])
     return _items(items, [Source(target, _declared(target, schema))])
 
 
@@ -116,18 +89,17 @@ def _with(
     scope = dict(scope)
     position = 2 if upper(words[1]) == "RECURSIVE" else 1
     while True:
-        name = words[position].text
-        names: list[str] = []
-        position += 1
+        header: list[str] = []
         while upper(words[position]) != "AS":
-            if words[position].kind == "word":
-                names.append(words[position].text)
+            if words[position].kind in {"word", "text"}:
+                header.append(name_of(words[position]))
             position += 1
+        name, *names = header
         while words[position].text != "(":
             position += 1
-        body, position = _bracket(words, position)
+        body, position = bracket(words, position)
         columns = _query(body, scope, schema)
-        if any(token.text == name for token in body):
+        if any(name_of(token) == name for token in body):
             columns = [(column, None) for column, _ in columns]
         if names:
             columns = [(names[i], nullness) for i, (_, nullness) in enumerate(columns)]
@@ -135,15 +107,6 @@ def _with(
         if words[position].text != ",":
             return words[position:], scope
         position += 1
-
-
-def _bracket(words: list[Token], start: int) -> tuple[list[Token], int]:
-    """What stands in the bracket that opens at `start`, and the position after it."""
-    depth, end = 1, start + 1
-    while depth:
-        depth += {"(": 1, ")": -1}.get(words[end].text, 0)
-        end += 1
-    return words[start + 1 : end - 1], end
 
 
 def _select(
@@ -159,7 +122,71 @@ def _select(
     items = clause(words, "SELECT", _AFTER_ITEMS)
     if items and upper(items[0]) in {"DISTINCT", "ALL"}:
         items = items[1:]
-    return _items(items, _sources(clause(words, "FROM", _AFTER_FROM), scope, schema))
+    sources = _sources(clause(words, "FROM", _AFTER_FROM), scope, schema)
+    if _beside_aggregates(words) is not None:
+        sources = [_unsure(source) for source in sources]
+    return _items(items, sources)
+
+
+def _beside_aggregates(select: list[Token]) -> list[Token] | None:
+    """What a SELECT that makes one row of all has beside its aggregates; of others None.
+
+    If there is nothing to make it of, that row has NULL there.
+    """
+    if clause(select, "GROUP", _AFTER_FROM):
+        return None
+    items = clause(select, "SELECT", _AFTER_ITEMS)
+    beside: list[Token] = []
+    found = False
+    position = 0
+    while position < len(items):
+        end = position + 1
+        if _is_call(items, position, _SUBQUERY):
+            end = bracket(items, position)[1]
+        elif (after := _end_of_aggregate(items, position)) != position:
+            found, end = True, after
+        else:
+            beside.append(items[position])
+        position = end
+    return beside if found else None
+
+
+def _is_call(words: list[Token], position: int, inside: set[str]) -> bool:
+    start = [upper(token) for token in words[position : position + 2]]
+    return start[0] == "(" and start[1] in inside
+
+
+def _end_of_aggregate(items: list[Token], start: int) -> int:
+    """The position after the call of an aggregate that starts here; else `start`."""
+    texts = [upper(token) for token in items]
+    if texts[start] not in _AGGREGATES or texts[start + 1 : start + 2] != ["("]:
+        return start
+    given, end = bracket(items, start + 1)
+    if texts[end : end + 1] == ["FILTER"]:
+        end = bracket(items, end + 1)[1]
+    is_plain = texts[start] in {"MAX", "MIN"} and len(split_at(given, ",")) > 1
+    return start if is_plain or texts[end : end + 1] == ["OVER"] else end
+
+
+def bare_columns(text: str, schema: Schema) -> list[str]:
+    """The columns of tables that stand beside an aggregate, without a GROUP BY."""
+    words = list(spoken(text))
+    found: list[str] = []
+    for start, token in enumerate(words):
+        if upper(token) != "SELECT":
+            continue
+        select = up_to_bracket(words[start:])
+        compound = (i for i, one in at_top(select) if upper(one) in _COMPOUND)
+        select = select[: next(compound, len(select))]
+        beside = _beside_aggregates(select) or []
+        sources = _sources(clause(select, "FROM", _AFTER_FROM), {}, schema)
+        known = {column for source in sources for column in source.columns}
+        found += [
+            name_of(one)
+            for before, one in pairwise([token, *beside])
+            if name_of(one) in known and upper(before) != "AS" and not is_literal(one)
+        ]
+    return found
 
 
 def _declared(name: str, schema: Schema) -> Columns:
@@ -199,31 +226,33 @@ def _source(words: list[Token], scope: dict[str, Columns], schema: Schema) -> So
     position = 1
     columns: Columns
     if words[0].text == "(":
-        body, position = _bracket(words, 0)
-        columns = dict(_query(body, scope, schema)) if upper(body[0]) in {"SELECT", "WITH"} else {}
+        body, position = bracket(words, 0)
+        is_query = upper(body[0]) in {"SELECT", "WITH"}
+        columns = dict(_query(body, scope, schema)) if is_query else {}
     else:
-        name = words[0].text
+        name = name_of(words[0])
         columns = scope[name] if name in scope else _declared(name, schema)
         if len(words) > 1 and words[1].text == "(":
-            columns, position = {}, _bracket(words, 1)[1]
+            columns, position = {}, bracket(words, 1)[1]
     rest = [token for token in words[position:] if upper(token) != "AS"]
-    has_alias = bool(rest) and rest[0].kind == "word" and upper(rest[0]) not in {"ON", "USING"}
-    return Source(rest[0].text if has_alias else words[0].text, columns)
+    is_alias = bool(rest) and rest[0].kind in {"word", "text"}
+    is_alias = is_alias and upper(rest[0]) not in {"ON", "USING"}
+    return Source(name_of(rest[0] if is_alias else words[0]), columns)
 
 
 def _items(words: list[Token], sources: list[Source]) -> list[tuple[str, Nullness]]:
     columns: list[tuple[str, Nullness]] = []
     for item in split_at(words, ","):
-        spoken = [token for token in item if token.kind != "comment"]
-        if spoken[-1].text == "*":
-            wanted = [one for one in sources if len(spoken) == 1 or one.alias == spoken[0].text]
+        said = [token for token in item if token.kind != "comment"]
+        if said[-1].text == "*":
+            wanted = [one for one in sources if len(said) == 1 or one.alias == name_of(said[0])]
             if not all(one.columns for one in wanted):
                 return []
             columns += [pair for one in wanted for pair in one.columns.items()]
             continue
-        expression, name = spoken, spoken[-1].text
-        if len(spoken) > 2 and upper(spoken[-2]) == "AS":
-            expression = spoken[:-2]
+        expression, name = said, name_of(said[-1])
+        if len(said) > 2 and upper(said[-2]) == "AS":
+            expression = said[:-2]
         columns.append((name, False if _is_marked(item) else _nullness(expression, sources)))
     return columns
 
@@ -234,22 +263,24 @@ def _is_marked(item: list[Token]) -> bool:
 
 def _nullness(words: list[Token], sources: list[Source]) -> Nullness:
     texts = [upper(token) for token in words]
-    if len(words) == 1 and words[0].kind in {"number", "text"}:
+    if is_literal(words[-1]) and (len(words) == 1 or texts[:-1] == ["-"]):
         return False
     if len(words) == 1 or (len(words) == 3 and texts[1] == "."):
-        column = words[-1].text
+        column = name_of(words[-1])
         holders = [
             one.columns
             for one in sources
-            if (len(words) == 1 or one.alias == words[0].text)
+            if (len(words) == 1 or one.alias == name_of(words[0]))
             and (not one.columns or column in one.columns)
         ]
         return holders[0].get(column) if len(holders) == 1 else None
-    if "(" not in texts[1:3] or _bracket(words, texts.index("("))[1] != len(words):
+    if "(" not in texts[1:3] or bracket(words, texts.index("("))[1] != len(words):
         return None
     if texts[0] in _KEEPING and len(words) > 3:
         return _nullness(words[2:-1], sources)
     if texts[0] in {"COUNT", "EXISTS"} or texts[:2] == ["NOT", "EXISTS"]:
         return False
-    is_sure = texts[0] == "COALESCE" and words[-2].kind in {"number", "text"}
-    return False if is_sure and texts[-3] == "," else None
+    if texts[0] != "COALESCE":
+        return None
+    arms = [_nullness(arm, sources) for arm in split_at(words[2:-1], ",")]
+    return False if False in arms else None

@@ -53,9 +53,12 @@ class Report:
         return "\n".join(_described(line) for line in self.lines)
 
     def __str__(self) -> str:
-        count = len(self.faults)
-        summary = f"{len(self.lines)} statements, {count} fault{'' if count == 1 else 's'}"
+        summary = f"{_counted(self.lines, 'statement')}, {_counted(self.faults, 'fault')}"
         return "\n".join([*map(str, self.faults), summary])
+
+
+def _counted(things: tuple[object, ...], word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def _described(line: Line) -> str:

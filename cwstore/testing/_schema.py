@@ -13,6 +13,7 @@ import apsw
 from cwstore._apsw import Connection, open_connection
 from cwstore._migration_files import load
 from cwstore._tokens import Token, UnfinishedTextError, spoken
+from cwstore.testing._words import at_top, bracket, name_of, split_at, upper
 
 # Its type hints are partly unknown on Python 3.11.
 _ext: Any = importlib.import_module("apsw.ext")
@@ -144,7 +145,7 @@ def _columns(connection: Connection, table: str, sql: str) -> dict[str, Column]:
     without_rowid = [word.upper() for word in words[-4:]].count("WITHOUT") > 0
     keys = sum(1 for row in rows if row[5])
     checks = [_plain(check) for check in _checks(list(spoken(sql)))]
-    members = {check[0]: _members(check) for check in checks if check[1:3] == ["IN", "("]}
+    members = {check[0]: _members(check) for check in checks if _is_list(check)}
     columns: dict[str, Column] = {}
     for _, name, declared, not_null, _, key, _ in rows:
         is_rowid = key and keys == 1 and declared.upper() == "INTEGER"
@@ -159,24 +160,27 @@ def _columns(connection: Connection, table: str, sql: str) -> dict[str, Column]:
 
 
 def _checks(words: list[Token]) -> Iterator[list[Token]]:
-    """What stands between the brackets of each CHECK."""
+    """What stands between the brackets of each CHECK; each part, if they are joined by AND."""
     for start, word in enumerate(words):
-        if word.text.upper() != "CHECK" or words[start + 1].text != "(":
+        if upper(word) != "CHECK" or words[start + 1].text != "(":
             continue
-        depth, end = 1, start + 2
-        while depth:
-            depth += {"(": 1, ")": -1}.get(words[end].text, 0)
-            end += 1
-        yield words[start + 2 : end - 1]
+        check, _ = bracket(words, start + 1)
+        joints = {upper(token) for _, token in at_top(check)}
+        yield from [check] if joints & {"OR", "BETWEEN"} else split_at(check, "AND")
 
 
 def _plain(check: list[Token]) -> list[str]:
     """The texts, keywords in upper case, without `column IS NULL OR` at the front."""
     texts = [
-        token.text.upper() if token.text.upper() in {"IN", "IS", "NULL", "OR"} else token.text
+        upper(token) if upper(token) in {"IN", "IS", "NULL", "OR"} else name_of(token)
         for token in check
     ]
     return texts[4:] if texts[1:4] == ["IS", "NULL", "OR"] else texts
+
+
+def _is_list(check: list[str]) -> bool:
+    """column IN (...), and nothing behind it."""
+    return check[1:3] == ["IN", "("] and check.index(")") == len(check) - 1
 
 
 def _members(check: list[str]) -> frozenset[str]:
@@ -192,7 +196,11 @@ def _is_json(check: list[str], column: str) -> bool:
 
 
 def _indexes(connection: Connection, table: str) -> Iterator[Index]:
-    for _, name, unique, origin, partial in _pragma(connection, "index_list", table):
+    rows = _pragma(connection, "index_list", table)
+    keys = tuple(row[1] for row in _pragma(connection, "table_xinfo", table) if row[5])
+    if keys and not any(row[3] == "pk" for row in rows):  # an INTEGER PRIMARY KEY is the rowid
+        yield Index("", table, keys, True, "")
+    for _, name, unique, origin, partial in rows:
         columns = tuple(row[2] for row in _pragma(connection, "index_xinfo", name) if row[5])
         condition = ""
         if partial:

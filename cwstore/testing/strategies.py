@@ -1,11 +1,14 @@
 """Hypothesis strategies for what repositories take, made from their signatures and row types.
 
     from hypothesis import given
-    from cwstore.tasks import TaskRepository
-    from cwstore.testing.strategies import arguments, patches
+    from cwstore.tasks import Task, TaskRepository
+    from cwstore.testing.strategies import arguments, entities, patches
 
     @given(arguments(TaskRepository), patches(TaskRepository))
     def test_our_view_of_a_task(create, patch): ...
+
+    @given(entities(Task))
+    def test_our_text_of_a_task(task): ...
 
 All values are valid and nasty: empty where that is allowed, huge, of every plane of Unicode but
 without surrogates and U+0000, at the edges of 64 bits, of the years 1 to 9999 in any zone.
@@ -13,21 +16,25 @@ without surrogates and U+0000, at the edges of 64 bits, of the years 1 to 9999 i
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import is_dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
-from typing import Any, cast, get_args, is_typeddict
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from cwstore._engine import Repository
-from cwstore._rows import Kind, kind_of, members_of
-from cwstore.change_sets import ChangeSetAction, ChangeSetEntityType
-from cwstore.messages import MessageRepository, PartyType
+from cwstore._rows import Kind, hints_of, kind_of, members_of
+from cwstore.change_sets import ChangeSetAction, ChangeSetEntityType, NewChangeSetEntry
+from cwstore.conversations import ConversationStatus
+from cwstore.log_chunks import NewLogChunk
+from cwstore.messages import PartyType
 
 Arguments = dict[str, Any]
+T = TypeVar("T")
 
 _LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 # The smallest and the greatest letter of each plane are among them, and what breaks naive code.
@@ -57,6 +64,13 @@ _JSON = (
     *("[" * 900 + "]" * 900, json.dumps("x" * 20_000), '"\U0001f600"', "1.0", "-0"),
 )
 _EDGES = (0, 1, -1, 2**31, -(2**31) - 1, 2**53 + 1, 2**63 - 1, -(2**63))
+#: The state that an entry of a change set does not have, by action.
+_STATE_WITHOUT = {"create": "previous_state", "delete": "new_state"}
+#: What is no `..._number` and has a least value all the same.
+_LEAST = {"keep_sessions": 0, "limit": 0, "max_bytes": 0, "page": 1, "seq": 1}
+#: Optional arguments without which a method is refused: exactly one of them, or any.
+_EXACTLY_ONE = {("TaskRepository", "topological_order"): ("phase_id", "initiative_id")}
+_ANY = {("LogChunkRepository", "prune"): ("before", "keep_sessions", "max_bytes")}
 _ENDS = (
     datetime(1, 1, 1, tzinfo=UTC),
     datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
@@ -138,8 +152,19 @@ def change_set_entries() -> SearchStrategy[Arguments]:
 
 
 def _entry(**entry: Any) -> Arguments:
-    absent = {"create": "previous_state", "delete": "new_state"}.get(entry["action"])
+    absent = _STATE_WITHOUT.get(entry["action"])
     return {key: value for key, value in entry.items() if key != absent}
+
+
+def new_log_chunks() -> SearchStrategy[Any]:
+    """What `log_chunks.insert_chunks` takes, as mappings and as tuples."""
+    keys = {"agent_id": ids(), "agent_name": ids()}
+    numbers = {"session_number": integers(least=1)}
+    chunks = st.fixed_dictionaries(
+        {**keys, **numbers, "content": texts()}, optional={"id": st.none() | ids()}
+    )
+    order = ("agent_id", "agent_name", "session_number", "content")
+    return chunks | chunks.map(lambda chunk: tuple(chunk[key] for key in order))
 
 
 def arguments(
@@ -153,22 +178,62 @@ def arguments(
     """
     signature = inspect.signature(getattr(repository, method))
     hints = _hints(signature.return_annotation)
+    one_of = _EXACTLY_ONE.get((repository.__name__, method), ())
     required: dict[str, SearchStrategy[Any]] = {}
     optional: dict[str, SearchStrategy[Any]] = {}
     for name, parameter in list(signature.parameters.items())[1:]:
         has_default = parameter.default is not parameter.empty
-        kind = kind_of(hints[name]) if name in hints else None
-        if parameter.kind is parameter.VAR_KEYWORD or name == "if_updated_at":
+        annotation = parameter.annotation
+        if parameter.kind is parameter.VAR_KEYWORD or name in {"if_updated_at", *one_of}:
             continue
         if name in given:
-            (optional if has_default else required)[name] = given[name]
-        elif name == "entries":
-            required[name] = st.lists(change_set_entries(), max_size=4)
-        elif not _is_reference(name, kind):
-            made = values(name, kind or _kind_of_parameter(parameter.annotation))
-            (optional if has_default else required)[name] = made
-    made = st.fixed_dictionaries(required, optional=optional)
-    return made.map(_parties) if repository is MessageRepository else made
+            made = given[name]
+        elif has_default and NoneType in _arms(annotation) and name.endswith("_id"):
+            continue
+        else:
+            made = _argument(name, annotation, hints)
+        (optional if has_default else required)[name] = made
+    if one_of:
+        names = [name for name in one_of if name in given] or one_of
+        return st.one_of(*(st.fixed_dictionaries({name: given.get(name, ids())}) for name in names))
+    needed = _ANY.get((repository.__name__, method))
+    sides = [side for side in ("sender", "recipient") if f"{side}_type" in required]
+    drawn = st.fixed_dictionaries(required, optional=optional)
+    if needed:
+        drawn = drawn.filter(lambda made: any(made.get(name) is not None for name in needed))
+    return drawn.map(lambda made: _with_parties(made, sides)) if sides else drawn
+
+
+def _argument(name: str, annotation: Any, hints: dict[str, Any]) -> SearchStrategy[Any]:
+    """Values for a parameter: None as it says itself, all else as the row's field of its name."""
+    plain = _arms(annotation)[0]
+    is_optional = NoneType in _arms(annotation)
+    made: SearchStrategy[Any]
+    if get_origin(plain) is Iterable:
+        made = st.lists(_element(name, get_args(plain)[0]), max_size=4)
+        return st.none() | made if is_optional else made
+    if get_origin(plain) is Callable:
+        return st.booleans().map(_always)
+    if name in hints:
+        kind = kind_of(hints[name])
+    else:
+        kind = Kind(plain, False, "non-empty" if _is_id(name) else "")
+    return values(name, kind._replace(optional=is_optional))
+
+
+def _always(answer: bool) -> Callable[[object], bool]:
+    def judge(_row: object) -> bool:
+        return answer
+
+    return judge
+
+
+def _element(name: str, annotation: Any) -> SearchStrategy[Any]:
+    plain = _arms(annotation)[0]
+    known = {NewChangeSetEntry: change_set_entries, NewLogChunk: new_log_chunks}
+    if plain in known:
+        return known[plain]()
+    return values(name, Kind(plain, False, "non-empty" if _is_id(name) else ""))
 
 
 def patches(
@@ -194,7 +259,8 @@ def values(name: str, kind: Kind) -> SearchStrategy[Any]:
     elif kind.type is bool:
         made = st.booleans()
     elif kind.type is int:
-        made = integers(least=1) if name.endswith("_number") else integers()
+        least = 1 if name.endswith("_number") else -(2**63)
+        made = integers(least=_LEAST.get(name, least))
     elif kind.type is datetime:
         made = times()
     else:
@@ -202,11 +268,64 @@ def values(name: str, kind: Kind) -> SearchStrategy[Any]:
     return st.none() | made if kind.optional else made
 
 
+def entities(entity: type[T], /, **given: SearchStrategy[Any]) -> SearchStrategy[T]:
+    """Rows of a type as they are when read, as in `entities(Task, id=st.just("t1"))`.
+
+    They keep the rules that hold within one row, such as that only an answered conversation has
+    an answer. Ids of other rows are made up. `given` replaces the strategies of fields, and what
+    it makes is left as it is.
+    """
+    fields: dict[str, SearchStrategy[Any]] = {}
+    for name, annotation in hints_of(entity).items():
+        kind = kind_of(annotation)
+        is_state = name in {"previous_state", "new_state"}
+        made = values(name, kind._replace(optional=False) if is_state else kind)
+        fields[name] = given.get(name, made.map(_kept_as(kind)))
+
+    def build(row: Arguments) -> T:
+        return entity(**_consistent(row) | {name: row[name] for name in given})
+
+    return st.fixed_dictionaries(fields).map(build)
+
+
+def _kept_as(kind: Kind) -> Callable[[Any], Any]:
+    """Enums are read as members, times as UTC."""
+
+    def keep(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.astimezone(UTC).replace(fold=0)
+        is_member = isinstance(value, str) and issubclass(kind.type, StrEnum)
+        return kind.type(value) if is_member else value
+
+    return keep
+
+
+def _consistent(row: Arguments) -> Arguments:
+    """The row with what its table asks of several columns at once."""
+    kept = dict(row)
+    if "updated_at" in row:
+        kept["created_at"], kept["updated_at"] = sorted((row["created_at"], row["updated_at"]))
+    for side in ("sender", "recipient"):
+        if row.get(f"{side}_type") == PartyType.USER:
+            kept[f"{side}_id"] = None
+    if "answer" in row:
+        is_answered = row["answer"] is not None
+        kept["status"] = ConversationStatus.ANSWERED if is_answered else ConversationStatus.PENDING
+    if row.get("exhausted_until") is not None:
+        kept["is_exhausted"] = True
+    if "action" in row and row["action"] in _STATE_WITHOUT:
+        kept[_STATE_WITHOUT[row["action"]]] = None
+    for name in row:
+        if name.startswith("parent_") and row[name] == row["id"]:
+            kept[name] = None
+    return kept
+
+
 def _hints(returned: Any) -> dict[str, Any]:
     """The fields of the row type that a method returns, alone, in a list or as one of two."""
     for arm in (returned, *get_args(returned)):
         if is_dataclass(arm):
-            return dict(arm.__annotations__)
+            return hints_of(cast("type[Any]", arm))
     return {}
 
 
@@ -218,20 +337,23 @@ def _patch_of(signature: inspect.Signature) -> type[Any]:
     raise TypeError("the method takes no patch")
 
 
-def _kind_of_parameter(annotation: Any) -> Kind:
-    """As `kind_of`, where `Enum | str` is the enum."""
-    arms = [arm for arm in get_args(annotation) if arm is not type(None)] or [annotation]
-    return Kind(arms[0], type(None) in get_args(annotation), "")
+def _arms(annotation: Any) -> tuple[Any, ...]:
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return get_args(annotation) if is_union else (annotation,)
 
 
-def _is_reference(name: str, kind: Kind | None) -> bool:
-    return kind is not None and kind[1:] == (True, "non-empty") and name.endswith("_id")
+def _is_id(name: str) -> bool:
+    return name == "id" or name.endswith(("_id", "_ids"))
 
 
-def _parties(message: Arguments) -> Arguments:
+def _is_reference(name: str, kind: Kind) -> bool:
+    return kind[1:] == (True, "non-empty") and name.endswith("_id")
+
+
+def _with_parties(message: Arguments, sides: Sequence[str]) -> Arguments:
     """The user has no id, an agent has one."""
     fitting = dict(message)
-    for side in ("sender", "recipient"):
+    for side in sides:
         if message.get(f"{side}_id") is None:
             fitting[f"{side}_type"] = PartyType.USER
         if fitting[f"{side}_type"] == PartyType.USER:
