@@ -15,6 +15,8 @@ from cwstore.errors import ConflictError, OutcomeUnknownError, StoreClosedError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_HOLD_BACK = 0.001  # seconds that a result may wait for the next one, to wake the loop once
+
 _NOT_BEGUN = "cwstore: cancelled before the call began; nothing was changed"
 _UNDONE = "cwstore: cancelled before the commit; the transaction was rolled back"
 _COMPLETED = "cwstore: the call had begun and was completed; only its result is lost"
@@ -34,6 +36,7 @@ class Call:
         "abandoned",
         "args",
         "certain",
+        "endless",
         "error",
         "function",
         "kwargs",
@@ -50,6 +53,7 @@ class Call:
         self.kwargs = kwargs
         self.abandoned = False  # its caller was cancelled while it ran
         self.certain = False  # it is run even if its caller is cancelled before it began
+        self.endless = False  # nobody knows how long it takes: no result waits for the next one
         self.result: Any = None
         self.error: BaseException | None = None
         self.settle: Callable[[], None] = _nothing  # called in the loop once there is an outcome
@@ -246,12 +250,11 @@ class Worker:
     """A thread that runs calls one after the other.
 
     The calls that tasks make in one turn of the loop go over together, and so do results that
-    come within `hold_back` seconds: changing threads costs more than a point read.
+    come quickly: changing threads costs more than a point read.
     """
 
-    def __init__(self, loop: Loop, name: str, hold_back: float = 0.0) -> None:
+    def __init__(self, loop: Loop, name: str) -> None:
         self._loop = loop
-        self._hold_back = hold_back
         self._process = getpid()  # threads do not survive a fork
         self._closed = False
         self._pending: list[Call] = []  # made in this turn of the loop
@@ -331,10 +334,13 @@ class Worker:
         settled: list[Call] = []
         since = monotonic()
         for call in batch:
+            if call.endless:
+                self._wake(settled)
+                settled = []
             if call.claim():
                 call.run()
                 settled.append(call)
-            if monotonic() - since >= self._hold_back:
+            if monotonic() - since > _HOLD_BACK:
                 self._wake(settled)
                 settled, since = [], monotonic()
         self._wake(settled)

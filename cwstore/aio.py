@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_HOLD_BACK = 0.001  # seconds after which no read holds back the results of those before it
 _PATIENCE = 0.1  # seconds that a cancelled listener may take to notice
 _ITEMS_A_HOP = 500  # that a stream brings over at once
 
@@ -119,7 +118,7 @@ class AsyncStore:
                 writer.stop(call.result.close)
             writer.stop()
             raise
-        return cls(store, Worker(loop, "cwstore reader", _HOLD_BACK), writer)
+        return cls(store, Worker(loop, "cwstore reader"), writer)
 
     async def transaction(self, work: Callable[[Store], T]) -> T:
         """Run `work(tx)` as one transaction and return what it returns.
@@ -132,6 +131,7 @@ class AsyncStore:
             raise InvalidValueError("work", f"expected a function, got {type(work).__name__}")
         call = Call(self._transact, (), {})
         call.args = (work, copy_context(), call)
+        call.endless = True
         return cast(T, await self._writer.run_call(call))
 
     def _transact(self, work: Callable[[Store], T], context: Context, call: Call) -> T:
