@@ -232,25 +232,16 @@ def test_the_front_asks_until_it_is_late(file: Path) -> None:
         line.leave()
 
 
-def test_a_line_that_cannot_be_held_is_left_alone(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("function", "code"), [("cwstore._line.flock", errno.ENOLCK), ("os.pwrite", errno.ENOSPC)]
+)
+def test_a_line_that_cannot_be_held_or_has_no_room_on_the_disk_is_done_without(
+    file: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
 ) -> None:
-    def flock(descriptor: int, operation: int) -> None:
-        raise OSError(errno.ENOLCK, "no locks")
+    def fail(descriptor: int, *_: object) -> None:
+        raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(_line, "flock", flock)
-    with Store.open(file) as store:
-        write(store, "first")
-        assert written(store) == ["first"]
-
-
-def test_a_line_that_a_full_disk_has_no_room_for_is_done_without(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(function, fail)
     with Store.open(file) as store:
         write(store, "first")
         assert written(store) == ["first"]
