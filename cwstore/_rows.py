@@ -283,10 +283,13 @@ class Twin:
     __slots__ = {tuple(kinds)!r}
 
 def build(rows):
+    made = []
     try:
-        made = [Twin() for _ in rows]
-        for one, ({", ".join(targets)},) in zip(made, rows):
+        for row in rows:
+            one = Twin()
+            ({", ".join(targets)},) = row
             {"; ".join([*steps, "one.__class__ = entity"])}
+            made.append(one)
         return made
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         problem = f"{{type(error).__name__}}: {{error}}"

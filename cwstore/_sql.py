@@ -108,19 +108,20 @@ class Patch(Generic[T]):
         self.find = find
         self.entity = find.entity
         self.extra = extra
-        self._made: dict[tuple[tuple[str, ...], bool], Statement[T]] = {}
+        self._made: dict[tuple[frozenset[str], bool], Statement[T]] = {}
 
     def statement(self, keys: Mapping[str, object], checked: bool) -> Statement[T]:
         """The statement for these keys; `checked` adds the comparison with :if_updated_at."""
-        columns = tuple(column for column in self.columns if column in keys)
-        if len(columns) != len(keys):
-            unknown = next(key for key in keys if key not in self.columns)
-            raise InvalidValueError(
-                unknown, f"cannot be updated; what can: {', '.join(self.columns)}"
-            )
-        made = self._made.get((columns, checked))
+        chosen = frozenset(keys)
+        made = self._made.get((chosen, checked))
         if made is None:
-            made = self._made[columns, checked] = self._make(columns, checked)
+            for key in keys:
+                if key not in self.columns:
+                    raise InvalidValueError(
+                        key, f"cannot be updated; what can: {', '.join(self.columns)}"
+                    )
+            columns = tuple(column for column in self.columns if column in keys)
+            made = self._made[chosen, checked] = self._make(columns, checked)
         return made
 
     def _make(self, columns: tuple[str, ...], checked: bool) -> Statement[T]:

@@ -263,7 +263,8 @@ class Writer:
             raise StoreClosedError(self.gone)
         self.owner = get_ident()
         self._use += 1
-        self._replace_dropped()
+        if self._dropped:
+            self._replace_dropped()
         return waited
 
     @contextmanager
@@ -334,11 +335,10 @@ class Writer:
             self.recorder.listen_on(connection)
 
     def _replace_dropped(self) -> None:
-        if self._dropped:
-            new = _connect.connect(
-                self._file, busy_timeout=self._busy_timeout, durable=self._durable, create=False
-            )
-            self._adopt(new)
+        new = _connect.connect(
+            self._file, busy_timeout=self._busy_timeout, durable=self._durable, create=False
+        )
+        self._adopt(new)
 
     def _drop(self) -> None:
         """Close a connection whose state is in doubt; the next transaction opens a new one."""
@@ -390,7 +390,8 @@ class Writer:
         try:
             if not self._turn.take_at_once() or self.gone:
                 return None
-            self._replace_dropped()
+            if self._dropped:
+                self._replace_dropped()
             return int(self.connection.pragma("data_version"))
         except (apsw.Error, CwstoreError):
             return None
