@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cwstore.errors import InvalidValueError
 
-_PRIORITIES = {0: "high", 1: "high", 2: "medium", 3: "low", 4: "low"}
+if TYPE_CHECKING:
+    from cwstore._task import TaskPriorityLike
+
+_PRIORITIES: "dict[int, TaskPriorityLike]" = {0: "high", 1: "high", 2: "medium", 3: "low", 4: "low"}
 _JSON_NAMES: dict[type[Any], str] = {
     str: "text",
     int: "a number",
@@ -42,7 +45,7 @@ class Issue:
     description: str | None
     close_reason: str | None
     status: str
-    priority: str
+    priority: "TaskPriorityLike"
     parents: list[Edge] = field(default_factory=list[Edge])
     blockers: list[Edge] = field(default_factory=list[Edge])
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from cwstore._task import TaskCategoryLike, TaskPriorityLike
     from cwstore.store import Store
 
 
@@ -12,8 +13,8 @@ class Planned(NamedTuple):
     phase: str
     key: str
     name: str
-    category: str = "execute"
-    priority: str = "medium"
+    category: "TaskCategoryLike" = "execute"
+    priority: "TaskPriorityLike" = "medium"
     needs: str = ""
     parent: str = ""
 

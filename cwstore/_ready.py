@@ -5,7 +5,15 @@ from typing import LiteralString, NamedTuple
 
 from cwstore._rows import check_members
 from cwstore._sql import RISING, Statement
-from cwstore._task import TASK_COLUMNS, Task, TaskCategory, TaskType, task_rows
+from cwstore._task import (
+    TASK_COLUMNS,
+    Task,
+    TaskCategory,
+    TaskCategoryLike,
+    TaskType,
+    TaskTypeLike,
+    task_rows,
+)
 
 
 class Choice(NamedTuple):
@@ -49,8 +57,8 @@ _READY_OF_INITIATIVE_AMONG = _choice(
 
 def choose(
     initiative_id: str | None,
-    categories: Iterable[TaskCategory | str] | None,
-    types: Iterable[TaskType | str],
+    categories: Iterable[TaskCategoryLike] | None,
+    types: Iterable[TaskTypeLike],
 ) -> tuple[Choice, dict[str, object]]:
     """The statements for a filter, and their binds."""
     wanted = check_members("types", types, TaskType)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import LiteralString, TypedDict
+from typing import Literal, LiteralString, TypedDict
 
 from cwstore._rows import NonEmpty
 from cwstore._sql import rows_of
@@ -16,6 +16,12 @@ class TaskType(StrEnum):
     CHECKPOINT_HUMAN_VERIFY = "checkpoint:human-verify"
     CHECKPOINT_DECISION = "checkpoint:decision"
     CHECKPOINT_HUMAN_ACTION = "checkpoint:human-action"
+
+
+TaskTypeLike = (
+    TaskType
+    | Literal["auto", "checkpoint:human-verify", "checkpoint:decision", "checkpoint:human-action"]
+)
 
 
 class TaskCategory(StrEnum):
@@ -32,12 +38,23 @@ class TaskCategory(StrEnum):
     REVIEW = "review"
 
 
+TaskCategoryLike = (
+    TaskCategory
+    | Literal[
+        "execute", "research", "discuss", "plan", "detail", "refine", "verify", "merge", "review"
+    ]
+)
+
+
 class TaskPriority(StrEnum):
     """High goes first."""
 
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
+
+
+TaskPriorityLike = TaskPriority | Literal["low", "medium", "high"]
 
 
 class TaskStatus(StrEnum):
@@ -48,6 +65,11 @@ class TaskStatus(StrEnum):
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     BLOCKED = "blocked"
+
+
+TaskStatusLike = (
+    TaskStatus | Literal["pending_approval", "pending", "in_progress", "completed", "blocked"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +100,10 @@ class TaskPatch(TypedDict, total=False):
 
     name: str
     description: str | None
-    type: TaskType | str
-    category: TaskCategory | str
-    priority: TaskPriority | str
-    status: TaskStatus | str
+    type: TaskTypeLike
+    category: TaskCategoryLike
+    priority: TaskPriorityLike
+    status: TaskStatusLike
     requires_approval: bool | None
     sort_order: int
     summary: str | None

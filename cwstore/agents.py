@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from cwstore._engine import Mode, Repository, operation, query
 from cwstore._ids import make_id
@@ -23,6 +23,11 @@ class AgentStatus(StrEnum):
     CRASHED = "crashed"
 
 
+AgentStatusLike = (
+    AgentStatus | Literal["idle", "running", "waiting_for_input", "stopped", "crashed"]
+)
+
+
 class AgentMode(StrEnum):
     """What kind of work it was started for."""
 
@@ -31,6 +36,9 @@ class AgentMode(StrEnum):
     PLAN = "plan"
     DETAIL = "detail"
     REFINE = "refine"
+
+
+AgentModeLike = AgentMode | Literal["execute", "discuss", "plan", "detail", "refine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +84,8 @@ class AgentPatch(TypedDict, total=False):
     worktree_id: str
     provider: str
     account_id: str | None
-    status: AgentStatus | str
-    mode: AgentMode | str
+    status: AgentStatusLike
+    mode: AgentModeLike
     pid: int | None
     process_token: str | None
     exit_code: int | None
@@ -215,8 +223,8 @@ class AgentRepository(Repository[Mode]):
         session_id: str | None = None,
         provider: str = "claude",
         account_id: str | None = None,
-        status: AgentStatus | str = AgentStatus.IDLE,
-        mode: AgentMode | str = AgentMode.EXECUTE,
+        status: AgentStatusLike = AgentStatus.IDLE,
+        mode: AgentModeLike = AgentMode.EXECUTE,
         pid: int | None = None,
         process_token: str | None = None,
         output_file_path: str | None = None,
@@ -270,7 +278,7 @@ class AgentRepository(Repository[Mode]):
         return self._db.find(_FIND_BY_SESSION, session_id=session_id)
 
     @query
-    def find_by_status(self, status: AgentStatus | str) -> list[Agent]:
+    def find_by_status(self, status: AgentStatusLike) -> list[Agent]:
         """Agents of that status, oldest first."""
         return self._db.all(_FIND_BY_STATUS, status=status)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, cast
 
 from cwstore._engine import Mode, Repository, found, operation, query
 from cwstore._ids import make_id
@@ -30,12 +30,20 @@ class ChangeSetEntityType(StrEnum):
     TASK_DEPENDENCY = "task_dependency"
 
 
+ChangeSetEntityTypeLike = (
+    ChangeSetEntityType | Literal["page", "phase", "task", "phase_dependency", "task_dependency"]
+)
+
+
 class ChangeSetAction(StrEnum):
     """How it was changed."""
 
     CREATE = "create"
     UPDATE = "update"
     DELETE = "delete"
+
+
+ChangeSetActionLike = ChangeSetAction | Literal["create", "update", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +84,9 @@ class ChangeSetEntry:
 class NewChangeSetEntry(TypedDict):
     """An entry for `create`: a create has a new state, a delete a previous one, an update both."""
 
-    entity_type: ChangeSetEntityType | str
+    entity_type: ChangeSetEntityTypeLike
     entity_id: str
-    action: ChangeSetAction | str
+    action: ChangeSetActionLike
     previous_state: NotRequired[str | None]
     new_state: NotRequired[str | None]
     #: 0 unless given. Entries of the same number keep the order in which they were given.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import LiteralString, TypedDict, Unpack
+from typing import Literal, LiteralString, TypedDict, Unpack
 
 from cwstore._engine import Mode, Repository, operation, query
 from cwstore._ids import make_id
@@ -19,11 +19,17 @@ class ChatTargetType(StrEnum):
     TASK = "task"
 
 
+ChatTargetTypeLike = ChatTargetType | Literal["phase", "task"]
+
+
 class ChatSessionStatus(StrEnum):
     """At most one session of a target is active."""
 
     ACTIVE = "active"
     CLOSED = "closed"
+
+
+ChatSessionStatusLike = ChatSessionStatus | Literal["active", "closed"]
 
 
 class ChatRole(StrEnum):
@@ -32,6 +38,9 @@ class ChatRole(StrEnum):
     USER = "user"
     ASSISTANT = "assistant"
     SYSTEM = "system"
+
+
+ChatRoleLike = ChatRole | Literal["user", "assistant", "system"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class ChatSessionPatch(TypedDict, total=False):
     """What `update_session` may change; a missing key keeps the value."""
 
     agent_id: str | None
-    status: ChatSessionStatus | str
+    status: ChatSessionStatusLike
 
 
 _COLUMNS = """id, target_type, target_id, initiative_id, agent_id, status, created_at,
@@ -154,7 +163,7 @@ class ChatSessionRepository(Repository[Mode]):
     @operation
     def create_session(
         self,
-        target_type: ChatTargetType | str,
+        target_type: ChatTargetTypeLike,
         target_id: str,
         *,
         initiative_id: str,
@@ -197,7 +206,7 @@ class ChatSessionRepository(Repository[Mode]):
 
     @query
     def find_active_session(
-        self, target_type: ChatTargetType | str, target_id: str
+        self, target_type: ChatTargetTypeLike, target_id: str
     ) -> ChatSession | None:
         """The active session about that target, or None."""
         return self._db.find(_FIND_ACTIVE_SESSION, target_type=target_type, target_id=target_id)
@@ -223,7 +232,7 @@ class ChatSessionRepository(Repository[Mode]):
         self,
         chat_session_id: str,
         *,
-        role: ChatRole | str,
+        role: ChatRoleLike,
         content: str,
         change_set_id: str | None = None,
         id: str | None = None,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from cwstore._engine import Mode, Repository, operation, query
 from cwstore._ids import make_id
@@ -18,6 +18,11 @@ class InitiativeStatus(StrEnum):
     PENDING_REVIEW = "pending_review"
     COMPLETED = "completed"
     ARCHIVED = "archived"
+
+
+InitiativeStatusLike = (
+    InitiativeStatus | Literal["active", "pending_review", "completed", "archived"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class InitiativePatch(TypedDict, total=False):
     """What `update` may change; a missing key keeps the value."""
 
     name: str
-    status: InitiativeStatus | str
+    status: InitiativeStatusLike
     merge_requires_approval: bool
     branch: str | None
 
@@ -99,7 +104,7 @@ class InitiativeRepository(Repository[Mode]):
         self,
         *,
         name: str,
-        status: InitiativeStatus | str = InitiativeStatus.ACTIVE,
+        status: InitiativeStatusLike = InitiativeStatus.ACTIVE,
         merge_requires_approval: bool = True,
         branch: str | None = None,
         id: str | None = None,
@@ -125,7 +130,7 @@ class InitiativeRepository(Repository[Mode]):
         return self._db.all(_FIND_ALL)
 
     @query
-    def find_by_status(self, status: InitiativeStatus | str) -> list[Initiative]:
+    def find_by_status(self, status: InitiativeStatusLike) -> list[Initiative]:
         """Initiatives of that status, oldest first."""
         return self._db.all(_FIND_BY_STATUS, status=status)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from cwstore._engine import Mode, Repository, found, operation, query
 from cwstore._ids import make_id
@@ -19,6 +19,9 @@ class PartyType(StrEnum):
     USER = "user"
 
 
+PartyTypeLike = PartyType | Literal["agent", "user"]
+
+
 class MessageType(StrEnum):
     """What a message is for."""
 
@@ -28,12 +31,18 @@ class MessageType(StrEnum):
     RESPONSE = "response"
 
 
+MessageTypeLike = MessageType | Literal["question", "info", "error", "response"]
+
+
 class MessageStatus(StrEnum):
     """How far the recipient got with it."""
 
     PENDING = "pending"
     READ = "read"
     RESPONDED = "responded"
+
+
+MessageStatusLike = MessageStatus | Literal["pending", "read", "responded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class MessagePatch(TypedDict, total=False):
     """What `update` may change; a missing key keeps the value."""
 
     content: str
-    status: MessageStatus | str
+    status: MessageStatusLike
     requires_response: bool
 
 
@@ -181,14 +190,14 @@ class MessageRepository(Repository[Mode]):
     def create(
         self,
         *,
-        sender_type: PartyType | str,
-        recipient_type: PartyType | str,
+        sender_type: PartyTypeLike,
+        recipient_type: PartyTypeLike,
         content: str,
         sender_id: str | None = None,
         recipient_id: str | None = None,
-        type: MessageType | str = MessageType.INFO,
+        type: MessageTypeLike = MessageType.INFO,
         requires_response: bool = False,
-        status: MessageStatus | str = MessageStatus.PENDING,
+        status: MessageStatusLike = MessageStatus.PENDING,
         parent_message_id: str | None = None,
         id: str | None = None,
     ) -> Message:
@@ -233,7 +242,7 @@ class MessageRepository(Repository[Mode]):
     def find_requiring_response(
         self,
         *,
-        recipient_type: PartyType | str | None = None,
+        recipient_type: PartyTypeLike | None = None,
         recipient_id: str | None = None,
     ) -> list[Message]:
         """Messages that require a response and are not responded to, oldest first.
@@ -278,7 +287,7 @@ class MessageRepository(Repository[Mode]):
         self,
         message_id: str,
         content: str,
-        sender_type: PartyType | str,
+        sender_type: PartyTypeLike,
         *,
         sender_id: str | None = None,
     ) -> Message:
@@ -312,7 +321,7 @@ class MessageRepository(Repository[Mode]):
             )
 
 
-def _check_party(field: str, party: PartyType | str, id: str | None) -> None:
+def _check_party(field: str, party: PartyTypeLike, id: str | None) -> None:
     """Not a CHECK of the table: an agent's mail outlives it, without its id."""
     if party == PartyType.AGENT and id is None:
         raise InvalidValueError(field, "an agent has an id: give it")

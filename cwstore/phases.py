@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from cwstore._engine import Mode, Repository, operation, query
 from cwstore._graph import dependencies_first
@@ -21,6 +21,11 @@ class PhaseStatus(StrEnum):
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
     BLOCKED = "blocked"
+
+
+PhaseStatusLike = (
+    PhaseStatus | Literal["pending", "approved", "in_progress", "completed", "blocked"]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,7 @@ class PhasePatch(TypedDict, total=False):
 
     name: str
     content: str | None
-    status: PhaseStatus | str
+    status: PhaseStatusLike
 
 
 _COLUMNS = "id, initiative_id, name, content, status, created_at, updated_at"
@@ -173,7 +178,7 @@ class PhaseRepository(Repository[Mode]):
         initiative_id: str,
         name: str,
         content: str | None = None,
-        status: PhaseStatus | str = PhaseStatus.PENDING,
+        status: PhaseStatusLike = PhaseStatus.PENDING,
         id: str | None = None,
     ) -> Phase:
         """A new phase.

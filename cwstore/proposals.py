@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
 from cwstore._engine import Mode, Repository, operation, query
 from cwstore._ids import make_id
@@ -19,12 +19,18 @@ class ProposalTargetType(StrEnum):
     TASK = "task"
 
 
+ProposalTargetTypeLike = ProposalTargetType | Literal["page", "phase", "task"]
+
+
 class ProposalStatus(StrEnum):
     """What was decided."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
     DISMISSED = "dismissed"
+
+
+ProposalStatusLike = ProposalStatus | Literal["pending", "accepted", "dismissed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ class ProposalPatch(TypedDict, total=False):
     summary: str | None
     content: str | None
     metadata: str | None
-    status: ProposalStatus | str
+    status: ProposalStatusLike
     sort_order: int
     target_id: str | None
 
@@ -169,13 +175,13 @@ class ProposalRepository(Repository[Mode]):
         *,
         agent_id: str,
         initiative_id: str,
-        target_type: ProposalTargetType | str,
+        target_type: ProposalTargetTypeLike,
         title: str,
         target_id: str | None = None,
         summary: str | None = None,
         content: str | None = None,
         metadata: str | None = None,
-        status: ProposalStatus | str = ProposalStatus.PENDING,
+        status: ProposalStatusLike = ProposalStatus.PENDING,
         sort_order: int = 0,
         id: str | None = None,
     ) -> Proposal:
@@ -221,13 +227,13 @@ class ProposalRepository(Repository[Mode]):
 
     @query
     def find_by_agent_id_and_status(
-        self, agent_id: str, status: ProposalStatus | str
+        self, agent_id: str, status: ProposalStatusLike
     ) -> list[Proposal]:
         """Proposals of the agent with that status, by sort_order, then oldest first."""
         return self._db.all(_FIND_BY_AGENT_AND_STATUS, agent_id=agent_id, status=status)
 
     @query
-    def count_by_agent_id_and_status(self, agent_id: str, status: ProposalStatus | str) -> int:
+    def count_by_agent_id_and_status(self, agent_id: str, status: ProposalStatusLike) -> int:
         """How many proposals of the agent have that status."""
         return self._db.all(_COUNT_BY_AGENT_AND_STATUS, agent_id=agent_id, status=status)[0]
 
@@ -246,7 +252,7 @@ class ProposalRepository(Repository[Mode]):
         self,
         agent_id: str,
         *,
-        current_status: ProposalStatus | str | None = None,
+        current_status: ProposalStatusLike | None = None,
         **patch: Unpack[ProposalPatch],
     ) -> list[Proposal]:
         """Change what is given and `updated_at` in all proposals of the agent, as one; those rows.

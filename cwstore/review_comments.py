@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 from cwstore._engine import Mode, Repository, found, operation, query
 from cwstore._ids import make_id
@@ -16,6 +17,9 @@ class LineType(StrEnum):
     ADDED = "added"
     REMOVED = "removed"
     CONTEXT = "context"
+
+
+LineTypeLike = LineType | Literal["added", "removed", "context"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class ReviewCommentRepository(Repository[Mode]):
         phase_id: str,
         file_path: str,
         line_number: int,
-        line_type: LineType | str,
+        line_type: LineTypeLike,
         body: str,
         author: str = "you",
         id: str | None = None,

@@ -13,10 +13,14 @@ from cwstore._task import (
     TASK_COLUMNS,
     Task,
     TaskCategory,
+    TaskCategoryLike,
     TaskPatch,
     TaskPriority,
+    TaskPriorityLike,
     TaskStatus,
+    TaskStatusLike,
     TaskType,
+    TaskTypeLike,
     task_rows,
 )
 from cwstore._task_edges import (
@@ -170,10 +174,10 @@ class TaskRepository(Repository[Mode]):
         initiative_id: str | None = None,
         parent_task_id: str | None = None,
         description: str | None = None,
-        type: TaskType | str = TaskType.AUTO,
-        category: TaskCategory | str = TaskCategory.EXECUTE,
-        priority: TaskPriority | str = TaskPriority.MEDIUM,
-        status: TaskStatus | str = TaskStatus.PENDING,
+        type: TaskTypeLike = TaskType.AUTO,
+        category: TaskCategoryLike = TaskCategory.EXECUTE,
+        priority: TaskPriorityLike = TaskPriority.MEDIUM,
+        status: TaskStatusLike = TaskStatus.PENDING,
         requires_approval: bool | None = None,
         sort_order: int = 0,
         summary: str | None = None,
@@ -323,8 +327,8 @@ class TaskRepository(Repository[Mode]):
         self,
         *,
         initiative_id: str | None = None,
-        categories: Iterable[TaskCategory | str] | None = None,
-        types: Iterable[TaskType | str] = (TaskType.AUTO,),
+        categories: Iterable[TaskCategoryLike] | None = None,
+        types: Iterable[TaskTypeLike] = (TaskType.AUTO,),
         limit: int | None = None,
     ) -> list[Task]:
         """Tasks that can be claimed now: high priority first, then by sort_order, then oldest.
@@ -355,8 +359,8 @@ class TaskRepository(Repository[Mode]):
         self,
         *,
         initiative_id: str | None = None,
-        categories: Iterable[TaskCategory | str] | None = None,
-        types: Iterable[TaskType | str] = (TaskType.AUTO,),
+        categories: Iterable[TaskCategoryLike] | None = None,
+        types: Iterable[TaskTypeLike] = (TaskType.AUTO,),
         agent_id: str | None = None,
     ) -> Task | None:
         """Claim the first task of `find_ready` as `claim` would, or None if there is none.

@@ -41,7 +41,7 @@ SOURCE = '''
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from cwstore._engine import Mode, Repository, operation
 from cwstore._rows import Json, NonEmpty

@@ -13,6 +13,7 @@ from cwstore.chat_sessions import (
     ChatSession,
     ChatSessionStatus,
     ChatTargetType,
+    ChatTargetTypeLike,
 )
 from cwstore.errors import (
     ConflictError,
@@ -73,7 +74,7 @@ def test_an_unknown_session_is_none(store: Store) -> None:
 
 
 @pytest.mark.parametrize("target_type", ["phase", "task"])
-def test_a_second_active_session_is_refused(store: Store, target_type: str) -> None:
+def test_a_second_active_session_is_refused(store: Store, target_type: ChatTargetTypeLike) -> None:
     first = talk(store, target_type=target_type)
     with pytest.raises(ConflictError):
         talk(store, id="s", target_type=target_type)
@@ -115,8 +116,9 @@ def test_an_active_session_is_found_by_type_and_id(store: Store) -> None:
     assert find(ChatTargetType.TASK, "x") == about_task
     assert find("phase", "x") == about_phase
     assert find("phase", "gone") is None
+    unknown: Any = "page"
     with pytest.raises(InvalidValueError) as caught:
-        find("page", "x")
+        find(unknown, "x")
     assert caught.value.field == "target_type"
 
 

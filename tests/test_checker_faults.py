@@ -475,6 +475,33 @@ def test_a_key_of_a_patch_with_another_word_on_none_is_reported(service: Service
     ]
 
 
+@pytest.mark.parametrize(
+    ("taken", "faults"),
+    [
+        ("State | str", []),
+        ('State | Literal["open", "done"]', []),
+        ('State | Literal["open"]', ["['open']"]),
+        ('State | Literal["open", "late"]', ["['open', 'late']"]),
+    ],
+)
+def test_a_key_of_a_patch_takes_the_values_of_its_enum_and_no_other_text(
+    service: Service, taken: str, faults: list[str]
+) -> None:
+    assert service.faults("    state: State | str\n", f"    state: {taken}\n") == [
+        f"notes._UPDATE: the key state takes {values}, which are not the values of State [enum]"
+        for values in faults
+    ]
+
+
+def test_a_key_of_a_patch_that_may_be_another_enum_is_reported(service: Service) -> None:
+    service.plant(
+        "class State(StrEnum):", 'class Size(StrEnum):\n    BIG = "big"\n\n\nclass State(StrEnum):'
+    )
+    assert service.faults("    state: State | str\n", '    state: Size | Literal["big"]\n') == [
+        "notes._UPDATE: the key state is Size, the field State [type]"
+    ]
+
+
 def test_a_limit_that_is_no_integer_is_reported(service: Service) -> None:
     assert service.faults("limit=int", "limit=str") == [
         "notes._BY_OWNER: :limit is a LIMIT, its rule is str [type]"

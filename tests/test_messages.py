@@ -199,8 +199,9 @@ def test_what_requires_a_response_is_found_by_recipient(store: Store, file: Path
 
 @pytest.mark.parametrize("recipient_id", [None, "fox"])
 def test_an_unknown_recipient_type_is_refused(store: Store, recipient_id: str | None) -> None:
+    unknown: Any = "robot"
     with pytest.raises(InvalidValueError) as caught:
-        store.messages.find_requiring_response(recipient_type="robot", recipient_id=recipient_id)
+        store.messages.find_requiring_response(recipient_type=unknown, recipient_id=recipient_id)
     assert caught.value.field == "recipient_type"
 
 

@@ -94,7 +94,7 @@ def test_lists_come_oldest_first_and_ties_by_id(store: Store, file: Path) -> Non
     plan(store, initiative="other")
     for key, second in (("c", 2), ("b", 1), ("a", 2), ("d", 1), ("x", 0)):
         owner = "other" if key == "x" else "i"
-        given = {"initiative_id": owner, "name": "n", "id": key}
+        given: dict[str, Any] = {"initiative_id": owner, "name": "n", "id": key}
         at(file, moment(second), lambda one, given=given: one.phases.create(**given))
     assert ids_of(store.phases.find_all()) == ["x", "b", "d", "a", "c"]
     assert ids_of(store.phases.find_by_initiative_id("i")) == ["b", "d", "a", "c"]

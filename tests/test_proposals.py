@@ -165,12 +165,13 @@ def test_lists_come_by_sort_order_age_and_id(store: Store, file: Path) -> None:
 
 
 def test_an_unknown_status_is_refused(store: Store) -> None:
+    unknown: Any = "lost"
     for find in (
         store.proposals.find_by_agent_id_and_status,
         store.proposals.count_by_agent_id_and_status,
     ):
         with pytest.raises(InvalidValueError) as caught:
-            find("fox", "lost")
+            find("fox", unknown)
         assert caught.value.field == "status"
 
 

@@ -147,18 +147,20 @@ class Level(IntEnum):
 
 
 def test_subclasses_of_plain_types_are_stored_as_what_they_are(store: Store) -> None:
+    completed: Any = Name("completed")
+    blocked: Any = PhaseStatus.BLOCKED
     made = store.tasks.create(
         name=Name("given"),
         description=Name("ü"),
         sort_order=Level.HIGH,
-        status=Name("completed"),
+        status=completed,
     )
     assert type(made.name) is str
     assert (made.name, made.description, made.sort_order) == ("given", "ü", 7)
     assert type(made.sort_order) is int
     assert made.status is TaskStatus.COMPLETED
     assert store.initiatives.create(name="x", branch=TaskStatus.PENDING).branch == "pending"
-    assert store.tasks.update(made.id, status=PhaseStatus.BLOCKED).status is TaskStatus.BLOCKED
+    assert store.tasks.update(made.id, status=blocked).status is TaskStatus.BLOCKED
     assert store.tasks.find_by_id(Name(made.id)) is not None
 
 
@@ -233,6 +235,24 @@ def test_times_are_exact_and_few_are_kept_however_many_are_read() -> None:
     assert [one.created_at for one in read] == moments
     assert _FIND_ALL.map(rows[-1:])[0].created_at is read[-1].created_at
     assert _FIND_ALL.map(rows[:1])[0].created_at is not read[0].created_at
+
+
+@pytest.mark.parametrize("number", [1, 2, 99, 100, 101, 350])
+def test_rows_become_the_same_entities_however_many_they_are(store: Store, number: int) -> None:
+    phase = store.phases.create(
+        initiative_id=store.initiatives.create(name="i").id, name=str(number)
+    )
+    made = [
+        store.tasks.create(
+            name=str(index),
+            phase_id=phase.id,
+            sort_order=index,
+            summary=None if index % 3 else str(index),
+            requires_approval=(None, True, False)[index % 3],
+        )
+        for index in range(number)
+    ]
+    assert store.tasks.find_by_phase_id(phase.id) == made
 
 
 # What is refused
@@ -530,10 +550,11 @@ MISFIT = re.compile(
         ("i", "x", "active", 1, None, 0, 0, 0),
     ],
 )
-def test_a_row_that_does_not_fit_is_reported_as_damage(row: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("good", [0, 1, 200])
+def test_a_row_that_does_not_fit_is_reported_as_damage(good: int, row: tuple[Any, ...]) -> None:
     from cwstore.initiatives import _FIND_ALL
 
     with pytest.raises(CorruptDatabaseError) as caught:
-        _FIND_ALL.map([row])
+        _FIND_ALL.map([*[("i", "x", "active", 1, None, 0, 0)] * good, row])
     assert MISFIT.fullmatch(str(caught.value))
     assert caught.value.__context__ is None

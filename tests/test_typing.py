@@ -7,8 +7,10 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
@@ -19,8 +21,8 @@ FILES = ROOT / "tests" / "typing"
 PYRIGHT = ("-m", "pyright", "--pythonpath", sys.executable)
 MYPY = ("-m", "mypy", "--strict", "--python-version", "3.11")
 
-# Each takes half a minute; in one worker, so that they do not outvote the other tests.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("typing")]
+# Each checker takes half a minute; in one worker, so that they do not outvote the other tests.
+pytestmark = pytest.mark.xdist_group("typing")
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -29,6 +31,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checker", [PYRIGHT, MYPY], ids=["pyright", "mypy"])
 def test_types_are_what_the_signatures_say_and_misuse_is_refused(checker: tuple[str, ...]) -> None:
     done = run(*checker, FILES)
@@ -50,6 +53,34 @@ def test_every_public_method_is_among_them(face: str) -> None:
     assert {method for method in public_methods() if method not in text} == set()
 
 
+def enums_in(annotation: Any) -> Iterator[tuple[type[StrEnum], list[Any]]]:
+    """Each enum that a parameter takes, also in a patch or a sequence, and the plain strings."""
+    if is_typeddict(annotation):
+        for key in get_type_hints(annotation).values():
+            yield from enums_in(key)
+    arms = get_args(annotation) or [annotation]
+    literals = [value for arm in arms if get_origin(arm) is Literal for value in get_args(arm)]
+    for arm in arms:
+        if isinstance(arm, type) and issubclass(arm, StrEnum):
+            yield arm, literals
+        elif get_origin(arm) is not Literal and arm is not annotation:
+            yield from enums_in(arm)
+
+
+def test_what_takes_a_member_takes_exactly_the_values_of_its_enum() -> None:
+    found = [
+        (f"{attribute}.{name}", enum, strings)
+        for attribute, kind in repositories().items()
+        for name, method in vars(kind).items()
+        if not name.startswith("_")
+        for parameter, hint in get_type_hints(method).items()
+        if parameter != "return"
+        for enum, strings in enums_in(hint)
+    ]
+    assert len(found) > 40
+    assert [one for one in found if one[2] != [member.value for member in one[1]]] == []
+
+
 def bare_copy(folder: Path, marker: str) -> tuple[Path, set[int]]:
     """The misuses without comments, and the lines that have that marker."""
     lines = (FILES / "misuse.py").read_text(encoding="utf-8").splitlines()
@@ -58,6 +89,7 @@ def bare_copy(folder: Path, marker: str) -> tuple[Path, set[int]]:
     return copy, {number for number, line in enumerate(lines, 1) if marker in line}
 
 
+@pytest.mark.slow
 def test_mypy_finds_each_misuse_where_it_is_expected(tmp_path: Path) -> None:
     copy, expected = bare_copy(tmp_path, "# type: ignore[")
     found = {int(line) for line in re.findall(r"misuse\.py:(\d+): error", run(*MYPY, copy).stdout)}
@@ -65,6 +97,7 @@ def test_mypy_finds_each_misuse_where_it_is_expected(tmp_path: Path) -> None:
     assert len(found) > 20
 
 
+@pytest.mark.slow
 def test_pyright_finds_each_misuse_where_it_is_expected(tmp_path: Path) -> None:
     copy, expected = bare_copy(tmp_path, "# pyright: ignore[")
     settings = {"extraPaths": [str(ROOT)], "pythonVersion": "3.11", "include": [copy.name]}

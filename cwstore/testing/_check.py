@@ -41,7 +41,7 @@ def check_statements(
     columns      names and order of the columns are not the fields of the row type
     type, rule   declared type, CHECK (json_valid), CHECK (x <> '') against the annotation
     null         a column may be NULL, or nobody knows, and the field is not Optional
-    enum         members against CHECK (x IN (...))
+    enum         members against CHECK (x IN (...)), and the strings of a key against the members
     scan, sort   a whole table is read, a temporary b-tree is built
     stamp        an UPDATE leaves `updated_at` as it was, although the table has one
     dialect      SQL that SQLite and PostgreSQL do not share

@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from cwstore._rows import Kind, bind_names, hints_of, kind_of, members_of
 from cwstore._sql import Patch
@@ -301,18 +301,25 @@ def check_patch(patch: Patch[Any]) -> Iterator[Finding]:
         if key not in hints:
             yield "columns", f"the key {key} is no field of {patch.entity.__name__}"
             continue
-        kind, field = _kind_of_key(annotation), kind_of(hints[key])
-        if kind[0] is not field.type or kind[1] != field.optional:
-            name = f"{kind[0].__name__}{' | None' if kind[1] else ''}"
+        (plain, optional, taken), field = _kind_of_key(annotation), kind_of(hints[key])
+        if plain is not field.type or optional != field.optional:
+            name = f"{plain.__name__}{' | None' if optional else ''}"
             yield "type", f"the key {key} is {name}, the field {_shown(field)}"
+        elif taken is not None and taken != [member.value for member in members_of(field)]:
+            problem = f"takes {taken}, which are not the values of {plain.__name__}"
+            yield "enum", f"the key {key} {problem}"
 
 
-def _kind_of_key(annotation: Any) -> tuple[type[Any], bool]:
-    """As `kind_of`, where `Enum | str` counts as the enum."""
-    arms = getattr(annotation, "__args__", None)
-    if arms and str in arms:
-        enums = [arm for arm in arms if isinstance(arm, type) and issubclass(arm, StrEnum)]
-        if enums:
-            return enums[0], type(None) in arms
+def _kind_of_key(annotation: Any) -> tuple[type[Any], bool, list[str] | None]:
+    """As `kind_of`, where `Enum | str` and `Enum | Literal[...]` count as the enum.
+
+    Then the plain strings that the latter takes; None: any.
+    """
+    arms = get_args(annotation)
+    enums = [arm for arm in arms if isinstance(arm, type) and issubclass(arm, StrEnum)]
+    literals = [arm for arm in arms if get_origin(arm) is Literal]
+    if enums and (literals or str in arms):
+        taken = [value for literal in literals for value in get_args(literal)]
+        return enums[0], type(None) in arms, None if str in arms else taken
     kind = kind_of(annotation)
-    return kind.type, kind.optional
+    return kind.type, kind.optional, None

@@ -15,8 +15,8 @@ from cwstore.errors import (
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.messages import MessageRepository, PartyType
-from cwstore.proposals import ProposalRepository, ProposalStatus
+from cwstore.messages import MessageRepository, PartyType, PartyTypeLike
+from cwstore.proposals import ProposalRepository, ProposalStatus, ProposalStatusLike
 from cwstore.testing.strategies import Arguments, arguments, ids, members, patches, texts, times
 from tests.model.answers import LAST_DAY, next_accounts
 from tests.model.data import MICROSECOND, Errors, by_order, std
@@ -200,7 +200,7 @@ class People(Machine):
         self.delete("messages", lambda store: store.messages.delete(key), key)
 
     @step(one=REF, content=texts(), party=PARTIES, agent=st.sampled_from([None, 0, 1, UNKNOWN]))
-    def respond(self, one: int, content: str, party: str, agent: int | None) -> None:
+    def respond(self, one: int, content: str, party: PartyTypeLike, agent: int | None) -> None:
         key = self.pick("messages", one)
         sender = None if agent is None else self.pick("agents", agent)
         tables = self.view()[1].tables
@@ -276,7 +276,9 @@ class People(Machine):
         status=st.none() | members(ProposalStatus),
         patch=patches(ProposalRepository, target_id=st.none() | ids()),
     )
-    def update_many_proposals(self, one: int, status: str | None, patch: Arguments) -> None:
+    def update_many_proposals(
+        self, one: int, status: ProposalStatusLike | None, patch: Arguments
+    ) -> None:
         key = self.pick("agents", one)
         wanted = {"agent_id": key} | ({} if status is None else {"status": status})
         found = self.view()[1].rows("proposals", **wanted)

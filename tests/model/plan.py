@@ -86,7 +86,7 @@ def _tasks(twins: Twins, model: Model) -> None:
             initiative_id="i-2" if number == 9 else None,
             parent_task_id="t-99" if number in {4, 5} else None,
             status="pending_approval" if number > 9 else "pending",
-            priority=["medium", "medium", "high"][number // 2 % 3],
+            priority=("medium", "medium", "high")[number // 2 % 3],
             sort_order=[0, 1, 0, -1, 0, 0][number // 2],
             id=f"t-{99 - number}",
         )

@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import strategies as st
 
-from cwstore.agents import AgentStatus
+from cwstore.agents import AgentStatus, AgentStatusLike
 from cwstore.errors import NotFoundError
-from cwstore.initiatives import InitiativeStatus
-from cwstore.messages import PartyType
-from cwstore.proposals import ProposalStatus
-from cwstore.tasks import TaskCategory, TaskType
+from cwstore.initiatives import InitiativeStatus, InitiativeStatusLike
+from cwstore.messages import PartyType, PartyTypeLike
+from cwstore.proposals import ProposalStatus, ProposalStatusLike
+from cwstore.tasks import TaskCategory, TaskCategoryLike, TaskType, TaskTypeLike
 from cwstore.testing.strategies import members
 from tests.model.answers import (
     edges_of,
@@ -26,7 +26,7 @@ class Reading(Machine):
     """What is found, in which order."""
 
     @step(one=REF, status=members(InitiativeStatus))
-    def read_plans(self, one: int, status: str) -> None:
+    def read_plans(self, one: int, status: InitiativeStatusLike) -> None:
         store, model = self.view()
         assert store.initiatives.find_all() == model.rows("initiatives")
         assert store.initiatives.find_by_status(status) == model.rows("initiatives", status=status)
@@ -79,7 +79,11 @@ class Reading(Machine):
         limit=st.none() | st.integers(0, 3) | st.just(2**63 - 1),
     )
     def find_ready(
-        self, one: int | None, categories: list[str] | None, types: list[str], limit: int | None
+        self,
+        one: int | None,
+        categories: list[TaskCategoryLike] | None,
+        types: list[TaskTypeLike],
+        limit: int | None,
     ) -> None:
         store, model = self.view()
         key = None if one is None else self.pick("initiatives", one)
@@ -110,7 +114,7 @@ class Reading(Machine):
         assert store.projects.find_by_id(key) == model.tables["projects"].get(key)
 
     @step(one=REF, status=members(AgentStatus), task=REF)
-    def read_agents(self, one: int, status: str, task: int) -> None:
+    def read_agents(self, one: int, status: AgentStatusLike, task: int) -> None:
         store, model = self.view()
         assert store.agents.find_all() == model.rows("agents")
         assert store.agents.find_by_status(status) == model.rows("agents", status=status)
@@ -134,7 +138,7 @@ class Reading(Machine):
         ]
 
     @step(one=REF, party=st.none() | members(PartyType), agent=st.none() | REF)
-    def read_messages(self, one: int, party: str | None, agent: int | None) -> None:
+    def read_messages(self, one: int, party: PartyTypeLike | None, agent: int | None) -> None:
         store, model = self.view()
         assert store.messages.find_all() == model.rows("messages")
         assert store.messages.find_pending_for_user() == model.rows(
@@ -154,7 +158,9 @@ class Reading(Machine):
         ]
 
     @step(one=REF, agent=REF, status=members(ProposalStatus))
-    def read_proposals_and_conversations(self, one: int, agent: int, status: str) -> None:
+    def read_proposals_and_conversations(
+        self, one: int, agent: int, status: ProposalStatusLike
+    ) -> None:
         store, model = self.view()
         assert store.proposals.find_all() == model.rows("proposals")
         key = self.pick("proposals", one)

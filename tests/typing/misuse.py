@@ -6,7 +6,7 @@ Each line names the errors that it must have; one that is missing makes its comm
 from datetime import datetime
 from typing import assert_type
 
-from cwstore import Task, TaskPriority, TaskStatus
+from cwstore import Task, TaskPriority, TaskStatus, TaskType
 from cwstore._engine import Async, Sync
 from cwstore._sql import rows_of, values_of
 from cwstore.initiatives import Initiative, InitiativeStatus
@@ -14,7 +14,9 @@ from cwstore.projects import ProjectRepository
 from cwstore.tasks import TaskRepository
 
 
-def patches(tasks: TaskRepository[Sync], projects: ProjectRepository[Sync], now: datetime) -> None:
+def patches(
+    tasks: TaskRepository[Sync], projects: ProjectRepository[Sync], now: datetime, text: str
+) -> None:
     tasks.update("id", nmae="misspelt")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     tasks.update("id", name=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tasks.update("id", description=None)
@@ -22,8 +24,12 @@ def patches(tasks: TaskRepository[Sync], projects: ProjectRepository[Sync], now:
     tasks.update("id", created_at=now)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     tasks.update("id", sort_order="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tasks.update("id", now)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    # A StrEnum is a str, and a plain str is accepted: refused at run time only.
-    tasks.update("id", status=TaskPriority.HIGH)
+    tasks.update("id", status=TaskStatus.PENDING)
+    tasks.update("id", status="pending")
+    tasks.update("id", status=TaskPriority.HIGH)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.update("id", status="pendng")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.update("id", status=text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.update("id", status=TaskStatus(text))
     tasks.update("id", status=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tasks.update("id", if_updated_at="now")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     projects.update("id", last_fetched_at="now")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -35,6 +41,10 @@ def calls(tasks: TaskRepository[Sync]) -> None:
     tasks.create("name")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     tasks.create(name=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tasks.create(name="x", sort_order=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.create(name="x", type="auto", priority="low")
+    tasks.create(name="x", priority=TaskStatus.PENDING)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.find_ready(types=["auto", TaskType.CHECKPOINT_DECISION])
+    tasks.find_ready(types=[TaskStatus.PENDING])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
     tasks.create(name="x", status=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tasks.find_by_id(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(tasks.find_by_id("id").name)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]

