@@ -136,7 +136,7 @@ class SqliteDatabase:
                 ((free,),) = writer.ask("PRAGMA freelist_count")
                 writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
                 ((left,),) = writer.ask("PRAGMA freelist_count")
-        with writer.having_turn("reclaim"):
+        with writer.having_turn():
             # SQLite cuts the file when it has moved all of the log into it.
             writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -185,7 +185,7 @@ class SqliteDatabase:
     def looking(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
         if self.file == _connect.MEMORY:
-            with self._writer.having_turn(what):
+            with self._writer.having_turn():
                 yield self._writer.connection
             return
         self._refuse_if_closed()
@@ -228,7 +228,7 @@ class SqliteDatabase:
 
         writer = self._writer
         feed = ChangeFeed(capacity, writer.look_elsewhere, self._unlisten)
-        with writer.having_turn("changes"):
+        with writer.having_turn():
             if writer.recorder is None:
                 writer.recorder = Recorder(writer.connection)
             writer.recorder.feeds.append(feed)
@@ -239,13 +239,13 @@ class SqliteDatabase:
         writer = self._writer
         if writer.gone:
             return
-        with writer.having_turn("changes"):
+        with writer.having_turn():
             if writer.recorder is not None and writer.recorder.leave(feed):
                 writer.recorder = None
 
     def data_version(self) -> int:
         """A number that changes when a connection of another store or process commits."""
-        with self._writer.having_turn("data_version"):
+        with self._writer.having_turn():
             return int(self._writer.ask("PRAGMA data_version")[0][0])
 
     def close(self) -> None:

@@ -88,9 +88,7 @@ class Writer:
         raise fault
 
     def run_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
-        """Run a statement that returns nothing once for each row, in a level of the caller's."""
-        if self._lost is not None or self._task is not None:
-            self._refuse()
+        """Run a statement that returns nothing once for each row, in a level just entered."""
         at: dict[str, Any] = {}
 
         def stamped() -> Iterator[dict[str, Any]]:
@@ -118,9 +116,9 @@ class Writer:
 
     # Transactions
 
-    def begin(self, what: str) -> None:
-        """Wait for the turn of this thread and for the file's write lock, together one timeout."""
-        waited = self._take_turn(what)
+    def begin(self, text: str) -> None:
+        """Wait for the turn and the write lock, one timeout for both; an error cites `text`."""
+        waited = self._take_turn(text)
         line = self._line or self._open_line()
         self._depth = 1
         try:
@@ -203,7 +201,7 @@ class Writer:
         if self.owner != get_ident():
             self._thread_ends.expect()
             try:
-                self.begin("transaction")
+                self.begin("")
                 self._task = running_task()
                 self._watch(block, 1)
             except BaseException:
@@ -251,13 +249,13 @@ class Writer:
         if self.recorder is not None:
             self.recorder.close_mark(succeeded)
 
-    def _take_turn(self, what: str) -> float:
+    def _take_turn(self, text: str) -> float:
         """Wait until no other thread has a transaction open; the seconds that took."""
         waited = 0.0
         if not self._turn.take_at_once():
             started = time.monotonic()
             if not self._turn.take(self._busy_timeout):
-                raise _faults.busy_thread(what, self._file, self._busy_timeout)
+                raise _faults.busy_thread(text, self._file, self._busy_timeout)
             waited = time.monotonic() - started
         if self.gone:
             raise StoreClosedError(self.gone)
@@ -268,13 +266,13 @@ class Writer:
         return waited
 
     @contextmanager
-    def having_turn(self, what: str) -> Generator[None]:
+    def having_turn(self) -> Generator[None]:
         """Without a transaction, or in the one that this thread has open."""
         if self.owner == get_ident():
             yield
             return
         try:
-            self._take_turn(what)
+            self._take_turn("")
             yield
         finally:
             try:

@@ -117,9 +117,6 @@ def rehearse(
     """
     from tempfile import TemporaryDirectory
 
-    from cwstore._backup import write_backup
-    from cwstore._guard import find_violations
-
     file = _connect.resolve(path)
     _connect.check_progress(on_progress)
     goal = _goal(target, load(directory))
@@ -133,31 +130,7 @@ def rehearse(
     try:
         with TemporaryDirectory(prefix=f".{name}.rehearsal.", dir=place) as beside:
             copy = os.path.join(beside, name)
-            size = write_backup(file, copy, busy_timeout=_BUSY_TIMEOUT).size
-            connection = _connect.connect(copy, busy_timeout=_BUSY_TIMEOUT)
-            try:
-                report = bring_up(
-                    connection,
-                    copy,
-                    directory=directory,
-                    target=target,
-                    backup=False,
-                    on_progress=on_progress,
-                )
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-                violations = find_violations(connection)
-            finally:
-                connection.close()
-            return RehearsalReport(
-                path=file,
-                steps=report.steps,
-                version_before=report.version_before,
-                version=report.version,
-                size_before=size,
-                size=os.stat(copy).st_size,
-                violations=tuple(f"{text} ({rows} rows)" for text, rows in violations.items()),
-                seconds=report.seconds,
-            )
+            return _rehearse_on(copy, file, directory, target, on_progress)
     except MigrationError as error:
         raise MigrationError(
             f"rehearsed on a copy of {file}, which was not touched: {error}"
@@ -170,6 +143,43 @@ def rehearse(
             " may write to, and room for a copy"
         )
     raise fault
+
+
+def _rehearse_on(
+    copy: str,
+    file: str,
+    directory: str | os.PathLike[str] | None,
+    target: int | None,
+    on_progress: OnProgress | None,
+) -> RehearsalReport:
+    from cwstore._backup import write_backup
+    from cwstore._guard import find_violations
+
+    size = write_backup(file, copy, busy_timeout=_BUSY_TIMEOUT).size
+    connection = _connect.connect(copy, busy_timeout=_BUSY_TIMEOUT)
+    try:
+        report = bring_up(
+            connection,
+            copy,
+            directory=directory,
+            target=target,
+            backup=False,
+            on_progress=on_progress,
+        )
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        violations = find_violations(connection)
+    finally:
+        connection.close()
+    return RehearsalReport(
+        path=file,
+        steps=report.steps,
+        version_before=report.version_before,
+        version=report.version,
+        size_before=size,
+        size=os.stat(copy).st_size,
+        violations=tuple(f"{text} ({rows} rows)" for text, rows in violations.items()),
+        seconds=report.seconds,
+    )
 
 
 def bring_up(
@@ -310,7 +320,6 @@ class _Run:
             following = self.files[self.version]
             self.steps.append(self._apply(following))
             self._commit(following)
-            self.version += 1
             return True
         except apsw.Error as error:
             fault = translate(error, f"migrating {self.file}", self.busy_timeout)

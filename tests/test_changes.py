@@ -88,16 +88,19 @@ def test_nothing_of_what_was_undone_is_told(store: Store) -> None:
         assert feed.get() == [Change(INSERT, "tasks", "a"), Change(INSERT, "tasks", "b")]
 
 
-def test_a_statement_that_fails_half_way_is_not_told(store: Store) -> None:
+def test_a_statement_that_fails_half_way_is_not_told_and_takes_nothing_along(
+    store: Store,
+) -> None:
     store.tasks.create(name="a", id="a")
     store.tasks.create(name="b", id="b")
     store.tasks.create_dependency("a", "b")
     with store.changes() as feed:
         with store.transaction():
+            store.tasks.update("a", name="before")
             with pytest.raises(CycleError):
                 store.tasks.create_dependency("b", "a")  # the row is written, then guarded
             store.tasks.create(name="c", id="c")
-        assert feed.get() == [Change(INSERT, "tasks", "c")]
+        assert feed.get() == [Change(UPDATE, "tasks", "a"), Change(INSERT, "tasks", "c")]
 
 
 def test_another_store_that_commits_is_told_as_elsewhere(store: Store, file: Path) -> None:

@@ -115,6 +115,51 @@ def test_an_exception_out_of_a_lost_transaction_stays_what_it_is(store: Store) -
     assert names(store) == []
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.initiatives.create(name="undone"),
+        lambda store: store.log_chunks.insert_chunks([("a", "a", 1, "{}")] * 2),
+    ],
+)
+def test_whoever_goes_on_in_a_lost_transaction_is_told_why_it_was_lost(
+    store: Store, write: Callable[[Store], object]
+) -> None:
+    db = store._db._writer.connection
+    for table in ("initiatives", "agent_log_chunks"):
+        db.execute(
+            f"CREATE TEMP TRIGGER undo_{table} BEFORE INSERT ON main.{table}"
+            " BEGIN SELECT RAISE(ROLLBACK, 'by a trigger'); END"
+        )
+
+    def go_on_regardless() -> None:
+        with store.transaction():
+            with pytest.raises(CwstoreError, match="by a trigger") as first:
+                write(store)
+            with pytest.raises(CwstoreError) as second:
+                store.initiatives.find_all()
+            assert type(second.value) is type(first.value)
+            assert str(second.value) == f"{first.value} ({LOST}: leave it)"
+
+    with pytest.raises(CwstoreError, match=rf"by a trigger.*{LOST}"):
+        go_on_regardless()
+    assert names(store) == []
+
+
+def test_a_pragma_that_fails_is_told_by_name(store: Store, file: Path) -> None:
+    def refuse(operation: int, first: str | None, *others: str | None) -> int:
+        denied = operation == apsw.SQLITE_PRAGMA and first in {"freelist_count", "data_version"}
+        return apsw.SQLITE_DENY if denied else apsw.SQLITE_OK
+
+    store._db._writer.connection.set_authorizer(refuse)
+    calls = {"freelist_count": store._db.reclaim, "data_version": store._db.data_version}
+    for pragma, call in calls.items():
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert f"PRAGMA {pragma} ({file})" in str(caught.value)
+        assert_ours_alone(caught.value)
+
+
 @pytest.mark.parametrize("word", ["SAVEPOINT", "RELEASE", "ROLLBACK TO"])
 def test_a_savepoint_that_fails_loses_the_transaction(store: Store, word: str) -> None:
     def refuse(operation: int, first: str | None, *others: str | None) -> int:
@@ -335,8 +380,11 @@ def test_an_in_memory_store_says_that_it_is_lost_with_its_connection() -> None:
     with pytest.raises(DeliberateError):
         fail()
     for call in (store.initiatives.find_all, lambda: store.initiatives.create(name="x")):
-        with pytest.raises(StoreClosedError, match="in-memory database was lost"):
+        with pytest.raises(StoreClosedError) as caught:
             call()
+        assert str(caught.value) == (
+            "the in-memory database was lost with its connection; open a new store"
+        )
     store.close()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from cwstore.errors import BusyError, ConflictError, CwstoreError
+from cwstore.errors import BusyError, ConflictError, CwstoreError, StoreClosedError
 from cwstore.store import Store
 from tests.engine_kit import (
     PATIENCE,
@@ -175,14 +175,19 @@ def test_who_waits_too_long_for_another_thread_is_told_so(file: Path, busy_timeo
 
         holding = Task(hold)
         reached(inside)
-        for call in (
-            lambda: store.initiatives.create(name="mine"),
-            lambda: store.tasks.create_dependency("a", "b"),
-            lambda: store.transaction().__enter__(),
-        ):
+        calls: list[tuple[Callable[[], object], str]] = [
+            (lambda: store.initiatives.create(name="mine"), "initiatives"),
+            (lambda: store.tasks.create_dependency("a", "b"), "database"),
+            (lambda: store.transaction().__enter__(), "database"),
+            (store._db.reclaim, "database"),
+            (store._db.data_version, "database"),
+            (store.changes, "database"),
+        ]
+        for call, what in calls:
             with pytest.raises(BusyError) as caught:
                 call()
             message = str(caught.value)
+            assert message.startswith(f"{what}: ")
             assert "another thread of this process" in message
             assert str(file) in message
             assert f"{busy_timeout:g} s" in message
@@ -283,12 +288,28 @@ def test_a_transaction_left_by_another_thread_is_undone_and_the_store_goes_on(
     suspended = within()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(next, suspended).result(PATIENCE)
-        with pytest.raises(ConflictError, match="another thread"):
+        with pytest.raises(ConflictError) as caught:
             next(suspended)
+    assert str(caught.value) == (
+        "transaction left by another thread than had entered it: rolled back"
+    )
     store.initiatives.create(name="same store")
     with Store.open(file, busy_timeout=0) as other:
         other.initiatives.create(name="other store")
     assert names(store) == ["same store", "other store"]
+
+
+def test_leaving_a_transaction_in_memory_in_another_thread_loses_the_database() -> None:
+    def within() -> Generator[None, None, None]:
+        with store.transaction():
+            yield
+
+    with Store.open(":memory:") as store:
+        suspended = within()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(next, suspended).result(PATIENCE)
+            with pytest.raises(StoreClosedError, match="in-memory database was lost"):
+                next(suspended)
 
 
 def test_a_failing_transaction_left_by_another_thread_keeps_its_own_error(store: Store) -> None:
@@ -419,8 +440,12 @@ def test_a_task_may_not_write_into_the_transaction_of_another_task(store: Store)
             lambda: store.transaction().__enter__(),
             store.initiatives.find_all,
         ):
-            with pytest.raises(ConflictError, match="another task"):
+            with pytest.raises(ConflictError) as refusal:
                 call()
+            assert str(refusal.value) == (
+                "another task of this thread has a transaction open on this store; use AsyncStore,"
+                " or do not await inside of `with store.transaction()`"
+            )
         go_on.set()
         await first
         store.initiatives.create(name="of the second")

@@ -134,6 +134,19 @@ def test_updating_what_does_not_exist_is_refused(store: Store, file: Path) -> No
         store.initiatives.update("nobody", name="x", if_updated_at=moment(0))
 
 
+def test_what_an_update_missed_is_named(store: Store) -> None:
+    with pytest.raises(NotFoundError) as missed:
+        store.initiatives.update("nobody", name="x")
+    assert str(missed.value) == "initiatives: no row has the id 'nobody'"
+    store.initiatives.create(name="x", id="i")
+    with pytest.raises(ConflictError) as late:
+        store.initiatives.update("i", name="y", if_updated_at=moment(0))
+    assert str(late.value) == (
+        f"initiatives: row 'i' was updated since {moment(0).isoformat()};"
+        " read it again and decide anew"
+    )
+
+
 BAD: list[tuple[str, object]] = [
     ("name", None),
     ("name", ""),

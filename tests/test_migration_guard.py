@@ -66,6 +66,15 @@ def test_only_the_first_few_violations_are_shown(populated: Path) -> None:
     assert "; and 2 more." in message
 
 
+@pytest.mark.parametrize(
+    ("number", "end"), [(2, "phases (1 rows)"), (3, "phases (1 rows)"), (4, "; and 1 more")]
+)
+def test_what_is_not_shown_is_counted(populated: Path, number: int, end: str) -> None:
+    values = ", ".join(f"({50 + index})" for index in range(number))
+    message = refused(populated, f"INSERT INTO tasks (phase_id) VALUES {values};")
+    assert message.partition(". Nothing")[0].endswith(end)
+
+
 def test_a_file_that_was_dirty_before_can_still_be_upgraded(populated: Path) -> None:
     run(populated, "UPDATE tasks SET phase_id = 77 WHERE id = 1")
     rebuild = """
@@ -134,6 +143,11 @@ def test_a_violation_that_only_sqlites_own_comparison_finds_is_refused(populated
     }
 
 
+def test_a_missing_value_that_is_a_question_mark_is_a_value(populated: Path) -> None:
+    rows = "INSERT INTO uses VALUES ('?'), ('?');"
+    assert new_violations(populated, (), CODES + rows) == {"uses.code = ? is not in codes (2 rows)"}
+
+
 def test_an_old_violation_that_only_sqlites_own_comparison_finds_is_left_alone(
     populated: Path,
 ) -> None:
@@ -175,6 +189,28 @@ def test_a_script_may_rename_what_a_file_that_was_dirty_before_has(
     assert migrate(populated, directory=scripts(populated.parent, *BASE, text)).version == 3
 
 
+REMARKS = "CREATE TABLE notes (phase_id REFERENCES phases);"
+
+
+def test_the_same_missing_value_may_be_renamed_in_several_places(populated: Path) -> None:
+    migrate(populated, directory=scripts(populated.parent, *BASE, REMARKS))
+    run(populated, "UPDATE tasks SET phase_id = 77 WHERE id = 1")
+    run(populated, "INSERT INTO notes VALUES (77)")
+    text = RENAMED_COLUMN + "ALTER TABLE notes RENAME COLUMN phase_id TO stage_id;"
+    assert (
+        migrate(populated, directory=scripts(populated.parent, *BASE, REMARKS, text)).version == 4
+    )
+
+
+def test_one_old_violation_under_another_name_covers_one_and_no_more(populated: Path) -> None:
+    run(populated, "UPDATE tasks SET phase_id = 77 WHERE id = 1")
+    found = new_violations(
+        populated, (), f"{RENAMED_COLUMN}{REMARKS} INSERT INTO notes VALUES (77);"
+    )
+    assert len(found) == 1
+    assert "= 77 is not in phases (1 rows)" in found.pop()
+
+
 def test_under_another_name_a_new_violation_is_told_from_the_old_ones(populated: Path) -> None:
     run(populated, "UPDATE tasks SET phase_id = 77 WHERE id = 1")
     rows = "INSERT INTO tasks (stage_id) VALUES (77), (78);"
@@ -187,12 +223,9 @@ def test_under_another_name_a_new_violation_is_told_from_the_old_ones(populated:
 @pytest.mark.parametrize(
     ("before", "text"),
     [
-        ("CREATE TABLE notes (phase_id REFERENCES phases);", ""),
-        ("SELECT 1;", "CREATE TABLE notes (phase_id REFERENCES phases);"),
-        (
-            "CREATE TABLE notes (phase_id REFERENCES phases);",
-            "ALTER TABLE tasks RENAME COLUMN phase_id TO stage_id;",
-        ),
+        (REMARKS, ""),
+        ("SELECT 1;", REMARKS),
+        (REMARKS, RENAMED_COLUMN),
     ],
 )
 def test_mending_an_old_violation_does_not_allow_a_new_one_elsewhere(

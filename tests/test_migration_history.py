@@ -6,11 +6,11 @@ The main cases of each scenario are in test_migration_scenarios.py.
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import pytest
 
-from cwstore import _drift, _migration_files
+from cwstore import _drift, _migration_files, migrations
 from cwstore.errors import (
     CorruptDatabaseError,
     InvalidValueError,
@@ -19,7 +19,7 @@ from cwstore.errors import (
 )
 from cwstore.migrations import migrate
 from cwstore.store import Store
-from tests.engine_kit import assert_ours_alone
+from tests.engine_kit import DeliberateError, assert_ours_alone
 from tests.migration_kit import (
     BASE,
     PHASES,
@@ -127,6 +127,11 @@ def test_line_endings_inside_a_string_do_not_depend_on_the_checkout(
     assert migrate(file, directory=scripts(tmp_path, text)).applied == ()
 
 
+def test_a_carriage_return_alone_is_no_line_ending(tmp_path: Path, file: Path) -> None:
+    migrate(file, directory=scripts(tmp_path, "CREATE TABLE a AS SELECT 'one\rtwo' AS b;\r\n"))
+    assert run(file, "SELECT b FROM a") == [("one\rtwo",)]
+
+
 # Scenario J: numbers
 
 
@@ -140,6 +145,10 @@ def test_line_endings_inside_a_string_do_not_depend_on_the_checkout(
         (("0001_a.sql", "0002_.sql"), "0002_.sql is not named like a migration"),
         (("0001_a.sql", "0002_b.SQL"), "0002_b.SQL is not named like a migration"),
         (("0001_a.sql", "0002_a b.sql"), "0002_a b.sql is not named like a migration"),
+        (
+            ("0001_a.sql", "0003_c.sql"),
+            "followed by 0003_c.sql; restore it, or renumber those that were not released yet",
+        ),
         ((), "holds no migration"),
     ],
 )
@@ -162,9 +171,15 @@ def test_other_files_in_the_directory_do_not_matter(tmp_path: Path, file: Path) 
 def test_a_directory_that_cannot_be_read_is_refused(tmp_path: Path, file: Path) -> None:
     with pytest.raises(MigrationError, match=r"cannot read the migrations in .*nowhere"):
         migrate(file, directory=tmp_path / "nowhere")
-    for bad in (cast("str", b"sql"), "sql\0", "sql\ud800"):
-        with pytest.raises(InvalidValueError, match="directory"):
+    for bad in (cast("str", b"sql"), cast("str", 5), "sql\0", "sql\ud800"):
+        with pytest.raises(InvalidValueError) as refusal:
             migrate(file, directory=bad)
+        assert refusal.value.field == "directory"
+        assert str(refusal.value) == (
+            "directory: no path of this system can hold its text"
+            if bad == "sql\ud800"
+            else "directory: expected a path as str or os.PathLike[str]"
+        )
     directory = scripts(tmp_path, "SELECT 1;")
     (directory / "0001_step.sql").write_bytes(b"SELECT '\xff';")
     with pytest.raises(MigrationError, match=r"0001_step\.sql is not UTF-8 text"):
@@ -204,7 +219,10 @@ def test_a_store_on_broken_migrations_makes_no_file(
         ("-- compatible-with: 3", "line 1: `compatible-with: 3` must name a version from 1 to 2"),
         ("-- compatible-with: 0", "line 1: `compatible-with: 0` must name a version from 1 to 2"),
         ("-- hi\n-- compatible-with: 1", "line 2: `compatible-with` must be the first line"),
-        ("-- drops: tasks_phase_ix", "line 1: write `-- drops: index name`"),
+        (
+            "-- drops: tasks_phase_ix",
+            "line 1: write `-- drops: index name` (or table, trigger, view), one a line",
+        ),
         ("-- drops: column tasks.a", "line 1: write `-- drops: index name`"),
         ("-- deletes: all rows", "line 1: write `-- deletes: table_name`"),
     ],
@@ -255,10 +273,28 @@ def test_a_damaged_ledger_is_named(populated: Path, sql: str, message: str) -> N
     assert message in refused(populated)
 
 
+def test_what_the_ledger_says_of_a_script_is_the_same_in_every_release(
+    tmp_path: Path, file: Path
+) -> None:
+    texts = ("-- one\nCREATE TABLE one (a, b);", "-- compatible-with: 1\nSELECT 'é', 2 FROM one;")
+    one = "2abccdf692d73a164876e7ff5d9d86f1918018f37ddc0709be2ba0ead96e361c"
+    two = "acd34f07da5044543360244ec9ed8990457a8c4a8b1460e085583a9f21c8bb2a"
+    migrate(file, directory=scripts(tmp_path, *texts))
+    assert run(
+        file,
+        "SELECT version, name, checksum, text_sum, compatible_with, structure"
+        " FROM schema_migrations",
+    ) == [
+        (1, "0001_step", one, 3770219001, None, 262139962),
+        (2, "0002_step", two, 1792416508, 1, 262139962),
+    ]
+
+
 def test_a_ledger_of_another_shape_is_a_corrupt_file(populated: Path) -> None:
     run(populated, "ALTER TABLE schema_migrations DROP COLUMN checksum")
-    with pytest.raises(CorruptDatabaseError, match="checksum"):
+    with pytest.raises(CorruptDatabaseError, match="checksum") as raised:
         migrate(populated, directory=populated.parent / "sql0")
+    assert f"reading the version of {populated}" in str(raised.value)
     with pytest.raises(CorruptDatabaseError, match="checksum") as raised:
         Store.open(populated)
     assert_ours_alone(raised.value)
@@ -298,6 +334,44 @@ def test_a_store_that_is_open_names_a_conflict_clause_made_by_hand(file: Path) -
         by_hand = text.replace("NOT NULL  UNIQUE", "NOT NULL  UNIQUE ON CONFLICT REPLACE", 1)
         run(file, f"DROP TABLE projects; {by_hand}")
         assert store.check().drift == ("ON CONFLICT REPLACE of projects is not expected",)
+
+
+def refuse_to_look_closer(*arguments: object, **options: object) -> NoReturn:
+    raise DeliberateError
+
+
+def test_an_up_to_date_file_is_opened_without_a_closer_look(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    monkeypatch.setattr(migrations, "bring_up", refuse_to_look_closer)
+    Store.open(file).close()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE mine (a)",
+        "PRAGMA user_version = 1",
+        "PRAGMA user_version = 99",
+        "PRAGMA journal_mode = DELETE",
+        "DROP TABLE schema_migrations",
+        "DELETE FROM schema_migrations",
+        "DELETE FROM schema_migrations WHERE version = 2",
+        "DELETE FROM schema_migrations WHERE version > 10",
+        "UPDATE schema_migrations SET structure = 0",
+        "UPDATE schema_migrations SET text_sum = 0 WHERE version = 1",
+        "UPDATE schema_migrations SET name = 'mine' WHERE version = 1",
+    ],
+)
+def test_a_file_that_is_not_as_it_was_left_is_looked_at_closer(
+    file: Path, sql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    run(file, sql)
+    monkeypatch.setattr(migrations, "bring_up", refuse_to_look_closer)
+    with pytest.raises(DeliberateError):
+        Store.open(file)
 
 
 def test_much_drift_is_counted(populated: Path) -> None:

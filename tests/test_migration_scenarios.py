@@ -179,7 +179,14 @@ OURS = f"PRAGMA application_id = {_connect.APPLICATION_ID};"
         ("PRAGMA application_id = 7; CREATE TABLE a (b)", "(application_id 0x00000007)"),
         ("CREATE TABLE a (b)", "(application_id 0x00000000)"),
         ("PRAGMA user_version = 2", "(application_id 0x00000000)"),
-        (f"{OURS} CREATE TABLE a (b)", "has tables (a) but no version"),
+        (
+            f"{OURS} CREATE TABLE a (b)",
+            "has tables (a) but no version; it was left alone: give another path",
+        ),
+        (
+            f"{OURS} CREATE TABLE a(z); CREATE TABLE b(z); CREATE TABLE c(z); CREATE TABLE d(z)",
+            "has tables (a, b, c) but no version; it was left alone: give another path",
+        ),
         (b"", "is empty"),
         (b"x", "has only 1 bytes"),
         (b"not a database" * 99, "not an SQLite database"),

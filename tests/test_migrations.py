@@ -1,6 +1,7 @@
 """Migrating a file: what a run does, reports and refuses, in one process."""
 
 from pathlib import Path
+from time import monotonic, time_ns
 from typing import Any
 
 import apsw
@@ -22,7 +23,7 @@ from cwstore.migrations import (
     migrate,
     status,
 )
-from tests.migration_kit import BASE, content, made_by_base, names_in, refused, run, scripts
+from tests.migration_kit import BASE, PHASES, content, made_by_base, names_in, refused, run, scripts
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def populated(tmp_path: Path) -> Path:
 
 
 def test_a_new_file_gets_every_migration_in_order(tmp_path: Path, file: Path) -> None:
+    started, started_at = monotonic(), time_ns() // 1000
     report = migrate(file, directory=scripts(tmp_path, *BASE))
+    took = monotonic() - started
     assert report == MigrationReport(
         applied=("0001_step", "0002_step"),
         version_before=0,
@@ -52,6 +55,9 @@ def test_a_new_file_gets_every_migration_in_order(tmp_path: Path, file: Path) ->
         ("0001_step", 1, 0),
         ("0002_step", 4, 5),
     ]
+    assert 0 <= sum(step.seconds for step in report.steps) <= report.seconds <= took
+    first, second = (at for (at,) in run(file, "SELECT applied_at FROM schema_migrations"))
+    assert started_at <= first <= second <= time_ns() // 1000
     assert run(file, "SELECT id, owner FROM tasks") == [(n, "nobody") for n in (1, 2, 3)]
     assert run(file, "PRAGMA user_version") == [(2,)]
     assert file.stat().st_mode & 0o777 == 0o600
@@ -63,6 +69,28 @@ def test_an_up_to_date_file_is_left_alone(populated: Path) -> None:
     assert (report.applied, report.version_before, report.version) == ((), 2, 2)
     assert populated.read_bytes() == before
     assert names_in(populated.parent) == ["sql0", "store.db"]
+
+
+def test_an_up_to_date_file_is_not_waited_for(populated: Path) -> None:
+    writer = open_connection(str(populated))
+    writer.execute("BEGIN IMMEDIATE")
+    assert migrate(populated, directory=populated.parent / "sql0").applied == ()
+    writer.close()
+
+
+def test_who_migrates_holds_a_file_beside_it_meanwhile(tmp_path: Path, file: Path) -> None:
+    seen: list[list[str]] = []
+    directory = scripts(tmp_path, PHASES)
+    migrate(file, directory=directory, on_progress=lambda _: seen.append(names_in(tmp_path)))
+    beside = ["sql0", "store.db", "store.db-shm", "store.db-wal", "store.db.migrating"]
+    assert seen == [beside, beside]
+    assert names_in(tmp_path) == ["sql0", "store.db"]
+
+
+def test_a_run_without_a_backup_makes_none(populated: Path) -> None:
+    directory = scripts(populated.parent, *BASE, "SELECT 1;")
+    assert migrate(populated, directory=directory, backup=False).backup is None
+    assert names_in(populated.parent) == ["sql0", "sql1", "store.db"]
 
 
 def test_the_migrations_of_cwstore_itself_are_the_default(file: Path) -> None:
@@ -86,15 +114,24 @@ def test_a_target_stops_the_run_and_the_next_one_goes_on(tmp_path: Path, file: P
 
 def test_there_is_no_way_down(populated: Path) -> None:
     before = content(populated)
-    with pytest.raises(MigrationError, match="has version 2; there is no way down to 1"):
+    with pytest.raises(MigrationError) as refusal:
         migrate(populated, directory=populated.parent / "sql0", target=1)
+    assert str(refusal.value) == (
+        f"{populated} has version 2; there is no way down to 1: restore a backup"
+    )
     assert content(populated) == before
 
 
 @pytest.mark.parametrize("target", [-1, 3, True, "1", 1.0])
 def test_a_target_that_is_no_version_is_refused(tmp_path: Path, file: Path, target: Any) -> None:
-    with pytest.raises(InvalidValueError, match="target"):
+    with pytest.raises(InvalidValueError) as refusal:
         migrate(file, directory=scripts(tmp_path, *BASE), target=target)
+    assert refusal.value.field == "target"
+    assert str(refusal.value) == (
+        "target: must be a version from 0 to 2"
+        if type(target) is int
+        else f"target: expected int or None, got {type(target).__name__}"
+    )
     assert not file.exists()
 
 
@@ -115,11 +152,14 @@ def test_progress_is_told_before_the_first_statement_and_after_each_one(
     tmp_path: Path, file: Path
 ) -> None:
     told: list[Progress] = []
+    started = monotonic()
     migrate(file, directory=scripts(tmp_path, *BASE), on_progress=told.append)
     one = [Progress(1, 2, "0001_step", done, 1, told[done].seconds) for done in (0, 1)]
     two = [Progress(2, 2, "0002_step", done, 4, told[2 + done].seconds) for done in range(5)]
     assert told == one + two
-    assert all(progress.seconds >= 0 for progress in told)
+    for step in (told[:2], told[2:]):
+        seconds = [0.0, *(progress.seconds for progress in step), monotonic() - started]
+        assert seconds == sorted(seconds)
 
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, RuntimeError])
@@ -173,6 +213,13 @@ def test_the_scripts_before_a_failing_one_stay(tmp_path: Path, file: Path) -> No
         migrate(file, directory=scripts(tmp_path, *BASE, "nonsense;"))
     assert run(file, "PRAGMA user_version") == [(2,)]
     assert run(file, "SELECT count(*) FROM schema_migrations") == [(2,)]
+
+
+def test_a_pending_script_that_cannot_be_read_holds_up_none_before_it(populated: Path) -> None:
+    directory = scripts(populated.parent, *BASE, "CREATE TABLE a (b);", "SELECT 'a;")
+    with pytest.raises(MigrationError, match=r"0004_step\.sql, line 1: the ' is never closed"):
+        migrate(populated, directory=directory)
+    assert run(populated, "PRAGMA user_version") == [(3,)]
 
 
 @pytest.mark.parametrize(
@@ -249,6 +296,18 @@ def test_what_the_write_ahead_log_of_a_refused_file_holds_is_not_moved(populated
     before = populated.read_bytes(), log.read_bytes()
     with pytest.raises(SchemaTooNewError):
         migrate(populated, directory=populated.parent / "sql0")
+    assert (populated.read_bytes(), log.read_bytes()) == before
+    assert before[1]
+
+
+def test_looking_at_a_file_does_not_move_what_its_write_ahead_log_holds(populated: Path) -> None:
+    writer = open_connection(str(populated))
+    writer.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    writer.execute("UPDATE phases SET name = 'x'").fetchall()
+    writer.close()
+    log = populated.with_name("store.db-wal")
+    before = populated.read_bytes(), log.read_bytes()
+    assert status(populated, directory=populated.parent / "sql0").version == 2
     assert (populated.read_bytes(), log.read_bytes()) == before
     assert before[1]
 

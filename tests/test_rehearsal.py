@@ -2,14 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import apsw
 import pytest
 
 from cwstore import _guard
 from cwstore.errors import (
-    CwstoreError,
     ForeignDatabaseError,
     InvalidValueError,
     MigrationError,
@@ -74,6 +73,22 @@ def test_a_rehearsal_reports_what_a_migration_would_do_and_leaves_no_trace(
     assert rehearse(store, directory=directory, target=2).version == 2
 
 
+def test_the_copy_lies_in_a_hidden_directory_beside_the_file_without_a_backup(
+    store: Path, directory: Path
+) -> None:
+    (directory / "0002_second.sql").write_text("SELECT 1;")
+    seen: set[tuple[str, ...]] = set()
+
+    def look(_: Progress) -> None:
+        (beside,) = (path for path in store.parent.iterdir() if path.name.startswith("."))
+        assert beside.name.startswith(".store.db.rehearsal.")
+        seen.add(tuple(names_in(beside)))
+
+    report = rehearse(store, directory=directory, on_progress=look)
+    assert seen == {("store.db", "store.db-shm", "store.db-wal", "store.db.migrating")}
+    assert 0 <= sum(step.seconds for step in report.steps) <= report.seconds
+
+
 def test_a_rehearsal_that_fails_says_so_and_leaves_no_trace(store: Path, directory: Path) -> None:
     (directory / "0002_second.sql").write_text("UPDATE rows SET parent = 7;")
     before = store.read_bytes()
@@ -130,11 +145,16 @@ def test_a_disk_that_fails_under_the_copy_is_told_so(
     store: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(connection: object) -> None:
-        raise apsw.FullError("database or disk is full")
+        error = apsw.FullError("database or disk is full")
+        cast("Any", error).extendedresult = apsw.SQLITE_FULL
+        raise error
 
     monkeypatch.setattr(_guard, "find_violations", fail)
-    with pytest.raises(CwstoreError, match=f"rehearsing on a copy of {store}") as raised:
+    with pytest.raises(StorageError) as raised:
         rehearse(store, directory=directory)
+    assert str(raised.value) == (
+        f"rehearsing on a copy of {store}: the disk is full; make room and try again"
+    )
     assert_ours_alone(raised.value)
     assert names_in(store.parent) == ["sql", "store.db"]
 
@@ -160,5 +180,9 @@ def test_a_directory_that_takes_no_copy_is_refused(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "mkdir", refuse)
-    with pytest.raises(StorageError, match=f"cannot rehearse beside {store}: Permission denied"):
+    with pytest.raises(StorageError) as refusal:
         rehearse(store, directory=directory)
+    assert str(refusal.value) == (
+        f"cannot rehearse beside {store}: Permission denied; it takes a directory that this user"
+        " may write to, and room for a copy"
+    )

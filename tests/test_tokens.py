@@ -112,6 +112,7 @@ def test_statements_are_cut_at_their_semicolons_and_know_their_line() -> None:
         Statement(TRIGGER, 7, "CREATE"),
         Statement("drop table a", 12, "DROP"),
     ]
+    assert split("select 1 \n -- x\n") == [Statement("select 1 \n -- x", 1, "SELECT")]
 
 
 @pytest.mark.parametrize("start", ["CREATE TEMP", "create temporary", "CREATE /* ; */"])
@@ -123,6 +124,12 @@ def test_every_kind_of_trigger_is_kept_whole(start: str) -> None:
 def test_a_table_called_trigger_is_no_trigger() -> None:
     sql = 'CREATE TABLE "trigger" (a); CREATE INDEX trigger_ix ON "trigger" (a);'
     assert len(split(sql)) == 2
+    assert len(split("CREATE TABLE trigger (a); CREATE INDEX trigger_ix ON trigger (a);")) == 2
+
+
+def test_a_temporary_table_is_no_trigger() -> None:
+    assert len(split("CREATE TEMP TABLE a (b); DROP TABLE a;")) == 2
+    assert len(split("CREATE VIEW trigger AS SELECT 1; DROP VIEW trigger;")) == 2
 
 
 def test_a_script_of_comments_has_no_statement() -> None:
@@ -140,6 +147,8 @@ def test_a_script_of_comments_has_no_statement() -> None:
         ("SELECT 1;\n-- ends here:\0\n", 2, "holds U+0000"),
         ("SELECT\n/*\n\0 */ 1", 3, "holds U+0000"),
         ("SELECT '\0'", 1, "holds U+0000"),
+        ("\n\0", 2, "holds U+0000"),
+        ("\0\n\0", 1, "holds U+0000"),
     ],
 )
 def test_what_is_never_closed_is_refused_with_its_line(sql: str, line: int, problem: str) -> None:
@@ -165,3 +174,10 @@ def test_normalised_text_forgets_layout_case_and_needless_quotes() -> None:
         normalised("CREATE  TABLE \"Tasks\" ([id] TEXT, `a b` X -- c\n, 'It' )")
         == "create table tasks ( id text , `a b` x , 'It' )"
     )
+    assert normalised("0XFF 1E5 X'AB'") == "0xff 1e5 X'AB'"
+
+
+@pytest.mark.parametrize("name", ['"1abc"', '"abc-"', '"-abc"', "[ab c]", "`a`"])
+def test_only_a_name_that_needs_no_quotes_loses_them(name: str) -> None:
+    bare = name.isascii() and name[1:-1].isidentifier()
+    assert normalised(name) == (name[1:-1] if bare else name)

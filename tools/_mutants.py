@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KILLED = ("killed", "timeout")
+AGAIN = ("survived", "no tests")  # in this process; it may run in another one
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Reasons:
     #: (place, changed line) or a pattern that the changed line holds.
     exact: dict[tuple[str, str], str]
     patterns: dict[str, str]
+    #: A pattern that the line holds in which nothing changed but upper and lower case.
+    cases: dict[str, str]
     used: set[object] = field(default_factory=set[object])
 
     def of(self, change: Change) -> str:
@@ -52,6 +55,9 @@ class Reasons:
             return self.exact[key]
         for pattern, reason in self.patterns.items():
             if re.search(pattern, change.new):
+                return reason
+        for pattern, reason in self.cases.items():
+            if change.old.lower() == change.new.lower() and re.search(pattern, change.old):
                 return reason
         return ""
 
@@ -67,7 +73,10 @@ def read_reasons(file: Path) -> Reasons:
     for one in data.get("survivor", []):
         for line in one["lines"]:
             exact[one["in"], line] = one["reason"]
-    return Reasons(exact, {one["pattern"]: one["reason"] for one in data.get("everywhere", [])})
+    patterns: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    for one in data.get("everywhere", []):
+        patterns[one.get("case", False)][one["pattern"]] = one["reason"]
+    return Reasons(exact, *patterns)
 
 
 def mutmut(*arguments: str) -> str:
@@ -122,7 +131,7 @@ def main(reasons_file: str, *tests: str) -> int:
             counts["killed"] += 1
         elif reasons.of(change):
             counts["reason"] += 1
-        elif change.outcome == "survived" and not passes(change.name, list(tests)):
+        elif change.outcome in AGAIN and not passes(change.name, list(tests)):
             counts["killed"] += 1
         else:
             counts["left"] += 1
