@@ -19,7 +19,7 @@ from cwstore.errors import (
     OutcomeUnknownError,
     StoreClosedError,
 )
-from tests.engine_kit import PATIENCE, Other, failing_sync, faulty_disk, reached
+from tests.engine_kit import PATIENCE, Other, Task, failing_sync, faulty_disk, reached
 from tests.entity_kit import undone
 
 INSERT, UPDATE, DELETE = ChangeOperation.INSERT, ChangeOperation.UPDATE, ChangeOperation.DELETE
@@ -218,6 +218,44 @@ def test_listening_goes_on_after_a_connection_was_lost(file: Path) -> None:
         # Whether others have committed cannot be told across two connections.
         assert feed.get() == [Change(INSERT, "tasks", "t"), ELSEWHERE]
         assert feed.get(timeout=0) == []
+
+
+def test_a_commit_elsewhere_is_told_though_the_connection_was_lost(file: Path) -> None:
+    with (
+        faulty_disk() as disk,
+        Store.open(file, durable=True) as store,
+        store.changes() as feed,
+        Store.open(file) as other,
+    ):
+        disk.fail = failing_sync
+        with pytest.raises(OutcomeUnknownError):
+            store.tasks.create(name="perhaps")
+        disk.fail = lambda operation, path: 0
+        assert feed.get(timeout=0) == [ELSEWHERE]  # it may be there
+        feed.get(timeout=0)  # looks through a new connection
+        other.tasks.create(name="t")
+        assert feed.get(timeout=30) == [ELSEWHERE]
+
+
+def test_a_look_elsewhere_does_not_wait_for_a_thread_that_uses_the_connection(
+    store: Store, file: Path
+) -> None:
+    taken, looked = threading.Event(), threading.Event()
+
+    def use() -> None:
+        assert store._db._writer._turn.take_at_once()
+        taken.set()
+        reached(looked)
+        store._db._writer._turn.give_up()
+
+    with Store.open(file) as other, store.changes() as feed:
+        using = Task(use)
+        reached(taken)
+        other.tasks.create(name="t")
+        assert feed.get(timeout=0) == []
+        looked.set()
+        using.finish()
+        assert feed.get(timeout=30) == [ELSEWHERE]
 
 
 def test_a_commit_that_is_interrupted_after_it_was_kept_is_told_as_elsewhere(

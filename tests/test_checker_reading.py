@@ -191,7 +191,7 @@ def test_a_statement_in_a_container_is_followed(service: Service, call: str) -> 
         "\nclass _All(NamedTuple):\n    one: object\n\n_ALL = _All(_FIND)\n"
         '_BY_NAME = {"a": _FIND}\n\nclass NoteRepository',
     )
-    faults = service.faults("import TypedDict\n", "import NamedTuple, TypedDict\n")
+    faults = service.faults("import Literal, TypedDict\n", "import NamedTuple, TypedDict\n")
     assert any(fault.endswith("it has no bind :key [binds]") for fault in faults)
 
 

@@ -231,6 +231,8 @@ def test_a_store_is_refused_in_a_forked_child_and_the_parent_goes_on(
             refusals += 1
         store.close()
         assert connections_to(file) == []
+        opened = {os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()}
+        assert [path for path in opened if path.startswith(str(file))] == []
         return f"{refusals} refused"
 
     assert in_child(try_all)() == "7 refused"

@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from cwstore import _connect
-from cwstore.errors import OutcomeUnknownError, StorageError
+from cwstore.errors import BusyError, OutcomeUnknownError, StorageError
 from cwstore.migrations import bring_up, migrate
 from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import run
@@ -67,6 +67,19 @@ def io_error(code: int) -> apsw.Error:
     error = apsw.IOError("disk I/O error")
     cast("Any", error).extendedresult = code
     return error
+
+
+def test_who_cannot_begin_is_told_what_was_to_be_done(file: Path, directory: Path) -> None:
+    failure = apsw.BusyError("database is locked")
+    cast("Any", failure).extendedresult = apsw.SQLITE_BUSY
+    connection: Any = Failing(file, "BEGIN IMMEDIATE", failure)
+    with pytest.raises(BusyError) as raised:
+        bring_up(connection, str(file), directory=directory, busy_timeout=7)
+    assert str(raised.value).startswith(
+        f"migrating {file}: another connection held the lock for all of the 7 s"
+    )
+    assert_ours_alone(raised.value)
+    connection.close()
 
 
 def test_a_disk_that_fails_at_commit_leaves_the_outcome_open(file: Path, directory: Path) -> None:

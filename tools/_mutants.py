@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KILLED = ("killed", "timeout")
+PATIENCE = 600  # seconds; a change may make a test wait for ever
 AGAIN = ("survived", "no tests")  # in this process; it may run in another one
 
 
@@ -109,10 +110,19 @@ def passes(name: str, tests: list[str]) -> bool:
     """Whether the tests pass with that change."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", *tests]
     environment = os.environ | {"MUTANT_UNDER_TEST": name}
-    done = subprocess.run(
-        command, cwd="mutants", env=environment, capture_output=True, check=False, text=True
-    )
-    Path("again.log").write_text(done.stdout + done.stderr, encoding="utf-8")
+    with Path("again.log").open("w", encoding="utf-8") as log:
+        try:
+            done = subprocess.run(
+                command,
+                cwd="mutants",
+                env=environment,
+                stdout=log,
+                stderr=log,
+                check=False,
+                timeout=PATIENCE,
+            )
+        except subprocess.TimeoutExpired:
+            return False
     return done.returncode == 0
 
 
