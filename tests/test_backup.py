@@ -251,6 +251,17 @@ def test_the_newest_three_backups_are_kept(store: Path) -> None:
     assert kept == {f"store.db.v{version}.bak" for version in (3, 4, 5)}
 
 
+def test_the_backup_of_this_run_is_kept_whatever_time_the_others_show(store: Path) -> None:
+    later = store.stat().st_mtime + 3600
+    for version in (7, 8, 9):
+        other = store.with_name(f"store.db.v{version}.bak")
+        other.touch()
+        os.utime(other, (later + version, later + version))
+    migrate(store, directory=pending(store))
+    kept = {path.name for path in store.parent.glob("*.bak")}
+    assert kept == {f"store.db.v{version}.bak" for version in (1, 8, 9)}
+
+
 def test_what_only_has_the_name_of_a_backup_is_left_alone(store: Path) -> None:
     precious = store.with_name("precious")
     precious.write_text("precious")
