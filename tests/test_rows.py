@@ -13,7 +13,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cwstore._rows import bind_names, check_limit, check_members, kind_of, to_micros
+from cwstore._rows import (
+    bind_names,
+    check_id,
+    check_limit,
+    check_members,
+    is_insert,
+    kind_of,
+    to_micros,
+)
 from cwstore.errors import CorruptDatabaseError, InvalidValueError
 from cwstore.initiatives import Initiative, InitiativeStatus
 from cwstore.phases import PhaseStatus
@@ -521,6 +529,28 @@ def test_the_statement_of_a_patch_is_made_once_for_each_set_of_keys() -> None:
 def test_binds_are_found_but_not_in_quotes_and_comments() -> None:
     text = "SELECT ':no', 'it''s :no' -- :no\n, :one, :two, :one, 'checkpoint:human-verify'"
     assert bind_names(text) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "inserts"),
+    [
+        ("INSERT INTO a VALUES (:b)", True),
+        ("insert into a values (:b)", True),
+        ("/* why */INSERT INTO a VALUES (:b)", True),
+        ("WITH c AS (SELECT :b) INSERT INTO a SELECT * FROM c", True),
+        ("SELECT 'INSERT' -- INSERT", False),
+        ("UPDATE a SET inserted = :insert", False),
+    ],
+)
+def test_what_inserts_is_known_wherever_the_word_stands(text: str, inserts: bool) -> None:
+    assert is_insert(text) is inserts
+
+
+def test_an_id_that_is_no_text_is_refused_without_a_statement() -> None:
+    with pytest.raises(InvalidValueError) as caught:
+        check_id("task_id", "\ud800")
+    assert str(caught.value) == "task_id: contains a lone surrogate, which is not text"
+    assert caught.value.__context__ is None
 
 
 def test_the_kind_of_an_annotation_is_its_type_its_none_and_its_mark() -> None:
