@@ -56,3 +56,8 @@ def open_connection(
 ) -> Connection:
     """Connect; nothing is set on the connection."""
     return apsw.Connection(file, flags, statementcachesize=cached_statements)
+
+
+def go_on() -> bool:
+    """For a progress handler: being called at all lets Python handle signals."""
+    return False

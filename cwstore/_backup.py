@@ -7,8 +7,8 @@ from typing import Protocol, Self, cast
 
 import apsw
 
-from cwstore._apsw import Connection, open_connection
-from cwstore._connect import MEMORY, connect_reader, resolve
+from cwstore._apsw import Connection, go_on, open_connection
+from cwstore._connect import MEMORY, connect_reader, remove, resolve
 from cwstore._faults import translate
 from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
 
@@ -86,7 +86,7 @@ def write_backup(
         raise StorageError(f"cannot write the backup {path}: {error.strerror}") from None
     finally:
         for leftover in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
-            _remove(leftover)
+            remove(leftover)
     return Backup(path, size, violations)
 
 
@@ -117,11 +117,11 @@ def _keep_newest(file: str, made: str) -> None:
             if not found or not entry.is_file(follow_symlinks=False):
                 continue
             if found.group(1):
-                _remove(entry.path)  # the draft of a process that was killed
+                remove(entry.path)  # the draft of a process that was killed
             else:
                 backups.append((entry.path != made, -entry.stat().st_mtime_ns, entry.path))
     for _, _, path in sorted(backups)[_KEPT:]:
-        _remove(path)
+        remove(path)
 
 
 def _new_file(path: str) -> str:
@@ -145,7 +145,7 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
         copy = open_connection(draft)
         try:
             _copy_pages(source, copy)
-            copy.set_progress_handler(_go_on, _OPERATIONS)
+            copy.set_progress_handler(go_on, _OPERATIONS)
             problems = find_damage(copy, 3)
             if problems:
                 raise CorruptDatabaseError(
@@ -186,11 +186,6 @@ def _copy_pages(source: Connection, copy: Connection) -> None:
             source.execute("ROLLBACK")
 
 
-def _go_on() -> bool:
-    """For a progress handler: being called at all lets Python handle signals."""
-    return False
-
-
 def _publish(draft: str, path: str, replace: bool) -> None:
     _sync(draft)
     if replace:
@@ -207,10 +202,3 @@ def _sync(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

@@ -27,6 +27,7 @@ from cwstore.errors import (
 
 APPLICATION_ID = 0x43575354  # "CWST"
 MEMORY = ":memory:"
+BUSY_TIMEOUT = 5.0  # seconds, where no store says otherwise
 _CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, not an LRU: be generous
 _OLDEST_SQLITE = (3, 53)
 _SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database
@@ -140,6 +141,16 @@ def _try_wal(connection: Connection, busy_timeout: float) -> CwstoreError | None
     except apsw.Error as error:
         return translate(error, "switching to WAL", busy_timeout)
     return None
+
+
+def leave_alone(connection: Connection, file: str) -> None:
+    """See to it that closing does not move what the write-ahead log holds into the file."""
+    try:
+        unmoved = file != MEMORY and os.stat(f"{file}-wal").st_size > 0
+    except FileNotFoundError:
+        return
+    if unmoved:
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
 
 def refuse_strange_file(file: str) -> None:
@@ -330,7 +341,7 @@ def _create(file: str) -> None:
     except OSError as error:
         fault = StorageError(f"cannot create {file}: {error.strerror}; check the directory")
     finally:
-        _remove(draft)
+        remove(draft)
     raise fault
 
 
@@ -344,10 +355,11 @@ def _finish_creation(file: str, status: os.stat_result) -> None:
             except FileNotFoundError:
                 continue
             if same:
-                _remove(entry.path)
+                remove(entry.path)
 
 
-def _remove(file: str) -> None:
+def remove(file: str) -> None:
+    """Remove a file, if it is still there."""
     try:
         os.unlink(file)
     except FileNotFoundError:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from cwstore._connect import MEMORY, patience
+from cwstore._connect import MEMORY, patience, remove
 from cwstore.errors import BusyError, StorageError
 
 PATIENCE = 600.0  # seconds; a waiting process uses no lock of the database and can be interrupted
@@ -37,10 +37,7 @@ def migration_turn(file: str, *, seconds: float = PATIENCE) -> Generator[None]:
         yield
     finally:
         # Removed before it is let go: who waits sees that its file has no name, and starts again.
-        try:
-            os.unlink(name)
-        except FileNotFoundError:  # removed by hand
-            pass
+        remove(name)
         os.close(descriptor)
 
 

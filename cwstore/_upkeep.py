@@ -17,7 +17,6 @@ from cwstore._migration_files import load
 from cwstore.errors import StorageError
 
 _SHOWN = 100  # problems of a kind that are listed
-_BUSY_TIMEOUT = 5.0  # seconds, where no store says otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +99,11 @@ def check_file(path: str | os.PathLike[str]) -> CheckReport:
     file = _connect.resolve(path)
     if file == _connect.MEMORY or not os.path.lexists(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
-    connection = _connect.connect(file, busy_timeout=_BUSY_TIMEOUT, create=False)
+    connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT, create=False)
     try:
         connection.execute("PRAGMA query_only = ON")
-        if _size(f"{file}-wal"):  # closing shall not move it into the file
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        return check(connection, _version(connection, file), _BUSY_TIMEOUT)
+        _connect.leave_alone(connection, file)
+        return check(connection, _version(connection, file), _connect.BUSY_TIMEOUT)
     finally:
         connection.close()
 
@@ -118,11 +116,11 @@ def _version(connection: Connection, file: str) -> int | None:
     except apsw.CorruptError:
         return None
     except apsw.Error as error:
-        fault = translate(error, f"reading the version of {file}", _BUSY_TIMEOUT)
+        fault = translate(error, f"reading the version of {file}", _connect.BUSY_TIMEOUT)
     else:
         judge(state, files, file)
         if state.version > len(files):
-            examine(connection, file, files, _BUSY_TIMEOUT)
+            examine(connection, file, files, _connect.BUSY_TIMEOUT)
         return state.version
     raise fault
 

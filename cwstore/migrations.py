@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from cwstore import _connect
-from cwstore._apsw import Connection
+from cwstore._apsw import Connection, go_on
 from cwstore._faults import commit_fault, translate
 from cwstore._ledger import compatible_from, examine, record
 from cwstore._migration_files import MigrationFile, load, parse
@@ -21,7 +21,6 @@ from cwstore.errors import (
     StorageError,
 )
 
-_BUSY_TIMEOUT = 5.0  # seconds, where no store says otherwise
 _OPERATIONS = 20_000  # of SQLite's machine between two chances for Ctrl-C: under a millisecond
 
 __all__ = [
@@ -60,7 +59,7 @@ def migrate(
     _connect.check_flags(backup=backup)
     _connect.check_progress(on_progress)
     check_scripts(file, directory, target)
-    connection = _connect.connect(file, busy_timeout=_BUSY_TIMEOUT)
+    connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT)
     try:
         return bring_up(
             connection,
@@ -86,10 +85,10 @@ def status(
     if file == _connect.MEMORY or not os.path.lexists(file):
         _connect.refuse_bad_place(file)
         return MigrationStatus(file, 0, len(files), tuple(f.name for f in files), 0, 0, None)
-    connection = _connect.connect(file, busy_timeout=_BUSY_TIMEOUT)
+    connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT)
     try:
-        _leave_alone(connection, file)
-        state = examine(connection, file, files, _BUSY_TIMEOUT)
+        _connect.leave_alone(connection, file)
+        state = examine(connection, file, files, _connect.BUSY_TIMEOUT)
         pending = tuple(f.name for f in files[state.version :])
         return MigrationStatus(
             path=file,
@@ -136,7 +135,7 @@ def rehearse(
             f"rehearsed on a copy of {file}, which was not touched: {error}"
         ) from None
     except apsw.Error as error:
-        fault = translate(error, f"rehearsing on a copy of {file}", _BUSY_TIMEOUT)
+        fault = translate(error, f"rehearsing on a copy of {file}", _connect.BUSY_TIMEOUT)
     except OSError as error:
         fault = StorageError(
             f"cannot rehearse beside {file}: {error.strerror}; it takes a directory that this user"
@@ -155,8 +154,8 @@ def _rehearse_on(
     from cwstore._backup import write_backup
     from cwstore._guard import find_violations
 
-    size = write_backup(file, copy, busy_timeout=_BUSY_TIMEOUT).size
-    connection = _connect.connect(copy, busy_timeout=_BUSY_TIMEOUT)
+    size = write_backup(file, copy, busy_timeout=_connect.BUSY_TIMEOUT).size
+    connection = _connect.connect(copy, busy_timeout=_connect.BUSY_TIMEOUT)
     try:
         report = bring_up(
             connection,
@@ -190,7 +189,7 @@ def bring_up(
     target: int | None = None,
     backup: bool = True,
     on_progress: OnProgress | None = None,
-    busy_timeout: float = _BUSY_TIMEOUT,
+    busy_timeout: float = _connect.BUSY_TIMEOUT,
 ) -> MigrationReport:
     """`migrate` on a connection that `_connect.connect` gave and that goes on as the writer.
 
@@ -204,7 +203,7 @@ def bring_up(
         if target is not None:
             _refuse_to_go_down(file, before, goal)
     except CwstoreError:
-        _leave_alone(connection, file)
+        _connect.leave_alone(connection, file)
         raise
     run = _Run(connection, file, files, goal, busy_timeout, on_progress, before)
     if file != _connect.MEMORY:  # first: without it others could not even read the version
@@ -259,21 +258,11 @@ def _backup_name(file: str, version: int) -> str | None:
     return migration_backup(file, version) if version and file != _connect.MEMORY else None
 
 
-def _leave_alone(connection: Connection, file: str) -> None:
-    """See to it that closing does not move what the write-ahead log holds into the file."""
-    try:
-        unmoved = file != _connect.MEMORY and os.stat(f"{file}-wal").st_size > 0
-    except FileNotFoundError:
-        return
-    if unmoved:
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-
-
 @contextmanager
 def _unguarded(connection: Connection) -> Generator[None]:
     """Foreign keys off, so that a parent table can be rebuilt, and Ctrl-C let through."""
     connection.execute("PRAGMA foreign_keys = OFF")
-    connection.set_progress_handler(_go_on, _OPERATIONS)
+    connection.set_progress_handler(go_on, _OPERATIONS)
     try:
         yield
     finally:
@@ -281,11 +270,6 @@ def _unguarded(connection: Connection) -> Generator[None]:
         connection.execute("PRAGMA foreign_keys = ON")
         if connection.pragma("foreign_keys") != 1:
             raise StorageError("SQLite did not switch foreign keys on again; open the file anew")
-
-
-def _go_on() -> bool:
-    """For a progress handler: being called at all lets Python handle signals."""
-    return False
 
 
 @dataclass(slots=True)
