@@ -1,4 +1,4 @@
-"""Files and directories that a user may not use. Root may, so it is tried as somebody else."""
+"""Files and directories that a user may not use. Root may, so it is tried without its rights."""
 
 import os
 import re
@@ -14,21 +14,17 @@ from cwstore.errors import (
 )
 from cwstore.store import Store
 from tests.engine_kit import assert_ours_alone, whole
+from tests.process_kit import give_up_rights
 
-NOBODY = 65534
 
-
-def as_nobody(work: Callable[[], object]) -> str:
-    """The error that `work` raises for a user who owns nothing here, or "no error"."""
+def without_rights(work: Callable[[], object]) -> str:
+    """The error that `work` raises where permissions count for root too, or "no error"."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         said = "died"
         try:
-            if os.geteuid() == 0:
-                os.setgroups([])
-                os.setgid(NOBODY)
-                os.setuid(NOBODY)
+            give_up_rights()
             work()
             said = "no error"
         except CwstoreError as error:
@@ -66,7 +62,7 @@ def test_a_file_that_may_not_be_used_is_refused(
         before = whole(directory)
         file.chmod(file_mode)
         directory.chmod(directory_mode)
-        said = as_nobody(lambda: Store.open(file))
+        said = without_rights(lambda: Store.open(file))
         directory.chmod(0o755)
         file.chmod(0o600)
         assert re.match(f"StorageError: .*{re.escape(str(file))}.*({message})", said), said
@@ -83,7 +79,7 @@ def test_a_file_that_sqlite_can_open_for_reading_only_is_refused(
         file = Path(place) / "store.db"
         Store.open(file).close()
         file.chmod(0o444)
-        said = as_nobody(lambda: Store.open(file))
+        said = without_rights(lambda: Store.open(file))
         assert said == (
             f"StorageError: {file} can only be read; mend the permissions of file and directory"
         )
@@ -92,7 +88,7 @@ def test_a_file_that_sqlite_can_open_for_reading_only_is_refused(
 def test_a_directory_that_may_not_be_written_to_gets_no_new_file() -> None:
     with TemporaryDirectory() as place:
         Path(place).chmod(0o555)
-        said = as_nobody(lambda: Store.open(Path(place) / "store.db"))
+        said = without_rights(lambda: Store.open(Path(place) / "store.db"))
         Path(place).chmod(0o755)
         assert re.match("StorageError: cannot create .*Permission denied; check the", said), said
         assert list(Path(place).iterdir()) == []

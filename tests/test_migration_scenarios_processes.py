@@ -4,16 +4,13 @@ D, I and O by a call are in test_migration_processes.py.
 """
 
 import os
-import pwd
 import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Generator
 from pathlib import Path
-from tempfile import mkdtemp
 
 import pytest
 
@@ -102,14 +99,10 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 """
-# A user who is not root, whatever runs the tests: root may write anywhere. What is imported later
-# could be out of reach.
-NOBODY = """
-import fcntl, hashlib, json, locale, os, random, secrets, tempfile
-from cwstore import _apply, _backup, _drift, _turn
-if os.geteuid() == 0:
-    os.setgid(int(sys.argv[3]))
-    os.setuid(int(sys.argv[3]))
+# Whoever runs the tests: root may write anywhere.
+WITHOUT_RIGHTS = """
+from tests.process_kit import give_up_rights
+give_up_rights()
 """
 BY_CALL = """
 try:
@@ -162,49 +155,33 @@ def test_n_a_disk_that_fails_in_mid_migration_leaves_the_file_as_it_was(
     assert migrate(file, directory=directory).version == 4
 
 
-@pytest.fixture
-def public() -> Generator[Path]:
-    """A directory that a user without rights can reach."""
-    place = Path(mkdtemp())
-    place.chmod(0o755)
-    yield place
-    place.chmod(0o755)
-    shutil.rmtree(place)
-
-
-def nobody() -> int:
-    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else os.geteuid()
-
-
 @befallen
-def test_n_a_read_only_directory_is_refused_with_a_remedy(public: Path, face: str) -> None:
-    directory, file = public / "sql", public / "place" / "store.db"
-    directory.mkdir()
+def test_n_a_read_only_directory_is_refused_with_a_remedy(
+    tmp_path: Path, directory: Path, face: str
+) -> None:
+    file = tmp_path / "place" / "store.db"
     file.parent.mkdir()
-    add(directory, FIRST)
     migrate(file, directory=directory)
     add(directory, "SELECT 1;")
-    os.chown(file, nobody(), -1)
-    os.chown(file.parent, nobody(), -1)
     file.parent.chmod(0o555)
     before = file.read_bytes()
     for verb in ("migrate", "rehearse"):
-        told = told_by(NOBODY, face, file, directory, nobody(), verb=verb)
+        told = told_by(WITHOUT_RIGHTS, face, file, directory, verb=verb)
         assert str(file) in told
         assert "mend" in told or "may write to" in told, told
         assert file.read_bytes() == before
     file.parent.chmod(0o755)
     assert left_beside(file) == ["store.db"]
-    assert "version 2" in told_by(NOBODY, face, file, directory, nobody())
+    assert "version 2" in told_by(WITHOUT_RIGHTS, face, file, directory)
 
 
 @befallen
-def test_n_a_new_file_in_a_read_only_directory_is_refused(public: Path, face: str) -> None:
-    directory, place = public / "sql", public / "place"
-    directory.mkdir()
-    add(directory, FIRST)
+def test_n_a_new_file_in_a_read_only_directory_is_refused(
+    tmp_path: Path, directory: Path, face: str
+) -> None:
+    place = tmp_path / "place"
     place.mkdir(mode=0o555)
-    told = told_by(NOBODY, face, place / "a.db", directory, nobody())
+    told = told_by(WITHOUT_RIGHTS, face, place / "a.db", directory)
     assert told.startswith(f"cannot create {place}/a.db: Permission denied")
     assert list(place.iterdir()) == []
 
