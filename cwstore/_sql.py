@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, LiteralString, Protocol, TypeVar
 
 from cwstore._rows import (
+    Binder,
     Kind,
     Row,
     bind_names,
@@ -29,9 +30,12 @@ RISING: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at +
 
 
 class Statement(Generic[T_co]):
-    """A checked SQL text; `bind` and `map` are compiled when they are first called."""
+    """A checked SQL text; `bind` and `map` are compiled when they are first called.
 
-    __slots__ = ("bind", "entity", "extra", "map", "scalar", "stamped", "text")
+    `stamp` is the place of `:now` in what `bind` has returned, None where there is none.
+    """
+
+    __slots__ = ("bind", "entity", "extra", "map", "scalar", "stamp", "text")
 
     def __init__(
         self, text: str, entity: type[Any], scalar: type[Any] | None, extra: Mapping[str, Any]
@@ -40,8 +44,8 @@ class Statement(Generic[T_co]):
         self.entity = entity
         self.scalar = scalar
         self.extra = extra
-        self.stamped = ":now" in text
-        self.bind: Callable[[dict[str, Any]], None] = self._first_bind
+        self.stamp: int | None = None
+        self.bind: Binder = self._first_bind
         self.map: Callable[[list[Row]], list[T_co]] = self._first_map
 
     def kinds(self) -> dict[str, Kind]:
@@ -57,12 +61,22 @@ class Statement(Generic[T_co]):
                 kinds[name] = kind if takes_none else kind._replace(optional=False)
         return kinds
 
-    def _first_bind(self, binds: dict[str, Any]) -> None:
-        self.bind = compile_binder(self.kinds())
-        self.bind(binds)
+    def named(self, values: list[Any]) -> dict[str, Any]:
+        """What `bind` has returned, by name: for errors."""
+        return dict(zip(bind_names(self.text), values, strict=True))
+
+    def _first_bind(self, binds: Mapping[str, Any]) -> list[Any]:
+        names = bind_names(self.text)
+        if "now" in names:
+            self.stamp = names.index("now")
+        self.bind = compile_binder(names, self.kinds())
+        return self.bind(binds)
 
     def _first_map(self, rows: list[Row]) -> list[T_co]:
-        self.map = first_column if self.scalar else compile_mapper(self.entity)
+        if self.scalar:
+            self.map = first_column
+        else:
+            self.map = compile_mapper(self.entity, written="RETURNING" in self.text)
         return self.map(rows)
 
 
@@ -108,12 +122,13 @@ class Patch(Generic[T]):
         self.find = find
         self.entity = find.entity
         self.extra = extra
-        self._made: dict[tuple[frozenset[str], bool], Statement[T]] = {}
+        # By the keys that are given; the plain ones, and those that are checked.
+        self._made: tuple[dict[frozenset[str], Statement[T]], ...] = ({}, {})
 
     def statement(self, keys: Mapping[str, object], checked: bool) -> Statement[T]:
         """The statement for these keys; `checked` adds the comparison with :if_updated_at."""
         chosen = frozenset(keys)
-        made = self._made.get((chosen, checked))
+        made = self._made[checked].get(chosen)
         if made is None:
             for key in keys:
                 if key not in self.columns:
@@ -121,7 +136,7 @@ class Patch(Generic[T]):
                         key, f"cannot be updated; what can: {', '.join(self.columns)}"
                     )
             columns = tuple(column for column in self.columns if column in keys)
-            made = self._made[chosen, checked] = self._make(columns, checked)
+            made = self._made[checked][chosen] = self._make(columns, checked)
         return made
 
     def _make(self, columns: tuple[str, ...], checked: bool) -> Statement[T]:

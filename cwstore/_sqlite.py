@@ -63,41 +63,35 @@ class SqliteDatabase:
     # The port
 
     def find(self, statement: Statement[T], /, **binds: object) -> T | None:
-        statement.bind(binds)
-        rows = self._read(statement, binds)
+        rows = self._read(statement, statement.bind(binds))
         return statement.map(rows)[0] if rows else None
 
     def all(self, statement: Statement[T], /, **binds: object) -> list[T]:
-        statement.bind(binds)
-        return statement.map(self._read(statement, binds))
+        return statement.map(self._read(statement, statement.bind(binds)))
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
-        statement.bind(binds)
-        return self._write(statement, binds)[0]
+        return self._write(statement, statement.bind(binds))[0]
 
     def write(self, statement: Statement[T], /, **binds: object) -> T | None:
-        statement.bind(binds)
-        rows = self._write(statement, binds)
+        rows = self._write(statement, statement.bind(binds))
         return rows[0] if rows else None
 
     def write_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
-        statement.bind(binds)
-        return self._write(statement, binds)
+        return self._write(statement, statement.bind(binds))
 
     def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
-        for binds in rows:
-            statement.bind(binds)
+        values = [statement.bind(binds) for binds in rows]
         with Block(self._writer):
-            self._writer.run_many(statement, rows)
+            self._writer.run_many(statement, values)
 
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
-        statement.bind(binds)
+        values = statement.bind(binds)
         writer = self._writer
         if writer.owner == get_ident():  # one statement needs no savepoint: it is whole by itself
-            writer.run(statement, binds)
+            writer.run(statement, values)
             return writer.connection.changes()
         with Block(writer):
-            writer.run(statement, binds)
+            writer.run(statement, values)
             return writer.connection.changes()
 
     def patch(
@@ -107,8 +101,7 @@ class SqliteDatabase:
         binds = {**values, "id": id}
         if if_updated_at is not None:
             binds["if_updated_at"] = if_updated_at
-        statement.bind(binds)
-        rows = self._write(statement, binds)
+        rows = self._write(statement, statement.bind(binds))
         if rows:
             return rows[0]
         table = table_of(statement.text)
@@ -142,10 +135,10 @@ class SqliteDatabase:
 
     # Reading
 
-    def _read(self, statement: Statement[Any], binds: dict[str, Any]) -> list[Row]:
+    def _read(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
         thread = get_ident()
         if self._writer.owner == thread:
-            return self._writer.run(statement, binds)
+            return self._writer.run(statement, values)
         readers = self._readers
         idle = readers.idle
         try:
@@ -155,20 +148,20 @@ class SqliteDatabase:
         if reader is None:
             if self.file == _connect.MEMORY:
                 with Block(self._writer):
-                    return self._writer.run(statement, binds)
+                    return self._writer.run(statement, values)
             reader = self._open_reader()
         reader.thread = thread
         reader.since = monotonic()
         reader.what = text = statement.text
         try:
-            if statement.stamped:
-                binds["now"] = self._clock.read()
-            rows = reader.execute(text, binds).fetchall()
+            if statement.stamp is not None:
+                values[statement.stamp] = self._clock.read()
+            rows = reader.execute(text, values).fetchall()
         except BaseException as error:
             readers.drop(reader)  # at once: it may still hold a snapshot
             if not isinstance(error, apsw.Error | UnicodeEncodeError):
                 raise
-            fault = fault_of(error, text, binds, self.busy_timeout)
+            fault = fault_of(error, text, statement.named(values), self.busy_timeout)
         else:
             reader.what = ""
             idle.append(reader)
@@ -203,14 +196,14 @@ class SqliteDatabase:
 
     # Writing
 
-    def _write(self, statement: Statement[T], binds: dict[str, Any]) -> list[T]:
+    def _write(self, statement: Statement[T], values: list[Any]) -> list[T]:
         """Run in the open transaction or in one of its own. Rows are mapped before the COMMIT."""
         writer = self._writer
         if writer.owner == get_ident():
-            return statement.map(writer.run(statement, binds))
+            return statement.map(writer.run(statement, values))
         try:
             writer.begin(statement.text)
-            rows = statement.map(writer.run(statement, binds))
+            rows = statement.map(writer.run(statement, values))
             writer.commit()
             return rows
         finally:

@@ -33,7 +33,7 @@ class Turn:
 
     def take_at_once(self) -> bool:
         """Take it if it is free and nobody waits who may not be overtaken."""
-        return not (self._line and self._is_long()) and self._turn.acquire(blocking=False)
+        return not (self._line and self._is_long()) and self._turn.acquire(False)
 
     def take(self, seconds: float) -> bool:
         """Wait for it; False if that takes longer."""

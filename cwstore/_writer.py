@@ -63,17 +63,18 @@ class Writer:
 
     # Statements, by the thread that has the turn
 
-    def run(self, statement: Statement[Any], binds: dict[str, Any]) -> list[Row]:
+    def run(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
         """Run to the end and fetch every row."""
         if self._lost is not None or self._task is not None:
             self._refuse()
-        if statement.stamped:
-            binds["now"] = self._clock()
+        if statement.stamp is not None:
+            values[statement.stamp] = self._clock()
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
         try:
-            return self._cursor.execute(statement.text, binds).fetchall()
+            return self._cursor.execute(statement.text, values).fetchall()
         except (apsw.Error, UnicodeEncodeError) as error:
+            binds = statement.named(values)
             fault = _faults.fault_of(error, statement.text, binds, self._busy_timeout)
         # Raised here, so that neither the apsw error nor bound values hang on to it.
         if recorder is not None:
@@ -87,21 +88,22 @@ class Writer:
             )
         raise fault
 
-    def run_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
+    def run_many(self, statement: Statement[Any], rows: list[list[Any]]) -> None:
         """Run a statement that returns nothing once for each row, in a level just entered."""
-        at: dict[str, Any] = {}
+        at: list[Any] = []
 
-        def stamped() -> Iterator[dict[str, Any]]:
+        def stamped() -> Iterator[list[Any]]:
             nonlocal at
             for at in rows:
-                at["now"] = self._clock()
+                if statement.stamp is not None:
+                    at[statement.stamp] = self._clock()
                 yield at
 
         try:
             self._cursor.executemany(statement.text, stamped())
             return
         except (apsw.Error, UnicodeEncodeError) as error:
-            fault = _faults.fault_of(error, statement.text, at, self._busy_timeout)
+            fault = _faults.fault_of(error, statement.text, statement.named(at), self._busy_timeout)
         if not self.connection.in_transaction:
             self._lost = fault
         raise fault

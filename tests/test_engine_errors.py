@@ -8,6 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from cwstore._task_edges import CREATE_DEPENDENCY
 from cwstore.errors import (
     ConflictError,
     CorruptDatabaseError,
@@ -194,3 +195,23 @@ def test_a_taken_value_is_named_by_its_column(store: Store) -> None:
     with pytest.raises(ConflictError, match=r"agents\.name: this value is taken") as caught:
         store.agents.create(name="calm-fox", worktree_id="v")
     assert_ours_alone(caught.value)
+
+
+# Many rows with one statement
+
+
+def test_many_rows_need_no_stamp(store: Store) -> None:
+    one, two, three = (store.tasks.create(name=name).id for name in ("one", "two", "three"))
+    edges = [(two, one), (three, two), (three, one)]
+    rows = [{"task_id": task, "depends_on_task_id": needed} for task, needed in edges]
+    store.tasks._db.insert_many(CREATE_DEPENDENCY, rows)
+    assert store.tasks.get_dependencies(two) == [one]
+    assert store.tasks.get_dependencies(three) == [one, two]
+
+
+def test_many_rows_for_a_table_that_somebody_removed_are_refused_as_damage(
+    store: Store, file: Path
+) -> None:
+    spoil(file, "DROP TABLE agent_log_chunks")
+    with pytest.raises(CorruptDatabaseError, match=r"agent_log_chunks: .* run `cwstore check`"):
+        store.log_chunks.insert_chunks([("agent", "name", 1, "content")])

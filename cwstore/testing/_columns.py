@@ -145,8 +145,8 @@ def check_binds(statement: AnyStatement, info: Any, schema: Schema) -> Iterator[
     if None in info.bindings_names:
         return  # positional ones are the dialect's
     named = bind_names(statement.text)
-    if set(named) != set(info.bindings_names):
-        other = sorted(set(named) ^ set(info.bindings_names))
+    if named != list(info.bindings_names):  # they are bound by position
+        other = sorted(set(named) ^ set(info.bindings_names)) or named
         yield "binds", f"write binds as :lower_case: {', '.join(other)}"
         return
     hints = {*hints_of(statement.entity), *statement.extra, "now"}

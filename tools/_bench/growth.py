@@ -1,4 +1,8 @@
-"""What each workload costs as the file grows, and what the id of a log chunk costs."""
+"""What each workload costs as the file grows, and what the id of a log chunk costs.
+
+Bare apsw, the limit of `tools/bench`, shows how much of the growth is SQLite's: deeper trees, and
+pages that fit into no cache.
+"""
 
 import argparse
 import json
@@ -12,7 +16,7 @@ from statistics import median
 from typing import Any
 
 from cwstore import Store, status
-from tools._bench import chunk_ids
+from tools._bench import chunk_ids, limit
 from tools._bench.with_cwstore import Adapter
 from tools._bench.workloads import WORKLOADS, calls_of
 from tools._bench.world import AGENTS, identity
@@ -55,14 +59,21 @@ class Size:
             flush=True,
         )
         self.adapter = Adapter()
-        self.adapter.open(str(self.file))
+        self.bare = limit.Adapter()
+        for adapter in (self.adapter, self.bare):
+            adapter.open(str(self.file))
 
     def round(self, name: str, number: int) -> float:
         """Nanoseconds of one operation, of processor time."""
-        if name == "tail":
-            return self._tail(number)
+        return self._tail(number) if name == "tail" else self._round(self.adapter, name, number)
+
+    def bare_round(self, name: str, number: int) -> float:
+        """As `round`, of bare apsw."""
+        return self._round(self.bare, name, number)
+
+    def _round(self, adapter: Adapter | limit.Adapter, name: str, number: int) -> float:
         calls = calls_of(name, number, CALLS[name], self.initiatives)
-        bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
+        bound = [(getattr(adapter, method), arguments) for method, arguments in calls]
         started = time.process_time_ns()
         for method, arguments in bound:
             method(*arguments)
@@ -105,35 +116,54 @@ def grow(folder: Path, sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
     """Measure every workload at every size, the sizes in turn."""
     stores = [Size(folder, tasks, chunks) for tasks, chunks in sizes]
     rows: list[dict[str, Any]] = []
-    print(f"{'':8}" + "".join(f"{store.tasks:>12,}" for store in stores) + "   last / 10,000")
+    heads = "".join(f"{store.tasks:>12,}" for store in stores)
+    print(f"{'':8}{heads}   last / 10,000   bare apsw")
     for name in CALLS:
-        rounds: list[list[float]] = [[] for _ in stores]
-        for number in range(-1, ROUNDS):
-            for store, spent in zip(stores, rounds, strict=True):
-                cost = store.round(name, number)
-                if number >= 0:
-                    spent.append(cost)
-        rows.append(_row(name, [median(spent) / 1e3 for spent in rounds], "µs", stores))
+        costs = _costs(name, [store.round for store in stores])
+        bare = None
+        if name != "tail":
+            bare = _growth(_costs(name, [store.bare_round for store in stores]), stores)
+        rows.append(_row(name, costs, "µs", stores, bare))
     whole = [store.whole_file(folder) for store in stores]
     for name in whole[0]:
         milliseconds = [found[name] * 1e3 for found in whole]
         rows.append(_row(name, milliseconds, "ms", stores))
     for store in stores:
         store.adapter.close()
+        store.bare.close()
     memory = [_memory(store) for store in stores]
     rows.append(_row("memory", memory, "MB", stores))
     return rows
 
 
-def _row(name: str, values: list[float], unit: str, stores: list[Size]) -> dict[str, Any]:
+def _costs(name: str, measures: list[Callable[[str, int], float]]) -> list[float]:
+    """Microseconds of an operation at each size."""
+    rounds: list[list[float]] = [[] for _ in measures]
+    for number in range(-1, ROUNDS):
+        for measure, spent in zip(measures, rounds, strict=True):
+            cost = measure(name, number)
+            if number >= 0:
+                spent.append(cost)
+    return [median(spent) / 1e3 for spent in rounds]
+
+
+def _growth(values: list[float], stores: list[Size]) -> float:
+    """The last value as a multiple of that at 10,000 tasks."""
     reference = next(
         (value for value, store in zip(values, stores, strict=True) if store.tasks == 10_000),
         values[0],
     )
-    growth = values[-1] / reference if reference else 1.0
+    return values[-1] / reference if reference else 1.0
+
+
+def _row(
+    name: str, values: list[float], unit: str, stores: list[Size], bare: float | None = None
+) -> dict[str, Any]:
+    growth = _growth(values, stores)
     cells = "".join(f"{value:10.1f}{unit}" for value in values)
-    print(f"{name:8}{cells}   {growth:.2f}", flush=True)
-    return {"what": name, "unit": unit, "values": values, "growth": growth}
+    beside = "" if bare is None else f"{bare:12.2f}"
+    print(f"{name:8}{cells}{growth:16.2f}{beside}", flush=True)
+    return {"what": name, "unit": unit, "values": values, "growth": growth, "bare": bare}
 
 
 def _memory(store: Size) -> float:
