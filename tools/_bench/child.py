@@ -16,7 +16,7 @@ from time import perf_counter_ns, process_time_ns
 from typing import Any, cast
 
 from tools._bench.common import ACCOUNT_COLUMNS, CONVERSATION_COLUMNS, TASK_COLUMNS
-from tools._bench.workloads import Call, calls_of
+from tools._bench.workloads import calls_of
 
 AT_ONCE = 50  # calls that are gathered, where they are awaited
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,6 +29,7 @@ class Child:
     def __init__(self, module: str) -> None:
         self.adapter = import_module(f"tools._bench.{module}").Adapter()
         self.runner = asyncio.Runner() if iscoroutinefunction(self.adapter.open) else None
+        self.bound: list[tuple[Callable[..., Any], tuple[object, ...]]] = []
 
     def _done(self, outcome: Any) -> Any:
         return outcome if self.runner is None else self.runner.run(outcome)
@@ -39,23 +40,25 @@ class Child:
     def close(self) -> None:
         self._done(self.adapter.close())
 
-    def round(self, name: str, number: int, count: int) -> tuple[int, int]:
-        """Nanoseconds of wall clock and of processor time that the calls took."""
+    def prepare(self, name: str, number: int, count: int) -> None:
+        """What `run` will call, and no garbage of earlier rounds."""
         calls = calls_of(name, number, count)
+        self.bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
         gc.collect()
+
+    def run(self) -> tuple[int, int]:
+        """Nanoseconds of wall clock and of processor time that the calls took."""
         if self.runner is not None:
-            return self.runner.run(self._gather(calls))
-        bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
+            return self.runner.run(self._gather())
         started, processor = perf_counter_ns(), process_time_ns()
-        for method, arguments in bound:
+        for method, arguments in self.bound:
             method(*arguments)
         return perf_counter_ns() - started, process_time_ns() - processor
 
-    async def _gather(self, calls: list[Call]) -> tuple[int, int]:
-        bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
+    async def _gather(self) -> tuple[int, int]:
         started, processor = perf_counter_ns(), process_time_ns()
-        for first in range(0, len(bound), AT_ONCE):
-            batch = bound[first : first + AT_ONCE]
+        for first in range(0, len(self.bound), AT_ONCE):
+            batch = self.bound[first : first + AT_ONCE]
             await asyncio.gather(*[method(*arguments) for method, arguments in batch])
         return perf_counter_ns() - started, process_time_ns() - processor
 

@@ -69,6 +69,11 @@ class Process:
         self.tell(do, **arguments)
         return self.hear()
 
+    def round(self, name: str, number: int, count: int) -> Any:
+        """Nanoseconds of wall clock and of processor time of some calls."""
+        self.ask("prepare", name=name, number=number, count=count)
+        return self.ask("run")
+
     def end(self) -> None:
         """Let it go."""
         self._process.communicate()
@@ -111,14 +116,12 @@ class Bench:
             file = self._copy(name)
             process.ask("open", file=file)
             checked = CHECKED.get(workload, 2)
-            process.ask("round", name=workload, number=-1, count=checked)
+            process.round(workload, -1, checked)
             pages[name] = _frames(file) / checked / operations
         found: dict[str, Measured] = {name: Measured([], [], pages[name]) for name in self.names}
         for number in range(self.rounds):
             for name in _turned(self.names, number):
-                wall, processor = self.processes[name].ask(
-                    "round", name=workload, number=number, count=calls
-                )
+                wall, processor = self.processes[name].round(workload, number, calls)
                 found[name].wall.append(wall / calls / operations)
                 found[name].processor.append(processor / calls / operations)
         for process in self.processes.values():
@@ -173,9 +176,11 @@ class Bench:
         for number in range(-1, self.rounds):
             for name in _turned(self.names, number):
                 crew = crews[name]
-                started = time.perf_counter_ns()
                 for index, process in enumerate(crew):
-                    process.tell("round", name="W13", number=10 * number + index, count=calls)
+                    process.ask("prepare", name="W13", number=10 * number + index, count=calls)
+                started = time.perf_counter_ns()
+                for process in crew:
+                    process.tell("run")
                 used = sum(process.hear()[1] for process in crew)
                 if number >= 0:
                     spent = time.perf_counter_ns() - started

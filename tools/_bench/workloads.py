@@ -109,7 +109,7 @@ WORKLOADS = {
     "W9": Workload("mixed, 70 % reads", 1.5, 500, mixed),
     "W10": Workload("new process, first query", 3.0, 1, find),
     "W11": Workload("a plan of 311 rows", 1.3, 4, plan),
-    "W13": Workload("four processes, mixed, rate", 0.8, 500, mixed),
+    "W13": Workload("four processes, mixed, rate", 0.8, 1000, mixed),
     "W14": Workload("ready tasks of an initiative", 1.2, 60, ready),
 }
 
