@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from cwstore import _line
-from cwstore._line import Line, open_line
+from cwstore._line import Line, in_line, open_line
 from cwstore.errors import BusyError
 from cwstore.store import Store
 from tests.engine_kit import PATIENCE, Other, locked
@@ -91,6 +91,52 @@ def test_a_line_is_long_when_its_front_is_tired(lines: list[Line]) -> None:
     assert newcomer.is_long()
     front.leave()
     assert not newcomer.is_long()
+
+
+class Clock:
+    """In place of `time`: nobody waits."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_who_finds_the_lock_taken_asks_for_some_ms_before_it_goes_to_the_line(
+    lines: list[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(_line, "time", clock)
+    keep_waiting, calls = in_line(lines[0], 60.0), 0
+    while lines[0].number is None:
+        assert keep_waiting(calls)
+        calls += 1
+    assert 20 < calls < 40
+    assert 1000.003 <= clock.now < 1000.004
+    assert lines[0]._numbers[NEXT] - lines[0]._numbers[FRONT] == 1
+
+
+def test_who_finds_the_lock_taken_goes_to_the_line_at_once_if_its_front_is_tired(
+    lines: list[Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(_line, "time", clock)
+    front, newcomer, *_ = lines
+    keep_waiting = in_line(newcomer, 0.005)
+    assert front.wait(clock.now)
+    assert keep_waiting(0)
+    assert newcomer.number is None
+    clock.now += 0.002
+    assert not keep_waiting(1)
+    assert newcomer.number is not None
+
+
+def test_who_may_not_wait_at_all_does_not(lines: list[Line]) -> None:
+    assert not in_line(lines[0], 0.0)(0)
 
 
 @pytest.mark.parametrize("seen", [-1.0, 3600.0, float("nan")], ids=["gone", "reboot", "nonsense"])
@@ -225,8 +271,9 @@ def test_the_front_asks_until_it_is_late(file: Path) -> None:
     with Store.open(file, busy_timeout=60) as store:
         write(store, "first")
         keep_waiting, line = store._db._writer._patience, store._db._writer._line
-        assert [keep_waiting(calls) for calls in (0, 20, 200, 2000)] == [True] * 4
         assert line is not None
+        assert line.wait(at_last())
+        assert [keep_waiting(calls) for calls in (0, 20, 200, 2000)] == [True] * 4
         line.spent = 60.0
         assert not keep_waiting(0)
         line.leave()
