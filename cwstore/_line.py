@@ -178,7 +178,9 @@ def _share(descriptor: int) -> None:
 
 
 def in_line(line: Line, busy_timeout: float) -> Callable[[int], bool]:
-    """A busy handler that waits in the line; `busy_timeout` seconds less those that are spent.
+    """A busy handler that asks for a moment, then waits in the line.
+
+    It gives up after `busy_timeout` seconds less those that are spent.
 
     The connection holds it, so it does not hold the writer: a store that nobody closed shall go
     when it is let go.

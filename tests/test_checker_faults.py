@@ -126,6 +126,14 @@ def test_a_bind_that_the_binder_cannot_read_is_reported(service: Service) -> Non
     ]
 
 
+def test_binds_that_the_binder_meets_in_another_order_than_sqlite_are_reported(
+    service: Service,
+) -> None:
+    text = "AS [:before] WHERE id > :id AND due_at < :before"  # they are bound by position
+    faults = service.faults("WHERE due_at < :before", text)
+    assert "notes._DUE: write binds as :lower_case: before, id [binds]" in faults
+
+
 def test_binds_through_stars_must_be_spoken_of_somewhere(service: Service) -> None:
     service.plant("_BY_OWNER, owner_id=owner_id, limit=9", '_BY_OWNER, **{"owner_id": owner_id}')
     assert service.faults("limit=int", "most=int") == [
