@@ -211,16 +211,28 @@ def test_subclasses_go_to_the_edge_too(store: Store) -> None:
         store.tasks.delete(made.id)
 
 
-def test_a_time_that_is_read_again_is_the_same_object(store: Store) -> None:
+def test_a_time_of_a_list_that_is_read_again_is_the_same_object(store: Store) -> None:
+    for name in ("x", "y"):
+        store.tasks.create(name=name)
+    changed = store.tasks.update(store.tasks.create(name="z").id, name="w")
+    first, again = store.tasks.find_all(), store.tasks.find_all()
+    assert first == again
+    assert first[-1] == changed
+    for one, same in zip(first, again, strict=True):
+        assert one.created_at is same.created_at
+        assert one.updated_at is same.updated_at
+
+
+def test_a_row_that_was_never_updated_has_one_datetime_for_both_of_its_times(store: Store) -> None:
     made = store.tasks.create(name="x")
-    first, again = (store.tasks.find_by_id(made.id) for _ in range(2))
-    assert first == again == made
-    assert first is not None
-    assert again is not None
-    assert first.created_at is first.updated_at is again.created_at is again.updated_at
-    assert type(made.created_at) is type(first.created_at) is datetime
+    found = store.tasks.find_by_id(made.id)
+    assert found == made
+    assert found is not None
+    assert found.created_at is found.updated_at is not made.created_at is made.updated_at
+    assert type(made.created_at) is type(found.created_at) is datetime
     task = store.tasks.update(made.id, name="y")
     assert made.created_at == task.created_at < task.updated_at
+    assert store.tasks.find_by_id(made.id) == task
 
 
 def test_a_stamp_is_not_mistaken_for_a_flag_that_equals_it() -> None:
@@ -241,8 +253,10 @@ def test_times_are_exact_and_few_are_kept_however_many_are_read() -> None:
     assert [one.created_at for one in _FIND_ALL.map(rows)] == moments
     read = _FIND_ALL.map(rows)
     assert [one.created_at for one in read] == moments
-    assert _FIND_ALL.map(rows[-1:])[0].created_at is read[-1].created_at
-    assert _FIND_ALL.map(rows[:1])[0].created_at is not read[0].created_at
+    assert _FIND_ALL.map(rows[-2:])[0].created_at is read[-2].created_at
+    assert _FIND_ALL.map(rows[:2])[0].created_at is not read[0].created_at
+    # A row alone neither looks among those that are kept nor adds to them.
+    assert _FIND_ALL.map(rows[-2:-1])[0].created_at is not read[-2].created_at
 
 
 @pytest.mark.parametrize("number", [1, 2, 99, 100, 101, 350])
