@@ -234,7 +234,7 @@ class _Times(dict[int, datetime]):
 
 
 _TIMES_KEPT = 16384  # 2 MB
-_MANY = 100  # rows; see compile_mapper
+_MANY = 100  # rows
 _known_time_of = _Times().__getitem__
 
 
@@ -256,22 +256,63 @@ def _misfit(entity: type[Any], problem: str) -> CorruptDatabaseError:
     )
 
 
+# A frozen dataclass assigns through object.__setattr__, which triples the cost of a row; so each
+# entity is filled as an open twin with the same slots, and then given its class.
+_TWIN = """
+class Twin:
+    __slots__ = {slots!r}
+
+def build({argument}):
+    try:
+        {body}
+    except (KeyError, OverflowError, TypeError, ValueError) as error:
+        problem = f"{{type(error).__name__}}: {{error}}"
+    raise misfit(entity, problem)
+"""
+
+_ROW = """
+        one = Twin()
+        {fill}
+        return one
+"""
+
+# Many are made empty first: the cycle collector passes over them several times while they are new,
+# and 10,000 that are filled by then take 1.2 times as long. But two would take 1.4 times as long in
+# that way.
+_ROWS = f"""
+        if len(rows) < {_MANY}:
+            made = []
+            for row in rows:
+                one = Twin()
+                {{fill}}
+                made.append(one)
+        else:
+            made = [Twin() for _ in rows]
+            for one, row in zip(made, rows):
+                {{fill}}
+        return made
+"""
+
+
 def compile_mapper(entity: type[Any], *, written: bool) -> Callable[[list[Row]], list[Any]]:
-    """A function that makes entities of rows whose columns are the fields of `entity`, in order.
+    """A function that makes frozen entities of rows whose columns are its fields, in order.
 
-    `written` says that the statement has just written them. Their times are not kept, nor are those
-    of a row alone: to keep one takes twice as long as to make it, and among many rows that are read
-    one at a time few are met again (a find among a million tasks: 12.3 µs with kept times, 11.6
-    without; among ten thousand both take 7.3).
-
-    The entities are frozen. A frozen dataclass assigns through object.__setattr__, which triples
-    the cost of a row; so each is filled as an open twin with the same slots, and then given its
-    class.
-
-    Many are made empty first: the cycle collector passes over them several times while they are
-    new, and 10,000 that are filled by then take 1.2 times as long. But two rows would take 1.4
-    times as long in that way.
+    `written` says that the statement has just written them: their times are not kept.
     """
+    return _compile(entity, "rows", _ROWS, again=not written)
+
+
+def compile_row_mapper(entity: type[Any]) -> Callable[[Row], Any]:
+    """As `compile_mapper`, for one row, whose times are not kept either.
+
+    To keep one takes twice as long as to make it, and among many rows that are read one at a time
+    few are met again: a find among a million tasks took 12.3 µs with kept times, 11.6 without;
+    among ten thousand 7.3 in both ways.
+    """
+    return _compile(entity, "row", _ROW, again=False)
+
+
+def _compile(entity: type[Any], argument: str, body: str, *, again: bool) -> Callable[[Any], Any]:
     hints = hints_of(entity)
     kinds = {field.name: kind_of(hints[field.name]) for field in fields(entity)}
     names: dict[str, Any] = {
@@ -281,36 +322,10 @@ def compile_mapper(entity: type[Any], *, written: bool) -> Callable[[list[Row]],
         "EPOCH": _EPOCH,
         "MICROSECOND": _MICROSECOND,
     }
-    alone = _fill_code(kinds, names, again=False)
-    several = alone if written else _fill_code(kinds, names, again=True)
-    source = f"""
-class Twin:
-    __slots__ = {tuple(kinds)!r}
-
-def build(rows):
-    try:
-        if len(rows) == 1:
-            (row,) = rows
-            one = Twin()
-            {alone}
-            return [one]
-        if len(rows) < {_MANY}:
-            made = []
-            for row in rows:
-                one = Twin()
-                {several}
-                made.append(one)
-        else:
-            made = [Twin() for _ in rows]
-            for one, row in zip(made, rows):
-                {several}
-        return made
-    except (KeyError, OverflowError, TypeError, ValueError) as error:
-        problem = f"{{type(error).__name__}}: {{error}}"
-    raise misfit(entity, problem)
-"""
-    exec(source, names)
-    return cast(Callable[[list[Row]], list[Any]], names["build"])
+    fill = _fill_code(kinds, names, again=again)
+    body = body.strip().format(fill=fill)
+    exec(_TWIN.format(slots=tuple(kinds), argument=argument, body=body), names)
+    return cast(Callable[[Any], Any], names["build"])
 
 
 def _fill_code(kinds: Mapping[str, Kind], names: dict[str, Any], *, again: bool) -> str:
@@ -336,6 +351,12 @@ def _fill_code(kinds: Mapping[str, Kind], names: dict[str, Any], *, again: bool)
     return f"({', '.join(targets)},) = row; {'; '.join([*steps, 'one.__class__ = entity'])}"
 
 
+def first_value(row: Row) -> Any:
+    """The mapper of a row of one column of plain values."""
+    (value,) = row
+    return value
+
+
 def first_column(rows: list[Row]) -> list[Any]:
-    """The mapper of statements that return one column of plain values."""
+    """The mapper of such rows."""
     return [value for (value,) in rows]

@@ -15,7 +15,9 @@ from cwstore._rows import (
     bind_names,
     compile_binder,
     compile_mapper,
+    compile_row_mapper,
     first_column,
+    first_value,
     hints_of,
     is_insert,
     kind_of,
@@ -30,12 +32,12 @@ RISING: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at +
 
 
 class Statement(Generic[T_co]):
-    """A checked SQL text; `bind` and `map` are compiled when they are first called.
+    """A checked SQL text; `bind`, `map` and `map_row` are compiled when they are first called.
 
     `stamp` is the place of `:now` in what `bind` has returned, None where there is none.
     """
 
-    __slots__ = ("bind", "entity", "extra", "map", "scalar", "stamp", "text")
+    __slots__ = ("bind", "entity", "extra", "map", "map_row", "scalar", "stamp", "text")
 
     def __init__(
         self, text: str, entity: type[Any], scalar: type[Any] | None, extra: Mapping[str, Any]
@@ -47,6 +49,7 @@ class Statement(Generic[T_co]):
         self.stamp: int | None = None
         self.bind: Binder = self._first_bind
         self.map: Callable[[list[Row]], list[T_co]] = self._first_map
+        self.map_row: Callable[[Row], T_co] = self._first_map_row
 
     def kinds(self) -> dict[str, Kind]:
         """The rule of each bind that the caller gives."""
@@ -78,6 +81,10 @@ class Statement(Generic[T_co]):
         else:
             self.map = compile_mapper(self.entity, written="RETURNING" in self.text)
         return self.map(rows)
+
+    def _first_map_row(self, row: Row) -> T_co:
+        self.map_row = first_value if self.scalar else compile_row_mapper(self.entity)
+        return self.map_row(row)
 
 
 class Maker(Protocol[T_co]):

@@ -64,7 +64,7 @@ class SqliteDatabase:
 
     def find(self, statement: Statement[T], /, **binds: object) -> T | None:
         rows = self._read(statement, statement.bind(binds))
-        return statement.map(rows)[0] if rows else None
+        return statement.map_row(rows[0]) if rows else None
 
     def all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(self._read(statement, statement.bind(binds)))

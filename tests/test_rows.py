@@ -253,10 +253,10 @@ def test_times_are_exact_and_few_are_kept_however_many_are_read() -> None:
     assert [one.created_at for one in _FIND_ALL.map(rows)] == moments
     read = _FIND_ALL.map(rows)
     assert [one.created_at for one in read] == moments
-    assert _FIND_ALL.map(rows[-2:])[0].created_at is read[-2].created_at
-    assert _FIND_ALL.map(rows[:2])[0].created_at is not read[0].created_at
-    # A row alone neither looks among those that are kept nor adds to them.
-    assert _FIND_ALL.map(rows[-2:-1])[0].created_at is not read[-2].created_at
+    assert _FIND_ALL.map(rows[-1:])[0].created_at is read[-1].created_at
+    assert _FIND_ALL.map(rows[:1])[0].created_at is not read[0].created_at
+    # A row that is looked for alone neither takes a kept one nor adds to them.
+    assert _FIND_ALL.map_row(rows[-1]).created_at is not read[-1].created_at
 
 
 @pytest.mark.parametrize("number", [1, 2, 99, 100, 101, 350])
@@ -275,6 +275,7 @@ def test_rows_become_the_same_entities_however_many_they_are(store: Store, numbe
         for index in range(number)
     ]
     assert store.tasks.find_by_phase_id(phase.id) == made
+    assert [store.tasks.find_by_id(task.id) for task in made[:3]] == made[:3]
 
 
 # What is refused
@@ -602,3 +603,7 @@ def test_a_row_that_does_not_fit_is_reported_as_damage(good: int, row: tuple[Any
         _FIND_ALL.map([*[("i", "x", "active", 1, None, 0, 0)] * good, row])
     assert MISFIT.fullmatch(str(caught.value))
     assert caught.value.__context__ is None
+    with pytest.raises(CorruptDatabaseError) as alone:
+        _FIND_ALL.map_row(row)
+    assert str(alone.value) == str(caught.value)
+    assert alone.value.__context__ is None
