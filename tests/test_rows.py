@@ -257,6 +257,8 @@ def test_times_are_exact_and_few_are_kept_however_many_are_read() -> None:
     assert _FIND_ALL.map(rows[:1])[0].created_at is not read[0].created_at
     # A row that is looked for alone neither takes a kept one nor adds to them.
     assert _FIND_ALL.map_row(rows[-1]).created_at is not read[-1].created_at
+    alone = _FIND_ALL.map_row(rows[1])
+    assert _FIND_ALL.map(rows[1:2])[0].created_at is not alone.created_at
 
 
 @pytest.mark.parametrize("number", [1, 2, 99, 100, 101, 350])
