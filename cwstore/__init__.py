@@ -7,17 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cwstore._changes import Change, ChangeFeed, ChangeOperation
-    from cwstore._engine import Async, Sync
-    from cwstore._log_prune import PruneReport
-    from cwstore._log_readers import ReaderStats
-    from cwstore._reports import MigrationReport, MigrationStatus, Progress, RehearsalReport, Step
-    from cwstore._task import Task, TaskCategory, TaskPatch, TaskPriority, TaskStatus, TaskType
-    from cwstore._upkeep import CheckReport, StoreStats, TableStats
-    from cwstore.accounts import Account, AccountPatch, AccountRepository
-    from cwstore.agents import Agent, AgentMode, AgentPatch, AgentRepository, AgentStatus
-    from cwstore.aio import AsyncStore
-    from cwstore.change_sets import (
+    from cwstore._sqlite.inspection import CheckReport, StoreStats, TableStats
+    from cwstore._sqlite.lock_holders import ReaderStats
+    from cwstore.aio.store import AsyncStore
+    from cwstore.core.changes import Change, ChangeFeed, ChangeOperation
+    from cwstore.core.reports import (
+        MigrationReport,
+        MigrationStatus,
+        Progress,
+        RehearsalReport,
+        Step,
+    )
+    from cwstore.core.repository import Async, Sync
+    from cwstore.entities.accounts import Account, AccountPatch, AccountRepository
+    from cwstore.entities.agents import Agent, AgentMode, AgentPatch, AgentRepository, AgentStatus
+    from cwstore.entities.change_sets import (
         ChangeSet,
         ChangeSetAction,
         ChangeSetEntityType,
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
         ChangeSetStatus,
         NewChangeSetEntry,
     )
-    from cwstore.chat_sessions import (
+    from cwstore.entities.chat_sessions import (
         ChatMessage,
         ChatRole,
         ChatSession,
@@ -35,7 +39,47 @@ if TYPE_CHECKING:
         ChatSessionStatus,
         ChatTargetType,
     )
-    from cwstore.conversations import Conversation, ConversationRepository, ConversationStatus
+    from cwstore.entities.conversations import (
+        Conversation,
+        ConversationRepository,
+        ConversationStatus,
+    )
+    from cwstore.entities.initiatives import (
+        Initiative,
+        InitiativePatch,
+        InitiativeRepository,
+        InitiativeStatus,
+    )
+    from cwstore.entities.log_chunks import LogChunk, LogChunkRepository, NewLogChunk
+    from cwstore.entities.log_retention import PruneReport
+    from cwstore.entities.messages import (
+        Message,
+        MessagePatch,
+        MessageRepository,
+        MessageStatus,
+        MessageType,
+        PartyType,
+    )
+    from cwstore.entities.pages import Page, PagePatch, PageRepository
+    from cwstore.entities.phases import Phase, PhasePatch, PhaseRepository, PhaseStatus
+    from cwstore.entities.projects import Project, ProjectPatch, ProjectRepository
+    from cwstore.entities.proposals import (
+        Proposal,
+        ProposalPatch,
+        ProposalRepository,
+        ProposalStatus,
+        ProposalTargetType,
+    )
+    from cwstore.entities.review_comments import LineType, ReviewComment, ReviewCommentRepository
+    from cwstore.entities.tasks import (
+        Task,
+        TaskCategory,
+        TaskPatch,
+        TaskPriority,
+        TaskRepository,
+        TaskStatus,
+        TaskType,
+    )
     from cwstore.errors import (
         BusyError,
         ConflictError,
@@ -52,71 +96,45 @@ if TYPE_CHECKING:
         StorageError,
         StoreClosedError,
     )
-    from cwstore.initiatives import (
-        Initiative,
-        InitiativePatch,
-        InitiativeRepository,
-        InitiativeStatus,
-    )
-    from cwstore.log_chunks import LogChunk, LogChunkRepository, NewLogChunk
-    from cwstore.messages import (
-        Message,
-        MessagePatch,
-        MessageRepository,
-        MessageStatus,
-        MessageType,
-        PartyType,
-    )
-    from cwstore.migrations import migrate, rehearse, status
-    from cwstore.pages import Page, PagePatch, PageRepository
-    from cwstore.phases import Phase, PhasePatch, PhaseRepository, PhaseStatus
-    from cwstore.projects import Project, ProjectPatch, ProjectRepository
-    from cwstore.proposals import (
-        Proposal,
-        ProposalPatch,
-        ProposalRepository,
-        ProposalStatus,
-        ProposalTargetType,
-    )
-    from cwstore.review_comments import LineType, ReviewComment, ReviewCommentRepository
+    from cwstore.migrations.api import migrate, rehearse, status
     from cwstore.store import Store
-    from cwstore.tasks import TaskRepository
 
 # Where the names are defined.
 _HOMES = {
     "store": "Store",
     "aio": "AsyncStore",
-    "_engine": "Async Sync",
-    "migrations": "migrate rehearse status",
-    "_reports": "MigrationReport MigrationStatus Progress RehearsalReport Step",
-    "_upkeep": "CheckReport StoreStats TableStats",
-    "_log_readers": "ReaderStats",
-    "_changes": "Change ChangeFeed ChangeOperation",
+    "core.repository": "Async Sync",
+    "migrations.api": "migrate rehearse status",
+    "core.reports": "MigrationReport MigrationStatus Progress RehearsalReport Step",
+    "_sqlite.inspection": "CheckReport StoreStats TableStats",
+    "_sqlite.lock_holders": "ReaderStats",
+    "core.changes": "Change ChangeFeed ChangeOperation",
     "errors": (
         "BusyError ConflictError CorruptDatabaseError CwstoreError CycleError "
         "ForeignDatabaseError InvalidValueError MigrationError MissingReferenceError "
         "NotFoundError OutcomeUnknownError SchemaTooNewError StorageError "
         "StoreClosedError"
     ),
-    "initiatives": "Initiative InitiativePatch InitiativeRepository InitiativeStatus",
-    "phases": "Phase PhasePatch PhaseRepository PhaseStatus",
-    "_task": "Task TaskCategory TaskPatch TaskPriority TaskStatus TaskType",
-    "tasks": "TaskRepository",
-    "agents": "Agent AgentMode AgentPatch AgentRepository AgentStatus",
-    "messages": "Message MessagePatch MessageRepository MessageStatus MessageType PartyType",
-    "pages": "Page PagePatch PageRepository",
-    "projects": "Project ProjectPatch ProjectRepository",
-    "accounts": "Account AccountPatch AccountRepository",
-    "proposals": "Proposal ProposalPatch ProposalRepository ProposalStatus ProposalTargetType",
-    "log_chunks": "LogChunk LogChunkRepository NewLogChunk",
-    "_log_prune": "PruneReport",
-    "conversations": "Conversation ConversationRepository ConversationStatus",
-    "chat_sessions": (
+    "entities.initiatives": "Initiative InitiativePatch InitiativeRepository InitiativeStatus",
+    "entities.phases": "Phase PhasePatch PhaseRepository PhaseStatus",
+    "entities.tasks": (
+        "Task TaskCategory TaskPatch TaskPriority TaskRepository TaskStatus TaskType"
+    ),
+    "entities.agents": "Agent AgentMode AgentPatch AgentRepository AgentStatus",
+    "entities.messages": "Message MessagePatch MessageRepository MessageStatus MessageType PartyType",
+    "entities.pages": "Page PagePatch PageRepository",
+    "entities.projects": "Project ProjectPatch ProjectRepository",
+    "entities.accounts": "Account AccountPatch AccountRepository",
+    "entities.proposals": "Proposal ProposalPatch ProposalRepository ProposalStatus ProposalTargetType",
+    "entities.log_chunks": "LogChunk LogChunkRepository NewLogChunk",
+    "entities.log_retention": "PruneReport",
+    "entities.conversations": "Conversation ConversationRepository ConversationStatus",
+    "entities.chat_sessions": (
         "ChatMessage ChatRole ChatSession ChatSessionPatch ChatSessionRepository "
         "ChatSessionStatus ChatTargetType"
     ),
-    "review_comments": "LineType ReviewComment ReviewCommentRepository",
-    "change_sets": (
+    "entities.review_comments": "LineType ReviewComment ReviewCommentRepository",
+    "entities.change_sets": (
         "ChangeSet ChangeSetAction ChangeSetEntityType ChangeSetEntry ChangeSetRepository "
         "ChangeSetStatus NewChangeSetEntry"
     ),

@@ -2,7 +2,7 @@
 
 import sys
 
-from cwstore.cli import main
+from cwstore.cli.parser import main
 
 # Worker processes of the demo import this file again.
 if __name__ == "__main__":

@@ -8,29 +8,29 @@ from importlib import import_module
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from cwstore import _connect
-from cwstore._clock import Clock
-from cwstore._ledger import settled_version
-from cwstore._sqlite import SqliteDatabase
+from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.engine import SqliteDatabase
+from cwstore.core.clock import Clock
+from cwstore.migrations.ledger import settled_version
 
 if TYPE_CHECKING:
-    from cwstore._changes import ChangeFeed
-    from cwstore._reports import Progress
-    from cwstore._upkeep import CheckReport, StoreStats
-    from cwstore.accounts import AccountRepository
-    from cwstore.agents import AgentRepository
-    from cwstore.change_sets import ChangeSetRepository
-    from cwstore.chat_sessions import ChatSessionRepository
-    from cwstore.conversations import ConversationRepository
-    from cwstore.initiatives import InitiativeRepository
-    from cwstore.log_chunks import LogChunkRepository
-    from cwstore.messages import MessageRepository
-    from cwstore.pages import PageRepository
-    from cwstore.phases import PhaseRepository
-    from cwstore.projects import ProjectRepository
-    from cwstore.proposals import ProposalRepository
-    from cwstore.review_comments import ReviewCommentRepository
-    from cwstore.tasks import TaskRepository
+    from cwstore._sqlite.inspection import CheckReport, StoreStats
+    from cwstore.core.changes import ChangeFeed
+    from cwstore.core.reports import Progress
+    from cwstore.entities.accounts import AccountRepository
+    from cwstore.entities.agents import AgentRepository
+    from cwstore.entities.change_sets import ChangeSetRepository
+    from cwstore.entities.chat_sessions import ChatSessionRepository
+    from cwstore.entities.conversations import ConversationRepository
+    from cwstore.entities.initiatives import InitiativeRepository
+    from cwstore.entities.log_chunks import LogChunkRepository
+    from cwstore.entities.messages import MessageRepository
+    from cwstore.entities.pages import PageRepository
+    from cwstore.entities.phases import PhaseRepository
+    from cwstore.entities.projects import ProjectRepository
+    from cwstore.entities.proposals import ProposalRepository
+    from cwstore.entities.review_comments import ReviewCommentRepository
+    from cwstore.entities.tasks import TaskRepository
 
 
 #: The repositories of a store. Each is imported and made when it is first asked for: a process
@@ -79,7 +79,9 @@ class Store:
     def __getattr__(self, name: str) -> object:
         if name not in REPOSITORIES:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        repository: object = getattr(import_module(f"cwstore.{name}"), REPOSITORIES[name])(self._db)
+        repository: object = getattr(import_module(f"cwstore.entities.{name}"), REPOSITORIES[name])(
+            self._db
+        )
         setattr(self, name, repository)
         return repository
 
@@ -112,14 +114,14 @@ class Store:
         _connect.check_flags(durable=durable, backup=backup)
         _connect.check_progress(on_progress)
         if not os.path.lexists(file):
-            from cwstore.migrations import check_scripts
+            from cwstore.migrations.api import check_scripts
 
             check_scripts(file)
         connection = _connect.connect(file, busy_timeout=seconds, durable=durable)
         try:
             version = settled_version(connection)
             if version is None:
-                from cwstore.migrations import bring_up
+                from cwstore.migrations.api import bring_up
 
                 version = bring_up(
                     connection, file, backup=backup, on_progress=on_progress, busy_timeout=seconds
@@ -159,7 +161,7 @@ class Store:
         The copy is verified, readable by its owner alone, and never there in half. Raises
         StorageError (`path` exists or cannot be written), CorruptDatabaseError, BusyError.
         """
-        from cwstore._backup import write_backup
+        from cwstore._sqlite.backup import write_backup
 
         with self._db.looking("backup") as connection:
             write_backup(connection, path, busy_timeout=self._db.busy_timeout)
@@ -169,7 +171,7 @@ class Store:
 
         Repairs nothing. Raises BusyError, so that a file in use is not taken for a damaged one.
         """
-        from cwstore import _upkeep
+        from cwstore._sqlite import inspection as _upkeep
 
         with self._db.looking("check") as connection:
             return _upkeep.check(connection, self.version, self._db.busy_timeout)
@@ -179,8 +181,8 @@ class Store:
 
         Reads every page of the file.
         """
-        from cwstore import _upkeep
-        from cwstore._log_readers import log_readers
+        from cwstore._sqlite import inspection as _upkeep
+        from cwstore._sqlite.lock_holders import log_readers
 
         readers = log_readers(self._db.file, self._db.reading())
         with self._db.looking("stats") as connection:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import apsw
 
-from cwstore._apsw import open_connection
+from cwstore._sqlite.apsw_types import open_connection
 from tools._bakeoff.tool import Run
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cwstore._engine import Repository
+from cwstore.core.repository import Repository
 from cwstore.store import Store
 from cwstore.testing import Allowances, Report, check_statements
 
@@ -43,9 +43,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict
 
-from cwstore._engine import Mode, Repository, operation
-from cwstore._rows import Json, NonEmpty
-from cwstore._sql import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, operation
+from cwstore.core.mapping import Json, NonEmpty
+from cwstore.core.statement import RISING, Patch, rows_of, values_of
 
 
 class State(StrEnum):

@@ -17,17 +17,17 @@ from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from cwstore._engine import Repository
-from cwstore._rows import kind_of
+from cwstore.core.mapping import kind_of
+from cwstore.core.repository import Repository
+from cwstore.entities.messages import PartyType
+from cwstore.entities.tasks import TaskStatus
 from cwstore.errors import (
     CwstoreError,
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.messages import PartyType
 from cwstore.store import Store
-from cwstore.tasks import TaskStatus
 from cwstore.testing.strategies import _hints
 from tests.checker_kit import repositories
 from tests.entity_kit import moment, undone

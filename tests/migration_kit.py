@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import apsw
 import pytest
 
-from cwstore._apsw import open_connection
-from cwstore._guard import quoted
+from cwstore._sqlite.apsw_types import open_connection
+from cwstore._sqlite.schema.guard import quoted
 from cwstore.errors import CwstoreError
-from cwstore.migrations import migrate
+from cwstore.migrations.api import migrate
 from tests.engine_kit import assert_ours_alone
 
 ROOT = Path(__file__).resolve().parent.parent

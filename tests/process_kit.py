@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cwstore.migrations import status
+from cwstore.migrations.api import status
 from tests.migration_kit import ROOT, run
 
 FIRST = "CREATE TABLE rows (id INTEGER PRIMARY KEY, note TEXT);"
@@ -28,8 +28,8 @@ def filling(number: int, rows: int) -> str:
 # Waits for a line, migrates, and tells each step: `started 0002_step 1`, then `applied N`.
 CHILD = """
 import sys
-from cwstore import _connect
-from cwstore.migrations import bring_up
+from cwstore._sqlite import connection as _connect
+from cwstore.migrations.api import bring_up
 
 def tell(progress):
     print("started", progress.name, progress.statement, flush=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cwstore.accounts import Account
+from cwstore.entities.accounts import Account
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
 from tests.entity_kit import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cwstore.agents import Agent, AgentMode, AgentStatus
+from cwstore.entities.agents import Agent, AgentMode, AgentStatus
 from cwstore.errors import ConflictError, InvalidValueError, MissingReferenceError, NotFoundError
 from cwstore.store import Store
 from tests.entity_kit import (

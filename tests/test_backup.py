@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import pytest
 
-from cwstore import _backup, _connect
-from cwstore._apsw import Connection, open_connection
-from cwstore._backup import Backup, keep_newest, write_backup
+from cwstore._sqlite import backup as _backup
+from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.backup import Backup, keep_newest, write_backup
 from cwstore.errors import CorruptDatabaseError, InvalidValueError, MigrationError, StorageError
-from cwstore.migrations import migrate
+from cwstore.migrations.api import migrate
 from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import names_in, run
 

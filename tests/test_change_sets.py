@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cwstore.change_sets import (
+from cwstore.entities.change_sets import (
     ChangeSet,
     ChangeSetAction,
     ChangeSetEntityType,

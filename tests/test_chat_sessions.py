@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cwstore.chat_sessions import (
+from cwstore.entities.chat_sessions import (
     ChatMessage,
     ChatRole,
     ChatSession,

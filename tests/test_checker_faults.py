@@ -227,7 +227,7 @@ def test_statements_of_one_name_in_two_packages_are_told_apart(
 ) -> None:
     lines = [
         "from dataclasses import dataclass",
-        "from cwstore._sql import values_of",
+        "from cwstore.core.statement import values_of",
         "@dataclass",
         "class Row:",
         "    id: str",

@@ -12,8 +12,10 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore import _console, cli, migrations
 from cwstore.cli import main
+from cwstore.cli import parser as cli
+from cwstore.cli import terminal as _console
+from cwstore.migrations import api as migrations
 from cwstore.store import Store
 
 ROOT = Path(__file__).parent.parent
@@ -420,8 +422,8 @@ def test_the_module_runs_as_a_command(file: Path, tmp_path: Path) -> None:
 
 def test_starting_loads_nothing_that_a_command_may_not_need() -> None:
     script = (
-        "import sys, cwstore.cli\n"
-        "print({'rich', 'multiprocessing', 'cwstore._demo', 'hypothesis'} & sys.modules.keys())"
+        "import sys, cwstore.cli.parser\n"
+        "print({'rich', 'multiprocessing', 'cwstore._demo.run', 'hypothesis'} & sys.modules.keys())"
     )
     done = subprocess.run(
         [sys.executable, "-S", "-c", script],

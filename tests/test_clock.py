@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore._clock import Clock
+from cwstore.core.clock import Clock
 from cwstore.errors import InvalidValueError
 from cwstore.store import Store
 from tests.engine_kit import Task

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from cwstore import _connect
+from cwstore._sqlite import connection as _connect
 from cwstore.errors import (
     CorruptDatabaseError,
     CwstoreError,

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from cwstore import _connect
+from cwstore._sqlite import connection as _connect
 from cwstore.errors import (
     CwstoreError,
 )

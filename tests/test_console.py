@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cwstore import _console, migrations
 from cwstore.cli import main
+from cwstore.cli import terminal as _console
+from cwstore.migrations import api as migrations
 from cwstore.store import Store
 from tests.terminal_kit import attach, without_rich
 

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import apsw
 import pytest
 
-from cwstore._engine import Repository
+from cwstore.core.repository import Repository
+from cwstore.entities.initiatives import Initiative
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -24,7 +25,6 @@ from cwstore.errors import (
     OutcomeUnknownError,
     StoreClosedError,
 )
-from cwstore.initiatives import Initiative
 from cwstore.store import REPOSITORIES, Store
 from tests.checker_kit import repositories
 from tests.contract_kit import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cwstore.conversations import Conversation, ConversationStatus
+from cwstore.entities.conversations import Conversation, ConversationStatus
 from cwstore.errors import (
     BusyError,
     ConflictError,

@@ -8,7 +8,8 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore import _apsw, _connect
+from cwstore._sqlite import apsw_types as _apsw
+from cwstore._sqlite import connection as _connect
 from cwstore.errors import ForeignDatabaseError, StorageError
 from cwstore.store import Store
 from tests.engine_kit import assert_ours_alone, faulty_disk

@@ -16,11 +16,12 @@ from zlib import crc32
 
 import pytest
 
-from cwstore import _demo, _demo_worker
-from cwstore._demo import run_demo
-from cwstore._demo_plan import PHASES, TASKS, store_plan
-from cwstore._demo_report import DemoReport
-from cwstore._demo_worker import Job, work
+from cwstore._demo import run as _demo
+from cwstore._demo import worker as _demo_worker
+from cwstore._demo.plan import PHASES, TASKS, store_plan
+from cwstore._demo.report import DemoReport
+from cwstore._demo.run import run_demo
+from cwstore._demo.worker import Job, work
 from cwstore.errors import BusyError, ConflictError, InvalidValueError
 from cwstore.store import Store
 from tests.engine_kit import PATIENCE

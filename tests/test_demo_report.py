@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cwstore import _demo
-from cwstore._demo_report import DemoReport, claimed_twice, read_logs, run_too_early, show
+from cwstore._demo import run as _demo
+from cwstore._demo.report import DemoReport, claimed_twice, read_logs, run_too_early, show
 from cwstore.cli import main
 from cwstore.store import Store
 from tests.terminal_kit import attach

@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cwstore._task_edges import CREATE_DEPENDENCY
+from cwstore.entities.tasks import _CREATE_DEPENDENCY
 from cwstore.errors import (
     ConflictError,
     CorruptDatabaseError,
@@ -204,7 +204,7 @@ def test_many_rows_need_no_stamp(store: Store) -> None:
     one, two, three = (store.tasks.create(name=name).id for name in ("one", "two", "three"))
     edges = [(two, one), (three, two), (three, one)]
     rows = [{"task_id": task, "depends_on_task_id": needed} for task, needed in edges]
-    store.tasks._db.insert_many(CREATE_DEPENDENCY, rows)
+    store.tasks._db.insert_many(_CREATE_DEPENDENCY, rows)
     assert store.tasks.get_dependencies(two) == [one]
     assert store.tasks.get_dependencies(three) == [one, two]
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cwstore._connect import connect
+from cwstore._sqlite.connection import connect
 from cwstore.errors import BusyError, CwstoreError, StoreClosedError
 from cwstore.store import Store
 from tests.engine_kit import Other, Task, assert_ours_alone, connections_to, locked, names, reached
@@ -93,7 +93,7 @@ def test_what_was_spent_on_waiting_for_a_thread_is_counted(
         return next(moments)
 
     with Store.open(file, clock=clock, busy_timeout=60) as store:
-        monkeypatch.setattr("cwstore._writer.time", SimpleNamespace(monotonic=monotonic))
+        monkeypatch.setattr("cwstore._sqlite.writer.time", SimpleNamespace(monotonic=monotonic))
         with store.transaction():
             store.initiatives.create(name="had not to wait")
             writing = Task(lambda: store.initiatives.create(name="waited"))

@@ -6,8 +6,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cwstore import log_chunks
-from cwstore._faults import refused_bind, translate
+from cwstore._sqlite.error_map import refused_bind, translate
+from cwstore.entities import log_chunks
 from cwstore.errors import (
     BusyError,
     ConflictError,

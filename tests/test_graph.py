@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore._graph import dependencies_first
+from cwstore.entities.ordering import dependencies_first
 from cwstore.errors import CorruptDatabaseError
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cwstore.migrations import status
+from cwstore.migrations.api import status
 from tools._handshake import migrations, openings
 
 

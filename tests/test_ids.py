@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore import _ids
-from cwstore._ids import make_id, make_rising_id
+from cwstore.core import ids as _ids
+from cwstore.core.ids import make_id, make_rising_id
 from cwstore.store import Store
 
 MICROSECONDS = st.integers(0, 2**56 - 1)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore._backlog import BATCH, ImportReport, Remark, import_backlog, read_backlog
+from cwstore._transfer.backlog import BATCH, ImportReport, Remark, import_backlog, read_backlog
 from cwstore.errors import StorageError
 from cwstore.store import Store
 

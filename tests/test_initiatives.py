@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.initiatives import Initiative, InitiativeStatus
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
-from cwstore.initiatives import Initiative, InitiativeStatus
 from cwstore.store import Store
 from tests.entity_kit import (
     MICROSECOND,

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from cwstore import _line
-from cwstore._line import Line, in_line, open_line
+from cwstore._sqlite import write_queue as _line
+from cwstore._sqlite.write_queue import Line, in_line, open_line
 from cwstore.errors import BusyError
 from cwstore.store import Store
 from tests.engine_kit import PATIENCE, Other, locked
@@ -280,7 +280,8 @@ def test_the_front_asks_until_it_is_late(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "code"), [("cwstore._line.flock", errno.ENOLCK), ("os.pwrite", errno.ENOSPC)]
+    ("function", "code"),
+    [("cwstore._sqlite.write_queue.flock", errno.ENOLCK), ("os.pwrite", errno.ENOSPC)],
 )
 def test_a_line_that_cannot_be_held_or_has_no_room_on_the_disk_is_done_without(
     file: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
@@ -298,7 +299,7 @@ def test_who_removes_the_line_is_waited_for_a_moment_only(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("cwstore._line.time", SimpleNamespace(sleep=pauses.append))
+    monkeypatch.setattr("cwstore._sqlite.write_queue.time", SimpleNamespace(sleep=pauses.append))
     turn(file).touch()
     with turn(file).open() as remover:
         flock(remover, LOCK_EX)

@@ -10,8 +10,8 @@ from typing import Any
 import apsw
 import pytest
 
+from cwstore.entities.log_chunks import LogChunk, NewLogChunk
 from cwstore.errors import ConflictError, InvalidValueError
-from cwstore.log_chunks import LogChunk, NewLogChunk
 from cwstore.store import Store
 from tests.entity_kit import (
     NANOID,

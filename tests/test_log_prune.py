@@ -6,8 +6,8 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore import _log_prune
-from cwstore.log_chunks import LogChunk, PruneReport
+from cwstore.entities import log_retention as _log_prune
+from cwstore.entities.log_chunks import LogChunk, PruneReport
 from cwstore.store import Store
 from tests.entity_kit import MICROSECOND, SetClock, assert_refused_calls, moment, undone
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.messages import Message, MessageStatus, MessageType, PartyType
 from cwstore.errors import (
     ConflictError,
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.messages import Message, MessageStatus, MessageType, PartyType
 from cwstore.store import Store
 from tests.moments import minute, store_at
 

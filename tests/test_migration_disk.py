@@ -7,9 +7,9 @@ from typing import Any, cast
 import apsw
 import pytest
 
-from cwstore import _connect
+from cwstore._sqlite import connection as _connect
 from cwstore.errors import BusyError, OutcomeUnknownError, StorageError
-from cwstore.migrations import bring_up, migrate
+from cwstore.migrations.api import bring_up, migrate
 from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import run
 from tests.process_kit import FIRST, add, check_between_nothing, slow_scripts

@@ -11,7 +11,7 @@ import pytest
 from cwstore.errors import (
     MigrationError,
 )
-from cwstore.migrations import (
+from cwstore.migrations.api import (
     migrate,
 )
 from tests.migration_kit import BASE, FURNISHED, REBUILD, made_by_base, refused, run, scripts

@@ -10,14 +10,16 @@ from typing import NoReturn, cast
 
 import pytest
 
-from cwstore import _drift, _migration_files, migrations
+from cwstore._sqlite.schema import drift as _drift
 from cwstore.errors import (
     CorruptDatabaseError,
     InvalidValueError,
     MigrationError,
     SchemaTooNewError,
 )
-from cwstore.migrations import migrate
+from cwstore.migrations import api as migrations
+from cwstore.migrations import scripts as _migration_files
+from cwstore.migrations.api import migrate
 from cwstore.store import Store
 from tests.engine_kit import DeliberateError, assert_ours_alone
 from tests.migration_kit import (
@@ -421,7 +423,7 @@ def test_an_installed_package_brings_its_own_migrations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "cwstore"
-    monkeypatch.setattr(_migration_files, "__file__", str(package / "_migration_files.py"))
+    monkeypatch.setattr(_migration_files, "__file__", str(package / "migrations" / "scripts.py"))
     assert _migration_files.default_directory() == str(tmp_path / "sql" / "migrations")
     (package / "sql" / "migrations").mkdir(parents=True)
     assert _migration_files.default_directory() == str(package / "sql" / "migrations")

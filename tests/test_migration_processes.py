@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from cwstore import _connect
-from cwstore._turn import migration_turn
+from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.schema.lock import migration_turn
 from cwstore.errors import BusyError, MigrationError, StorageError
-from cwstore.migrations import bring_up, migrate, status
+from cwstore.migrations.api import bring_up, migrate, status
 from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import run
 from tests.process_kit import (

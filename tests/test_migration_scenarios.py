@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cwstore import _connect
-from cwstore._migration_files import default_directory
+from cwstore._sqlite import connection as _connect
 from cwstore.errors import SchemaTooNewError
-from cwstore.migrations import migrate, status
+from cwstore.migrations.api import migrate, status
+from cwstore.migrations.scripts import default_directory
 from cwstore.store import Store
 from tests.migration_kit import (
     BASE,

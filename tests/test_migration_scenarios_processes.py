@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cwstore._turn import migration_turn
-from cwstore.migrations import migrate
+from cwstore._sqlite.schema.lock import migration_turn
+from cwstore.migrations.api import migrate
 from tests.migration_kit import ROOT, command, content, run
 from tests.process_kit import (
     FIRST,
@@ -86,7 +86,7 @@ def test_i_a_command_killed_at_any_of_twenty_moments_leaves_a_whole_file_that_mi
 # What befalls a process, and the two ways to migrate in it.
 
 FULL = """
-from cwstore import _connect
+from cwstore._sqlite import connection as _connect
 connect = _connect.connect
 def on_a_small_disk(*arguments, **options):
     connection = connect(*arguments, **options)
@@ -120,7 +120,7 @@ befallen = pytest.mark.parametrize("face", [BY_CALL, BY_COMMAND], ids=["call", "
 
 def told_by(before: str, face: str, *arguments: object, verb: str = "migrate") -> str:
     """What a process says that migrates after it ran `before`, without the error's kind."""
-    program = "import contextlib, sys\nfrom cwstore import cli, errors, migrations\n" + before
+    program = "import contextlib, sys\nfrom cwstore import cli, errors\nfrom cwstore.migrations import api as migrations\n" + before
     with child(*arguments, program=program + face.format(verb=verb)) as process:
         told, _ = process.communicate()
     assert "Traceback" not in told

@@ -7,15 +7,15 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore import _connect
-from cwstore._apsw import Connection, open_connection
+from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore.errors import (
     InvalidValueError,
     MigrationError,
     SchemaTooNewError,
     StorageError,
 )
-from cwstore.migrations import (
+from cwstore.migrations.api import (
     MigrationReport,
     MigrationStatus,
     Progress,

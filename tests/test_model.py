@@ -31,7 +31,7 @@ def public_methods() -> set[tuple[str, str]]:
         (name, method)
         for name, repository in REPOSITORIES.items()
         for method, _ in inspect.getmembers(
-            getattr(import_module(f"cwstore.{name}"), repository), inspect.isfunction
+            getattr(import_module(f"cwstore.entities.{name}"), repository), inspect.isfunction
         )
         if not method.startswith("_")
     }

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cwstore._migration_files import load, parse
-from cwstore._tokens import split
+from cwstore.core.lexer import split
+from cwstore.migrations.scripts import load, parse
 from tools import _new_migration
 
 MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"

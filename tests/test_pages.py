@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.pages import Page
 from cwstore.errors import (
     ConflictError,
     CycleError,
@@ -14,7 +15,6 @@ from cwstore.errors import (
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.pages import Page
 from cwstore.store import Store
 from tests.moments import minute, store_at
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.phases import Phase, PhaseStatus
 from cwstore.errors import (
     ConflictError,
     CycleError,
@@ -13,7 +14,6 @@ from cwstore.errors import (
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.phases import Phase, PhaseStatus
 from cwstore.store import Store
 from tests.entity_kit import (
     NANOID,

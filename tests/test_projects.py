@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.projects import Project
 from cwstore.errors import ConflictError, InvalidValueError, MissingReferenceError, NotFoundError
-from cwstore.projects import Project
 from cwstore.store import Store
 from tests.entity_kit import (
     NANOID,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.proposals import Proposal, ProposalStatus, ProposalTargetType
 from cwstore.errors import (
     ConflictError,
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.proposals import Proposal, ProposalStatus, ProposalTargetType
 from cwstore.store import Store
 from tests.moments import minute, store_at
 

@@ -1,6 +1,5 @@
 """What the README says holds: its examples run, its names exist, its picture of imports is true."""
 
-import ast
 import asyncio
 import os
 import re
@@ -82,45 +81,3 @@ def test_every_public_name_can_be_imported() -> None:
 def test_every_tool_that_the_readme_names_is_there() -> None:
     for tool in set(re.findall(r"\btools/(\w+)", README)):
         assert os.access(ROOT / "tools" / tool, os.X_OK), tool
-
-
-def imports_of(module: str) -> set[str]:
-    """Names of cwstore's modules that a module imports, in functions too, but for types alone."""
-    tree = ast.parse((ROOT / "cwstore" / f"{module}.py").read_text())
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-        elif isinstance(node, ast.ImportFrom) and node.module == "cwstore":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cwstore."):
-            found.add((node.module or "").split(".")[1])
-    return found
-
-
-def test_entity_files_import_neither_each_other_nor_an_engine_nor_a_store() -> None:
-    for entity in ENTITIES:
-        imported = imports_of(entity)
-        assert not imported & (ENTITIES | ENGINE | {"store", "aio", "cli", "migrations"}), entity
-
-
-def test_shared_modules_import_no_entity_and_errors_nothing() -> None:
-    assert imports_of("errors") == set()
-    for module in ("_engine", "_sql", "_rows", "_clock", "_ids", "_graph"):
-        assert not imports_of(module) & (ENTITIES | ENGINE | {"store", "aio", "cli"}), module
-    for module in ("_sqlite", "_connect", "_faults"):
-        assert not imports_of(module) & (ENTITIES | {"store", "aio", "cli"}), module
-
-
-def test_no_entity_and_no_shared_module_imports_apsw() -> None:
-    for module in ENTITIES | {
-        "_engine",
-        "_sql",
-        "_rows",
-        "_clock",
-        "store",
-        "aio",
-        "cli",
-        "errors",
-    }:
-        assert "import apsw" not in (ROOT / "cwstore" / f"{module}.py").read_text(), module

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.initiatives import InitiativeStatus
+from cwstore.entities.phases import PhaseStatus
+from cwstore.entities.tasks import Task, TaskCategory, TaskStatus, TaskType
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
-from cwstore.initiatives import InitiativeStatus
-from cwstore.phases import PhaseStatus
 from cwstore.store import Store
-from cwstore.tasks import Task, TaskCategory, TaskStatus, TaskType
 from tests.entity_kit import assert_refused_calls, assert_updated, at, contents, moment, refused
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from cwstore.agents import Agent, AgentStatus
+from cwstore.entities.agents import Agent, AgentStatus
+from cwstore.entities.tasks import TaskStatus
 from cwstore.errors import ConflictError
 from cwstore.store import Store
-from cwstore.tasks import TaskStatus
 from tests.entity_kit import assert_updated, at, contents, moment, refused
 
 

@@ -7,14 +7,14 @@ from typing import Any, cast
 import apsw
 import pytest
 
-from cwstore import _guard
+from cwstore._sqlite.schema import guard as _guard
 from cwstore.errors import (
     ForeignDatabaseError,
     InvalidValueError,
     MigrationError,
     StorageError,
 )
-from cwstore.migrations import Progress, RehearsalReport, migrate, rehearse
+from cwstore.migrations.api import Progress, RehearsalReport, migrate, rehearse
 from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import names_in, run
 

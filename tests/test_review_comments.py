@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.review_comments import LineType, ReviewComment
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -13,7 +14,6 @@ from cwstore.errors import (
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.review_comments import LineType, ReviewComment
 from cwstore.store import Store
 from tests.moments import minute, store_at
 

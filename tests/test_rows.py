@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cwstore._rows import (
+from cwstore.core.mapping import (
     bind_names,
     check_id,
     check_limit,
@@ -22,11 +22,11 @@ from cwstore._rows import (
     kind_of,
     to_micros,
 )
+from cwstore.entities.initiatives import Initiative, InitiativeStatus
+from cwstore.entities.phases import PhaseStatus
+from cwstore.entities.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType
 from cwstore.errors import CorruptDatabaseError, InvalidValueError
-from cwstore.initiatives import Initiative, InitiativeStatus
-from cwstore.phases import PhaseStatus
 from cwstore.store import Store
-from cwstore.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType
 
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(LETTERS) | st.sampled_from(
@@ -245,7 +245,7 @@ def test_a_stamp_is_not_mistaken_for_a_flag_that_equals_it() -> None:
 
 
 def test_times_are_exact_and_few_are_kept_however_many_are_read() -> None:
-    from cwstore.initiatives import _FIND_ALL
+    from cwstore.entities.initiatives import _FIND_ALL
 
     moments = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(microseconds=n) for n in range(50_000)]
     stamps = [to_micros("now", moment) for moment in moments]
@@ -534,7 +534,7 @@ def test_a_choice_may_be_any_iterable_of_members_and_strings() -> None:
 
 
 def test_the_statement_of_a_patch_is_made_once_for_each_set_of_keys() -> None:
-    from cwstore.initiatives import _UPDATE
+    from cwstore.entities.initiatives import _UPDATE
 
     patch: dict[str, object] = {"branch": None, "name": "x"}
     made = _UPDATE.statement(patch, checked=False)
@@ -599,7 +599,7 @@ MISFIT = re.compile(
 )
 @pytest.mark.parametrize("good", [0, 1, 200])
 def test_a_row_that_does_not_fit_is_reported_as_damage(good: int, row: tuple[Any, ...]) -> None:
-    from cwstore.initiatives import _FIND_ALL
+    from cwstore.entities.initiatives import _FIND_ALL
 
     with pytest.raises(CorruptDatabaseError) as caught:
         _FIND_ALL.map([*[("i", "x", "active", 1, None, 0, 0)] * good, row])

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from cwstore._apsw import Connection, open_connection
-from cwstore._migration_files import load
-from cwstore._structure import differences, read_structure
-from cwstore._tokens import split, tokens
+from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.schema.structure import differences, read_structure
+from cwstore.core.lexer import split, tokens
+from cwstore.migrations.scripts import load
 from tools._released import made
 from tools._schema_text import schema_text
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cwstore._migration_files import load
-from cwstore._rows import bind_names
+from cwstore.core.mapping import bind_names
+from cwstore.migrations.scripts import load
 from tools import _snapshot
 from tools._released import (
     broken_records,
@@ -145,7 +145,7 @@ FALSE_CLAIMS = [
         "ALTER TABLE phases RENAME COLUMN name TO title;",
         "phases._UPDATE(name) fails: no such column: name",
     ),
-    ("DROP VIEW ready_tasks;", "_ready._READY.find fails: no such table: ready_tasks"),
+    ("DROP VIEW ready_tasks;", "tasks._READY.find fails: no such table: ready_tasks"),
     (
         """ALTER TABLE agents DROP CONSTRAINT agents_mode_ck;
         ALTER TABLE agents ADD CONSTRAINT agents_mode_ck CHECK (mode IN ('execute', 'dream'));""",

@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from cwstore import ReaderStats
-from cwstore._connect import connect_reader
+from cwstore._sqlite.connection import connect_reader
 from cwstore.cli import main
 from cwstore.store import Store
 from tests.engine_kit import PATIENCE, DeliberateError, Other, connections_to, reached, undone
@@ -124,9 +124,9 @@ def test_a_read_that_failed_holds_nothing_however_long_its_error_is_kept(
 @pytest.mark.parametrize(
     ("what", "part"),
     [
-        ("backup", "cwstore._backup.write_backup"),
-        ("check", "cwstore._upkeep.check"),
-        ("stats", "cwstore._upkeep.stats"),
+        ("backup", "cwstore._sqlite.backup.write_backup"),
+        ("check", "cwstore._sqlite.inspection.check"),
+        ("stats", "cwstore._sqlite.inspection.stats"),
     ],
 )
 def test_whole_file_work_is_named_but_not_the_call_that_asks(
@@ -241,7 +241,7 @@ def test_the_locks_are_read_as_linux_writes_them(
         f"9: FLOCK  ADVISORY  READ 7 {place[:6]}1 0 EOF\n"
         f"9: -> POSIX  ADVISORY  READ 8 {place} 124 124\n"
     )
-    monkeypatch.setattr("cwstore._log_readers._LOCKS", str(locks))
+    monkeypatch.setattr("cwstore._sqlite.lock_holders._LOCKS", str(locks))
     first = Path("/proc/1/comm").read_text().rstrip()
     assert readers(store) == [
         ReaderStats(1, first, None, None, None),
@@ -252,7 +252,7 @@ def test_the_locks_are_read_as_linux_writes_them(
 def test_where_the_system_tells_nothing_only_threads_of_this_store_are_named(
     store: Store, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cwstore._log_readers._LOCKS", str(tmp_path / "none"))
+    monkeypatch.setattr("cwstore._sqlite.lock_holders._LOCKS", str(tmp_path / "none"))
     stop = Stop()
 
     def write() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cwstore._apsw import Connection, open_connection
-from cwstore._structure import differences, read_structure
+from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.schema.structure import differences, read_structure
 
 BASE = """
 CREATE TABLE phases (id TEXT NOT NULL PRIMARY KEY) STRICT;

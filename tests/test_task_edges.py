@@ -4,9 +4,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from cwstore.entities.tasks import Task
 from cwstore.errors import CycleError, MissingReferenceError
 from cwstore.store import Store
-from cwstore.tasks import Task
 from tests.entity_kit import at, contents, moment, refused
 
 

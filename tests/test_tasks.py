@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cwstore.entities.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType
 from cwstore.errors import (
     ConflictError,
     CycleError,
@@ -15,7 +16,6 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
-from cwstore.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType
 from tests.entity_kit import (
     NANOID,
     SetClock,

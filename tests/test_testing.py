@@ -18,19 +18,19 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from cwstore import testing
-from cwstore._rows import compile_mapper, to_micros
-from cwstore.agents import AgentRepository
-from cwstore.change_sets import ChangeSetRepository
+from cwstore.core.mapping import compile_mapper, to_micros
+from cwstore.entities.agents import AgentRepository
+from cwstore.entities.change_sets import ChangeSetRepository
+from cwstore.entities.messages import MessageRepository
+from cwstore.entities.phases import PhaseRepository
+from cwstore.entities.proposals import ProposalRepository
+from cwstore.entities.review_comments import ReviewCommentRepository
+from cwstore.entities.tasks import Task, TaskRepository, TaskStatus
 from cwstore.errors import CwstoreError, InvalidValueError
-from cwstore.messages import MessageRepository
-from cwstore.phases import PhaseRepository
-from cwstore.proposals import ProposalRepository
-from cwstore.review_comments import ReviewCommentRepository
 from cwstore.store import Store
-from cwstore.tasks import Task, TaskRepository, TaskStatus
 from cwstore.testing import Report, check_statements
 from cwstore.testing import strategies as given_by
-from cwstore.testing._schema import Schema, open_schema
+from cwstore.testing.checker.schema import Schema, open_schema
 from tests.checker_kit import SCHEMA, Service, repositories
 from tests.contract_kit import Method, World, every_method
 from tests.entity_kit import undone

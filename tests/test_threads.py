@@ -4,8 +4,8 @@ from threading import Event, Lock
 
 import pytest
 
-from cwstore import _threads
-from cwstore._threads import Turn
+from cwstore._sqlite import threads as _threads
+from cwstore._sqlite.threads import Turn
 from tests.engine_kit import PATIENCE, Task
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore._tokens import (
+from cwstore.core.lexer import (
     Statement,
     UnfinishedTextError,
     checksum,

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cwstore.entities.tasks import TaskStatus
 from cwstore.errors import (
     ConflictError,
     CwstoreError,
@@ -17,7 +18,6 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
-from cwstore.tasks import TaskStatus
 from tests.engine_kit import DeliberateError, Task, names, undone
 
 

@@ -9,10 +9,10 @@ import apsw
 import pytest
 from hypothesis import Phase, given, settings
 
-from cwstore import _connect
-from cwstore._migration_files import load
-from cwstore._structure import differences
-from cwstore.migrations import bring_up, migrate
+from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.schema.structure import differences
+from cwstore.migrations.api import bring_up, migrate
+from cwstore.migrations.scripts import load
 from tests.upgrade_kit import (
     DEEP,
     GRAPHS,

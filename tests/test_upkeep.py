@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cwstore._upkeep import CheckReport, check_file
+from cwstore._sqlite.inspection import CheckReport, check_file
 from cwstore.cli import main
 from cwstore.errors import (
     ConflictError,
@@ -16,7 +16,7 @@ from cwstore.errors import (
     SchemaTooNewError,
     StorageError,
 )
-from cwstore.migrations import migrate, status
+from cwstore.migrations.api import migrate, status
 from cwstore.store import Store
 from tests.engine_kit import assert_ours_alone, locked
 from tests.migration_kit import run

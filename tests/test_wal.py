@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from cwstore._connect import connect_reader
-from cwstore._line import open_line
-from cwstore._wal import LONG
+from cwstore._sqlite.checkpoint import LONG
+from cwstore._sqlite.connection import connect_reader
+from cwstore._sqlite.write_queue import open_line
 from cwstore.errors import BusyError
 from cwstore.store import Store
 from tests.engine_kit import Other, Task, faulty_disk, locked, reached
@@ -77,7 +77,9 @@ class Waits:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *happens: Callable[[], bool]) -> None:
         self.times = 0
         self._happens = list(happens)
-        monkeypatch.setattr("cwstore._wal._connect", SimpleNamespace(patience=self._patience))
+        monkeypatch.setattr(
+            "cwstore._sqlite.checkpoint._connect", SimpleNamespace(patience=self._patience)
+        )
 
     def _patience(self, seconds: float) -> Callable[[int], bool]:
         assert 0 < seconds <= 0.1
@@ -251,7 +253,7 @@ def test_a_checkpoint_of_somebody_else_may_come_between(
     def wait(_: int) -> bool:
         return began[0].end() and relay.hand_over()
 
-    monkeypatch.setattr("cwstore._wal._connect", SimpleNamespace(patience=patience))
+    monkeypatch.setattr("cwstore._sqlite.checkpoint._connect", SimpleNamespace(patience=patience))
     write(store, 2, relay.hand_over)
     assert len(began) == 1
     assert pages(file) < 1000
@@ -280,7 +282,9 @@ def test_a_disk_that_fails_at_that_work_fails_no_commit(
             relay.hand_over()
 
         write(store, NEARLY, relay.hand_over)
-        monkeypatch.setattr("cwstore._wal._connect", SimpleNamespace(patience=lambda seconds: wait))
+        monkeypatch.setattr(
+            "cwstore._sqlite.checkpoint._connect", SimpleNamespace(patience=lambda seconds: wait)
+        )
         write(store, 1, commit_is_over)
         assert len(failed) == 1
         assert pages(file) > LONG

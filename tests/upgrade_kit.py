@@ -16,7 +16,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cwstore._structure import Structure, read_structure
+from cwstore._sqlite.schema.structure import Structure, read_structure
 
 Row = dict[str, Any]
 

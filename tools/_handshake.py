@@ -12,9 +12,9 @@ from time import perf_counter_ns
 import apsw
 
 from cwstore import Store, migrate
-from cwstore import _connect as connect
-from cwstore._apsw import open_connection
-from cwstore._ledger import settled_version
+from cwstore._sqlite import connection as connect
+from cwstore._sqlite.apsw_types import open_connection
+from cwstore.migrations.ledger import settled_version
 
 #: What cwstore sets on each connection, and what a new file gets once.
 PRAGMAS = (

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cwstore._migration_files import load, parse
 from cwstore.errors import MigrationError
+from cwstore.migrations.scripts import load, parse
 
 _DIRECTORY = Path(__file__).parents[1] / "sql" / "migrations"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")

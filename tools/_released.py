@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import apsw
 
-import cwstore
-from cwstore._apply import run_statements
-from cwstore._apsw import Connection, open_connection
-from cwstore._migration_files import MigrationFile, load, parse
-from cwstore._structure import Part, Structure, read_structure
-from cwstore._tokens import split
-from cwstore.testing._found import find_statements, sources_of
+import cwstore.entities
+from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.schema.apply import run_statements
+from cwstore._sqlite.schema.structure import Part, Structure, read_structure
+from cwstore.core.lexer import split
+from cwstore.migrations.scripts import MigrationFile, load, parse
+from cwstore.testing.checker.found import find_statements, sources_of
 
 # Its type hints are partly unknown on Python 3.11.
 _ext: Any = importlib.import_module("apsw.ext")
@@ -129,7 +129,7 @@ def statements_text(version: int) -> str:
 @cache
 def _statements() -> list[tuple[str, str]]:
     """Every statement of the package, by name; a patch with no key, each key and all keys."""
-    found = sorted(find_statements(sources_of(cwstore)), key=lambda one: one.subject)
+    found = sorted(find_statements(sources_of(cwstore.entities)), key=lambda one: one.subject)
     return [
         (
             one.subject + label,

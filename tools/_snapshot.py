@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cwstore._migration_files import load
 from cwstore.errors import MigrationError
+from cwstore.migrations.scripts import load
 from tools._released import (
     broken_records,
     false_claims,

@@ -14,8 +14,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cwstore import Store
-from cwstore._connect import connect_reader
-from cwstore._wal import Log
+from cwstore._sqlite.checkpoint import Log
+from cwstore._sqlite.connection import connect_reader
 
 _LOOK = 0.01  # seconds between two looks at the size of the log
 

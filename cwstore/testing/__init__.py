@@ -13,8 +13,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cwstore.testing._check import check_statements
-    from cwstore.testing._report import Allowances, Fault, Line, Report
+    from cwstore.testing.checker.check import check_statements
+    from cwstore.testing.checker.report import Allowances, Fault, Line, Report
 
 __all__ = ["Allowances", "Fault", "Line", "Report", "check_statements"]
 
@@ -23,4 +23,4 @@ def __getattr__(name: str) -> object:
     """Import a name on first use: pytest loads the plugin in every run of a service's tests."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}._check"), name)
+    return getattr(import_module(f"{__name__}.checker.check"), name)

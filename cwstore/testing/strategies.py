@@ -1,7 +1,7 @@
 """Hypothesis strategies for what repositories take, made from their signatures and row types.
 
     from hypothesis import given
-    from cwstore.tasks import Task, TaskRepository
+    from cwstore.entities.tasks import Task, TaskRepository
     from cwstore.testing.strategies import arguments, entities, patches
 
     @given(arguments(TaskRepository), patches(TaskRepository))
@@ -26,12 +26,12 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from cwstore._engine import Repository
-from cwstore._rows import Kind, hints_of, kind_of, members_of
-from cwstore.change_sets import ChangeSetAction, ChangeSetEntityType, NewChangeSetEntry
-from cwstore.conversations import ConversationStatus
-from cwstore.log_chunks import NewLogChunk
-from cwstore.messages import PartyType
+from cwstore.core.mapping import Kind, hints_of, kind_of, members_of
+from cwstore.core.repository import Repository
+from cwstore.entities.change_sets import ChangeSetAction, ChangeSetEntityType, NewChangeSetEntry
+from cwstore.entities.conversations import ConversationStatus
+from cwstore.entities.log_chunks import NewLogChunk
+from cwstore.entities.messages import PartyType
 
 Arguments = dict[str, Any]
 T = TypeVar("T")

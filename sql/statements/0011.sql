@@ -3,211 +3,6 @@
 -- Every statement of the code whose newest schema is version 11. A migration that claims
 -- to be compatible with that code has to leave each one working.
 
--- _log_prune._BYTES_OF_SESSION
-SELECT coalesce(sum(octet_length(content)), 0)
-FROM agent_log_chunks
-WHERE agent_id = :agent_id
-  AND session_number = :session_number;
-
--- _log_prune._DELETE_SESSION
-DELETE FROM agent_log_chunks
-WHERE agent_id = :agent_id
-  AND session_number = :session_number
-  AND :seq = (
-        SELECT max(seq)
-        FROM agent_log_chunks
-        WHERE agent_id = :agent_id
-          AND session_number = :session_number
-      )
-  AND NOT EXISTS (
-        SELECT 1
-        FROM agents
-        WHERE id = :agent_id
-          AND :session_number = (
-                SELECT max(session_number)
-                FROM agent_log_chunks
-                WHERE agent_id = :agent_id
-              )
-      );
-
--- _log_prune._FIND_AGENT
-SELECT id
-FROM agents
-WHERE id = :agent_id;
-
--- _log_prune._LAST_SESSION
-SELECT agent_id, session_number, seq, created_at
-FROM agent_log_chunks
-ORDER BY agent_id DESC, session_number DESC, seq DESC
-LIMIT 1;
-
--- _log_prune._SESSION_BEFORE
-SELECT agent_id, session_number, seq, created_at
-FROM agent_log_chunks
-WHERE (agent_id, session_number) <= (:agent_id, :session_number - 1)
-ORDER BY agent_id DESC, session_number DESC, seq DESC
-LIMIT 1;
-
--- _ready._READY.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- _ready._READY.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- _ready._READY_AMONG.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- _ready._READY_AMONG.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- _ready._READY_OF_INITIATIVE.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- _ready._READY_OF_INITIATIVE.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- _ready._READY_OF_INITIATIVE_AMONG.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- _ready._READY_OF_INITIATIVE_AMONG.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- _task_edges.CREATE_DEPENDENCY
-INSERT INTO task_dependencies (task_id, depends_on_task_id)
-VALUES (:task_id, :depends_on_task_id)
-ON CONFLICT (task_id, depends_on_task_id) DO NOTHING;
-
--- _task_edges.DELETE_DEPENDENCY
-DELETE FROM task_dependencies
-WHERE task_id = :task_id
-  AND depends_on_task_id = :depends_on_task_id;
-
--- _task_edges.EDGES_BELOW
-WITH RECURSIVE reached (id) AS (
-    SELECT value FROM json_each(:ids)
-    UNION
-    SELECT edge.depends_on_task_id
-    FROM reached
-    JOIN task_dependencies AS edge ON edge.task_id = reached.id
-)
-SELECT task_id, depends_on_task_id
-FROM task_dependencies
-WHERE task_id IN (SELECT id FROM reached);
-
--- _task_edges.FIND_COMPLETED_BELOW
-WITH RECURSIVE reached (id) AS (
-    SELECT depends_on_task_id FROM task_dependencies WHERE task_id = :task_id
-    UNION
-    SELECT edge.depends_on_task_id
-    FROM reached
-    JOIN task_dependencies AS edge ON edge.task_id = reached.id
-)
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-FROM tasks
-WHERE id IN (SELECT id FROM reached)
-  AND status = 'completed'
-ORDER BY created_at, id;
-
--- _task_edges.GET_DEPENDENCIES
-SELECT tasks.id
-FROM task_dependencies
-JOIN tasks ON tasks.id = task_dependencies.depends_on_task_id
-WHERE task_dependencies.task_id = :task_id
-ORDER BY tasks.created_at, tasks.id;
-
--- _task_edges.GET_DEPENDENTS
-SELECT tasks.id
-FROM task_dependencies
-JOIN tasks ON tasks.id = task_dependencies.task_id
-WHERE task_dependencies.depends_on_task_id = :task_id
-ORDER BY tasks.created_at, tasks.id;
-
 -- accounts._CLAIM_NEXT_AVAILABLE
 UPDATE accounts
 SET last_used_at = coalesce(
@@ -1106,6 +901,51 @@ RETURNING seq, id, agent_id, agent_name, session_number, content, created_at;
 -- log_chunks._INSERT_ONE_OF_MANY
 INSERT INTO agent_log_chunks (id, agent_id, agent_name, session_number, content, created_at)
 VALUES (:id, :agent_id, :agent_name, :session_number, :content, :now);
+
+-- log_retention._BYTES_OF_SESSION
+SELECT coalesce(sum(octet_length(content)), 0)
+FROM agent_log_chunks
+WHERE agent_id = :agent_id
+  AND session_number = :session_number;
+
+-- log_retention._DELETE_SESSION
+DELETE FROM agent_log_chunks
+WHERE agent_id = :agent_id
+  AND session_number = :session_number
+  AND :seq = (
+        SELECT max(seq)
+        FROM agent_log_chunks
+        WHERE agent_id = :agent_id
+          AND session_number = :session_number
+      )
+  AND NOT EXISTS (
+        SELECT 1
+        FROM agents
+        WHERE id = :agent_id
+          AND :session_number = (
+                SELECT max(session_number)
+                FROM agent_log_chunks
+                WHERE agent_id = :agent_id
+              )
+      );
+
+-- log_retention._FIND_AGENT
+SELECT id
+FROM agents
+WHERE id = :agent_id;
+
+-- log_retention._LAST_SESSION
+SELECT agent_id, session_number, seq, created_at
+FROM agent_log_chunks
+ORDER BY agent_id DESC, session_number DESC, seq DESC
+LIMIT 1;
+
+-- log_retention._SESSION_BEFORE
+SELECT agent_id, session_number, seq, created_at
+FROM agent_log_chunks
+WHERE (agent_id, session_number) <= (:agent_id, :session_number - 1)
+ORDER BY agent_id DESC, session_number DESC, seq DESC
+LIMIT 1;
 
 -- messages._CREATE
 INSERT INTO messages (id, sender_type, sender_id, recipient_type, recipient_id, type, content,
@@ -2045,10 +1885,32 @@ RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
 
+-- tasks._CREATE_DEPENDENCY
+INSERT INTO task_dependencies (task_id, depends_on_task_id)
+VALUES (:task_id, :depends_on_task_id)
+ON CONFLICT (task_id, depends_on_task_id) DO NOTHING;
+
 -- tasks._DELETE
 DELETE FROM tasks
 WHERE id = :id
 RETURNING id;
+
+-- tasks._DELETE_DEPENDENCY
+DELETE FROM task_dependencies
+WHERE task_id = :task_id
+  AND depends_on_task_id = :depends_on_task_id;
+
+-- tasks._EDGES_BELOW
+WITH RECURSIVE reached (id) AS (
+    SELECT value FROM json_each(:ids)
+    UNION
+    SELECT edge.depends_on_task_id
+    FROM reached
+    JOIN task_dependencies AS edge ON edge.task_id = reached.id
+)
+SELECT task_id, depends_on_task_id
+FROM task_dependencies
+WHERE task_id IN (SELECT id FROM reached);
 
 -- tasks._FIND_ALL
 SELECT id, phase_id, initiative_id, parent_task_id, name, description,
@@ -2088,6 +1950,22 @@ FROM tasks
 WHERE phase_id = :phase_id
 ORDER BY sort_order, created_at, id;
 
+-- tasks._FIND_COMPLETED_BELOW
+WITH RECURSIVE reached (id) AS (
+    SELECT depends_on_task_id FROM task_dependencies WHERE task_id = :task_id
+    UNION
+    SELECT edge.depends_on_task_id
+    FROM reached
+    JOIN task_dependencies AS edge ON edge.task_id = reached.id
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+FROM tasks
+WHERE id IN (SELECT id FROM reached)
+  AND status = 'completed'
+ORDER BY created_at, id;
+
 -- tasks._FIND_PENDING_APPROVAL
 SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -2096,11 +1974,133 @@ FROM tasks
 WHERE status = 'pending_approval'
 ORDER BY created_at, id;
 
+-- tasks._GET_DEPENDENCIES
+SELECT tasks.id
+FROM task_dependencies
+JOIN tasks ON tasks.id = task_dependencies.depends_on_task_id
+WHERE task_dependencies.task_id = :task_id
+ORDER BY tasks.created_at, tasks.id;
+
+-- tasks._GET_DEPENDENTS
+SELECT tasks.id
+FROM task_dependencies
+JOIN tasks ON tasks.id = task_dependencies.task_id
+WHERE task_dependencies.depends_on_task_id = :task_id
+ORDER BY tasks.created_at, tasks.id;
+
 -- tasks._GIVE_TO_AGENT
 UPDATE agents
 SET task_id = :task_id, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE id = :agent_id
 RETURNING id;
+
+-- tasks._READY.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- tasks._READY.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
+
+-- tasks._READY_AMONG.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- tasks._READY_AMONG.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
+
+-- tasks._READY_OF_INITIATIVE.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- tasks._READY_OF_INITIATIVE.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
+
+-- tasks._READY_OF_INITIATIVE_AMONG.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- tasks._READY_OF_INITIATIVE_AMONG.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
 
 -- tasks._REQUIRES_APPROVAL
 SELECT requires_approval

@@ -9,12 +9,20 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, NamedTuple
 
-from cwstore._task_edges import TaskDependency
-from cwstore.accounts import Account
-from cwstore.agents import Agent
-from cwstore.change_sets import ChangeSet, ChangeSetEntry
-from cwstore.chat_sessions import ChatMessage, ChatSession
-from cwstore.conversations import Conversation
+from cwstore.entities.accounts import Account
+from cwstore.entities.agents import Agent
+from cwstore.entities.change_sets import ChangeSet, ChangeSetEntry
+from cwstore.entities.chat_sessions import ChatMessage, ChatSession
+from cwstore.entities.conversations import Conversation
+from cwstore.entities.initiatives import Initiative
+from cwstore.entities.log_chunks import LogChunk
+from cwstore.entities.messages import Message
+from cwstore.entities.pages import Page
+from cwstore.entities.phases import Phase, PhaseDependency
+from cwstore.entities.projects import InitiativeProject, Project
+from cwstore.entities.proposals import Proposal
+from cwstore.entities.review_comments import ReviewComment
+from cwstore.entities.tasks import Task, TaskDependency
 from cwstore.errors import (
     ConflictError,
     CwstoreError,
@@ -22,15 +30,6 @@ from cwstore.errors import (
     InvalidValueError,
     MissingReferenceError,
 )
-from cwstore.initiatives import Initiative
-from cwstore.log_chunks import LogChunk
-from cwstore.messages import Message
-from cwstore.pages import Page
-from cwstore.phases import Phase, PhaseDependency
-from cwstore.projects import InitiativeProject, Project
-from cwstore.proposals import Proposal
-from cwstore.review_comments import ReviewComment
-from cwstore.tasks import Task
 
 Key = str | tuple[str, str]
 Errors = set[type[CwstoreError]]

@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from cwstore import PruneReport
-from cwstore.change_sets import ChangeSetRepository
-from cwstore.chat_sessions import ChatSessionRepository
+from cwstore.entities.change_sets import ChangeSetRepository
+from cwstore.entities.chat_sessions import ChatSessionRepository
+from cwstore.entities.log_chunks import LogChunkRepository
+from cwstore.entities.review_comments import ReviewCommentRepository
 from cwstore.errors import ConflictError, NotFoundError
-from cwstore.log_chunks import LogChunkRepository
-from cwstore.review_comments import ReviewCommentRepository
 from cwstore.testing.strategies import Arguments, arguments, ids, integers, patches, texts, times
 from tests.model.answers import session_count, to_prune
 from tests.model.data import Errors, by_order

@@ -6,17 +6,17 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from cwstore.accounts import AccountRepository
-from cwstore.agents import Agent, AgentRepository
-from cwstore.conversations import ConversationRepository
+from cwstore.entities.accounts import AccountRepository
+from cwstore.entities.agents import Agent, AgentRepository
+from cwstore.entities.conversations import ConversationRepository
+from cwstore.entities.messages import MessageRepository, PartyType, PartyTypeLike
+from cwstore.entities.proposals import ProposalRepository, ProposalStatus, ProposalStatusLike
 from cwstore.errors import (
     ConflictError,
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.messages import MessageRepository, PartyType, PartyTypeLike
-from cwstore.proposals import ProposalRepository, ProposalStatus, ProposalStatusLike
 from cwstore.testing.strategies import Arguments, arguments, ids, members, patches, texts, times
 from tests.model.answers import LAST_DAY, next_accounts
 from tests.model.data import MICROSECOND, Errors, by_order, std

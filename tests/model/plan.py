@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cwstore._task_edges import TaskDependency
-from cwstore.phases import PhaseDependency
-from cwstore.projects import InitiativeProject
+from cwstore.entities.phases import PhaseDependency
+from cwstore.entities.projects import InitiativeProject
+from cwstore.entities.tasks import TaskDependency
 from cwstore.store import Store
 from tests.model.data import TABLES, Model
 

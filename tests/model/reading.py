@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import strategies as st
 
-from cwstore.agents import AgentStatus, AgentStatusLike
+from cwstore.entities.agents import AgentStatus, AgentStatusLike
+from cwstore.entities.initiatives import InitiativeStatus, InitiativeStatusLike
+from cwstore.entities.messages import PartyType, PartyTypeLike
+from cwstore.entities.proposals import ProposalStatus, ProposalStatusLike
+from cwstore.entities.tasks import TaskCategory, TaskCategoryLike, TaskType, TaskTypeLike
 from cwstore.errors import NotFoundError
-from cwstore.initiatives import InitiativeStatus, InitiativeStatusLike
-from cwstore.messages import PartyType, PartyTypeLike
-from cwstore.proposals import ProposalStatus, ProposalStatusLike
-from cwstore.tasks import TaskCategory, TaskCategoryLike, TaskType, TaskTypeLike
 from cwstore.testing.strategies import members
 from tests.model.answers import (
     edges_of,

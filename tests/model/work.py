@@ -2,7 +2,11 @@
 
 from hypothesis import strategies as st
 
-from cwstore._task_edges import TaskDependency
+from cwstore.entities.initiatives import InitiativeRepository
+from cwstore.entities.pages import PageRepository
+from cwstore.entities.phases import PhaseDependency, PhaseRepository
+from cwstore.entities.projects import InitiativeProject, ProjectRepository
+from cwstore.entities.tasks import Task, TaskCategory, TaskDependency, TaskRepository, TaskType
 from cwstore.errors import (
     ConflictError,
     CycleError,
@@ -10,11 +14,6 @@ from cwstore.errors import (
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.initiatives import InitiativeRepository
-from cwstore.pages import PageRepository
-from cwstore.phases import PhaseDependency, PhaseRepository
-from cwstore.projects import InitiativeProject, ProjectRepository
-from cwstore.tasks import Task, TaskCategory, TaskRepository, TaskType
 from cwstore.testing.strategies import Arguments, arguments, members, patches
 from tests.model.answers import below, edges_of, is_ready, ready
 from tests.model.data import Errors

@@ -4,27 +4,32 @@ from collections.abc import Iterator
 from typing import assert_type
 
 from cwstore import PruneReport, Task
-from cwstore._engine import Sync
-from cwstore.accounts import Account, AccountRepository
-from cwstore.agents import Agent, AgentRepository, AgentStatus
-from cwstore.change_sets import ChangeSet, ChangeSetEntry, ChangeSetRepository
-from cwstore.chat_sessions import (
+from cwstore.core.repository import Sync
+from cwstore.entities.accounts import Account, AccountRepository
+from cwstore.entities.agents import Agent, AgentRepository, AgentStatus
+from cwstore.entities.change_sets import ChangeSet, ChangeSetEntry, ChangeSetRepository
+from cwstore.entities.chat_sessions import (
     ChatMessage,
     ChatRole,
     ChatSession,
     ChatSessionRepository,
     ChatTargetType,
 )
-from cwstore.conversations import Conversation, ConversationRepository
-from cwstore.initiatives import Initiative, InitiativeRepository, InitiativeStatus
-from cwstore.log_chunks import LogChunk, LogChunkRepository
-from cwstore.messages import Message, MessageRepository, PartyType
-from cwstore.pages import Page, PageRepository
-from cwstore.phases import Phase, PhaseRepository
-from cwstore.projects import Project, ProjectRepository
-from cwstore.proposals import Proposal, ProposalRepository, ProposalStatus, ProposalTargetType
-from cwstore.review_comments import LineType, ReviewComment, ReviewCommentRepository
-from cwstore.tasks import TaskRepository
+from cwstore.entities.conversations import Conversation, ConversationRepository
+from cwstore.entities.initiatives import Initiative, InitiativeRepository, InitiativeStatus
+from cwstore.entities.log_chunks import LogChunk, LogChunkRepository
+from cwstore.entities.messages import Message, MessageRepository, PartyType
+from cwstore.entities.pages import Page, PageRepository
+from cwstore.entities.phases import Phase, PhaseRepository
+from cwstore.entities.projects import Project, ProjectRepository
+from cwstore.entities.proposals import (
+    Proposal,
+    ProposalRepository,
+    ProposalStatus,
+    ProposalTargetType,
+)
+from cwstore.entities.review_comments import LineType, ReviewComment, ReviewCommentRepository
+from cwstore.entities.tasks import TaskRepository
 
 
 def check_initiatives(initiatives: InitiativeRepository[Sync]) -> None:

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import assert_type
 
 from cwstore import Task, TaskPriority, TaskStatus, TaskType
-from cwstore._engine import Async, Sync
-from cwstore._sql import rows_of, values_of
-from cwstore.initiatives import Initiative, InitiativeStatus
-from cwstore.projects import ProjectRepository
-from cwstore.tasks import TaskRepository
+from cwstore.core.repository import Async, Sync
+from cwstore.core.statement import rows_of, values_of
+from cwstore.entities.initiatives import Initiative, InitiativeStatus
+from cwstore.entities.projects import ProjectRepository
+from cwstore.entities.tasks import TaskRepository
 
 
 def patches(

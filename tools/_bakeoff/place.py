@@ -12,7 +12,7 @@ from typing import Any
 
 import apsw
 
-from cwstore._apsw import open_connection
+from cwstore._sqlite.apsw_types import open_connection
 from tools._bakeoff.tool import Tool, load
 
 ROOT = Path(__file__).resolve().parents[2]

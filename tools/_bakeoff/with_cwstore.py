@@ -23,6 +23,6 @@ class Adapter:
         return f"{name}.sql"
 
     def runner(self) -> Run:
-        from cwstore.migrations import migrate
+        from cwstore.migrations.api import migrate
 
         return lambda file, directory: print(migrate(file, directory=directory))

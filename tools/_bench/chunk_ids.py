@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from cwstore import Store
-from cwstore._ids import make_rising_id
+from cwstore.core.ids import make_rising_id
 from tools._bench.common import APPEND, BEGIN, make_id, now
 from tools._bench.limit import connect
 from tools._bench.world import AGENTS, CHUNK, identity

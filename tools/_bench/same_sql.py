@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from cwstore import _ready, accounts, conversations, log_chunks, tasks
+from cwstore.entities import accounts, conversations, log_chunks, tasks
 from tools._bench import limit
 from tools._bench.common import BEGIN, TASK_COLUMNS, make_id, now
 
@@ -21,7 +21,7 @@ APPEND = _text(log_chunks, "_INSERT_CHUNK")
 APPEND_MANY = _text(log_chunks, "_INSERT_ONE_OF_MANY")
 POLL = _text(conversations, "_FIND_PENDING_FOR_AGENT")
 CLAIM = _text(accounts, "_CLAIM_NEXT_AVAILABLE")
-READY = vars(_ready)["_READY_OF_INITIATIVE"].find.text
+READY = vars(tasks)["_READY_OF_INITIATIVE"].find.text
 NAMES = TASK_COLUMNS.split(", ")[:-2]
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from time import monotonic_ns
 from typing import Any
 
-from cwstore.agents import Agent
+from cwstore.entities.agents import Agent
 from cwstore.store import Store
 from tools._soak.actor import Actor, Call, Step
 from tools._soak.models import ACCOUNTS, FOR, GHOST_TASK, POOL_TASKS, WAITS

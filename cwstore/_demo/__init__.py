@@ -1,0 +1,1 @@
+"""The demo: worker processes carry out a plan."""

@@ -1,0 +1,151 @@
+"""What the demo came to, found out from the workers' own records and from what the store holds."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from cwstore._transfer.backlog import ImportReport
+from cwstore.cli import terminal as _console
+
+if TYPE_CHECKING:
+    from cwstore.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class DemoReport:
+    """The outcome; what must be zero says so."""
+
+    path: str
+    initiative_id: str
+    workers: int
+    imported: ImportReport | None  #: None: the built-in plan
+    tasks: dict[str, int]  #: by status
+    claims: int
+    claims_made_twice: int  #: must be 0
+    tasks_run_too_early: int  #: before one that they depend on was complete; must be 0
+    tasks_left: int  #: that could run, or were in progress, at the end; must be 0
+    busy_errors: int  #: must be 0
+    worker_errors: tuple[str, ...]  #: must be none
+    workers_ended_early: int  #: killed, or by an error
+    tasks_given_back: int  #: of workers that ended in the middle of one
+    log_chunks: int
+    log_bytes: int
+    messages: int
+    conversations: int
+    conversations_answered: int
+    accounts_exhausted: int  #: how often
+    seconds: float
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One for each number that must be zero and is not."""
+        zeros = {
+            "claims made twice": self.claims_made_twice,
+            "tasks run before a dependency was complete": self.tasks_run_too_early,
+            "tasks left that could run": self.tasks_left,
+            "busy errors": self.busy_errors,
+        }
+        return (
+            *(f"{number} {what}" for what, number in zeros.items() if number),
+            *self.worker_errors,
+        )
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is as it must be."""
+        return not self.problems
+
+
+class LogFindings(NamedTuple):
+    """What the log chunks of some agents tell; a position is the `seq` of a chunk."""
+
+    chunks: int
+    bytes: int
+    starts: dict[str, list[int]]  # positions at which a task was begun
+    ends: dict[str, list[int]]  # positions at which it was finished
+
+
+def read_logs(store: "Store", agent_ids: Iterable[str]) -> LogFindings:
+    """Read all that the agents wrote."""
+    found = LogFindings(0, 0, {}, {})
+    chunks = size = 0
+    for agent_id in agent_ids:
+        for chunk in store.log_chunks.iter_by_agent_id(agent_id):
+            chunks += 1
+            size += len(chunk.content.encode())
+            for line in chunk.content.split("\n")[:-1]:
+                entry = json.loads(line)
+                if entry["type"] == "system":
+                    found.starts.setdefault(entry["task_id"], []).append(chunk.seq)
+                elif entry["type"] == "result":
+                    found.ends.setdefault(entry["task_id"], []).append(chunk.seq)
+    return found._replace(chunks=chunks, bytes=size)
+
+
+def run_too_early(store: "Store", initiative_id: str, logs: LogFindings) -> set[str]:
+    """Tasks that, by the order of the logs, began before one that they wait for had ended.
+
+    Their phase's dependencies count too. A task that did not run here was complete before.
+    """
+    in_phase: dict[str | None, list[str]] = {}
+    tasks = store.tasks.find_by_initiative_id(initiative_id)
+    for task in tasks:
+        in_phase.setdefault(task.phase_id, []).append(task.id)
+    early: set[str] = set()
+    for task in tasks:
+        needed = store.tasks.get_dependencies(task.id)
+        if task.phase_id is not None:
+            for phase_id in store.phases.get_dependencies(task.phase_id):
+                needed = needed + in_phase.get(phase_id, [])
+        begun = min(logs.starts.get(task.id, ()), default=None)
+        if begun is None:
+            continue
+        for one in needed:
+            if one in logs.starts and begun < max(logs.ends.get(one, ()), default=begun + 1):
+                early.add(task.id)
+    return early
+
+
+def claimed_twice(
+    claims: Mapping[str, int], begun: Mapping[str, int], given_back: Counter[str]
+) -> int:
+    """Claims too many: by what the workers were told, or by what they logged, whichever is worse.
+
+    A task that was given back may be claimed once more.
+    """
+    twice = 0
+    for task_id in claims.keys() | begun.keys():
+        times = max(claims.get(task_id, 0), begun.get(task_id, 0))
+        twice += max(0, times - 1 - given_back[task_id])
+    return twice
+
+
+def show(report: DemoReport) -> None:
+    """Print the table."""
+    rows = [(f"tasks {status.replace('_', ' ')}", f"{n:,}") for status, n in report.tasks.items()]
+    rows += [
+        ("claims", f"{report.claims:,}"),
+        ("claims made twice", f"{report.claims_made_twice:,}"),
+        ("tasks run before a dependency was complete", f"{report.tasks_run_too_early:,}"),
+        ("tasks left that could run", f"{report.tasks_left:,}"),
+        ("busy errors", f"{report.busy_errors:,}"),
+        ("log chunks", f"{report.log_chunks:,}"),
+        ("log bytes", f"{report.log_bytes:,}"),
+        ("messages", f"{report.messages:,}"),
+        ("conversations", f"{report.conversations:,}"),
+        ("conversations answered", f"{report.conversations_answered:,}"),
+        ("accounts exhausted", f"{report.accounts_exhausted:,}"),
+        ("workers", f"{report.workers:,}"),
+    ]
+    if report.workers_ended_early:
+        rows.append(("workers that ended early", f"{report.workers_ended_early:,}"))
+        rows.append(("tasks given back", f"{report.tasks_given_back:,}"))
+    rows.append(("seconds", f"{report.seconds:.2f}"))
+    if report.imported is not None:
+        _console.say(report.imported.summary)
+        for remark in report.imported.refused:
+            _console.say(f"  refused: {remark}")
+    _console.table("All tasks are done" if report.ok else "Not as it must be", ("", ""), rows)
+    _console.say(f"The file is {report.path}")

@@ -1,0 +1,255 @@
+"""A worker of the demo: a process with a store and an agent of its own, which runs task after task.
+
+Whatever it did is told to the parent at once, after the store has acknowledged it: a record that
+does not come from the store.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zlib import crc32
+
+from cwstore.entities.accounts import Account
+from cwstore.entities.agents import Agent
+from cwstore.entities.tasks import Task
+from cwstore.errors import BusyError, ConflictError, CwstoreError
+from cwstore.store import Store
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+PROVIDER = "demo"  # accounts of its own: the demo touches none that do real work
+_ADJECTIVES = ("amber", "brave", "calm", "dapper", "eager", "fancy", "gentle", "happy")
+_ANIMALS = ("badger", "crane", "dolphin", "ermine", "falcon", "gecko", "heron", "ibis")
+_LOOK = 0.005  # seconds between two looks at a store in which nothing is ready
+_RECOVERY = timedelta(milliseconds=40)  # of an exhausted account
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker is started with."""
+
+    path: str
+    initiative_id: str
+    number: int
+    token: str  # tells this process from every other
+    pace: float  # seconds that the smallest task takes
+
+
+class Event(NamedTuple):
+    """What a worker tells: `about` is an id or, of an error, its text."""
+
+    kind: str
+    about: str = ""
+
+
+def work(job: Job, parent: "Connection[Any, Any]") -> None:
+    """The main function of the process; it ends with 1 after an error, which the parent is told."""
+    try:
+        with Store.open(job.path) as store:
+            _Worker(store, job, parent).run()
+    except (EOFError, ConnectionError):
+        return  # the parent has left, so nobody waits for this work
+    except CwstoreError as error:
+        kind = "busy" if isinstance(error, BusyError) else "error"
+        parent.send(Event(kind, f"{type(error).__name__}: {error}"))
+        sys.exit(1)
+
+
+class _Worker:
+    def __init__(self, store: Store, job: Job, parent: "Connection[Any, Any]") -> None:
+        self._store = store
+        self._job = job
+        self._parent = parent
+        self._agent = self._register()
+
+    def run(self) -> None:
+        """Carry out tasks until nothing is ready and nothing that runs can change that."""
+        self._tell("ready", self._agent.id)
+        self._parent.recv()  # all start at once
+        while True:
+            seen = self._store.data_version()
+            self._answer_questions()
+            task = self._claim()
+            if task is not None:
+                self._carry_out(task)
+            elif self._somebody_runs():
+                self._wait_for_change(seen)
+            elif self._store.data_version() == seen:
+                break
+        self._store.agents.update(self._agent.id, status="stopped", exit_code=0)
+        self._tell("left")
+
+    def _register(self) -> Agent:
+        """The first agent name that is free: another demo may have run on this file."""
+        turn = self._job.number
+        while True:
+            again, place = divmod(turn, len(_ANIMALS) ** 2)
+            name = f"{_ADJECTIVES[(place + place // 8) % 8]}-{_ANIMALS[place % 8]}"
+            name = f"{name}-{again + 1}" if again else name
+            try:
+                return self._store.agents.create(
+                    name=name,
+                    worktree_id=f"worktrees/{name}",
+                    initiative_id=self._job.initiative_id,
+                    provider=PROVIDER,
+                    pid=os.getpid(),
+                    process_token=self._job.token,
+                )
+            except ConflictError:
+                turn += 1
+
+    # Finding work
+
+    def _claim(self) -> Task | None:
+        """The next ready task, with its agent running and its phase in progress; or nothing."""
+        store = self._store
+        with store.transaction():
+            task = store.tasks.claim_next_ready(
+                initiative_id=self._job.initiative_id, agent_id=self._agent.id
+            )
+            if task is None:
+                return None
+            store.agents.update(self._agent.id, status="running")
+            if task.phase_id is not None:
+                phase = store.phases.find_by_id(task.phase_id)
+                if phase is not None and phase.status == "approved":
+                    store.phases.update(phase.id, status="in_progress")
+        self._tell("claimed", task.id)
+        return task
+
+    def _somebody_runs(self) -> bool:
+        running = self._store.agents.find_by_status("running")
+        return any(agent.initiative_id == self._job.initiative_id for agent in running)
+
+    def _wait_for_change(self, seen: int) -> None:
+        while self._store.data_version() == seen:
+            self._pause(_LOOK)
+
+    # Carrying out a task
+
+    def _carry_out(self, task: Task) -> None:
+        store = self._store
+        for needed_id in store.tasks.get_dependencies(task.id):
+            needed = store.tasks.find_by_id(needed_id)
+            if needed is None or needed.status != "completed":
+                self._tell("early", task.id)
+        session = store.log_chunks.get_session_count(self._agent.id) + 1
+        account = self._take_account()
+        context = store.tasks.dependency_summaries(task.id)
+        self._log(
+            session,
+            {
+                "type": "system",
+                "subtype": "init",
+                "session_id": f"{self._agent.name}/{session}",
+                "task_id": task.id,
+            },
+            {
+                "type": "user",
+                "prompt": task.name,
+                "context": [{"task": done.name, "summary": done.summary} for done in context[-20:]],
+            },
+        )
+        luck = crc32(task.name.encode())
+        if luck % 3 == 0:
+            self._ask_an_agent(task, luck)
+        if luck % 5 == 0:
+            self._ask_the_user(task)
+        if luck % 4 == 0:
+            account = self._exhaust(account)
+        for step in range(1 + luck % 4):
+            self._pause(self._job.pace)
+            self._log(session, {"type": "assistant", "step": step + 1, "text": f"… {task.name}"})
+        summary = f"{task.name}: done by {self._agent.name}, knowing of {len(context)} tasks."
+        self._log(
+            session,
+            {"type": "result", "subtype": "success", "task_id": task.id, "result": summary},
+        )
+        self._finish(task, summary)
+
+    def _finish(self, task: Task, summary: str) -> None:
+        """Complete the task and, if it was its last, the phase; and be free again: all as one."""
+        store = self._store
+        with store.transaction():
+            store.tasks.update(
+                task.id, if_updated_at=task.updated_at, status="completed", summary=summary
+            )
+            store.agents.update(self._agent.id, status="idle", task_id=None)
+            if task.phase_id is not None:
+                left = store.tasks.find_by_phase_id(task.phase_id)
+                if all(one.status == "completed" for one in left):
+                    store.phases.update(task.phase_id, status="completed")
+        self._tell("finished", task.id)
+
+    def _log(self, session: int, *lines: dict[str, Any]) -> None:
+        content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        self._store.log_chunks.insert_chunk(
+            agent_id=self._agent.id,
+            agent_name=self._agent.name,
+            session_number=session,
+            content=content,
+        )
+
+    # Accounts
+
+    def _take_account(self) -> Account:
+        """The account whose turn it is; while all are exhausted, it waits for the first."""
+        while True:
+            account = self._store.accounts.claim_next_available(PROVIDER)
+            if account is not None:
+                self._store.agents.update(self._agent.id, account_id=account.id)
+                return account
+            self._pause(_LOOK)
+
+    def _exhaust(self, account: Account) -> Account:
+        self._store.accounts.mark_exhausted(account.id, datetime.now(UTC) + _RECOVERY)
+        self._tell("exhausted", account.id)
+        return self._take_account()
+
+    # Talking
+
+    def _answer_questions(self) -> None:
+        for asked in self._store.conversations.find_pending_for_agent(self._agent.id):
+            self._store.conversations.answer(asked.id, "Yes: see the summary of my last task.")
+            self._tell("answered", asked.id)
+
+    def _ask_an_agent(self, task: Task, luck: int) -> None:
+        others = [
+            agent
+            for agent in self._store.agents.find_by_status("running")
+            if agent.initiative_id == self._job.initiative_id and agent.id != self._agent.id
+        ]
+        if others:
+            asked = self._store.conversations.create(
+                from_agent_id=self._agent.id,
+                to_agent_id=others[luck % len(others)].id,
+                question=f"Do you know anything about: {task.name}?",
+                initiative_id=self._job.initiative_id,
+                task_id=task.id,
+            )
+            self._tell("asked", asked.id)
+
+    def _ask_the_user(self, task: Task) -> None:
+        message = self._store.messages.create(
+            sender_type="agent",
+            sender_id=self._agent.id,
+            recipient_type="user",
+            type="question",
+            content=f"May I begin? {task.name}",
+            requires_response=True,
+        )
+        self._tell("asked_user", message.id)
+
+    # The parent
+
+    def _tell(self, kind: str, about: str = "") -> None:
+        self._parent.send(Event(kind, about))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than the parent is there; it sends nothing after the start."""
+        if self._parent.poll(seconds):
+            self._parent.recv()

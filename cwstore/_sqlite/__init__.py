@@ -1,0 +1,1 @@
+"""The apsw engine: the only place that imports apsw."""

@@ -1,0 +1,204 @@
+"""Copy a database while it is used: whole and verified, or not at all."""
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Protocol, Self, cast
+
+import apsw
+
+from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
+from cwstore._sqlite.connection import MEMORY, connect_reader, remove, resolve
+from cwstore._sqlite.error_map import translate
+from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
+
+_PAGES = 4096  # of a step; between steps Ctrl-C gets through
+_OPERATIONS = 50_000  # of SQLite's machine, likewise
+_KEPT = 3
+
+
+class _Pages(Protocol):
+    """The part of apsw.Backup that is used here."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *details: object) -> bool | None: ...
+    def step(self, npages: int = -1, /) -> bool: ...
+
+
+class _Copier(Protocol):
+    """What apsw.Connection has for it."""
+
+    def backup(self, name: str, source: Connection, source_name: str, /) -> _Pages: ...
+    def txn_state(self, schema: str, /) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A copy that was made."""
+
+    path: str
+    size: int  #: bytes
+    violations: int  #: foreign keys that lead nowhere; the source has the same
+
+
+def write_backup(
+    source: str | Connection,
+    target: str | os.PathLike[str],
+    *,
+    busy_timeout: float,
+    replace: bool = False,
+) -> Backup:
+    """Copy `source` (a file, or a connection outside a write transaction) as it is at this moment.
+
+    The copy gets its name only when it is complete, checked (`integrity_check`) and on disk, with
+    mode 0600. A file that is there already is refused, unless `replace`. Others may write
+    meanwhile. Raises StorageError, CorruptDatabaseError (the source is damaged), BusyError,
+    ConflictError (the connection has begun to write).
+    """
+    path = resolve(target)
+    if path == MEMORY:
+        raise InvalidValueError("path", "a backup needs a file")
+    if not isinstance(source, str) and (
+        cast("_Copier", source).txn_state("main") == apsw.SQLITE_TXN_WRITE
+    ):
+        raise ConflictError("backup() inside of a transaction of this database: leave it first")
+    if replace:  # a link of that name is replaced, not followed
+        given: str = os.fspath(target)
+        directory, name = os.path.split(given)
+        path = os.path.join(os.path.realpath(directory), name)
+    elif os.path.lexists(path):
+        raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
+    draft = _new_file(path)
+    try:
+        if isinstance(source, str):
+            reader = connect_reader(source, busy_timeout=busy_timeout)
+            try:
+                violations = _copy(reader, draft, path, busy_timeout)
+            finally:
+                reader.close()
+        else:
+            violations = _copy(source, draft, path, busy_timeout)
+        size = os.stat(draft).st_size
+        _publish(draft, path, replace)
+    except FileExistsError:
+        raise StorageError(f"{path} exists; choose another name for the backup") from None
+    except OSError as error:
+        raise StorageError(f"cannot write the backup {path}: {error.strerror}") from None
+    finally:
+        for leftover in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
+            remove(leftover)
+    return Backup(path, size, violations)
+
+
+def migration_backup(file: str, version: int) -> str:
+    """The name of the backup that is made before a file of this version is migrated."""
+    return f"{file}.v{version}.bak"
+
+
+def keep_newest(file: str, made: str) -> None:
+    """Remove the migration backups of `file` but the newest three; never the one just `made`.
+
+    Only for the process whose turn it is to migrate: nobody else writes such a backup then. What
+    only has the name of one (a directory, a link) is left alone. Raises StorageError.
+    """
+    try:
+        _keep_newest(file, made)
+    except OSError as error:
+        raise StorageError(f"cannot remove an old backup beside {file}: {error.strerror}") from None
+
+
+def _keep_newest(file: str, made: str) -> None:
+    directory, name = os.path.split(file)
+    ours = re.compile(rf"(\.?){re.escape(name)}\.v\d+\.bak(?:\.[\w-]+\.tmp(?:-\w+)?)?")
+    backups: list[tuple[bool, int, str]] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            found = ours.fullmatch(entry.name)
+            if not found or not entry.is_file(follow_symlinks=False):
+                continue
+            if found.group(1):
+                remove(entry.path)  # the draft of a process that was killed
+            else:
+                backups.append((entry.path != made, -entry.stat().st_mtime_ns, entry.path))
+    for _, _, path in sorted(backups)[_KEPT:]:
+        remove(path)
+
+
+def _new_file(path: str) -> str:
+    from cwstore.core.ids import make_id
+
+    directory, name = os.path.split(path)
+    draft = os.path.join(directory, f".{name}.{make_id()}.tmp")
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the backup {path}: {error.strerror}; choose a directory that this user"
+            " may write to"
+        ) from None
+    return draft
+
+
+def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int:
+    """Copy and check; the number of foreign keys that lead nowhere."""
+    try:
+        copy = open_connection(draft)
+        try:
+            _copy_pages(source, copy)
+            copy.set_progress_handler(go_on, _OPERATIONS)
+            problems = find_damage(copy, 3)
+            if problems:
+                raise CorruptDatabaseError(
+                    f"the backup {path} was not kept, its source is damaged: {'; '.join(problems)};"
+                    " run `cwstore check` and restore an older backup"
+                )
+            return len(copy.execute("PRAGMA foreign_key_check").fetchall())
+        finally:
+            copy.close()
+    except apsw.Error as error:
+        fault = translate(error, f"writing the backup {path}", busy_timeout)
+    raise fault
+
+
+def find_damage(connection: Connection, most: int) -> list[str]:
+    """What `integrity_check` finds: that many lines at most, and one more where it gave up."""
+    found: list[str] = []
+    try:
+        for (line,) in connection.execute(f"PRAGMA integrity_check({most})"):
+            found.append(line)
+    except apsw.CorruptError as error:
+        found.append(str(error))
+    return [] if found == ["ok"] else found
+
+
+def _copy_pages(source: Connection, copy: Connection) -> None:
+    # An open read transaction pins the moment: writers do not make the copy start again.
+    pinned = not source.in_transaction
+    if pinned:
+        source.execute("BEGIN")
+    try:
+        source.execute("SELECT count(*) FROM sqlite_schema").fetchall()
+        with cast("_Copier", copy).backup("main", source, "main") as pages:
+            while not pages.step(_PAGES):
+                pass
+    finally:
+        if pinned and source.in_transaction:
+            source.execute("ROLLBACK")
+
+
+def _publish(draft: str, path: str, replace: bool) -> None:
+    _sync(draft)
+    if replace:
+        os.replace(draft, path)
+    else:
+        os.link(draft, path)  # unlike a rename, it does not replace what appeared meanwhile
+        os.unlink(draft)
+    _sync(os.path.dirname(path))
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

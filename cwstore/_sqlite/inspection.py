@@ -1,0 +1,203 @@
+"""Look after a file: is it whole, and what is in it. Repairs nothing, writes nothing."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import apsw
+
+from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.backup import find_damage
+from cwstore._sqlite.error_map import translate
+from cwstore._sqlite.lock_holders import ReaderStats
+from cwstore._sqlite.schema.drift import drift
+from cwstore.errors import StorageError
+from cwstore.migrations.ledger import examine, judge, look
+from cwstore.migrations.scripts import load
+
+_SHOWN = 100  # problems of a kind that are listed
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` found; every list is empty when all is well."""
+
+    integrity: tuple[str, ...]  #: damage, as SQLite's integrity_check words it
+    foreign_keys: tuple[str, ...]  #: "table: n rows refer to rows of parent that do not exist"
+    drift: tuple[str, ...]  #: how the structure differs from what the migrations make
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.integrity or self.foreign_keys or self.drift)
+
+
+@dataclass(frozen=True, slots=True)
+class TableStats:
+    """One table of the file."""
+
+    name: str
+    rows: int
+    bytes: int  #: pages of the table itself
+    index_bytes: int  #: pages of all its indexes
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """How large a store is."""
+
+    version: int  #: the newest migration that the file has
+    file_bytes: int
+    wal_bytes: int  #: 0 while there is no write-ahead log
+    #: Of the log, what is not in the file yet. Beyond some 4 MB it waits for a reader to end.
+    wal_pending_bytes: int
+    free_bytes: int  #: in the file, to be used again or given back
+    tables: tuple[TableStats, ...]  #: by name
+    readers: tuple[ReaderStats, ...]  #: when the counting began; longest first, unknown last
+
+
+# A row of a table with rowid is a cell of a leaf; without rowid, a cell of any page.
+_TABLES = """
+    SELECT
+        owner.name,
+        (
+            SELECT coalesce(sum(page.ncell), 0)
+            FROM dbstat AS page
+            WHERE page.name = owner.name
+              AND (page.pagetype = 'leaf' OR owner.wr = 1 AND page.pagetype = 'internal')
+        ),
+        (SELECT coalesce(sum(page.pgsize), 0) FROM dbstat AS page WHERE page.name = owner.name),
+        (
+            SELECT coalesce(sum(page.pgsize), 0)
+            FROM sqlite_schema AS part
+            JOIN dbstat AS page ON page.name = part.name
+            WHERE part.type = 'index'
+              AND part.tbl_name = owner.name
+        )
+    FROM pragma_table_list AS owner
+    WHERE owner.schema = 'main'
+      AND owner.type = 'table'
+      AND substr(owner.name, 1, 7) <> 'sqlite_'
+    ORDER BY owner.name
+"""
+_FRAME = 24  # bytes of the log that come with each page
+_VIOLATIONS = """
+    SELECT "table", parent, count(*)
+    FROM pragma_foreign_key_check
+    GROUP BY "table", parent
+    ORDER BY "table", parent
+"""
+
+
+def check_file(path: str | os.PathLike[str]) -> CheckReport:
+    """`check` without a store: also of a file that was changed by hand, or is older than this code.
+
+    Makes no file and migrates nothing. Raises StorageError, ForeignDatabaseError, BusyError;
+    SchemaTooNewError and MigrationError where the file cannot be held against these migrations.
+    """
+    file = _connect.resolve(path)
+    if file == _connect.MEMORY or not os.path.lexists(file):
+        raise StorageError(f"{file} is not there; give the path of a cwstore file")
+    connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT, create=False)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        _connect.leave_alone(connection, file)
+        return check(connection, _version(connection, file), _connect.BUSY_TIMEOUT)
+    finally:
+        connection.close()
+
+
+def _version(connection: Connection, file: str) -> int | None:
+    """The version that a file says it has; None if what says it is damaged."""
+    files = load(None)
+    try:
+        state = look(connection)
+    except apsw.CorruptError:
+        return None
+    except apsw.Error as error:
+        fault = translate(error, f"reading the version of {file}", _connect.BUSY_TIMEOUT)
+    else:
+        judge(state, files, file)
+        if state.version > len(files):
+            examine(connection, file, files, _connect.BUSY_TIMEOUT)
+        return state.version
+    raise fault
+
+
+def check(connection: Connection, version: int | None, busy_timeout: float) -> CheckReport:
+    """Read everything once. Raises BusyError rather than call a file that is in use damaged.
+
+    The structure is held against `version`, unless that is None or newer than this code.
+    """
+    try:
+        damage = find_damage(connection, _SHOWN)
+        violations = _listed(lambda: _violations(connection), damage)
+        changed = _listed(lambda: _drift(connection, version), damage)
+    except apsw.Error as error:
+        fault = translate(error, "checking", busy_timeout)
+    else:
+        return CheckReport(tuple(dict.fromkeys(damage)), violations, changed)
+    raise fault
+
+
+def _listed(find: Callable[[], list[str]], damage: list[str]) -> tuple[str, ...]:
+    """What is found. Pages that cannot be read for it are `damage`."""
+    try:
+        return tuple(find()[:_SHOWN])
+    except apsw.SQLError as error:  # to a structure changed by hand the question may make no sense
+        return (str(error),)
+    except apsw.CorruptError as error:
+        damage.append(str(error))
+        return ()
+
+
+def _violations(connection: Connection) -> list[str]:
+    return [
+        f"{table}: {rows} rows refer to rows of {parent} that do not exist"
+        for table, parent, rows in connection.execute(_VIOLATIONS).fetchall()
+    ]
+
+
+def _drift(connection: Connection, version: int | None) -> list[str]:
+    files = load(None)
+    known = version is not None and version <= len(files)
+    return drift(connection, files[:version]) if known else []
+
+
+def stats(
+    connection: Connection,
+    file: str,
+    version: int,
+    busy_timeout: float,
+    readers: tuple[ReaderStats, ...],
+) -> StoreStats:
+    """Count rows and bytes; reads every page once."""
+    try:
+        logged = moved = 0
+        if file != _connect.MEMORY:
+            logged, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+        tables = tuple(TableStats(*row) for row in connection.execute(_TABLES).fetchall())
+        page_bytes = connection.pragma("page_size")
+        pages = connection.pragma("page_count")
+        free = connection.pragma("freelist_count")
+    except apsw.Error as error:
+        fault = translate(error, "counting", busy_timeout)
+    else:
+        return StoreStats(
+            version=version,
+            file_bytes=pages * page_bytes if file == _connect.MEMORY else os.stat(file).st_size,
+            wal_bytes=_size(f"{file}-wal"),
+            wal_pending_bytes=(logged - moved) * (page_bytes + _FRAME),
+            free_bytes=free * page_bytes,
+            tables=tables,
+            readers=readers,
+        )
+    raise fault
+
+
+def _size(file: str) -> int:
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0

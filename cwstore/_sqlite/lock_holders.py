@@ -1,0 +1,91 @@
+"""Who holds a snapshot of the file, so that the write-ahead log cannot be moved past it.
+
+Processes are found by the locks that SQLite holds on `<file>-shm` while it reads. Nothing here
+opens that file: closing it would drop the locks of this process.
+"""
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+
+from cwstore._sqlite.connection import MEMORY
+from cwstore._sqlite.error_map import table_of
+from cwstore._sqlite.reader_pool import Reading
+
+_LOCKS = "/proc/locks"  # of Linux; elsewhere only the threads of this store are named
+_FIRST_MARK, _LAST_MARK = 123, 127  # bytes of which each reader holds one: SQLite's walformat
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderStats:
+    """Somebody who reads, or has a transaction open."""
+
+    pid: int
+    process: str | None  #: its name; None where the system does not tell
+    thread: str | None  #: by name; None if not of this store
+    what: (
+        str | None
+    )  #: a table, "backup", "check", "stats", "transaction"; None if not of this store
+    seconds: float | None  #: since it began; None where nobody knows
+
+
+def log_readers(file: str, own: list[Reading]) -> tuple[ReaderStats, ...]:
+    """Threads of this store, the longest first; then other processes by number.
+
+    `own` is what the threads of this store read. Another store of this process is named like
+    another process, but only while this store reads nothing.
+    """
+    if file == MEMORY:
+        return ()
+    now = time.monotonic()
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    pid = os.getpid()
+    process = _name(pid)
+    found = [
+        ReaderStats(
+            pid,
+            process,
+            names.get(thread, f"thread {thread}"),
+            table_of(what) if " " in what else what,
+            None if since is None else now - since,
+        )
+        for what, thread, since in own
+    ]
+    found.sort(key=lambda one: -1.0 if one.seconds is None else one.seconds, reverse=True)
+    others = [other for other in sorted(_pids(f"{file}-shm")) if other != pid or not own]
+    return (*found, *(ReaderStats(other, _name(other), None, None, None) for other in others))
+
+
+def _pids(shared: str) -> set[int]:
+    """The processes that hold the mark of a reader on the file."""
+    try:
+        inode = os.stat(shared).st_ino
+        with open(_LOCKS, encoding="ascii") as text:
+            lines = [line.split() for line in text]
+    except OSError:
+        return set()
+    # A device has other numbers in /proc/locks than in stat() on some file systems; but the locks
+    # that this process has on the file tell how it is called there.
+    places: set[str] = set()
+    found: set[tuple[str, int]] = set()
+    pid = os.getpid()
+    for fields in lines:
+        if len(fields) != 8:  # one more: somebody who waits
+            continue
+        _, _, _, kind, holder, place, first, last = fields
+        if not place.endswith(f":{inode}"):
+            continue
+        if int(holder) == pid:
+            places.add(place)
+        if kind == "READ" and int(first) <= _LAST_MARK and int(last) >= _FIRST_MARK:
+            found.add((place, int(holder)))
+    return {holder for place, holder in found if place in places}
+
+
+def _name(pid: int) -> str | None:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as text:
+            return text.read().rstrip("\n")
+    except OSError:
+        return None

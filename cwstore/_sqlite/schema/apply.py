@@ -1,0 +1,136 @@
+"""Run one migration script inside the open transaction, and refuse what it should not have done."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import apsw
+
+from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.error_map import translate
+from cwstore._sqlite.schema.guard import (
+    Inventory,
+    Violation,
+    authorizer,
+    denied_word,
+    find_violations,
+    losses,
+    new_violations,
+    take_inventory,
+)
+from cwstore.errors import CwstoreError, MigrationError
+from cwstore.migrations.scripts import MigrationFile, Script, parse
+
+# Not the script's fault: the disk, the memory, another process.
+_OUTSIDE = frozenset(
+    {
+        apsw.SQLITE_BUSY,
+        apsw.SQLITE_CANTOPEN,
+        apsw.SQLITE_CORRUPT,
+        apsw.SQLITE_FULL,
+        apsw.SQLITE_IOERR,
+        apsw.SQLITE_NOMEM,
+        apsw.SQLITE_NOTADB,
+        apsw.SQLITE_READONLY,
+    }
+)
+_SHOWN = 3  # findings in a message; the rest are counted
+
+
+def apply_script(connection: Connection, file: MigrationFile, notify: Callable[[int], None]) -> int:
+    """Run the statements and compare before and after; the number of rows changed.
+
+    `notify` gets the number of statements done. The caller owns the transaction and rolls it back
+    if this raises: MigrationError with statement, line and cause, or what the disk deserves.
+    """
+    script = parse(file)
+    before, dirt = take_inventory(connection), find_violations(connection)
+    changes = connection.total_changes()
+    notify(0)
+    run_statements(connection, file, notify)
+    changes = connection.total_changes() - changes
+    try:
+        cause = _harm(connection, script, before, dirt)
+    except apsw.SQLError as error:
+        cause = str(error)
+    if cause:
+        raise _refusal(file.file_name, cause, file.version)
+    return changes
+
+
+def _harm(
+    connection: Connection, script: Script, before: Inventory, dirt: Counter[Violation]
+) -> str | None:
+    """What is there that should not be, or gone although the script does not say so."""
+    leftovers = connection.execute("SELECT name FROM sqlite_temp_schema").fetchall()
+    if leftovers:
+        return f"it leaves the temporary {leftovers[0][0]}: drop it"
+    after = take_inventory(connection)
+    gone = losses(before, after, script)
+    if gone:
+        return _listed(gone)
+    broken = new_violations(dirt, find_violations(connection), before.keys, after.keys)
+    if broken:
+        lines = [f"{violation} ({rows} rows)" for violation, rows in broken.most_common()]
+        return f"it leaves foreign keys that lead nowhere: {_listed(lines)}"
+    return None
+
+
+def run_statements(
+    connection: Connection, file: MigrationFile, notify: Callable[[int], None]
+) -> None:
+    """Run the statements one by one, under the authorizer. Raises as `apply_script` does."""
+    reasons: list[str] = []
+    connection.set_authorizer(authorizer(reasons))
+    try:
+        for number, statement in enumerate(parse(file).statements, 1):
+            reason = denied_word(statement.first_word)
+            if reason:
+                raise _refusal(_where(file, number, statement.line), reason, file.version)
+            fault = None
+            try:
+                connection.execute(statement.text).fetchall()
+            except apsw.Error as error:
+                fault = _failure(connection, error, file, number, reasons)
+            if fault is not None:
+                raise fault
+            notify(number)
+    finally:
+        connection.set_authorizer(None)
+
+
+def _failure(
+    connection: Connection,
+    error: apsw.Error,
+    file: MigrationFile,
+    number: int,
+    reasons: list[str],
+) -> CwstoreError:
+    statement = parse(file).statements[number - 1]
+    offset = getattr(error, "error_offset", -1)  # bytes
+    passed = statement.text.encode()[: max(offset, 0)]
+    where = _where(file, number, statement.line + passed.count(b"\n"))
+    if reasons:
+        return _refusal(where, reasons[0], file.version)
+    if getattr(error, "extendedresult", -1) & 0xFF in _OUTSIDE:
+        return translate(error, where, 0.0)
+    cause = str(error)
+    if not connection.in_transaction:
+        cause += " (and it ends the whole transaction: OR ROLLBACK or RAISE(ROLLBACK))"
+    return _refusal(where, cause, file.version)
+
+
+def _where(file: MigrationFile, number: int, line: int) -> str:
+    return f"{file.file_name}, statement {number}, line {line}"
+
+
+def _refusal(where: str, cause: str, version: int) -> MigrationError:
+    return MigrationError(
+        f"{where}: {cause}. Nothing of it was kept, the file is at version {version - 1}: mend"
+        " the script and migrate again"
+    )
+
+
+def _listed(findings: list[str]) -> str:
+    rest = len(findings) - _SHOWN
+    more = f"; and {rest} more" if rest > 0 else ""
+    return "; ".join(findings[:_SHOWN]) + more

@@ -1,0 +1,62 @@
+"""Who migrates: one process at a time, while the others wait for as long as it lives."""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from cwstore._sqlite.connection import MEMORY, patience, remove
+from cwstore.errors import BusyError, StorageError
+
+PATIENCE = 600.0  # seconds; a waiting process uses no lock of the database and can be interrupted
+
+
+@contextmanager
+def migration_turn(file: str, *, seconds: float = PATIENCE) -> Generator[None]:
+    """Hold `<file>.migrating`, so that the scripts of one run are applied by one process.
+
+    SQLite's own lock ends with each script: without this, waiting processes would take turns, and
+    could not tell a slow migration from a forgotten lock. The system lets go of it when a process
+    dies; the file itself is removed. Raises BusyError after `seconds`, StorageError.
+    """
+    if file == MEMORY:
+        yield
+        return
+    name = f"{file}.migrating"
+    try:
+        descriptor = _take(name, seconds)
+    except TimeoutError:
+        raise BusyError(
+            f"{file}: another process has been migrating it for {seconds:g} s; wait for it, or"
+            " end it: the file stays whole"
+        ) from None
+    except OSError as error:
+        raise StorageError(
+            f"cannot make and lock {name}: {error.strerror}; let this user write to the directory"
+        ) from None
+    try:
+        yield
+    finally:
+        # Removed before it is let go: who waits sees that its file has no name, and starts again.
+        remove(name)
+        os.close(descriptor)
+
+
+def _take(name: str, seconds: float) -> int:
+    from fcntl import LOCK_EX, LOCK_NB, flock  # what opening an up-to-date file does not need
+
+    keep_waiting, looks = patience(seconds), 0
+    while True:
+        descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+        except OSError as error:
+            os.close(descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise
+            if not keep_waiting(looks):
+                raise TimeoutError from None
+            looks += 1
+            continue
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # it was removed before it was locked

@@ -1,0 +1,1 @@
+"""Bring work in and out."""

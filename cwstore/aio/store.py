@@ -1,0 +1,294 @@
+"""AsyncStore: the same repositories, awaited; under asyncio, and under trio through anyio."""
+
+import os
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import Context, copy_context
+from datetime import datetime
+from functools import partial
+from inspect import iscoroutine
+from itertools import islice
+from threading import Lock
+from types import SimpleNamespace, TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
+from cwstore.core.repository import Async, Repository, Sync
+from cwstore.errors import BusyError, InvalidValueError, StoreClosedError
+from cwstore.store import REPOSITORIES, Store
+
+if TYPE_CHECKING:
+    from cwstore._sqlite.inspection import CheckReport, StoreStats
+    from cwstore.core.changes import Change, ChangeFeed
+    from cwstore.core.reports import Progress
+    from cwstore.entities.accounts import AccountRepository
+    from cwstore.entities.agents import AgentRepository
+    from cwstore.entities.change_sets import ChangeSetRepository
+    from cwstore.entities.chat_sessions import ChatSessionRepository
+    from cwstore.entities.conversations import ConversationRepository
+    from cwstore.entities.initiatives import InitiativeRepository
+    from cwstore.entities.log_chunks import LogChunkRepository
+    from cwstore.entities.messages import MessageRepository
+    from cwstore.entities.pages import PageRepository
+    from cwstore.entities.phases import PhaseRepository
+    from cwstore.entities.projects import ProjectRepository
+    from cwstore.entities.proposals import ProposalRepository
+    from cwstore.entities.review_comments import ReviewCommentRepository
+    from cwstore.entities.tasks import TaskRepository
+
+T = TypeVar("T")
+
+_PATIENCE = 0.1  # seconds that a cancelled listener may take to notice
+_ITEMS_A_HOP = 500  # that a stream brings over at once
+
+
+class AsyncStore:
+    """A store whose calls run on threads of its own, one that reads and one that writes.
+
+    A cancelled call either had not begun, and then nothing happened, or it is waited for; a
+    transaction that was cancelled before its commit is rolled back. The exception carries a note
+    that says which. A store belongs to the event loop that opened it: elsewhere its calls raise
+    ConflictError; once that loop is closed, another may close the store.
+    """
+
+    initiatives: "InitiativeRepository[Async]"
+    phases: "PhaseRepository[Async]"
+    tasks: "TaskRepository[Async]"
+    agents: "AgentRepository[Async]"
+    messages: "MessageRepository[Async]"
+    pages: "PageRepository[Async]"
+    projects: "ProjectRepository[Async]"
+    accounts: "AccountRepository[Async]"
+    proposals: "ProposalRepository[Async]"
+    log_chunks: "LogChunkRepository[Async]"
+    conversations: "ConversationRepository[Async]"
+    chat_sessions: "ChatSessionRepository[Async]"
+    review_comments: "ReviewCommentRepository[Async]"
+    change_sets: "ChangeSetRepository[Async]"
+
+    def __init__(self, store: Store, reader: Worker, writer: Worker) -> None:
+        self._store = store
+        self._reader = reader
+        self._writer = writer
+        self._aside_workers: set[Worker] = set()
+        self._closing = Lock()
+        #: Number of the newest migration that the file has.
+        self.version = store.version
+
+    def __getattr__(self, name: str) -> object:
+        if name not in REPOSITORIES:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        repository = self._awaited(getattr(self._store, name))
+        setattr(self, name, repository)
+        return repository
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *REPOSITORIES]
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], datetime] | None = None,
+        busy_timeout: float = 5.0,
+        durable: bool = False,
+        backup: bool = True,
+        on_progress: "Callable[[Progress], None] | None" = None,
+    ) -> Self:
+        """As `Store.open`; `clock` and `on_progress` are called on a thread of the store."""
+        loop = running_loop()
+        writer = Worker(loop, "cwstore writer")
+        call = Call(
+            Store.open,
+            (path,),
+            {
+                "clock": clock,
+                "busy_timeout": busy_timeout,
+                "durable": durable,
+                "backup": backup,
+                "on_progress": on_progress,
+            },
+        )
+        try:
+            store: Store = await writer.run_call(call)
+        except BaseException:
+            # A call that was cancelled while it ran has opened a store all the same.
+            if call.result is not None:
+                writer.stop(call.result.close)
+            writer.stop()
+            raise
+        return cls(store, Worker(loop, "cwstore reader"), writer)
+
+    async def transaction(self, work: Callable[[Store], T]) -> T:
+        """Run `work(tx)` as one transaction and return what it returns.
+
+        `work` is plain code: it is called on the writing thread with the synchronous store, whose
+        methods join in the transaction, and sees the caller's context variables. Everything is
+        kept, or undone if it raises. Tasks that call this at once take turns.
+        """
+        if not callable(work):
+            raise InvalidValueError("work", f"expected a function, got {type(work).__name__}")
+        call = Call(self._transact, (), {})
+        call.args = (work, copy_context(), call)
+        call.endless = True
+        return cast(T, await self._writer.run_call(call))
+
+    def _transact(self, work: Callable[[Store], T], context: Context, call: Call) -> T:
+        with self._store.transaction():
+            result = context.run(work, self._store)
+            if iscoroutine(result):
+                result.close()
+                raise InvalidValueError("work", "must be a plain function, not a coroutine")
+            if call.abandoned:
+                raise CancelledInTimeError
+            return result
+
+    async def changes(self, *, capacity: int = 10_000) -> AsyncIterator["Change"]:
+        """As `Store.changes`: `async for change in await store.changes()`.
+
+        It listens from when this returns until the iterator is closed (`aclose`) or dropped, or
+        the store is closed. Who is cancelled while he waits for the next change loses none.
+        """
+        call = Call(self._store.changes, (), {"capacity": capacity})
+        try:
+            return Listener(await self._writer.run_call(call))
+        except BaseException:
+            # A call that was cancelled while it ran has begun to listen all the same.
+            if call.result is not None:
+                Listener(call.result).stop()
+            raise
+
+    async def data_version(self) -> int:
+        """A number that changes when another connection than this store's writer commits."""
+        return await self._writer.run(self._store.data_version)
+
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """As `Store.backup`; other calls go on meanwhile."""
+        await self._aside(self._store.backup, path)
+
+    async def check(self) -> "CheckReport":
+        """As `Store.check`; other calls go on meanwhile."""
+        return await self._aside(self._store.check)
+
+    async def stats(self) -> "StoreStats":
+        """As `Store.stats`; other calls go on meanwhile."""
+        return await self._aside(self._store.stats)
+
+    async def close(self) -> None:
+        """Wait for every call that was made, then close; a second call waits for the first.
+
+        Once begun it is carried through: who cancels it waits, too. Does nothing in a forked child.
+        """
+        if self._writer.is_inherited():
+            return
+        self._writer.refuse_elsewhere(over=True)
+        workers = [self._reader, self._writer, *self._aside_workers]
+        for worker in workers:
+            worker.stop()
+        call = Call(self._close, (workers,), {})
+        call.certain = True
+        closing = Worker(running_loop(), "cwstore closing")
+        try:
+            await closing.run_call(call)
+        finally:
+            closing.stop()
+
+    def _close(self, workers: list[Worker]) -> None:
+        with self._closing:
+            for worker in workers:
+                worker.join()
+            self._store.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _aside(self, function: Callable[..., T], *args: object) -> T:
+        """Run what takes long on a thread of its own, so that no point read waits for it."""
+        self._writer.refuse()
+        worker = Worker(running_loop(), "cwstore aside")
+        self._aside_workers.add(worker)
+        try:
+            return await worker.run(function, *args)
+        finally:
+            self._aside_workers.discard(worker)
+            worker.stop()
+
+    def _awaited(self, repository: Repository[Sync]) -> Any:
+        """An object with the public methods of a repository, each as a coroutine function."""
+        awaited = SimpleNamespace()
+        for name in dir(repository):
+            if name.startswith("_"):
+                continue
+            method = getattr(repository, name)
+            if hasattr(method, "streams"):
+                setattr(awaited, name, partial(self._stream, method))
+            else:
+                worker = self._reader if hasattr(method, "reads") else self._writer
+                setattr(awaited, name, partial(worker.run, method))
+        return awaited
+
+    async def _stream(
+        self, method: Callable[..., Iterator[T]], /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[T]:
+        """Bring over what the iterator yields, many items a hop."""
+        iterator: Iterator[T] = await self._reader.run(method, *args, **kwargs)
+        while items := await self._reader.run(_take, iterator):
+            for item in items:
+                yield item
+
+
+class Listener(AsyncIterator["Change"]):
+    """The changes that a feed tells, awaited. It owns the feed."""
+
+    def __init__(self, feed: "ChangeFeed") -> None:
+        self._feed = feed
+        self._told: deque[Change] = deque()
+        self._worker = Worker(running_loop(), "cwstore changes")
+
+    async def __anext__(self) -> "Change":
+        self._worker.refuse_elsewhere()
+        while not self._told:
+            try:
+                await self._worker.run(self._hear)
+            except StoreClosedError:
+                self.stop()
+                raise StopAsyncIteration from None
+        return self._told.popleft()
+
+    def _hear(self) -> None:
+        # Kept here and not returned: the result of a call that is cancelled is lost.
+        self._told.extend(self._feed.get(_PATIENCE))
+
+    async def aclose(self) -> None:
+        """Stop listening; a second call does nothing."""
+        self._told.clear()
+        self.stop()
+
+    def stop(self) -> None:
+        """As `aclose`, from any thread."""
+        self._worker.stop(partial(_leave, self._feed))
+
+    __del__ = stop
+
+
+def _leave(feed: "ChangeFeed") -> None:
+    """Stop listening, however long another thread has a transaction open."""
+    while True:
+        try:
+            feed.close()
+        except BusyError:
+            continue
+        return
+
+
+def _take(iterator: Iterator[T]) -> list[T]:
+    return list(islice(iterator, _ITEMS_A_HOP))

@@ -1,0 +1,1 @@
+"""What entities, services and engines share: no driver, no table."""

@@ -1,0 +1,43 @@
+"""Stamps: microseconds since 1970-01-01T00:00:00Z, strictly rising within one store."""
+
+from collections.abc import Callable
+from datetime import datetime
+from time import time_ns
+
+from cwstore.core.mapping import to_micros
+from cwstore.errors import InvalidValueError
+
+_LAST_MICROSECOND = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+
+
+class Clock:
+    """Reads `source` (or the system's clock); one that did not rise becomes the last plus one.
+
+    Stamps that can repeat break round robin and "oldest first". Call it only while holding the
+    store's write lock: then creation order, commit order and the order of stamps agree.
+    """
+
+    __slots__ = ("_last", "_source")
+
+    def __init__(self, source: Callable[[], datetime] | None) -> None:
+        if source is not None and not callable(source):
+            raise InvalidValueError("clock", "expected a callable that returns an aware datetime")
+        self._source = source
+        self._last = -(2**63)
+
+    def read(self) -> int:
+        """What time it is, for a comparison: never before a stamp that was given out."""
+        source = self._source
+        now = time_ns() // 1000 if source is None else to_micros("clock", source())
+        return max(now, self._last)
+
+    def __call__(self) -> int:
+        """The next stamp."""
+        source = self._source
+        now = time_ns() // 1000 if source is None else to_micros("clock", source())
+        if now <= self._last:
+            now = self._last + 1
+            if now > _LAST_MICROSECOND:
+                raise InvalidValueError("clock", "it has reached the end of the year 9999")
+        self._last = now
+        return now

@@ -1,0 +1,156 @@
+"""Statements as values: the text, the row type it returns, and the rules of its binds.
+
+Bind rules come from the entity: in an INSERT or an assignment of a patch a nullable column takes
+None, everywhere else (a key, a filter) None is refused. Binds that are no field of the entity are
+named with their type where the statement is made. `:now` is the engine's: one stamp a statement.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, LiteralString, Protocol, TypeVar
+
+from cwstore.core.mapping import (
+    Binder,
+    Kind,
+    Row,
+    bind_names,
+    compile_binder,
+    compile_mapper,
+    compile_row_mapper,
+    first_column,
+    first_value,
+    hints_of,
+    is_insert,
+    kind_of,
+)
+from cwstore.errors import InvalidValueError
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+#: The assignment of every `updated_at`: it rises on each write, whatever the clock does.
+RISING: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END"
+
+
+class Statement(Generic[T_co]):
+    """A checked SQL text; `bind`, `map` and `map_row` are compiled when they are first called.
+
+    `stamp` is the place of `:now` in what `bind` has returned, None where there is none.
+    """
+
+    __slots__ = ("bind", "entity", "extra", "map", "map_row", "scalar", "stamp", "text")
+
+    def __init__(
+        self, text: str, entity: type[Any], scalar: type[Any] | None, extra: Mapping[str, Any]
+    ) -> None:
+        self.text = text.strip()
+        self.entity = entity
+        self.scalar = scalar
+        self.extra = extra
+        self.stamp: int | None = None
+        self.bind: Binder = self._first_bind
+        self.map: Callable[[list[Row]], list[T_co]] = self._first_map
+        self.map_row: Callable[[Row], T_co] = self._first_map_row
+
+    def kinds(self) -> dict[str, Kind]:
+        """The rule of each bind that the caller gives."""
+        takes_none = is_insert(self.text)
+        hints = hints_of(self.entity)
+        kinds: dict[str, Kind] = {}
+        for name in bind_names(self.text):
+            if name in self.extra:
+                kinds[name] = kind_of(self.extra[name])
+            elif name != "now":
+                kind = kind_of(hints[name])
+                kinds[name] = kind if takes_none else kind._replace(optional=False)
+        return kinds
+
+    def named(self, values: list[Any]) -> dict[str, Any]:
+        """What `bind` has returned, by name: for errors."""
+        return dict(zip(bind_names(self.text), values, strict=True))
+
+    def _first_bind(self, binds: Mapping[str, Any]) -> list[Any]:
+        names = bind_names(self.text)
+        if "now" in names:
+            self.stamp = names.index("now")
+        self.bind = compile_binder(names, self.kinds())
+        return self.bind(binds)
+
+    def _first_map(self, rows: list[Row]) -> list[T_co]:
+        if self.scalar:
+            self.map = first_column
+        else:
+            self.map = compile_mapper(self.entity, written="RETURNING" in self.text)
+        return self.map(rows)
+
+    def _first_map_row(self, row: Row) -> T_co:
+        self.map_row = first_value if self.scalar else compile_row_mapper(self.entity)
+        return self.map_row(row)
+
+
+class Maker(Protocol[T_co]):
+    """Makes statements; only text that is written in the source is accepted."""
+
+    def __call__(self, text: LiteralString, **extra: Any) -> Statement[T_co]: ...
+
+
+def rows_of(entity: type[T], /) -> Maker[T]:
+    """Make statements whose columns are the fields of `entity`, in order."""
+
+    def make(text: LiteralString, **extra: Any) -> Statement[T]:
+        return Statement(text, entity, None, extra)
+
+    return make
+
+
+def values_of(scalar: type[T], entity: type[Any], /) -> Maker[T]:
+    """Make statements that return one column, or that only change rows of `entity`."""
+
+    def make(text: LiteralString, **extra: Any) -> Statement[T]:
+        return Statement(text, entity, scalar, extra)
+
+    return make
+
+
+class Patch(Generic[T]):
+    """An UPDATE whose assignments are chosen by the caller from a finite set of columns.
+
+    The text has two markers: `/*patch*/` after SET, which becomes `column = :column, ` for each
+    key, and `/*unchanged*/` in the WHERE clause, for the optimistic lock.
+    """
+
+    __slots__ = ("_made", "columns", "entity", "extra", "find", "keys", "text")
+
+    def __init__(
+        self, text: LiteralString, keys: type[Any], find: Statement[T], **extra: Any
+    ) -> None:
+        self.text: str = text
+        self.keys = keys
+        self.columns: tuple[str, ...] = tuple(keys.__annotations__)
+        self.find = find
+        self.entity = find.entity
+        self.extra = extra
+        # By the keys that are given; the plain ones, and those that are checked.
+        self._made: tuple[dict[frozenset[str], Statement[T]], ...] = ({}, {})
+
+    def statement(self, keys: Mapping[str, object], checked: bool) -> Statement[T]:
+        """The statement for these keys; `checked` adds the comparison with :if_updated_at."""
+        chosen = frozenset(keys)
+        made = self._made[checked].get(chosen)
+        if made is None:
+            for key in keys:
+                if key not in self.columns:
+                    raise InvalidValueError(
+                        key, f"cannot be updated; what can: {', '.join(self.columns)}"
+                    )
+            columns = tuple(column for column in self.columns if column in keys)
+            made = self._made[checked][chosen] = self._make(columns, checked)
+        return made
+
+    def _make(self, columns: tuple[str, ...], checked: bool) -> Statement[T]:
+        assignments = "".join(f"{column} = :{column}, " for column in columns)
+        condition = "AND updated_at = :if_updated_at" if checked else ""
+        text = self.text.replace("/*patch*/", assignments).replace("/*unchanged*/", condition)
+        hints = hints_of(self.entity)
+        extra = {column: hints[column] for column in columns}
+        extra |= {"if_updated_at": hints["updated_at"], **self.extra}
+        return Statement(text, self.entity, None, extra)

@@ -1,0 +1,1 @@
+"""One file an entity: enums, row, patch, SQL, repository."""

@@ -1,0 +1,224 @@
+"""Accounts of providers: they take turns, and rest while their limit is exhausted."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import LiteralString, TypedDict, Unpack
+
+from cwstore.core.ids import make_id
+from cwstore.core.mapping import Json, NonEmpty
+from cwstore.core.repository import Mode, Repository, found, operation, query
+from cwstore.core.statement import RISING, Patch, rows_of, values_of
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One row of `accounts`, as it was when read."""
+
+    id: NonEmpty
+    #: Not unique.
+    email: str
+    provider: str
+    #: None: no settings of its own.
+    config_json: Json | None
+    #: Secret, so it is left out of the repr; None: held elsewhere.
+    credentials: Json | None = field(repr=False)
+    is_exhausted: bool
+    #: None while exhausted: until it is cleared by hand.
+    exhausted_until: datetime | None
+    #: None: never used, so it comes first.
+    last_used_at: datetime | None
+    sort_order: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class AccountPatch(TypedDict, total=False):
+    """What `update` may change; a missing key keeps the value."""
+
+    email: str
+    provider: str
+    config_json: str | None
+    credentials: str | None
+    sort_order: int
+    last_used_at: datetime | None
+
+
+_COLUMNS = """id, email, provider, config_json, credentials, is_exhausted, exhausted_until,
+    last_used_at, sort_order, created_at, updated_at"""
+_account = rows_of(Account)
+_id = values_of(str, Account)
+
+_CREATE = _account(f"""
+    INSERT INTO accounts ({_COLUMNS})
+    VALUES (
+        :id, :email, :provider, :config_json, :credentials, 0, NULL,
+        NULL, :sort_order, :now, :now
+    )
+    RETURNING {_COLUMNS}
+""")
+
+_FIND_BY_ID = _account(f"""
+    SELECT {_COLUMNS}
+    FROM accounts
+    WHERE id = :id
+""")
+
+_FIND_ALL = _account(f"""
+    SELECT {_COLUMNS}
+    FROM accounts
+    ORDER BY sort_order, created_at, id
+""")
+
+_FIND_BY_PROVIDER = _account(f"""
+    SELECT {_COLUMNS}
+    FROM accounts
+    WHERE provider = :provider
+    ORDER BY sort_order, created_at, id
+""")
+
+_UPDATE = Patch(
+    f"""
+    UPDATE accounts
+    SET /*patch*/ updated_at = {RISING}
+    WHERE id = :id /*unchanged*/
+    RETURNING {_COLUMNS}
+    """,
+    AccountPatch,
+    _FIND_BY_ID,
+)
+
+_DELETE = _id("""
+    DELETE FROM accounts
+    WHERE id = :id
+    RETURNING id
+""")
+
+_NEXT: LiteralString = """
+        FROM accounts
+        WHERE provider = :provider
+          AND (is_exhausted = 0 OR exhausted_until <= :now)
+        ORDER BY last_used_at NULLS FIRST, sort_order, created_at, id
+        LIMIT 1"""
+
+_FIND_NEXT_AVAILABLE = _account(f"SELECT {_COLUMNS} {_NEXT}")
+
+# Clocks of processes disagree and step back, yet a claim must be the provider's latest: it comes a
+# microsecond after one that lies ahead of :now. The number is 9999-12-31T00:00:00Z: an account that
+# was put behind all others for good must not push them to the end of what a datetime can say.
+_CLAIM_NEXT_AVAILABLE = _account(f"""
+    UPDATE accounts
+    SET last_used_at = coalesce(
+            (
+                SELECT max(other.last_used_at) + 1
+                FROM accounts AS other
+                WHERE other.provider = :provider
+                  AND other.last_used_at >= :now
+                  AND other.last_used_at < 253402214400000000
+            ),
+            :now
+        ),
+        updated_at = {RISING}
+    WHERE id = (SELECT id {_NEXT})
+    RETURNING {_COLUMNS}
+""")
+
+_MARK_EXHAUSTED = _account(
+    f"""
+    UPDATE accounts
+    SET is_exhausted = 1, exhausted_until = :until, updated_at = {RISING}
+    WHERE id = :id
+    RETURNING {_COLUMNS}
+    """,
+    until=datetime | None,
+)
+
+_CLEAR_EXPIRED_EXHAUSTION = _id(f"""
+    UPDATE accounts
+    SET is_exhausted = 0, exhausted_until = NULL, updated_at = {RISING}
+    WHERE exhausted_until <= :now
+""")
+
+
+class AccountRepository(Repository[Mode]):
+    """Create, read and update accounts, and let them take turns."""
+
+    @operation
+    def create(
+        self,
+        *,
+        email: str,
+        provider: str = "claude",
+        config_json: str | None = None,
+        credentials: str | None = None,
+        sort_order: int = 0,
+        id: str | None = None,
+    ) -> Account:
+        """A new account, not exhausted and never used. Raises ConflictError if the id is taken."""
+        return self._db.insert(
+            _CREATE,
+            id=make_id() if id is None else id,
+            email=email,
+            provider=provider,
+            config_json=config_json,
+            credentials=credentials,
+            sort_order=sort_order,
+        )
+
+    @query
+    def find_by_id(self, id: str) -> Account | None:
+        """The account, or None."""
+        return self._db.find(_FIND_BY_ID, id=id)
+
+    @query
+    def find_all(self) -> list[Account]:
+        """Every account by sort_order, then oldest first."""
+        return self._db.all(_FIND_ALL)
+
+    @query
+    def find_by_provider(self, provider: str) -> list[Account]:
+        """Accounts of the provider by sort_order, then oldest first."""
+        return self._db.all(_FIND_BY_PROVIDER, provider=provider)
+
+    @operation
+    def update(
+        self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[AccountPatch]
+    ) -> Account:
+        """Change what is given and `updated_at`.
+
+        Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
+        """
+        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+
+    @operation
+    def delete(self, id: str) -> bool:
+        """Delete it; its agents stay, without an account. False if there was none."""
+        return self._db.write(_DELETE, id=id) is not None
+
+    @query
+    def find_next_available(self, provider: str = "claude") -> Account | None:
+        """The account that `claim_next_available` would take now, or None; changes nothing."""
+        return self._db.find(_FIND_NEXT_AVAILABLE, provider=provider)
+
+    @operation
+    def claim_next_available(self, provider: str = "claude") -> Account | None:
+        """Take the account whose turn it is and set its `last_used_at`; None if all are exhausted.
+
+        Never used ones go first, by sort_order, then oldest first; after them the least recently
+        used. One whose `exhausted_until` has come is available again, with nothing to clear. The
+        new `last_used_at` exceeds every other one of the provider, whatever the clocks say: any
+        number of processes take turns strictly.
+        """
+        return self._db.write(_CLAIM_NEXT_AVAILABLE, provider=provider)
+
+    @operation
+    def mark_exhausted(self, id: str, until: datetime | None) -> Account:
+        """Let it rest until then; None: until this is called again with a time.
+
+        A time that has come makes it available. Raises NotFoundError.
+        """
+        return found(self._db.write(_MARK_EXHAUSTED, id=id, until=until), "accounts", id)
+
+    @operation
+    def clear_expired_exhaustion(self) -> int:
+        """Mark as not exhausted those whose `exhausted_until` has come; how many they were."""
+        return self._db.execute(_CLEAR_EXPIRED_EXHAUSTION)

@@ -1,0 +1,150 @@
+"""Initiatives: what is to be achieved; they own phases, tasks and pages."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal, TypedDict, Unpack
+
+from cwstore.core.ids import make_id
+from cwstore.core.mapping import NonEmpty
+from cwstore.core.repository import Mode, Repository, operation, query
+from cwstore.core.statement import RISING, Patch, rows_of, values_of
+
+
+class InitiativeStatus(StrEnum):
+    """Only the tasks of an active initiative become ready."""
+
+    ACTIVE = "active"
+    PENDING_REVIEW = "pending_review"
+    COMPLETED = "completed"
+    ARCHIVED = "archived"
+
+
+InitiativeStatusLike = (
+    InitiativeStatus | Literal["active", "pending_review", "completed", "archived"]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Initiative:
+    """One row of `initiatives`, as it was when read."""
+
+    id: NonEmpty
+    name: NonEmpty
+    status: InitiativeStatus
+    #: What its tasks inherit that do not say for themselves whether they need approval.
+    merge_requires_approval: bool
+    #: A generated name such as `cw/user-auth`; None while there is no branch.
+    branch: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class InitiativePatch(TypedDict, total=False):
+    """What `update` may change; a missing key keeps the value."""
+
+    name: str
+    status: InitiativeStatusLike
+    merge_requires_approval: bool
+    branch: str | None
+
+
+_COLUMNS = "id, name, status, merge_requires_approval, branch, created_at, updated_at"
+_initiative = rows_of(Initiative)
+_id = values_of(str, Initiative)
+
+_CREATE = _initiative(f"""
+    INSERT INTO initiatives ({_COLUMNS})
+    VALUES (:id, :name, :status, :merge_requires_approval, :branch, :now, :now)
+    RETURNING {_COLUMNS}
+""")
+
+_FIND_BY_ID = _initiative(f"""
+    SELECT {_COLUMNS}
+    FROM initiatives
+    WHERE id = :id
+""")
+
+_FIND_ALL = _initiative(f"""
+    SELECT {_COLUMNS}
+    FROM initiatives
+    ORDER BY created_at, id
+""")
+
+_FIND_BY_STATUS = _initiative(f"""
+    SELECT {_COLUMNS}
+    FROM initiatives
+    WHERE status = :status
+    ORDER BY created_at, id
+""")
+
+_UPDATE = Patch(
+    f"""
+    UPDATE initiatives
+    SET /*patch*/ updated_at = {RISING}
+    WHERE id = :id /*unchanged*/
+    RETURNING {_COLUMNS}
+    """,
+    InitiativePatch,
+    _FIND_BY_ID,
+)
+
+_DELETE = _id("""
+    DELETE FROM initiatives
+    WHERE id = :id
+    RETURNING id
+""")
+
+
+class InitiativeRepository(Repository[Mode]):
+    """Create, read, update and delete initiatives."""
+
+    @operation
+    def create(
+        self,
+        *,
+        name: str,
+        status: InitiativeStatusLike = InitiativeStatus.ACTIVE,
+        merge_requires_approval: bool = True,
+        branch: str | None = None,
+        id: str | None = None,
+    ) -> Initiative:
+        """A new initiative. Raises ConflictError if the id is taken."""
+        return self._db.insert(
+            _CREATE,
+            id=make_id() if id is None else id,
+            name=name,
+            status=status,
+            merge_requires_approval=merge_requires_approval,
+            branch=branch,
+        )
+
+    @query
+    def find_by_id(self, id: str) -> Initiative | None:
+        """The initiative, or None."""
+        return self._db.find(_FIND_BY_ID, id=id)
+
+    @query
+    def find_all(self) -> list[Initiative]:
+        """Every initiative, oldest first."""
+        return self._db.all(_FIND_ALL)
+
+    @query
+    def find_by_status(self, status: InitiativeStatusLike) -> list[Initiative]:
+        """Initiatives of that status, oldest first."""
+        return self._db.all(_FIND_BY_STATUS, status=status)
+
+    @operation
+    def update(
+        self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[InitiativePatch]
+    ) -> Initiative:
+        """Change what is given and `updated_at`.
+
+        Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
+        """
+        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+
+    @operation
+    def delete(self, id: str) -> bool:
+        """Delete it with all that it owns; False if there was none."""
+        return self._db.write(_DELETE, id=id) is not None

@@ -1,0 +1,267 @@
+"""Log chunks: what agents write while they run, raw JSONL in the order of arrival."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NotRequired, TypedDict, cast
+
+from cwstore.core.ids import make_rising_id
+from cwstore.core.mapping import NonEmpty, check_limit, to_micros
+from cwstore.core.repository import Mode, Repository, operation, query, stream
+from cwstore.core.statement import Statement, rows_of, values_of
+from cwstore.entities.log_retention import PruneReport, prune_sessions
+from cwstore.errors import InvalidValueError
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """One row of `agent_log_chunks`, as it was when read."""
+
+    #: Order of arrival, over all agents; a number never comes back.
+    seq: int
+    id: NonEmpty
+    #: Logs survive their agent: there may be none of this id any more.
+    agent_id: NonEmpty
+    #: The agent's name at the time.
+    agent_name: NonEmpty
+    #: From 1: the agent's first run, each resumption the next number.
+    session_number: int
+    content: str
+    created_at: datetime
+
+
+class NewLogChunk(TypedDict):
+    """What `insert_chunks` takes; or a tuple of the first four, in this order."""
+
+    agent_id: str
+    agent_name: str
+    session_number: int
+    content: str
+    #: None, or left out: one is made.
+    id: NotRequired[str | None]
+
+
+_COLUMNS = "seq, id, agent_id, agent_name, session_number, content, created_at"
+_chunk = rows_of(LogChunk)
+_number = values_of(int, LogChunk)
+
+_INSERT_CHUNK = _chunk(f"""
+    INSERT INTO agent_log_chunks (id, agent_id, agent_name, session_number, content, created_at)
+    VALUES (:id, :agent_id, :agent_name, :session_number, :content, :now)
+    RETURNING {_COLUMNS}
+""")
+
+_INSERT_ONE_OF_MANY = _chunk("""
+    INSERT INTO agent_log_chunks (id, agent_id, agent_name, session_number, content, created_at)
+    VALUES (:id, :agent_id, :agent_name, :session_number, :content, :now)
+""")
+
+_FIND_BY_AGENT = _chunk(
+    f"""
+    SELECT {_COLUMNS}
+    FROM agent_log_chunks
+    WHERE agent_id = :agent_id
+      AND seq > :after
+    ORDER BY seq
+    LIMIT :limit
+    """,
+    after=int,
+    limit=int,
+)
+
+_FIND_BY_AGENT_AND_SESSION = _chunk(
+    f"""
+    SELECT {_COLUMNS}
+    FROM agent_log_chunks
+    WHERE agent_id = :agent_id
+      AND session_number = :session_number
+      AND seq > :after
+    ORDER BY seq
+    LIMIT :limit
+    """,
+    after=int,
+    limit=int,
+)
+
+_DELETE_BY_AGENT = _number("""
+    DELETE FROM agent_log_chunks
+    WHERE agent_id = :agent_id
+""")
+
+_GET_SESSION_COUNT = _number("""
+    SELECT coalesce(max(session_number), 0)
+    FROM agent_log_chunks
+    WHERE agent_id = :agent_id
+""")
+
+
+def _at_least(least: int, field: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidValueError(field, f"expected int, got {type(value).__name__}")
+    if not least <= value < 2**63:
+        raise InvalidValueError(field, f"must be from {least} to 2**63 - 1")
+    return value
+
+
+_KEYS = NewLogChunk.__annotations__.keys()
+_NEW_CHUNK = tuple(key for key in _KEYS if key != "id")
+
+
+def _binds_of(chunk: object) -> dict[str, object]:
+    if isinstance(chunk, tuple):
+        values = cast(tuple[object, ...], chunk)
+        if len(values) == len(_NEW_CHUNK):
+            agent_id, agent_name, session_number, content = values
+            return {
+                "id": make_rising_id(),
+                "agent_id": agent_id,
+                "agent_name": agent_name,
+                "session_number": session_number,
+                "content": content,
+            }
+    elif isinstance(chunk, Mapping):
+        given = dict(cast(Mapping[str, object], chunk))
+        if given.get("id") is None:
+            given["id"] = make_rising_id()
+        if given.keys() == _KEYS:
+            return given
+    raise InvalidValueError(
+        "chunks",
+        f"expected mappings of {', '.join(_NEW_CHUNK)} and maybe id, or tuples of these four",
+    )
+
+
+def _choose(
+    agent_id: str, session_number: int | None, after: int | None
+) -> tuple[Statement[LogChunk], dict[str, object]]:
+    binds: dict[str, object] = {"agent_id": agent_id, "after": 0 if after is None else after}
+    if session_number is None:
+        return _FIND_BY_AGENT, binds
+    binds["session_number"] = session_number
+    return _FIND_BY_AGENT_AND_SESSION, binds
+
+
+class LogChunkRepository(Repository[Mode]):
+    """Append log chunks, follow them, and let go of old ones."""
+
+    @operation
+    def insert_chunk(
+        self,
+        agent_id: str,
+        *,
+        agent_name: str,
+        session_number: int,
+        content: str,
+        id: str | None = None,
+    ) -> LogChunk:
+        """Append one chunk; the agent need not exist. Raises ConflictError if the id is taken."""
+        return self._db.insert(
+            _INSERT_CHUNK,
+            id=make_rising_id() if id is None else id,
+            agent_id=agent_id,
+            agent_name=agent_name,
+            session_number=session_number,
+            content=content,
+        )
+
+    @operation
+    def insert_chunks(self, chunks: Iterable[NewLogChunk | tuple[str, str, int, str]]) -> int:
+        """Append all of them in their order, or none; how many they were.
+
+        The iterable is read to its end before the transaction begins. Raises ConflictError if an
+        id is taken.
+        """
+        if not isinstance(cast(object, chunks), Iterable):
+            raise InvalidValueError("chunks", f"expected several, got {type(chunks).__name__}")
+        rows = [_binds_of(chunk) for chunk in chunks]
+        self._db.insert_many(_INSERT_ONE_OF_MANY, rows)
+        return len(rows)
+
+    @query
+    def find_by_agent_id(
+        self,
+        agent_id: str,
+        *,
+        session_number: int | None = None,
+        after: int | None = None,
+        limit: int | None = None,
+    ) -> list[LogChunk]:
+        """Chunks of the agent by `seq`, from the first whose `seq` is greater than `after`.
+
+        None means: of all sessions, from the start, all of them. To follow a log, pass the last
+        `seq` that was seen: no chunk is missed and none comes twice.
+        """
+        statement, binds = _choose(agent_id, session_number, after)
+        return self._db.all(statement, **binds, limit=check_limit(limit))
+
+    @stream
+    def iter_by_agent_id(
+        self,
+        agent_id: str,
+        *,
+        session_number: int | None = None,
+        after: int | None = None,
+        page: int = 500,
+    ) -> Iterator[LogChunk]:
+        """As `find_by_agent_id`, but `page` chunks are read at a time.
+
+        Between pages nothing is held: writers go on, chunks that they append meanwhile come too.
+        """
+        statement, binds = _choose(agent_id, session_number, after)
+        binds["limit"] = _at_least(1, "page", page)
+        statement.bind(binds)  # refuses a bad argument now, not when the first chunk is asked for
+        return self._pages(statement, binds)
+
+    def _pages(
+        self, statement: Statement[LogChunk], binds: dict[str, object]
+    ) -> Iterator[LogChunk]:
+        while True:
+            chunks = self._db.all(statement, **binds)
+            yield from chunks
+            if len(chunks) != binds["limit"]:
+                return
+            binds["after"] = chunks[-1].seq
+
+    @operation
+    def delete_by_agent_id(self, agent_id: str) -> int:
+        """Delete all chunks of the agent, as one; how many they were."""
+        return self._db.execute(_DELETE_BY_AGENT, agent_id=agent_id)
+
+    @query
+    def get_session_count(self, agent_id: str) -> int:
+        """The greatest session number of the agent, 0 if it has no chunks."""
+        return self._db.find(_GET_SESSION_COUNT, agent_id=agent_id) or 0
+
+    @operation
+    def prune(
+        self,
+        *,
+        before: datetime | None = None,
+        keep_sessions: int | None = None,
+        max_bytes: int | None = None,
+    ) -> PruneReport:
+        """Delete old sessions as wholes and give their space back; what went.
+
+        A session goes if its newest chunk was made before `before`; or if it is not among the
+        newest `keep_sessions` of its agent; or, the one first that was written to least recently,
+        as long as the content of what is left exceeds `max_bytes`. Never the newest session of an
+        agent that exists, nor one that is written to meanwhile.
+
+        Each session goes in a transaction of its own, so that a reader sees all of it or nothing;
+        other writers wait while that runs, longer the longer the session is. What is left if the
+        process dies in between goes next time. Inside a transaction of the caller space is given
+        back by the next call only.
+        `before` and `keep_sessions` cost a lookup for each session, `max_bytes` reads what stays.
+        Raises InvalidValueError if nothing is given.
+        """
+        if before is None and keep_sessions is None and max_bytes is None:
+            raise InvalidValueError("before", "give before, keep_sessions or max_bytes")
+        if before is not None:
+            to_micros("before", before)
+        if keep_sessions is not None:
+            _at_least(0, "keep_sessions", keep_sessions)
+        if max_bytes is not None:
+            _at_least(0, "max_bytes", max_bytes)
+        report = prune_sessions(self._db, before, keep_sessions, max_bytes)
+        self._db.reclaim()
+        return report

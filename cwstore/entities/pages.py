@@ -1,0 +1,224 @@
+"""Pages: the tree of documents of an initiative, with one page at its root."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypedDict, Unpack
+
+from cwstore.core.ids import make_id
+from cwstore.core.mapping import Json, NonEmpty
+from cwstore.core.repository import Mode, Repository, found, operation, query
+from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.errors import InvalidValueError
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One row of `pages`, as it was when read."""
+
+    id: NonEmpty
+    initiative_id: NonEmpty
+    #: None for the root page.
+    parent_page_id: NonEmpty | None
+    title: str
+    #: Tiptap JSON; None: nothing written.
+    content: Json | None
+    sort_order: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class PagePatch(TypedDict, total=False):
+    """What `update` may change; a missing key keeps the value."""
+
+    title: str
+    content: str | None
+    parent_page_id: str | None
+    sort_order: int
+
+
+_COLUMNS = """id, initiative_id, parent_page_id, title, content, sort_order, created_at,
+    updated_at"""
+_page = rows_of(Page)
+_id = values_of(str, Page)
+
+# No row if the parent is a page of another initiative.
+_CREATE = _page(f"""
+    INSERT INTO pages ({_COLUMNS})
+    SELECT :id, :initiative_id, :parent_page_id, :title, :content, :sort_order, :now, :now
+    WHERE NOT EXISTS (
+        SELECT 1 FROM pages
+        WHERE id = :parent_page_id AND initiative_id <> :initiative_id
+    )
+    RETURNING {_COLUMNS}
+""")
+
+_FIND_BY_ID = _page(f"""
+    SELECT {_COLUMNS}
+    FROM pages
+    WHERE id = :id
+""")
+
+_FIND_ALL = _page(f"""
+    SELECT {_COLUMNS}
+    FROM pages
+    ORDER BY created_at, id
+""")
+
+_FIND_BY_INITIATIVE = _page(f"""
+    SELECT {_COLUMNS}
+    FROM pages
+    WHERE initiative_id = :initiative_id
+    ORDER BY sort_order, created_at, id
+""")
+
+_FIND_BY_PARENT = _page(f"""
+    SELECT {_COLUMNS}
+    FROM pages
+    WHERE parent_page_id = :parent_page_id
+    ORDER BY sort_order, created_at, id
+""")
+
+_FIND_ROOT = _page(f"""
+    SELECT {_COLUMNS}
+    FROM pages
+    WHERE initiative_id = :initiative_id
+      AND parent_page_id IS NULL
+""")
+
+# No row if the initiative does not exist or has a root page.
+_CREATE_ROOT = _page(f"""
+    INSERT INTO pages ({_COLUMNS})
+    SELECT :id, id, NULL, name, NULL, 0, :now, :now
+    FROM initiatives
+    WHERE id = :initiative_id
+    ON CONFLICT (initiative_id) WHERE parent_page_id IS NULL DO NOTHING
+    RETURNING {_COLUMNS}
+""")
+
+_UPDATE = Patch(
+    f"""
+    UPDATE pages
+    SET /*patch*/ updated_at = {RISING}
+    WHERE id = :id /*unchanged*/
+    RETURNING {_COLUMNS}
+    """,
+    PagePatch,
+    _FIND_BY_ID,
+)
+
+_FIND_FOREIGN_PARENT = _id("""
+    SELECT parent.id
+    FROM pages AS page
+    JOIN pages AS parent ON parent.id = page.parent_page_id
+    WHERE page.id = :id
+      AND parent.initiative_id <> page.initiative_id
+""")
+
+_DELETE = _id("""
+    DELETE FROM pages
+    WHERE id = :id
+    RETURNING id
+""")
+
+
+class PageRepository(Repository[Mode]):
+    """Create, read, update, move and delete pages."""
+
+    @operation
+    def create(
+        self,
+        *,
+        initiative_id: str,
+        title: str,
+        parent_page_id: str | None = None,
+        content: str | None = None,
+        sort_order: int = 0,
+        id: str | None = None,
+    ) -> Page:
+        """A new page; without a parent it is the initiative's root page.
+
+        Raises ConflictError if there is a root page already or the id is taken, InvalidValueError
+        if the parent is of another initiative, MissingReferenceError if initiative or parent does
+        not exist, CycleError for a page that is its own parent.
+        """
+        page = self._db.write(
+            _CREATE,
+            id=make_id() if id is None else id,
+            initiative_id=initiative_id,
+            parent_page_id=parent_page_id,
+            title=title,
+            content=content,
+            sort_order=sort_order,
+        )
+        if page is None:
+            raise _foreign_parent()
+        return page
+
+    @query
+    def find_by_id(self, id: str) -> Page | None:
+        """The page, or None."""
+        return self._db.find(_FIND_BY_ID, id=id)
+
+    @query
+    def find_all(self) -> list[Page]:
+        """Every page, oldest first."""
+        return self._db.all(_FIND_ALL)
+
+    @query
+    def find_by_initiative_id(self, initiative_id: str) -> list[Page]:
+        """All pages of the initiative, the root page too, by sort_order, then oldest first."""
+        return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+
+    @query
+    def find_by_parent_page_id(self, parent_page_id: str) -> list[Page]:
+        """The pages right below that one, by sort_order, then oldest first."""
+        return self._db.all(_FIND_BY_PARENT, parent_page_id=parent_page_id)
+
+    @query
+    def find_root_page(self, initiative_id: str) -> Page | None:
+        """The page without a parent, or None."""
+        return self._db.find(_FIND_ROOT, initiative_id=initiative_id)
+
+    @operation
+    def get_or_create_root_page(self, initiative_id: str) -> Page:
+        """The root page; if there is none, a new one with the initiative's name as its title.
+
+        Callers who race get the same page. Raises NotFoundError if the initiative does not exist.
+        """
+        # The page exists on nearly every call, and reading it waits for no writer.
+        root = self._db.find(_FIND_ROOT, initiative_id=initiative_id)
+        if root is not None:
+            return root
+        with self._db.transaction():
+            root = self._db.write(_CREATE_ROOT, id=make_id(), initiative_id=initiative_id)
+            if root is None:
+                root = self._db.find(_FIND_ROOT, initiative_id=initiative_id)
+            return found(root, "initiatives", initiative_id)
+
+    @operation
+    def update(
+        self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[PagePatch]
+    ) -> Page:
+        """Change what is given and `updated_at`; a new `parent_page_id` moves it with all below it.
+
+        Raises NotFoundError; ConflictError if `updated_at` is not `if_updated_at`, or on a second
+        root page; CycleError if the new parent is the page or below it; InvalidValueError if it is
+        of another initiative; MissingReferenceError if it does not exist.
+        """
+        parent_page_id = patch.get("parent_page_id")
+        if parent_page_id is None:
+            return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        with self._db.transaction():
+            page = self._db.patch(_UPDATE, id, if_updated_at, patch)
+            if self._db.find(_FIND_FOREIGN_PARENT, id=id) is not None:
+                raise _foreign_parent()
+            return page
+
+    @operation
+    def delete(self, id: str) -> bool:
+        """Delete it with all pages below it; False if there was none."""
+        return self._db.write(_DELETE, id=id) is not None
+
+
+def _foreign_parent() -> InvalidValueError:
+    return InvalidValueError("parent_page_id", "a page and its parent must be of one initiative")

@@ -1,0 +1,1 @@
+"""The migration runner, neutral of the engine."""
