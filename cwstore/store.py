@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.engine import SqliteDatabase
 from cwstore.core.clock import Clock
-from cwstore.migrations.ledger import settled_version
+from cwstore.migrations.ledger import version_if_current
 
 if TYPE_CHECKING:
     from cwstore._sqlite.inspection import CheckReport, StoreStats
@@ -119,11 +119,11 @@ class Store:
             check_scripts(file)
         connection = _connect.connect(file, busy_timeout=seconds, durable=durable)
         try:
-            version = settled_version(connection)
+            version = version_if_current(connection)
             if version is None:
-                from cwstore.migrations.api import bring_up
+                from cwstore.migrations.api import upgrade
 
-                version = bring_up(
+                version = upgrade(
                     connection, file, backup=backup, on_progress=on_progress, busy_timeout=seconds
                 ).version
             db = SqliteDatabase(
@@ -163,7 +163,7 @@ class Store:
         """
         from cwstore._sqlite.backup import write_backup
 
-        with self._db.looking("backup") as connection:
+        with self._db.lease_reader("backup") as connection:
             write_backup(connection, path, busy_timeout=self._db.busy_timeout)
 
     def check(self) -> "CheckReport":
@@ -173,7 +173,7 @@ class Store:
         """
         from cwstore._sqlite import inspection as _upkeep
 
-        with self._db.looking("check") as connection:
+        with self._db.lease_reader("check") as connection:
             return _upkeep.check(connection, self.version, self._db.busy_timeout)
 
     def stats(self) -> "StoreStats":
@@ -184,8 +184,8 @@ class Store:
         from cwstore._sqlite import inspection as _upkeep
         from cwstore._sqlite.lock_holders import log_readers
 
-        readers = log_readers(self._db.file, self._db.reading())
-        with self._db.looking("stats") as connection:
+        readers = log_readers(self._db.file, self._db.open_snapshots())
+        with self._db.lease_reader("stats") as connection:
             return _upkeep.stats(
                 connection, self._db.file, self.version, self._db.busy_timeout, readers
             )

@@ -43,9 +43,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict
 
-from cwstore.core.repository import Mode, Repository, operation
+from cwstore.core.repository import Mode, Repository, command
 from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 
 
 class State(StrEnum):
@@ -99,44 +99,44 @@ _COUNT = _number("""
 """)
 
 _UPDATE = Patch(f"""
-    UPDATE notes SET /*patch*/ updated_at = {RISING} WHERE id = :id /*unchanged*/
+    UPDATE notes SET /*patch*/ updated_at = {NEXT_UPDATED_AT} WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
 """, NotePatch, _FIND)
 
 _CLOSE = _note(f"""
-    UPDATE notes SET state = :state, updated_at = {RISING} WHERE id = :id
+    UPDATE notes SET state = :state, updated_at = {NEXT_UPDATED_AT} WHERE id = :id
 """)
 
 
 class NoteRepository(Repository[Mode]):
-    @operation
+    @command
     def create(self, *, id: str, owner_id: str, title: str, body: str | None) -> Note:
         return self._db.insert(
             _CREATE, id=id, owner_id=owner_id, title=title, body=body, state="open",
             is_pinned=False, due_at=None,
         )
 
-    @operation
+    @command
     def find(self, id: str) -> Note | None:
-        return self._db.find(_FIND, id=id)
+        return self._db.fetch_one(_FIND, id=id)
 
-    @operation
+    @command
     def by_owner(self, owner_id: str) -> list[Note]:
-        return self._db.all(_BY_OWNER, owner_id=owner_id, limit=9)
+        return self._db.fetch_all(_BY_OWNER, owner_id=owner_id, limit=9)
 
-    @operation
+    @command
     def due(self, before: datetime) -> list[Note]:
-        return self._db.all(_DUE, before=before)
+        return self._db.fetch_all(_DUE, before=before)
 
-    @operation
+    @command
     def count(self, owner_id: str) -> int:
-        return self._db.find(_COUNT, owner_id=owner_id) or 0
+        return self._db.fetch_one(_COUNT, owner_id=owner_id) or 0
 
-    @operation
+    @command
     def update(self, id: str, *, if_updated_at: datetime | None = None, **patch) -> Note:
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def close(self, id: str) -> bool:
         return self._db.execute(_CLOSE, id=id, state="done") > 0
 '''

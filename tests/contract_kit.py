@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from cwstore.core.mapping import kind_of
+from cwstore.core.mapping import rule_of
 from cwstore.core.repository import Repository
 from cwstore.entities.messages import PartyType
 from cwstore.entities.tasks import TaskStatus
@@ -167,7 +167,7 @@ def _argument(name: str, annotation: Any, hints: Mapping[str, Any], required: bo
         plain = Callable
     marker = "non-empty" if name == "id" or name.endswith(("_id", "_ids")) else ""
     if name in hints:
-        kind = kind_of(hints[name])
+        kind = rule_of(hints[name])
         plain, marker = kind.type, kind.marker
     is_enum = isinstance(plain, type) and issubclass(plain, StrEnum)
     if plain not in _BAD and not is_enum and not is_typeddict(plain):

@@ -298,7 +298,7 @@ def test_why_a_revert_is_refused_is_decided_under_the_same_lock(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reverted = store.change_sets.mark_reverted(record(store).id)
-    find = store.change_sets._db.find
+    find = store.change_sets._db.fetch_one
 
     with Store.open(file, busy_timeout=0.0) as other:
 
@@ -307,7 +307,7 @@ def test_why_a_revert_is_refused_is_decided_under_the_same_lock(
                 other.initiatives.delete("i")
             return find(*args, **binds)
 
-        monkeypatch.setattr(store.change_sets._db, "find", find_later)
+        monkeypatch.setattr(store.change_sets._db, "fetch_one", find_later)
         with pytest.raises(ConflictError):
             store.change_sets.mark_reverted(reverted.id)
 

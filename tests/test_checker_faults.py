@@ -144,16 +144,16 @@ def test_binds_through_stars_must_be_spoken_of_somewhere(service: Service) -> No
 
 
 def test_every_statement_that_a_call_may_run_must_take_its_keywords(service: Service) -> None:
-    assert service.faults("find(_FIND, id=id)", "find(_FIND if id else _DUE, id=id)") == [
+    assert service.faults("fetch_one(_FIND, id=id)", "fetch_one(_FIND if id else _DUE, id=id)") == [
         "notes._DUE: it has no bind :id [binds]",
         "notes._DUE: its bind :before is not given [binds]",
     ]
 
 
 def test_a_statement_in_a_variable_is_followed(service: Service) -> None:
-    passage = "        return self._db.find(_FIND, id=id)"
+    passage = "        return self._db.fetch_one(_FIND, id=id)"
     assert service.faults(
-        passage, "        statement = _FIND\n        return self._db.find(statement, key=id)"
+        passage, "        statement = _FIND\n        return self._db.fetch_one(statement, key=id)"
     ) == [
         "notes._FIND: it has no bind :key [binds]",
         "notes._FIND: its bind :id is not given [binds]",
@@ -191,15 +191,15 @@ def test_a_patch_without_the_marker_for_its_keys_is_reported(service: Service) -
 
 
 def test_a_write_under_a_reading_method_is_reported(service: Service) -> None:
-    assert service.faults("execute(_CLOSE, id=id", "find(_CLOSE, id=id") == [
-        "notes._CLOSE: it returns no rows, but `find` runs it; add RETURNING [verb]",
-        "notes._CLOSE: it writes, but `find` runs it [verb]",
+    assert service.faults("execute(_CLOSE, id=id", "fetch_one(_CLOSE, id=id") == [
+        "notes._CLOSE: it returns no rows, but `fetch_one` runs it; add RETURNING [verb]",
+        "notes._CLOSE: it writes, but `fetch_one` runs it [verb]",
     ]
 
 
 def test_a_read_under_a_writing_method_is_reported(service: Service) -> None:
-    assert service.faults("find(_FIND, id=id)", "write(_FIND, id=id)") == [
-        "notes._FIND: it only reads, but `write` runs it [verb]"
+    assert service.faults("fetch_one(_FIND, id=id)", "write_one(_FIND, id=id)") == [
+        "notes._FIND: it only reads, but `write_one` runs it [verb]"
     ]
 
 
@@ -233,7 +233,7 @@ def test_statements_of_one_name_in_two_packages_are_told_apart(
         "    id: str",
         '_ONE = values_of(int, Row)("SELECT 1")',
     ]
-    run = ["class R:", "    def one(self):", "        return self._db.find(_ONE)"]
+    run = ["class R:", "    def one(self):", "        return self._db.fetch_one(_ONE)"]
     for name, text in {"a": [*lines, *run], "b": lines}.items():
         folder = tmp_path / "two_packages" / name
         folder.mkdir(parents=True)
@@ -370,7 +370,7 @@ def test_a_comparison_with_what_may_be_none_is_reported(service: Service) -> Non
 def test_an_insert_takes_none_however_it_begins(service: Service, start: str) -> None:
     service.plant("INSERT INTO", start)
     assert service.report().faults == ()
-    kinds = service.module()._CREATE.kinds()
+    kinds = service.module()._CREATE.rules()
     assert {name for name, kind in kinds.items() if kind.optional} == {"body", "due_at"}
 
 
@@ -379,7 +379,7 @@ def test_a_filter_takes_no_none_although_a_comment_speaks_of_insert(service: Ser
         "SELECT {_COLUMNS} FROM notes WHERE id = :id",
         "SELECT {_COLUMNS} FROM notes WHERE id = :id AND due_at = :due_at -- INSERT",
     )
-    assert not service.module()._FIND.kinds()["due_at"].optional
+    assert not service.module()._FIND.rules()["due_at"].optional
 
 
 # Enums, patches, limits, stamps
@@ -517,8 +517,8 @@ def test_a_limit_that_is_no_integer_is_reported(service: Service) -> None:
 
 
 def test_an_update_that_leaves_updated_at_alone_is_reported(service: Service) -> None:
-    assert service.faults("state = :state, updated_at = {RISING}", "state = :state") == [
-        "notes._CLOSE: it does not set updated_at = {RISING} [stamp]"
+    assert service.faults("state = :state, updated_at = {NEXT_UPDATED_AT}", "state = :state") == [
+        "notes._CLOSE: it does not set updated_at = {NEXT_UPDATED_AT} [stamp]"
     ]
 
 
@@ -528,9 +528,9 @@ _UPSERT = "ON CONFLICT (id) DO UPDATE SET title = excluded.title"
 @pytest.mark.parametrize(
     ("stamp", "faults"),
     [
-        ("", ["notes._CREATE: it does not set updated_at = {RISING} [stamp]"]),
-        (", updated_at = {RISING}", []),
-        (", updated_at = {RISING.replace('updated_at', 'notes.updated_at')}", []),
+        ("", ["notes._CREATE: it does not set updated_at = {NEXT_UPDATED_AT} [stamp]"]),
+        (", updated_at = {NEXT_UPDATED_AT}", []),
+        (", updated_at = {NEXT_UPDATED_AT.replace('updated_at', 'notes.updated_at')}", []),
     ],
 )
 def test_an_upsert_that_leaves_updated_at_alone_is_reported(

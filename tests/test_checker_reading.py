@@ -202,15 +202,15 @@ def test_a_statement_that_comes_from_elsewhere_cannot_be_told(service: Service, 
 
 
 def test_a_statement_that_is_passed_on_is_followed(service: Service) -> None:
-    service.plant("return self._db.find(_FIND, id=id)", "return self._one(_FIND, id)")
+    service.plant("return self._db.fetch_one(_FIND, id=id)", "return self._one(_FIND, id)")
     assert service.faults(
-        "    @operation\n    def by_owner",
+        "    @command\n    def by_owner",
         "    def _again(self, id):\n"
         "        return self._one(id=id, statement=_FIND)\n\n"
         "    def _one(self, statement, id):\n"
         "        if not id:\n            return self._one(statement, id)\n"
-        "        return self._db.find(statement, key=id)\n\n"
-        "    @operation\n    def by_owner",
+        "        return self._db.fetch_one(statement, key=id)\n\n"
+        "    @command\n    def by_owner",
     ) == [
         "notes._FIND: it has no bind :key [binds]",
         "notes._FIND: its bind :id is not given [binds]",
@@ -219,10 +219,10 @@ def test_a_statement_that_is_passed_on_is_followed(service: Service) -> None:
 
 def test_a_variable_that_two_branches_assign_stands_for_both(service: Service) -> None:
     assert service.faults(
-        "        return self._db.find(_FIND, id=id)",
+        "        return self._db.fetch_one(_FIND, id=id)",
         "        if id:\n            statement = _FIND\n"
         "        else:\n            statement = _DUE\n"
-        "        return self._db.find(statement, id=id)",
+        "        return self._db.fetch_one(statement, id=id)",
     ) == [
         "notes._DUE: it has no bind :id [binds]",
         "notes._DUE: its bind :before is not given [binds]",
@@ -232,7 +232,7 @@ def test_a_variable_that_two_branches_assign_stands_for_both(service: Service) -
 def test_a_patch_that_is_run_by_hand_must_get_its_binds(service: Service) -> None:
     assert service.faults(
         "self._db.patch(_UPDATE, id, if_updated_at, patch)",
-        "self._db.write(_UPDATE.statement(patch, False), **patch, key=id)",
+        "self._db.write_one(_UPDATE.statement(patch, False), **patch, key=id)",
     ) == [
         "notes._UPDATE: it has no bind :key [binds]",
         "notes._UPDATE: its bind :id is not given [binds]",

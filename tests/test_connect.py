@@ -436,7 +436,7 @@ def test_who_waits_for_a_lock_looks_often_at_first_and_rarely_later_and_for_no_l
         pauses.append(seconds)
 
     monkeypatch.setattr(_connect, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
-    wait = _connect.patience(1.5)
+    wait = _connect.busy_handler(1.5)
     for _ in range(2):  # each lock is waited for anew
         pauses.clear()
         calls = 0

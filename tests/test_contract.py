@@ -289,7 +289,7 @@ def test_every_public_method_is_among_those_tested_and_marked_as_one_that_reads_
             if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")
         }
         assert marks.keys() == tested[attribute]
-        assert all(mark in (["operation"], ["query"], ["stream"]) for mark in marks.values())
+        assert all(mark in (["command"], ["query"], ["stream"]) for mark in marks.values())
 
 
 class Strange(Repository[Any]):

@@ -159,7 +159,7 @@ def test_why_an_answer_is_refused_is_decided_under_the_same_lock(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answered = store.conversations.answer(ask(store).id, "so")
-    find = store.conversations._db.find
+    find = store.conversations._db.fetch_one
 
     with Store.open(file, busy_timeout=0.0) as other:
 
@@ -168,7 +168,7 @@ def test_why_an_answer_is_refused_is_decided_under_the_same_lock(
                 other.agents.delete("fox")
             return find(*args, **binds)
 
-        monkeypatch.setattr(store.conversations._db, "find", find_later)
+        monkeypatch.setattr(store.conversations._db, "fetch_one", find_later)
         with pytest.raises(ConflictError):
             store.conversations.answer(answered.id, "again")
 

@@ -210,13 +210,13 @@ def test_when_all_workers_are_killed_the_demo_ends_and_says_what_is_left(file: P
 
 
 def test_an_error_in_a_worker_is_reported(file: Path) -> None:
-    def take_away(done: float, total: float, note: str) -> None:
+    def break_lock(done: float, total: float, note: str) -> None:
         with Store.open(file) as store:
             for task in store.tasks.find_all():
                 if task.status == "in_progress":
                     store.tasks.delete(task.id)
 
-    report = run_demo(str(file), workers=1, pace=0.3, on_progress=take_away)
+    report = run_demo(str(file), workers=1, pace=0.3, on_progress=break_lock)
     assert not report.ok
     (error,) = report.problems[-1:]
     assert error.startswith("NotFoundError: tasks: no row has the id ")

@@ -152,7 +152,7 @@ def test_a_pragma_that_fails_is_told_by_name(store: Store, file: Path) -> None:
         return apsw.SQLITE_DENY if denied else apsw.SQLITE_OK
 
     store._db._writer.connection.set_authorizer(refuse)
-    calls = {"freelist_count": store._db.reclaim, "data_version": store._db.data_version}
+    calls = {"freelist_count": store._db.vacuum, "data_version": store._db.data_version}
     for pragma, call in calls.items():
         with pytest.raises(StorageError) as caught:
             call()

@@ -297,7 +297,7 @@ def test_a_child_may_not_open_a_file_whose_connection_a_thread_uses_without_a_tr
     taken, forked = Event(), Event()
 
     def look() -> None:
-        assert store._db._writer._turn.take_at_once()
+        assert store._db._writer._turn.try_acquire()
         taken.set()
         reached(forked)
         store._db._writer._turn.give_up()

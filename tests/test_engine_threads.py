@@ -179,7 +179,7 @@ def test_who_waits_too_long_for_another_thread_is_told_so(file: Path, busy_timeo
             (lambda: store.initiatives.create(name="mine"), "initiatives"),
             (lambda: store.tasks.create_dependency("a", "b"), "database"),
             (lambda: store.transaction().__enter__(), "database"),
-            (store._db.reclaim, "database"),
+            (store._db.vacuum, "database"),
             (store._db.data_version, "database"),
             (store.changes, "database"),
         ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cwstore._sqlite.error_map import refused_bind, translate
+from cwstore._sqlite.error_map import map_error, refused_bind
 from cwstore.entities import log_chunks
 from cwstore.errors import (
     BusyError,
@@ -32,7 +32,7 @@ def raw() -> apsw.Connection:
 def fault(db: apsw.Connection, sql: str) -> CwstoreError:
     with pytest.raises(apsw.Error) as caught:
         db.execute(sql)
-    return translate(caught.value, "notes", 5.0, sql)
+    return map_error(caught.value, "notes", 5.0, sql)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_look_at_the_whole_file_that_fails_is_told_and_nothing_is_called_damag
         before = other.initiatives.create(name="before")
         good = 10**9
         disk.fail = fail
-        with store._db.looking():  # opens the file, and no more
+        with store._db.lease_reader():  # opens the file, and no more
             good = 0 if at_once else reads
         reads = 0
         with pytest.raises(error, match=message) as caught:
@@ -155,7 +155,7 @@ def test_rows_that_come_one_by_one_are_refused_too_once_the_transaction_is_lost(
 ) -> None:
     def go_on_regardless() -> None:
         with store.transaction():
-            store._db._writer._lost = StorageError("the disk failed")
+            store._db._writer._abort_error = StorageError("the disk failed")
             store._db._writer.run_many(log_chunks._INSERT_ONE_OF_MANY, [])
 
     with pytest.raises(StorageError, match="the whole transaction was rolled back"):

@@ -353,7 +353,7 @@ def test_an_up_to_date_file_is_opened_without_a_closer_look(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(file).close()
-    monkeypatch.setattr(migrations, "bring_up", refuse_to_look_closer)
+    monkeypatch.setattr(migrations, "upgrade", refuse_to_look_closer)
     Store.open(file).close()
 
 
@@ -378,7 +378,7 @@ def test_a_file_that_is_not_as_it_was_left_is_looked_at_closer(
 ) -> None:
     Store.open(file).close()
     run(file, sql)
-    monkeypatch.setattr(migrations, "bring_up", refuse_to_look_closer)
+    monkeypatch.setattr(migrations, "upgrade", refuse_to_look_closer)
     with pytest.raises(DeliberateError):
         Store.open(file)
 

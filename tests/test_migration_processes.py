@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from cwstore._sqlite import connection as _connect
-from cwstore._sqlite.schema.lock import migration_turn
+from cwstore._sqlite.schema.lock import migration_lock
 from cwstore.errors import BusyError, MigrationError, StorageError
-from cwstore.migrations.api import bring_up, migrate, status
+from cwstore.migrations.api import migrate, status, upgrade
 from tests.engine_kit import assert_ours_alone
 from tests.migration_kit import run
 from tests.process_kit import (
@@ -81,9 +81,9 @@ def test_of_six_processes_one_migrates_and_five_wait(
 
 def test_who_waits_longer_than_its_patience_is_told_so(file: Path, directory: Path) -> None:
     with (
-        migration_turn(str(file)),
+        migration_lock(str(file)),
         pytest.raises(BusyError, match=r"another process has been migrating it for 0\.05 s"),
-        migration_turn(str(file), seconds=0.05),
+        migration_lock(str(file), seconds=0.05),
     ):
         raise AssertionError("two have the turn")
     assert migrate(file, directory=directory).version == 1
@@ -124,13 +124,13 @@ def test_a_turn_whose_file_goes_before_it_is_locked_is_taken_anew(
         lock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", late)
-    with migration_turn(str(file)):
+    with migration_lock(str(file)):
         assert left_beside(file) == ["store.db.migrating"]
     assert len(locked) == 2
 
 
 def test_a_turn_whose_file_somebody_removed_ends_all_the_same(file: Path) -> None:
-    with migration_turn(str(file)):
+    with migration_lock(str(file)):
         file.with_name("store.db.migrating").unlink()
     assert left_beside(file) == []
 
@@ -144,11 +144,11 @@ def test_a_writer_that_does_not_let_go_is_busy_within_the_bound(
     writer.execute("BEGIN IMMEDIATE").fetchall()
     connection = _connect.connect(str(file), busy_timeout=0.05)
     with pytest.raises(BusyError, match=r"for all of the 0\.05 s") as raised:
-        bring_up(connection, str(file), directory=directory, busy_timeout=0.05)
+        upgrade(connection, str(file), directory=directory, busy_timeout=0.05)
     assert_ours_alone(raised.value)
     assert connection.pragma("foreign_keys") == 1
     writer.execute("ROLLBACK").fetchall()
-    assert bring_up(connection, str(file), directory=directory).version == 2
+    assert upgrade(connection, str(file), directory=directory).version == 2
     connection.close()
     writer.close()
 
@@ -158,7 +158,7 @@ def test_an_up_to_date_file_is_opened_while_another_one_writes(file: Path, direc
     writer = _connect.connect(str(file), busy_timeout=0)
     writer.execute("BEGIN IMMEDIATE").fetchall()
     connection = _connect.connect(str(file), busy_timeout=0)
-    assert bring_up(connection, str(file), directory=directory, busy_timeout=0).applied == ()
+    assert upgrade(connection, str(file), directory=directory, busy_timeout=0).applied == ()
     connection.close()
     writer.close()
 
@@ -193,7 +193,7 @@ def test_the_version_is_read_again_under_the_lock(file: Path, directory: Path) -
 
     connection: Any = Hurried()
     with pytest.raises(MigrationError, match=r"0002_step\.sql was edited after it was applied"):
-        bring_up(connection, str(file), directory=directory)
+        upgrade(connection, str(file), directory=directory)
     assert not connection.in_transaction
     connection.close()
 
@@ -281,7 +281,7 @@ def test_ctrl_c_ends_a_long_statement_and_rolls_back(file: Path, directory: Path
 
 
 def test_ctrl_c_ends_a_process_that_waits_for_its_turn(file: Path, directory: Path) -> None:
-    with migration_turn(str(file)), child(file, directory) as process:
+    with migration_lock(str(file)), child(file, directory) as process:
         read_until(process, "ready")
         go(process)
         with pytest.raises(subprocess.TimeoutExpired):

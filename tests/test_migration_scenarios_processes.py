@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cwstore._sqlite.schema.lock import migration_turn
+from cwstore._sqlite.schema.lock import migration_lock
 from cwstore.migrations.api import migrate
 from tests.migration_kit import ROOT, command, content, run
 from tests.process_kit import (
@@ -48,7 +48,7 @@ def test_d_of_six_commands_at_once_one_migrates_and_five_wait(
     if old:
         migrate(file, directory=directory)
     add(directory, *(filling(number, 10_000) for number in range(3)))
-    with migration_turn(str(file)):  # nobody begins before all have started
+    with migration_lock(str(file)):  # nobody begins before all have started
         processes = [command(file, directory) for _ in range(6)]
     ends = [process.communicate() for process in processes]
     assert [process.returncode for process in processes] == [0] * 6, ends
@@ -120,7 +120,10 @@ befallen = pytest.mark.parametrize("face", [BY_CALL, BY_COMMAND], ids=["call", "
 
 def told_by(before: str, face: str, *arguments: object, verb: str = "migrate") -> str:
     """What a process says that migrates after it ran `before`, without the error's kind."""
-    program = "import contextlib, sys\nfrom cwstore import cli, errors\nfrom cwstore.migrations import api as migrations\n" + before
+    program = (
+        "import contextlib, sys\nfrom cwstore import cli, errors\nfrom cwstore.migrations import api as migrations\n"
+        + before
+    )
     with child(*arguments, program=program + face.format(verb=verb)) as process:
         told, _ = process.communicate()
     assert "Traceback" not in told

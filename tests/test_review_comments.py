@@ -143,7 +143,7 @@ def test_nobody_gets_between_the_look_and_the_answer(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolved = store.review_comments.resolve(comment(store).id)
-    find = store.review_comments._db.find
+    find = store.review_comments._db.fetch_one
 
     with Store.open(file, busy_timeout=0.0) as other:
 
@@ -152,7 +152,7 @@ def test_nobody_gets_between_the_look_and_the_answer(
                 other.review_comments.unresolve(resolved.id)
             return find(*args, **binds)
 
-        monkeypatch.setattr(store.review_comments._db, "find", find_later)
+        monkeypatch.setattr(store.review_comments._db, "fetch_one", find_later)
         assert store.review_comments.resolve(resolved.id) == resolved
 
 

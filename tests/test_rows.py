@@ -19,7 +19,7 @@ from cwstore.core.mapping import (
     check_limit,
     check_members,
     is_insert,
-    kind_of,
+    rule_of,
     to_micros,
 )
 from cwstore.entities.initiatives import Initiative, InitiativeStatus
@@ -571,7 +571,7 @@ def test_an_id_that_is_no_text_is_refused_without_a_statement() -> None:
 
 
 def test_the_kind_of_an_annotation_is_its_type_its_none_and_its_mark() -> None:
-    kinds = [kind_of(Task.__annotations__[name]) for name in ("id", "phase_id", "summary")]
+    kinds = [rule_of(Task.__annotations__[name]) for name in ("id", "phase_id", "summary")]
     assert [(kind.type, kind.optional, kind.marker) for kind in kinds] == [
         (str, False, "non-empty"),
         (str, True, "non-empty"),

@@ -44,7 +44,7 @@ def test_what_was_stored_is_there_when_the_file_is_opened_again(file: Path) -> N
 
 
 def test_every_connection_is_set_up_as_promised(file: Path) -> None:
-    with Store.open(file) as store, store._db.looking() as reader:
+    with Store.open(file) as store, store._db.lease_reader() as reader:
         for db in (store._db._writer.connection, reader):
             assert [
                 db.pragma(name)

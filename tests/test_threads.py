@@ -37,7 +37,7 @@ def finish(*waiters: Waiter) -> None:
 def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_threads, "_ENOUGH", PATIENCE)
     turn, order = Turn(), list[str]()
-    assert turn.take_at_once()
+    assert turn.try_acquire()
     waiters = [Waiter(turn, name, order) for name in "abcdef"]
     turn.give_up()
     finish(*waiters)
@@ -46,28 +46,28 @@ def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nobody_overtakes_four() -> None:
     turn, order = Turn(), list[str]()
-    assert turn.take_at_once()
+    assert turn.try_acquire()
     waiters = [Waiter(turn, name, order) for name in "abcd"]
     turn.give_up()
-    assert not turn.take_at_once()
+    assert not turn.try_acquire()
     finish(*waiters)
-    assert turn.take_at_once()
+    assert turn.try_acquire()
 
 
 def test_nobody_overtakes_a_front_that_is_tired() -> None:
     turn, order = Turn(), list[str]()
-    assert turn.take_at_once()
+    assert turn.try_acquire()
     waiter = Waiter(turn, "a", order)
     turn._since -= 1.0
     assert turn._is_long()
     turn.give_up()
     finish(waiter)
-    assert turn.take_at_once()
+    assert turn.try_acquire()
 
 
 def test_who_is_late_makes_room_for_the_next() -> None:
     turn, order = Turn(), list[str]()
-    assert turn.take_at_once()
+    assert turn.try_acquire()
     hasty = [Task(lambda: turn.take(0.01)) for _ in range(3)]
     waiter = Waiter(turn, "a", order)
     assert [one.finish() for one in hasty] == [False] * 3
@@ -78,7 +78,7 @@ def test_who_is_late_makes_room_for_the_next() -> None:
 
 def test_only_who_holds_it_can_give_it_up() -> None:
     turn = Turn()
-    assert turn.take_at_once()
+    assert turn.try_acquire()
     with pytest.raises(RuntimeError):
         Task(turn.give_up).finish()
     turn.give_up()
@@ -95,15 +95,15 @@ def test_places_that_were_left_behind_hold_nobody_up_for_long(places: int) -> No
         turn._line.append(place)
     assert turn.take(PATIENCE)
     turn.give_up()
-    assert turn.take_at_once()
+    assert turn.try_acquire()
 
 
 def test_who_asks_out_of_turn_lets_the_others_wait_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_threads, "_ENOUGH", 0.0)
     turn, order = Turn(), list[str]()
-    assert turn.take_at_once()
+    assert turn.try_acquire()
     waiters = [Waiter(turn, name, order) for name in "abcdef"]
     turn.give_up()
     finish(*waiters)
     assert sorted(order) == list("abcdef")
-    assert turn.take_at_once()
+    assert turn.try_acquire()

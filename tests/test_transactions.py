@@ -57,8 +57,8 @@ class InterruptedLock:
         self._lock = lock
         self.give_up = lock.give_up
 
-    def take_at_once(self) -> bool:
-        self._lock.take_at_once()
+    def try_acquire(self) -> bool:
+        self._lock.try_acquire()
         raise KeyboardInterrupt
 
 

@@ -11,7 +11,8 @@ from hypothesis import Phase, given, settings
 
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.schema.structure import differences
-from cwstore.migrations.api import bring_up, migrate
+from cwstore.migrations.api import migrate
+from cwstore.migrations.api import upgrade as apply
 from cwstore.migrations.scripts import load
 from tests.upgrade_kit import (
     DEEP,
@@ -50,7 +51,7 @@ def database(version: int) -> Any:
 
 
 def upgrade(connection: Any, version: int = HEAD) -> None:
-    bring_up(connection, _connect.MEMORY, target=version)
+    apply(connection, _connect.MEMORY, target=version)
 
 
 def example() -> Values:

@@ -78,7 +78,7 @@ class Waits:
         self.times = 0
         self._happens = list(happens)
         monkeypatch.setattr(
-            "cwstore._sqlite.checkpoint._connect", SimpleNamespace(patience=self._patience)
+            "cwstore._sqlite.checkpoint._connect", SimpleNamespace(busy_handler=self._patience)
         )
 
     def _patience(self, seconds: float) -> Callable[[int], bool]:
@@ -253,7 +253,9 @@ def test_a_checkpoint_of_somebody_else_may_come_between(
     def wait(_: int) -> bool:
         return began[0].end() and relay.hand_over()
 
-    monkeypatch.setattr("cwstore._sqlite.checkpoint._connect", SimpleNamespace(patience=patience))
+    monkeypatch.setattr(
+        "cwstore._sqlite.checkpoint._connect", SimpleNamespace(busy_handler=patience)
+    )
     write(store, 2, relay.hand_over)
     assert len(began) == 1
     assert pages(file) < 1000
@@ -283,7 +285,8 @@ def test_a_disk_that_fails_at_that_work_fails_no_commit(
 
         write(store, NEARLY, relay.hand_over)
         monkeypatch.setattr(
-            "cwstore._sqlite.checkpoint._connect", SimpleNamespace(patience=lambda seconds: wait)
+            "cwstore._sqlite.checkpoint._connect",
+            SimpleNamespace(busy_handler=lambda seconds: wait),
         )
         write(store, 1, commit_is_over)
         assert len(failed) == 1

@@ -9,7 +9,7 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import MEMORY, connect_reader, remove, resolve
-from cwstore._sqlite.error_map import translate
+from cwstore._sqlite.error_map import map_error
 from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
@@ -156,7 +156,7 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
         finally:
             copy.close()
     except apsw.Error as error:
-        fault = translate(error, f"writing the backup {path}", busy_timeout)
+        fault = map_error(error, f"writing the backup {path}", busy_timeout)
     raise fault
 
 

@@ -15,8 +15,8 @@ from typing import cast
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection, open_connection
-from cwstore._sqlite.error_map import translate
-from cwstore._sqlite.fork import admit
+from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.fork import register_open
 from cwstore.errors import (
     BusyError,
     CwstoreError,
@@ -94,7 +94,7 @@ def connect(
         _configure(connection, busy_timeout, durable)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         return connection
-    admit(file)
+    register_open(file)
     if create and not os.path.lexists(file):
         refuse_bad_place(file)
         _create(file)
@@ -139,11 +139,11 @@ def _try_wal(connection: Connection, busy_timeout: float) -> CwstoreError | None
         if connection.pragma("journal_mode") not in ("wal", "memory"):
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
     except apsw.Error as error:
-        return translate(error, "switching to WAL", busy_timeout)
+        return map_error(error, "switching to WAL", busy_timeout)
     return None
 
 
-def leave_alone(connection: Connection, file: str) -> None:
+def skip_checkpoint_on_close(connection: Connection, file: str) -> None:
     """See to it that closing does not move what the write-ahead log holds into the file."""
     try:
         unmoved = file != MEMORY and os.stat(f"{file}-wal").st_size > 0
@@ -243,7 +243,7 @@ def _open(file: str, busy_timeout: float, durable: bool) -> Connection:
             raise
         return connection
     except apsw.Error as error:
-        fault = translate(error, f"opening {file}", busy_timeout)
+        fault = map_error(error, f"opening {file}", busy_timeout)
     raise fault
 
 
@@ -266,7 +266,7 @@ def _check_writable(connection: Connection, file: str) -> None:
 
 
 def _configure(connection: Connection, busy_timeout: float, durable: bool) -> None:
-    connection.set_busy_handler(patience(busy_timeout))
+    connection.set_busy_handler(busy_handler(busy_timeout))
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
@@ -283,7 +283,7 @@ def _configure(connection: Connection, busy_timeout: float, durable: bool) -> No
     connection.execute("PRAGMA synchronous = FULL" if durable else "PRAGMA synchronous = NORMAL")
 
 
-def patience(busy_timeout: float) -> Callable[[int], bool]:
+def busy_handler(busy_timeout: float) -> Callable[[int], bool]:
     """A busy handler that gives up after `busy_timeout` seconds.
 
     SQLite's own back-off notices a freed lock some 10 ms late; this one within 0.1 ms where it
@@ -337,7 +337,7 @@ def _create(file: str) -> None:
     except FileExistsError:
         return  # another process was faster: its file is as good
     except apsw.Error as error:
-        fault = translate(error, f"creating {file}", 0.0)
+        fault = map_error(error, f"creating {file}", 0.0)
     except OSError as error:
         fault = StorageError(f"cannot create {file}: {error.strerror}; check the directory")
     finally:

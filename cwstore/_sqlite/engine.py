@@ -13,7 +13,7 @@ from cwstore._sqlite import connection as _connect
 from cwstore._sqlite import fork as _fork
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.error_map import (
-    fault_of,
+    map_statement_error,
     table_of,
 )
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
@@ -59,21 +59,21 @@ class SqliteDatabase:
         self._clock = clock
         self._readers = Readers(file, busy_timeout)
         self._writer = Writer(writer, file, clock, busy_timeout, durable)
-        _fork.watch(self)
+        _fork.track(self)
 
     # The port
 
-    def find(self, statement: Statement[T], /, **binds: object) -> T | None:
+    def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         rows = self._read(statement, statement.bind(binds))
         return statement.map_row(rows[0]) if rows else None
 
-    def all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+    def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(self._read(statement, statement.bind(binds)))
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
         return self._write(statement, statement.bind(binds))[0]
 
-    def write(self, statement: Statement[T], /, **binds: object) -> T | None:
+    def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         rows = self._write(statement, statement.bind(binds))
         return rows[0] if rows else None
 
@@ -106,7 +106,7 @@ class SqliteDatabase:
         if rows:
             return rows[0]
         table = table_of(statement.text)
-        if if_updated_at is None or self.find(patch.find, id=id) is None:
+        if if_updated_at is None or self.fetch_one(patch.find, id=id) is None:
             raise NotFoundError(f"{table}: no row has the id {id!r}")
         raise ConflictError(
             f"{table}: row {id!r} was updated since {if_updated_at.isoformat()};"
@@ -119,7 +119,7 @@ class SqliteDatabase:
     def in_transaction(self) -> bool:
         return self._writer.owner == get_ident()
 
-    def reclaim(self) -> None:
+    def vacuum(self) -> None:
         """Shrink the file by its free pages, a few at a time, so that other writers get between."""
         writer = self._writer
         if writer.owner == get_ident():
@@ -130,7 +130,7 @@ class SqliteDatabase:
                 ((free,),) = writer.ask("PRAGMA freelist_count")
                 writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
                 ((left,),) = writer.ask("PRAGMA freelist_count")
-        with writer.having_turn():
+        with writer.exclusive():
             # SQLite cuts the file when it has moved all of the log into it.
             writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -162,7 +162,7 @@ class SqliteDatabase:
             readers.drop(reader)  # at once: it may still hold a snapshot
             if not isinstance(error, apsw.Error | UnicodeEncodeError):
                 raise
-            fault = fault_of(error, text, statement.named(values), self.busy_timeout)
+            fault = map_statement_error(error, text, statement.named(values), self.busy_timeout)
         else:
             reader.what = ""
             idle.append(reader)
@@ -176,19 +176,19 @@ class SqliteDatabase:
         return self._readers.open()
 
     @contextmanager
-    def looking(self, what: str = "whole file") -> Generator[Connection, None, None]:
+    def lease_reader(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
         if self.file == _connect.MEMORY:
-            with self._writer.having_turn():
+            with self._writer.exclusive():
                 yield self._writer.connection
             return
         self._refuse_if_closed()
         with self._readers.for_long(what) as connection:
             yield connection
 
-    def reading(self) -> list[Reading]:
+    def open_snapshots(self) -> list[Reading]:
         """What holds a snapshot of the file at this moment: reads, and the open transaction."""
-        reading = self._readers.reading()
+        reading = self._readers.open_snapshots()
         owner = self._writer.owner
         with suppress(apsw.ConnectionClosedError):
             if owner and self._writer.connection.in_transaction:
@@ -222,7 +222,7 @@ class SqliteDatabase:
 
         writer = self._writer
         feed = ChangeFeed(capacity, writer.look_elsewhere, self._unlisten)
-        with writer.having_turn():
+        with writer.exclusive():
             if writer.recorder is None:
                 writer.recorder = Recorder(writer.connection)
             writer.recorder.feeds.append(feed)
@@ -231,15 +231,15 @@ class SqliteDatabase:
     def _unlisten(self, feed: "ChangeFeed") -> None:
         """The last one who leaves stops the recording, once nobody writes."""
         writer = self._writer
-        if writer.gone:
+        if writer.closed_reason:
             return
-        with writer.having_turn():
+        with writer.exclusive():
             if writer.recorder is not None and writer.recorder.leave(feed):
                 writer.recorder = None
 
     def data_version(self) -> int:
         """A number that changes when a connection of another store or process commits."""
-        with self._writer.having_turn():
+        with self._writer.exclusive():
             return int(self._writer.ask("PRAGMA data_version")[0][0])
 
     def close(self) -> None:
@@ -252,5 +252,5 @@ class SqliteDatabase:
         return self._readers.forget() + self._writer.forget()
 
     def _refuse_if_closed(self) -> None:
-        if self._writer.gone:
-            raise StoreClosedError(self._writer.gone)
+        if self._writer.closed_reason:
+            raise StoreClosedError(self._writer.closed_reason)

@@ -53,7 +53,7 @@ FOREIGN_KEYS = """
 """
 
 
-def fault_of(
+def map_statement_error(
     error: apsw.Error | UnicodeEncodeError,
     text: str,
     binds: Mapping[str, object],
@@ -62,10 +62,10 @@ def fault_of(
     """The error to raise for one of a statement."""
     if isinstance(error, UnicodeEncodeError):
         return refused_bind(binds)
-    return translate(error, table_of(text), busy_timeout, text)
+    return map_error(error, table_of(text), busy_timeout, text)
 
 
-def translate(error: apsw.Error, what: str, busy_timeout: float, text: str = "") -> CwstoreError:
+def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "") -> CwstoreError:
     """The error to raise for `error`, which happened in `what`, while running the SQL `text`.
 
     Codes decide; the message text is used for names alone. It never holds a bound value.
@@ -122,7 +122,7 @@ def commit_fault(error: apsw.Error, file: str, busy_timeout: float) -> CwstoreEr
             f"COMMIT ({file}): the disk failed; the transaction may or may not be there:"
             " read before you repeat it"
         )
-    return translate(error, f"COMMIT ({file})", busy_timeout)
+    return map_error(error, f"COMMIT ({file})", busy_timeout)
 
 
 def refused_bind(binds: Mapping[str, object]) -> InvalidValueError:

@@ -35,12 +35,12 @@ _opened: set[str] = set()  # files that connections of this process may still ha
 _in_use: set[str] = set()  # files that this process may not open
 
 
-def watch(database: Forked) -> None:
+def track(database: Forked) -> None:
     """Let the database know when this process turns out to be a forked child."""
     _watched.add(database)
 
 
-def admit(file: str) -> None:
+def register_open(file: str) -> None:
     """Before a file is opened. Raises StoreClosedError if it was in use when this was forked."""
     if file in _in_use:
         raise StoreClosedError(

@@ -9,11 +9,11 @@ import apsw
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.backup import find_damage
-from cwstore._sqlite.error_map import translate
+from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.lock_holders import ReaderStats
 from cwstore._sqlite.schema.drift import drift
 from cwstore.errors import StorageError
-from cwstore.migrations.ledger import examine, judge, look
+from cwstore.migrations.ledger import check_history, look, validate
 from cwstore.migrations.scripts import load
 
 _SHOWN = 100  # problems of a kind that are listed
@@ -102,7 +102,7 @@ def check_file(path: str | os.PathLike[str]) -> CheckReport:
     connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT, create=False)
     try:
         connection.execute("PRAGMA query_only = ON")
-        _connect.leave_alone(connection, file)
+        _connect.skip_checkpoint_on_close(connection, file)
         return check(connection, _version(connection, file), _connect.BUSY_TIMEOUT)
     finally:
         connection.close()
@@ -116,11 +116,11 @@ def _version(connection: Connection, file: str) -> int | None:
     except apsw.CorruptError:
         return None
     except apsw.Error as error:
-        fault = translate(error, f"reading the version of {file}", _connect.BUSY_TIMEOUT)
+        fault = map_error(error, f"reading the version of {file}", _connect.BUSY_TIMEOUT)
     else:
-        judge(state, files, file)
+        validate(state, files, file)
         if state.version > len(files):
-            examine(connection, file, files, _connect.BUSY_TIMEOUT)
+            check_history(connection, file, files, _connect.BUSY_TIMEOUT)
         return state.version
     raise fault
 
@@ -135,7 +135,7 @@ def check(connection: Connection, version: int | None, busy_timeout: float) -> C
         violations = _listed(lambda: _violations(connection), damage)
         changed = _listed(lambda: _drift(connection, version), damage)
     except apsw.Error as error:
-        fault = translate(error, "checking", busy_timeout)
+        fault = map_error(error, "checking", busy_timeout)
     else:
         return CheckReport(tuple(dict.fromkeys(damage)), violations, changed)
     raise fault
@@ -182,7 +182,7 @@ def stats(
         pages = connection.pragma("page_count")
         free = connection.pragma("freelist_count")
     except apsw.Error as error:
-        fault = translate(error, "counting", busy_timeout)
+        fault = map_error(error, "counting", busy_timeout)
     else:
         return StoreStats(
             version=version,

@@ -75,7 +75,7 @@ class Readers:
         self.idle.clear()
         return resting
 
-    def reading(self) -> list[Reading]:
+    def open_snapshots(self) -> list[Reading]:
         """What each lent one reads at this moment."""
         return [
             (what, reader.thread, reader.since)

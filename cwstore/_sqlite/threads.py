@@ -31,7 +31,7 @@ class Turn:
         self._since = 0.0  # when that was
         self._book = Lock()  # held while the line changes
 
-    def take_at_once(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take it if it is free and nobody waits who may not be overtaken."""
         return not (self._line and self._is_long()) and self._turn.acquire(False)
 
@@ -58,7 +58,7 @@ class Turn:
         """Let go of it. Raises RuntimeError if another thread, or nobody, holds it."""
         self._turn.release()
 
-    def take_away(self) -> None:
+    def break_lock(self) -> None:
         """Take it from a thread that will not let go of it; who waits notices within 0.1 s."""
         self._turn = RLock()
 

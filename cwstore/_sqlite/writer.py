@@ -41,7 +41,7 @@ class Writer:
         self, connection: Connection, file: str, clock: Clock, busy_timeout: float, durable: bool
     ) -> None:
         self.owner = 0  # ident of the thread that has a transaction open
-        self.gone = ""  # why nothing can be run any more
+        self.closed_reason = ""  # why nothing can be run any more
         self._file = file
         self._clock = clock
         self._busy_timeout = busy_timeout
@@ -57,8 +57,10 @@ class Writer:
         self._log: Log | None = None  # made by the first commit
         self._unlooked = 0  # commits until the next look at it
         self._task: object = None  # of an event loop, that entered the open transaction
-        self._lost: CwstoreError | None = None  # why SQLite undid all of the open transaction
-        self._patience = _connect.patience(busy_timeout)
+        self._abort_error: CwstoreError | None = (
+            None  # why SQLite undid all of the open transaction
+        )
+        self._patience = _connect.busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self._adopt(connection)
 
@@ -66,7 +68,7 @@ class Writer:
 
     def run(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
         """Run to the end and fetch every row."""
-        if self._lost is not None or self._task is not None:
+        if self._abort_error is not None or self._task is not None:
             self._refuse()
         if statement.stamp is not None:
             values[statement.stamp] = self._clock()
@@ -76,12 +78,12 @@ class Writer:
             return self._cursor.execute(statement.text, values).fetchall()
         except (apsw.Error, UnicodeEncodeError) as error:
             binds = statement.named(values)
-            fault = _faults.fault_of(error, statement.text, binds, self._busy_timeout)
+            fault = _faults.map_statement_error(error, statement.text, binds, self._busy_timeout)
         # Raised here, so that neither the apsw error nor bound values hang on to it.
         if recorder is not None:
             del recorder.changes[noted:]
         if not self.connection.in_transaction:
-            self._lost = fault
+            self._abort_error = fault
         elif isinstance(fault, MissingReferenceError):
             table = _faults.table_of(statement.text)
             fault = _faults.missing_reference(
@@ -104,9 +106,11 @@ class Writer:
             self._cursor.executemany(statement.text, stamped())
             return
         except (apsw.Error, UnicodeEncodeError) as error:
-            fault = _faults.fault_of(error, statement.text, statement.named(at), self._busy_timeout)
+            fault = _faults.map_statement_error(
+                error, statement.text, statement.named(at), self._busy_timeout
+            )
         if not self.connection.in_transaction:
-            self._lost = fault
+            self._abort_error = fault
         raise fault
 
     def ask(self, text: str, binds: Mapping[str, str] | None = None) -> list[Row]:
@@ -114,7 +118,7 @@ class Writer:
         try:
             return self._cursor.execute(text, binds).fetchall()
         except apsw.Error as error:
-            fault = _faults.translate(error, f"{text} ({self._file})", self._busy_timeout)
+            fault = _faults.map_error(error, f"{text} ({self._file})", self._busy_timeout)
         raise fault
 
     # Transactions
@@ -131,7 +135,7 @@ class Writer:
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         except apsw.Error as error:
-            fault = _faults.translate(error, f"BEGIN ({self._file})", self._busy_timeout)
+            fault = _faults.map_error(error, f"BEGIN ({self._file})", self._busy_timeout)
         finally:
             line.leave()
         raise fault
@@ -146,7 +150,7 @@ class Writer:
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
-        if self._lost is not None:
+        if self._abort_error is not None:
             self._refuse()
         try:
             self._cursor.execute("COMMIT")
@@ -186,7 +190,7 @@ class Writer:
             self._undo()
             self._depth = 0
         self._blocks.clear()
-        self._lost = self._task = None
+        self._abort_error = self._task = None
         self.owner = 0
         self._turn.give_up()
 
@@ -217,7 +221,7 @@ class Writer:
         self._depth += 1
         self._watch(block, self._depth)
         if self.recorder is not None:
-            self.recorder.mark()
+            self.recorder.savepoint()
 
     def _watch(self, block: Block, level: int) -> None:
         """Undo the level should the block go before it was left: Ctrl-C can come before `leave`."""
@@ -250,18 +254,18 @@ class Writer:
         self._depth -= 1
         del self._blocks[self._depth :]
         if self.recorder is not None:
-            self.recorder.close_mark(succeeded)
+            self.recorder.close_savepoint(succeeded)
 
     def _take_turn(self, text: str) -> float:
         """Wait until no other thread has a transaction open; the seconds that took."""
         waited = 0.0
-        if not self._turn.take_at_once():
+        if not self._turn.try_acquire():
             started = time.monotonic()
             if not self._turn.take(self._busy_timeout):
                 raise _faults.busy_thread(text, self._file, self._busy_timeout)
             waited = time.monotonic() - started
-        if self.gone:
-            raise StoreClosedError(self.gone)
+        if self.closed_reason:
+            raise StoreClosedError(self.closed_reason)
         self.owner = get_ident()
         self._use += 1
         if self._dropped:
@@ -269,7 +273,7 @@ class Writer:
         return waited
 
     @contextmanager
-    def having_turn(self) -> Generator[None]:
+    def exclusive(self) -> Generator[None]:
         """Without a transaction, or in the one that this thread has open."""
         if self.owner == get_ident():
             yield
@@ -286,11 +290,13 @@ class Writer:
 
     def _savepoint(self, text: str) -> None:
         """If even this fails, nothing of the transaction can be kept."""
-        if self._lost is None:
+        if self._abort_error is None:
             try:
                 self._cursor.execute(text)
             except apsw.Error as error:
-                self._lost = _faults.translate(error, f"{text} ({self._file})", self._busy_timeout)
+                self._abort_error = _faults.map_error(
+                    error, f"{text} ({self._file})", self._busy_timeout
+                )
 
     def _end_of_thread(self) -> None:
         """Undo what the calling thread has left open, while it can still release the turn."""
@@ -301,15 +307,15 @@ class Writer:
     def _leave_elsewhere(self, use: int, succeeded: bool) -> None:
         """Undo a transaction that is left where it was not entered: in a thread, in a child."""
         with self._elsewhere, suppress(apsw.ThreadingViolationError):  # its thread works on it
-            if not self.gone and self.owner and use == self._use:
+            if not self.closed_reason and self.owner and use == self._use:
                 self._drop()
-                self._lost = None
+                self._abort_error = None
                 self._blocks.clear()
                 self.owner = self._depth = 0
-                self._turn.take_away()
+                self._turn.break_lock()
         if succeeded:
-            if self.gone:
-                raise StoreClosedError(self.gone)
+            if self.closed_reason:
+                raise StoreClosedError(self.closed_reason)
             raise ConflictError(
                 "transaction left by another thread than had entered it: rolled back"
             )
@@ -321,8 +327,8 @@ class Writer:
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
                 " or do not await inside of `with store.transaction()`"
             )
-        if self._lost is not None:
-            lost = self._lost
+        if self._abort_error is not None:
+            lost = self._abort_error
             raise type(lost)(f"{lost} (the whole transaction was rolled back: leave it)")
 
     # The connection
@@ -348,7 +354,9 @@ class Writer:
         self._dropped = True
         self.connection.close(True)
         if self._file == _connect.MEMORY:
-            self.gone = "the in-memory database was lost with its connection; open a new store"
+            self.closed_reason = (
+                "the in-memory database was lost with its connection; open a new store"
+            )
 
     def close(self) -> None:
         """Close it; waits for the transaction of another thread. A second call does nothing."""
@@ -356,8 +364,8 @@ class Writer:
             raise ConflictError("close() inside of a transaction: leave it first")
         try:
             self._turn.take(TIMEOUT_MAX)
-            if not self.gone:
-                self.gone = f"the store of {self._file} is closed; open a new one"
+            if not self.closed_reason:
+                self.closed_reason = f"the store of {self._file} is closed; open a new one"
                 self.connection.close()
                 if self._line or os.path.exists(f"{self._file}-turn"):  # of who was killed
                     from cwstore._sqlite.write_queue import open_line
@@ -372,13 +380,13 @@ class Writer:
 
     def forget(self) -> list[Connection]:
         """In a forked child: refuse everything; the connection, if nobody was using it."""
-        rests = not self.gone and not self.owner and not self._dropped
-        resting = [self.connection] if rests and self._turn.take_at_once() else []
-        if self._line is not None and not self.gone:
+        rests = not self.closed_reason and not self.owner and not self._dropped
+        resting = [self.connection] if rests and self._turn.try_acquire() else []
+        if self._line is not None and not self.closed_reason:
             self._line.forget()
         self._turn, self._elsewhere = Turn(), RLock()
         self.owner = self._depth = 0
-        self.gone = self.gone or (
+        self.closed_reason = self.closed_reason or (
             f"the store of {self._file} was opened before this process was forked;"
             " open a store of its own in the child"
         )
@@ -389,7 +397,7 @@ class Writer:
         if self._file == _connect.MEMORY or self.owner:
             return None
         try:
-            if not self._turn.take_at_once() or self.gone:
+            if not self._turn.try_acquire() or self.closed_reason:
                 return None
             if self._dropped:
                 self._replace_dropped()

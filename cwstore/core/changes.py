@@ -95,11 +95,11 @@ class Recorder:
             self._connection.preupdate_hook(None)
         return not self.feeds
 
-    def mark(self) -> None:
+    def savepoint(self) -> None:
         """A savepoint begins."""
         self._marks.append(len(self.changes))
 
-    def close_mark(self, succeeded: bool) -> None:
+    def close_savepoint(self, succeeded: bool) -> None:
         """The innermost savepoint ends; forget its changes if it was undone."""
         # One without a mark began before the recording: all of it belongs to that savepoint.
         began = self._marks.pop() if self._marks else 0

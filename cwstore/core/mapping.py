@@ -42,7 +42,7 @@ _LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _BIND = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|:([a-z_]+)""")
 
 
-class Kind(NamedTuple):
+class ValueRule(NamedTuple):
     """What an annotation allows: its plain type, whether None, whether empty text, a marker."""
 
     type: type[Any]
@@ -50,7 +50,7 @@ class Kind(NamedTuple):
     marker: str
 
 
-def kind_of(annotation: Any) -> Kind:
+def rule_of(annotation: Any) -> ValueRule:
     """The rule that an annotation such as `str`, `Json | None` or `TaskStatus` stands for."""
     optional = False
     if get_origin(annotation) in (Union, types.UnionType):
@@ -58,8 +58,8 @@ def kind_of(annotation: Any) -> Kind:
         optional = True
     if get_origin(annotation) is Annotated:
         plain, marker = get_args(annotation)
-        return Kind(plain, optional, marker)
-    return Kind(annotation, optional, "")
+        return ValueRule(plain, optional, marker)
+    return ValueRule(annotation, optional, "")
 
 
 def hints_of(entity: type[Any]) -> dict[str, Any]:
@@ -67,9 +67,9 @@ def hints_of(entity: type[Any]) -> dict[str, Any]:
     return get_type_hints(entity, include_extras=True)
 
 
-def members_of(kind: Kind) -> list[StrEnum]:
-    """The members of an enum's Kind, in order of definition."""
-    return list(cast(type[StrEnum], kind.type))
+def members_of(rule: ValueRule) -> list[StrEnum]:
+    """The members of an enum's ValueRule, in order of definition."""
+    return list(cast(type[StrEnum], rule.type))
 
 
 def bind_names(text: str) -> list[str]:
@@ -97,21 +97,21 @@ def to_micros(field: str, value: object) -> int:
     return micros
 
 
-def _text(field: str, value: object, kind: Kind) -> str:
+def _text(field: str, value: object, rule: ValueRule) -> str:
     """What the compiled fast check did not let pass: a subclass of str, or a reason to refuse."""
     if not isinstance(value, str):
         raise InvalidValueError(field, f"expected str, got {type(value).__name__}")
     plain = str.__str__(value)
     if "\0" in plain:
         raise InvalidValueError(field, "contains U+0000, which SQLite text cannot hold")
-    if kind.marker == "non-empty" and not plain:
+    if rule.marker == "non-empty" and not plain:
         raise InvalidValueError(field, "must not be empty")
     return plain
 
 
-def _integer(field: str, value: object, kind: Kind) -> int:
+def _integer(field: str, value: object, rule: ValueRule) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidValueError(field, f"expected {kind.type.__name__}, got {type(value).__name__}")
+        raise InvalidValueError(field, f"expected {rule.type.__name__}, got {type(value).__name__}")
     if not -(2**63) <= value < 2**63:
         raise InvalidValueError(field, "does not fit into 64 bits")
     return int(value)
@@ -121,20 +121,20 @@ def _boolean(field: str, value: object) -> NoReturn:
     raise InvalidValueError(field, f"expected bool, got {type(value).__name__}")
 
 
-def _member(field: str, value: object, kind: Kind) -> str:
+def _member(field: str, value: object, rule: ValueRule) -> str:
     if not isinstance(value, str):
         raise InvalidValueError(
-            field, f"expected {kind.type.__name__} or str, got {type(value).__name__}"
+            field, f"expected {rule.type.__name__} or str, got {type(value).__name__}"
         )
     plain = str.__str__(value)
-    known = [member.value for member in members_of(kind)]
+    known = [member.value for member in members_of(rule)]
     if plain in known:  # a subclass of str
         return plain
     raise InvalidValueError(field, f"{plain!r} is not one of: {', '.join(known)}")
 
 
-_INTEGER = kind_of(int)
-_ID = kind_of(NonEmpty)
+_INTEGER = rule_of(int)
+_ID = rule_of(NonEmpty)
 
 
 def check_limit(limit: object) -> int:
@@ -168,13 +168,13 @@ def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:
     chosen = [
         known[value]
         if isinstance(value, str) and value in known
-        else _member(field, value, kind_of(enum))
+        else _member(field, value, rule_of(enum))
         for value in cast(Iterable[object], values)
     ]
     return list(dict.fromkeys(chosen))
 
 
-# The inline way of a plain, good value; {v} is the value of the bind {b}, {k} its Kind, {e} the
+# The inline way of a plain, good value; {v} is the value of the bind {b}, {k} its ValueRule, {e} the
 # values of its enum.
 _CHECKS: dict[type[Any], str] = {
     str: r'if {v}.__class__ is not str or "\0" in {v}{or_empty}: {v} = text({b}, {v}, {k})',
@@ -188,10 +188,10 @@ _CHECKS: dict[type[Any], str] = {
 }
 
 
-def compile_binder(order: list[str], kinds: Mapping[str, Kind]) -> Binder:
+def compile_binder(order: list[str], rules: Mapping[str, ValueRule]) -> Binder:
     """A function that checks the values of these binds and lists them in order for SQLite.
 
-    One that has no Kind is left None. (By position, because by name each costs another 75 ns.)
+    One that has no ValueRule is left None. (By position, because by name each costs another 75 ns.)
     """
     names: dict[str, Any] = {
         "text": _text,
@@ -203,18 +203,18 @@ def compile_binder(order: list[str], kinds: Mapping[str, Kind]) -> Binder:
         "MAX": 2**63 - 1,
     }
     lines = ["def bind(binds):"]
-    for index, (name, kind) in enumerate(kinds.items()):
+    for index, (name, rule) in enumerate(rules.items()):
         v, k, e = f"v_{name}", f"k{index}", f"e{index}"
-        names[k] = kind
-        check = _CHECKS.get(kind.type)
+        names[k] = rule
+        check = _CHECKS.get(rule.type)
         if check is None:
             check = _CHECKS[StrEnum]
-            names[e] = {member.value: member.value for member in members_of(kind)}
-        or_empty = f" or not {v}" if kind.marker == "non-empty" else ""
+            names[e] = {member.value: member.value for member in members_of(rule)}
+        or_empty = f" or not {v}" if rule.marker == "non-empty" else ""
         lines.append(f" {v} = binds[{name!r}]")
-        lines.append(f" if {v} is not None:" if kind.optional else " if True:")
+        lines.append(f" if {v} is not None:" if rule.optional else " if True:")
         lines.append("  " + check.format(v=v, b=repr(name), k=k, e=e, or_empty=or_empty))
-    values = [f"v_{name}" if name in kinds else "None" for name in order]
+    values = [f"v_{name}" if name in rules else "None" for name in order]
     lines.append(f" return [{', '.join(values)}]")
     exec("\n".join(lines), names)
     return cast(Binder, names["bind"])
@@ -238,15 +238,15 @@ _MANY = 100  # rows
 _known_time_of = _Times().__getitem__
 
 
-def _value_code(name: str, kind: Kind, names: dict[str, Any], *, again: bool) -> str:
-    if kind.type is bool:
+def _value_code(name: str, rule: ValueRule, names: dict[str, Any], *, again: bool) -> str:
+    if rule.type is bool:
         code = f"{name} != 0"
-    elif kind.type is datetime:
+    elif rule.type is datetime:
         code = f"known_time_of({name})" if again else f"EPOCH + MICROSECOND * {name}"
     else:
-        names[kind.type.__name__] = {member.value: member for member in members_of(kind)}
-        code = f"{kind.type.__name__}[{name}]"
-    return f"None if {name} is None else {code}" if kind.optional else code
+        names[rule.type.__name__] = {member.value: member for member in members_of(rule)}
+        code = f"{rule.type.__name__}[{name}]"
+    return f"None if {name} is None else {code}" if rule.optional else code
 
 
 def _misfit(entity: type[Any], problem: str) -> CorruptDatabaseError:
@@ -314,7 +314,7 @@ def compile_row_mapper(entity: type[Any]) -> Callable[[Row], Any]:
 
 def _compile(entity: type[Any], argument: str, body: str, *, again: bool) -> Callable[[Any], Any]:
     hints = hints_of(entity)
-    kinds = {field.name: kind_of(hints[field.name]) for field in fields(entity)}
+    rules = {field.name: rule_of(hints[field.name]) for field in fields(entity)}
     names: dict[str, Any] = {
         "entity": entity,
         "misfit": _misfit,
@@ -322,13 +322,13 @@ def _compile(entity: type[Any], argument: str, body: str, *, again: bool) -> Cal
         "EPOCH": _EPOCH,
         "MICROSECOND": _MICROSECOND,
     }
-    fill = _fill_code(kinds, names, again=again)
+    fill = _fill_code(rules, names, again=again)
     body = body.strip().format(fill=fill)
-    exec(_TWIN.format(slots=tuple(kinds), argument=argument, body=body), names)
+    exec(_TWIN.format(slots=tuple(rules), argument=argument, body=body), names)
     return cast(Callable[[Any], Any], names["build"])
 
 
-def _fill_code(kinds: Mapping[str, Kind], names: dict[str, Any], *, again: bool) -> str:
+def _fill_code(rules: Mapping[str, ValueRule], names: dict[str, Any], *, again: bool) -> str:
     """A line that fills the twin `one` from `row`; adds the `names` of enums.
 
     What needs no conversion goes from the row straight into its slot. Rows with more than one time
@@ -336,15 +336,15 @@ def _fill_code(kinds: Mapping[str, Kind], names: dict[str, Any], *, again: bool)
     Those of rows with one, such as log chunks, would only push them out. A row that was never
     updated has one datetime for both of its times.
     """
-    times = [kind.type for kind in kinds.values()].count(datetime)
+    times = [rule.type for rule in rules.values()].count(datetime)
     targets: list[str] = []
     steps: list[str] = []
-    for name, kind in kinds.items():
-        if kind.type in (str, int):
+    for name, rule in rules.items():
+        if rule.type in (str, int):
             targets.append(f"one.{name}")
             continue
         targets.append(name)
-        code = _value_code(name, kind, names, again=again and times > 1)
+        code = _value_code(name, rule, names, again=again and times > 1)
         if name == "updated_at" and "created_at" in targets:
             code = f"one.created_at if updated_at == created_at else {code}"
         steps.append(f"one.{name} = {code}")

@@ -18,11 +18,11 @@ P = ParamSpec("P")
 class Database(Protocol):
     """Runs statements. Outside `transaction()` each call is a transaction of its own."""
 
-    def find(self, statement: Statement[T], /, **binds: object) -> T | None:
+    def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         """The first row of a SELECT, or None."""
         ...
 
-    def all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+    def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         """Every row of a SELECT."""
         ...
 
@@ -30,7 +30,7 @@ class Database(Protocol):
         """Run an INSERT ... RETURNING that makes one row; that row."""
         ...
 
-    def write(self, statement: Statement[T], /, **binds: object) -> T | None:
+    def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         """Run a writing statement with RETURNING; its first row, or None if it met no row."""
         ...
 
@@ -60,12 +60,12 @@ class Database(Protocol):
         """Whether the calling thread has a transaction open."""
         ...
 
-    def reclaim(self) -> None:
+    def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system. Not inside a transaction."""
         ...
 
 
-def found(row: T | None, table: str, id: str) -> T:
+def row_or_raise(row: T | None, table: str, id: str) -> T:
     """The row; raises NotFoundError if there is none."""
     if row is None:
         raise NotFoundError(f"{table}: no row has the id {id!r}")
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     # the plain function: calls cost nothing more, and `cwstore.aio.store` wraps them.
     R_co = TypeVar("R_co", covariant=True)
 
-    class operation(Generic[P, R_co]):
+    class command(Generic[P, R_co]):
         def __init__(self, function: Callable[Concatenate[Any, P], R_co]) -> None: ...
 
         @overload
@@ -111,7 +111,7 @@ if TYPE_CHECKING:
         ) -> Callable[P, Coroutine[Any, Any, R_co]]: ...
         def __get__(self, instance: Any, owner: object) -> Any: ...
 
-    class query(operation[P, R_co]): ...
+    class query(command[P, R_co]): ...
 
     class stream(Generic[P, R_co]):
         def __init__(self, function: Callable[Concatenate[Any, P], Iterator[R_co]]) -> None: ...
@@ -128,7 +128,7 @@ if TYPE_CHECKING:
 
 else:
 
-    def operation(function):
+    def command(function):
         """Mark a public method that may write."""
         return function
 

@@ -10,8 +10,8 @@ from typing import Any, Generic, LiteralString, Protocol, TypeVar
 
 from cwstore.core.mapping import (
     Binder,
-    Kind,
     Row,
+    ValueRule,
     bind_names,
     compile_binder,
     compile_mapper,
@@ -20,7 +20,7 @@ from cwstore.core.mapping import (
     first_value,
     hints_of,
     is_insert,
-    kind_of,
+    rule_of,
 )
 from cwstore.errors import InvalidValueError
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 #: The assignment of every `updated_at`: it rises on each write, whatever the clock does.
-RISING: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END"
+NEXT_UPDATED_AT: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END"
 
 
 class Statement(Generic[T_co]):
@@ -51,18 +51,18 @@ class Statement(Generic[T_co]):
         self.map: Callable[[list[Row]], list[T_co]] = self._first_map
         self.map_row: Callable[[Row], T_co] = self._first_map_row
 
-    def kinds(self) -> dict[str, Kind]:
+    def rules(self) -> dict[str, ValueRule]:
         """The rule of each bind that the caller gives."""
         takes_none = is_insert(self.text)
         hints = hints_of(self.entity)
-        kinds: dict[str, Kind] = {}
+        rules: dict[str, ValueRule] = {}
         for name in bind_names(self.text):
             if name in self.extra:
-                kinds[name] = kind_of(self.extra[name])
+                rules[name] = rule_of(self.extra[name])
             elif name != "now":
-                kind = kind_of(hints[name])
-                kinds[name] = kind if takes_none else kind._replace(optional=False)
-        return kinds
+                rule = rule_of(hints[name])
+                rules[name] = rule if takes_none else rule._replace(optional=False)
+        return rules
 
     def named(self, values: list[Any]) -> dict[str, Any]:
         """What `bind` has returned, by name: for errors."""
@@ -72,7 +72,7 @@ class Statement(Generic[T_co]):
         names = bind_names(self.text)
         if "now" in names:
             self.stamp = names.index("now")
-        self.bind = compile_binder(names, self.kinds())
+        self.bind = compile_binder(names, self.rules())
         return self.bind(binds)
 
     def _first_map(self, rows: list[Row]) -> list[T_co]:
@@ -87,13 +87,13 @@ class Statement(Generic[T_co]):
         return self.map_row(row)
 
 
-class Maker(Protocol[T_co]):
+class StatementFactory(Protocol[T_co]):
     """Makes statements; only text that is written in the source is accepted."""
 
     def __call__(self, text: LiteralString, **extra: Any) -> Statement[T_co]: ...
 
 
-def rows_of(entity: type[T], /) -> Maker[T]:
+def rows_of(entity: type[T], /) -> StatementFactory[T]:
     """Make statements whose columns are the fields of `entity`, in order."""
 
     def make(text: LiteralString, **extra: Any) -> Statement[T]:
@@ -102,7 +102,7 @@ def rows_of(entity: type[T], /) -> Maker[T]:
     return make
 
 
-def values_of(scalar: type[T], entity: type[Any], /) -> Maker[T]:
+def values_of(scalar: type[T], entity: type[Any], /) -> StatementFactory[T]:
     """Make statements that return one column, or that only change rows of `entity`."""
 
     def make(text: LiteralString, **extra: Any) -> Statement[T]:

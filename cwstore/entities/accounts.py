@@ -6,8 +6,8 @@ from typing import LiteralString, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ _FIND_BY_PROVIDER = _account(f"""
 _UPDATE = Patch(
     f"""
     UPDATE accounts
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -117,7 +117,7 @@ _CLAIM_NEXT_AVAILABLE = _account(f"""
             ),
             :now
         ),
-        updated_at = {RISING}
+        updated_at = {NEXT_UPDATED_AT}
     WHERE id = (SELECT id {_NEXT})
     RETURNING {_COLUMNS}
 """)
@@ -125,7 +125,7 @@ _CLAIM_NEXT_AVAILABLE = _account(f"""
 _MARK_EXHAUSTED = _account(
     f"""
     UPDATE accounts
-    SET is_exhausted = 1, exhausted_until = :until, updated_at = {RISING}
+    SET is_exhausted = 1, exhausted_until = :until, updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id
     RETURNING {_COLUMNS}
     """,
@@ -134,7 +134,7 @@ _MARK_EXHAUSTED = _account(
 
 _CLEAR_EXPIRED_EXHAUSTION = _id(f"""
     UPDATE accounts
-    SET is_exhausted = 0, exhausted_until = NULL, updated_at = {RISING}
+    SET is_exhausted = 0, exhausted_until = NULL, updated_at = {NEXT_UPDATED_AT}
     WHERE exhausted_until <= :now
 """)
 
@@ -142,7 +142,7 @@ _CLEAR_EXPIRED_EXHAUSTION = _id(f"""
 class AccountRepository(Repository[Mode]):
     """Create, read and update accounts, and let them take turns."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -167,19 +167,19 @@ class AccountRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Account | None:
         """The account, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Account]:
         """Every account by sort_order, then oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_by_provider(self, provider: str) -> list[Account]:
         """Accounts of the provider by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_PROVIDER, provider=provider)
+        return self._db.fetch_all(_FIND_BY_PROVIDER, provider=provider)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[AccountPatch]
     ) -> Account:
@@ -189,17 +189,17 @@ class AccountRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it; its agents stay, without an account. False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None
 
     @query
     def find_next_available(self, provider: str = "claude") -> Account | None:
         """The account that `claim_next_available` would take now, or None; changes nothing."""
-        return self._db.find(_FIND_NEXT_AVAILABLE, provider=provider)
+        return self._db.fetch_one(_FIND_NEXT_AVAILABLE, provider=provider)
 
-    @operation
+    @command
     def claim_next_available(self, provider: str = "claude") -> Account | None:
         """Take the account whose turn it is and set its `last_used_at`; None if all are exhausted.
 
@@ -208,17 +208,17 @@ class AccountRepository(Repository[Mode]):
         new `last_used_at` exceeds every other one of the provider, whatever the clocks say: any
         number of processes take turns strictly.
         """
-        return self._db.write(_CLAIM_NEXT_AVAILABLE, provider=provider)
+        return self._db.write_one(_CLAIM_NEXT_AVAILABLE, provider=provider)
 
-    @operation
+    @command
     def mark_exhausted(self, id: str, until: datetime | None) -> Account:
         """Let it rest until then; None: until this is called again with a time.
 
         A time that has come makes it available. Raises NotFoundError.
         """
-        return found(self._db.write(_MARK_EXHAUSTED, id=id, until=until), "accounts", id)
+        return row_or_raise(self._db.write_one(_MARK_EXHAUSTED, id=id, until=until), "accounts", id)
 
-    @operation
+    @command
     def clear_expired_exhaustion(self) -> int:
         """Mark as not exhausted those whose `exhausted_until` has come; how many they were."""
         return self._db.execute(_CLEAR_EXPIRED_EXHAUSTION)

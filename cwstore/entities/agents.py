@@ -8,8 +8,8 @@ from typing import Literal, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
 
 
@@ -162,7 +162,7 @@ _FIND_WITH_PROCESS = _agent(f"""
 _UPDATE = Patch(
     f"""
     UPDATE agents
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -180,7 +180,7 @@ _DELETE = _id("""
 _CRASH = _agent(
     f"""
     UPDATE agents
-    SET status = 'crashed', updated_at = {RISING}
+    SET status = 'crashed', updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id
       AND status = :status
       AND pid IS NOT DISTINCT FROM :pid
@@ -195,7 +195,7 @@ _CRASH = _agent(
 _GIVE_BACK = _id(
     f"""
     UPDATE tasks
-    SET status = 'pending', updated_at = {RISING}
+    SET status = 'pending', updated_at = {NEXT_UPDATED_AT}
     WHERE id = :task_id
       AND status = 'in_progress'
       AND NOT EXISTS (
@@ -212,7 +212,7 @@ _GIVE_BACK = _id(
 class AgentRepository(Repository[Mode]):
     """Create, read, update and delete agents, and find out which have died."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -255,34 +255,34 @@ class AgentRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Agent | None:
         """The agent, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Agent]:
         """Every agent, oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_by_name(self, name: str) -> Agent | None:
         """The agent of that name, or None."""
-        return self._db.find(_FIND_BY_NAME, name=name)
+        return self._db.fetch_one(_FIND_BY_NAME, name=name)
 
     @query
     def find_by_task_id(self, task_id: str) -> list[Agent]:
         """Agents that have the task, oldest first."""
-        return self._db.all(_FIND_BY_TASK, task_id=task_id)
+        return self._db.fetch_all(_FIND_BY_TASK, task_id=task_id)
 
     @query
     def find_by_session_id(self, session_id: str) -> Agent | None:
         """The newest agent of that CLI session, or None."""
-        return self._db.find(_FIND_BY_SESSION, session_id=session_id)
+        return self._db.fetch_one(_FIND_BY_SESSION, session_id=session_id)
 
     @query
     def find_by_status(self, status: AgentStatusLike) -> list[Agent]:
         """Agents of that status, oldest first."""
-        return self._db.all(_FIND_BY_STATUS, status=status)
+        return self._db.fetch_all(_FIND_BY_STATUS, status=status)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[AgentPatch]
     ) -> Agent:
@@ -293,12 +293,12 @@ class AgentRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it with its proposals and conversations; its logs stay. False if none was."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None
 
-    @operation
+    @command
     def reconcile(self, is_alive: Callable[[Agent], bool]) -> list[Agent]:
         """After a restart: the agents whose process died, as they are now, oldest first.
 
@@ -312,12 +312,12 @@ class AgentRepository(Repository[Mode]):
             raise InvalidValueError("is_alive", "expected a callable that takes an Agent")
         if self._db.in_transaction():
             raise ConflictError("reconcile() inside of a transaction: leave it first")
-        dead = [agent for agent in self._db.all(_FIND_WITH_PROCESS) if not is_alive(agent)]
+        dead = [agent for agent in self._db.fetch_all(_FIND_WITH_PROCESS) if not is_alive(agent)]
         return [crashed for agent in dead if (crashed := self._crash(agent)) is not None]
 
     def _crash(self, seen: Agent) -> Agent | None:
         with self._db.transaction():
-            crashed = self._db.write(
+            crashed = self._db.write_one(
                 _CRASH,
                 id=seen.id,
                 status=seen.status,

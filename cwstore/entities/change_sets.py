@@ -8,8 +8,8 @@ from typing import Literal, NotRequired, TypedDict, cast
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, rows_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
 from cwstore.errors import ConflictError, InvalidValueError
 
 
@@ -142,7 +142,7 @@ _FIND_ENTRIES = _entry(f"""
 
 _MARK_REVERTED = _change_set(f"""
     UPDATE change_sets
-    SET status = 'reverted', updated_at = {RISING}
+    SET status = 'reverted', updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id
       AND status = 'applied'
     RETURNING {_COLUMNS}
@@ -152,7 +152,7 @@ _MARK_REVERTED = _change_set(f"""
 class ChangeSetRepository(Repository[Mode]):
     """Record changes, read them, mark them as reverted."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -188,19 +188,19 @@ class ChangeSetRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> ChangeSet | None:
         """The change set, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_by_initiative_id(self, initiative_id: str) -> list[ChangeSet]:
         """Change sets of the initiative, oldest first."""
-        return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 
     @query
     def find_entries(self, change_set_id: str) -> list[ChangeSetEntry]:
         """Entries of the change set by sort_order, then in the order in which they were given."""
-        return self._db.all(_FIND_ENTRIES, change_set_id=change_set_id)
+        return self._db.fetch_all(_FIND_ENTRIES, change_set_id=change_set_id)
 
-    @operation
+    @command
     def mark_reverted(self, id: str) -> ChangeSet:
         """Set an applied change set to reverted; undoing its changes is the caller's.
 
@@ -208,9 +208,9 @@ class ChangeSetRepository(Repository[Mode]):
         ConflictError if it is reverted already, NotFoundError if it does not exist.
         """
         with self._db.transaction():
-            reverted = self._db.write(_MARK_REVERTED, id=id)
+            reverted = self._db.write_one(_MARK_REVERTED, id=id)
             if reverted is None:
-                found(self._db.find(_FIND_BY_ID, id=id), "change_sets", id)
+                row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "change_sets", id)
                 raise ConflictError(f"change_sets: {id!r} is reverted already; leave it so")
             return reverted
 

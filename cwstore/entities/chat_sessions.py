@@ -7,8 +7,8 @@ from typing import Literal, LiteralString, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
 
 
@@ -135,7 +135,7 @@ _FIND_ACTIVE_SESSION_BY_AGENT = _session(f"""
 _UPDATE_SESSION = Patch(
     f"""
     UPDATE chat_sessions
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -160,7 +160,7 @@ _FIND_MESSAGES_BY_SESSION = _message(f"""
 class ChatSessionRepository(Repository[Mode]):
     """Open, read and close sessions; write and read their messages."""
 
-    @operation
+    @command
     def create_session(
         self,
         target_type: ChatTargetTypeLike,
@@ -177,7 +177,7 @@ class ChatSessionRepository(Repository[Mode]):
         the target is of another initiative.
         """
         with self._db.transaction():
-            session = self._db.write(
+            session = self._db.write_one(
                 _CREATE_SESSION,
                 id=make_id() if id is None else id,
                 target_type=target_type,
@@ -189,7 +189,7 @@ class ChatSessionRepository(Repository[Mode]):
                 raise MissingReferenceError(
                     f"chat_sessions: there is no {target_type} {target_id!r}; create it first"
                 )
-            foreign = self._db.find(
+            foreign = self._db.fetch_one(
                 _FIND_FOREIGN_TARGET,
                 target_type=target_type,
                 target_id=target_id,
@@ -202,21 +202,23 @@ class ChatSessionRepository(Repository[Mode]):
     @query
     def find_session_by_id(self, id: str) -> ChatSession | None:
         """The session, or None."""
-        return self._db.find(_FIND_SESSION_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_SESSION_BY_ID, id=id)
 
     @query
     def find_active_session(
         self, target_type: ChatTargetTypeLike, target_id: str
     ) -> ChatSession | None:
         """The active session about that target, or None."""
-        return self._db.find(_FIND_ACTIVE_SESSION, target_type=target_type, target_id=target_id)
+        return self._db.fetch_one(
+            _FIND_ACTIVE_SESSION, target_type=target_type, target_id=target_id
+        )
 
     @query
     def find_active_session_by_agent_id(self, agent_id: str) -> ChatSession | None:
         """The newest active session of that agent, or None."""
-        return self._db.find(_FIND_ACTIVE_SESSION_BY_AGENT, agent_id=agent_id)
+        return self._db.fetch_one(_FIND_ACTIVE_SESSION_BY_AGENT, agent_id=agent_id)
 
-    @operation
+    @command
     def update_session(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[ChatSessionPatch]
     ) -> ChatSession:
@@ -227,7 +229,7 @@ class ChatSessionRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE_SESSION, id, if_updated_at, patch)
 
-    @operation
+    @command
     def create_message(
         self,
         chat_session_id: str,
@@ -254,4 +256,4 @@ class ChatSessionRepository(Repository[Mode]):
     @query
     def find_messages_by_session_id(self, chat_session_id: str) -> list[ChatMessage]:
         """Messages of the session, oldest first."""
-        return self._db.all(_FIND_MESSAGES_BY_SESSION, chat_session_id=chat_session_id)
+        return self._db.fetch_all(_FIND_MESSAGES_BY_SESSION, chat_session_id=chat_session_id)

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, rows_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
 from cwstore.errors import ConflictError
 
 
@@ -71,7 +71,7 @@ _FIND_PENDING_FOR_AGENT = _conversation(
 
 _ANSWER = _conversation(f"""
     UPDATE conversations
-    SET answer = :answer, status = 'answered', updated_at = {RISING}
+    SET answer = :answer, status = 'answered', updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id
       AND status = 'pending'
     RETURNING {_COLUMNS}
@@ -81,7 +81,7 @@ _ANSWER = _conversation(f"""
 class ConversationRepository(Repository[Mode]):
     """Ask, look for what was asked, answer."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -112,23 +112,23 @@ class ConversationRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Conversation | None:
         """The conversation, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_pending_for_agent(self, agent_id: str) -> list[Conversation]:
         """What the agent was asked and has not answered, oldest first."""
-        return self._db.all(_FIND_PENDING_FOR_AGENT, agent_id=agent_id)
+        return self._db.fetch_all(_FIND_PENDING_FOR_AGENT, agent_id=agent_id)
 
-    @operation
+    @command
     def answer(self, id: str, answer: str) -> Conversation:
         """Answer a pending conversation; of any number of answers the first one wins.
 
         Raises ConflictError if it is answered already, NotFoundError if it does not exist.
         """
         with self._db.transaction():
-            answered = self._db.write(_ANSWER, id=id, answer=answer)
+            answered = self._db.write_one(_ANSWER, id=id, answer=answer)
             if answered is None:
-                found(self._db.find(_FIND_BY_ID, id=id), "conversations", id)
+                row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "conversations", id)
                 raise ConflictError(
                     f"conversations: {id!r} is answered already; read the answer with find_by_id"
                 )

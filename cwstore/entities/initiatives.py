@@ -7,8 +7,8 @@ from typing import Literal, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 
 
 class InitiativeStatus(StrEnum):
@@ -81,7 +81,7 @@ _FIND_BY_STATUS = _initiative(f"""
 _UPDATE = Patch(
     f"""
     UPDATE initiatives
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -99,7 +99,7 @@ _DELETE = _id("""
 class InitiativeRepository(Repository[Mode]):
     """Create, read, update and delete initiatives."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -122,19 +122,19 @@ class InitiativeRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Initiative | None:
         """The initiative, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Initiative]:
         """Every initiative, oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_by_status(self, status: InitiativeStatusLike) -> list[Initiative]:
         """Initiatives of that status, oldest first."""
-        return self._db.all(_FIND_BY_STATUS, status=status)
+        return self._db.fetch_all(_FIND_BY_STATUS, status=status)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[InitiativePatch]
     ) -> Initiative:
@@ -144,7 +144,7 @@ class InitiativeRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it with all that it owns; False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None

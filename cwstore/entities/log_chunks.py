@@ -7,7 +7,7 @@ from typing import NotRequired, TypedDict, cast
 
 from cwstore.core.ids import make_rising_id
 from cwstore.core.mapping import NonEmpty, check_limit, to_micros
-from cwstore.core.repository import Mode, Repository, operation, query, stream
+from cwstore.core.repository import Mode, Repository, command, query, stream
 from cwstore.core.statement import Statement, rows_of, values_of
 from cwstore.entities.log_retention import PruneReport, prune_sessions
 from cwstore.errors import InvalidValueError
@@ -144,7 +144,7 @@ def _choose(
 class LogChunkRepository(Repository[Mode]):
     """Append log chunks, follow them, and let go of old ones."""
 
-    @operation
+    @command
     def insert_chunk(
         self,
         agent_id: str,
@@ -164,7 +164,7 @@ class LogChunkRepository(Repository[Mode]):
             content=content,
         )
 
-    @operation
+    @command
     def insert_chunks(self, chunks: Iterable[NewLogChunk | tuple[str, str, int, str]]) -> int:
         """Append all of them in their order, or none; how many they were.
 
@@ -192,7 +192,7 @@ class LogChunkRepository(Repository[Mode]):
         `seq` that was seen: no chunk is missed and none comes twice.
         """
         statement, binds = _choose(agent_id, session_number, after)
-        return self._db.all(statement, **binds, limit=check_limit(limit))
+        return self._db.fetch_all(statement, **binds, limit=check_limit(limit))
 
     @stream
     def iter_by_agent_id(
@@ -216,13 +216,13 @@ class LogChunkRepository(Repository[Mode]):
         self, statement: Statement[LogChunk], binds: dict[str, object]
     ) -> Iterator[LogChunk]:
         while True:
-            chunks = self._db.all(statement, **binds)
+            chunks = self._db.fetch_all(statement, **binds)
             yield from chunks
             if len(chunks) != binds["limit"]:
                 return
             binds["after"] = chunks[-1].seq
 
-    @operation
+    @command
     def delete_by_agent_id(self, agent_id: str) -> int:
         """Delete all chunks of the agent, as one; how many they were."""
         return self._db.execute(_DELETE_BY_AGENT, agent_id=agent_id)
@@ -230,9 +230,9 @@ class LogChunkRepository(Repository[Mode]):
     @query
     def get_session_count(self, agent_id: str) -> int:
         """The greatest session number of the agent, 0 if it has no chunks."""
-        return self._db.find(_GET_SESSION_COUNT, agent_id=agent_id) or 0
+        return self._db.fetch_one(_GET_SESSION_COUNT, agent_id=agent_id) or 0
 
-    @operation
+    @command
     def prune(
         self,
         *,
@@ -263,5 +263,5 @@ class LogChunkRepository(Repository[Mode]):
         if max_bytes is not None:
             _at_least(0, "max_bytes", max_bytes)
         report = prune_sessions(self._db, before, keep_sessions, max_bytes)
-        self._db.reclaim()
+        self._db.vacuum()
         return report

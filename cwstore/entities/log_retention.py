@@ -98,10 +98,10 @@ def prune_sessions(
 
 def _sessions(db: Database) -> Iterator[_Session]:
     """Every session, agent by agent, newest first."""
-    session = db.find(_LAST_SESSION)
+    session = db.fetch_one(_LAST_SESSION)
     while session is not None:
         yield session
-        session = db.find(
+        session = db.fetch_one(
             _SESSION_BEFORE,
             agent_id=session.agent_id,
             session_number=session.session_number,
@@ -118,7 +118,7 @@ def _judge(
     for session in _sessions(db):
         newer = newer + 1 if session.agent_id == agent_id else 0
         agent_id = session.agent_id
-        must_stay = newer == 0 and db.find(_FIND_AGENT, agent_id=agent_id) is not None
+        must_stay = newer == 0 and db.fetch_one(_FIND_AGENT, agent_id=agent_id) is not None
         too_old = before is not None and session.created_at < before
         too_many = keep_sessions is not None and newer >= keep_sessions
         if not must_stay and (too_old or too_many):
@@ -145,7 +145,7 @@ def _beyond(db: Database, max_bytes: int, sessions: list[tuple[_Session, bool]])
 
 def _bytes_of(db: Database, session: _Session) -> int:
     return (
-        db.find(
+        db.fetch_one(
             _BYTES_OF_SESSION,
             agent_id=session.agent_id,
             session_number=session.session_number,

@@ -7,8 +7,8 @@ from typing import Literal, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
 
 
@@ -157,7 +157,7 @@ _FIND_REPLIES = _message(
 _UPDATE = Patch(
     f"""
     UPDATE messages
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -174,7 +174,7 @@ _DELETE = _id("""
 _MARK_RESPONDED = _message(
     f"""
     UPDATE messages
-    SET status = 'responded', updated_at = {RISING}
+    SET status = 'responded', updated_at = {NEXT_UPDATED_AT}
     WHERE id = :message_id
       AND status <> 'responded'
     RETURNING {_COLUMNS}
@@ -186,7 +186,7 @@ _MARK_RESPONDED = _message(
 class MessageRepository(Repository[Mode]):
     """Write, read and answer messages."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -226,17 +226,17 @@ class MessageRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Message | None:
         """The message, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Message]:
         """Every message, oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_pending_for_user(self) -> list[Message]:
         """Messages to the user whose status is pending, oldest first."""
-        return self._db.all(_FIND_PENDING_FOR_USER)
+        return self._db.fetch_all(_FIND_PENDING_FOR_USER)
 
     @query
     def find_requiring_response(
@@ -251,12 +251,14 @@ class MessageRepository(Repository[Mode]):
         for an agent's, and together with the user it finds nothing.
         """
         if recipient_type is None and recipient_id is None:
-            return self._db.all(_FIND_REQUIRING_RESPONSE)
+            return self._db.fetch_all(_FIND_REQUIRING_RESPONSE)
         if recipient_id is None:
-            return self._db.all(_FIND_REQUIRING_RESPONSE_OF_TYPE, recipient_type=recipient_type)
+            return self._db.fetch_all(
+                _FIND_REQUIRING_RESPONSE_OF_TYPE, recipient_type=recipient_type
+            )
         if recipient_type is None:
-            return self._db.all(_FIND_REQUIRING_RESPONSE_OF_ID, recipient_id=recipient_id)
-        return self._db.all(
+            return self._db.fetch_all(_FIND_REQUIRING_RESPONSE_OF_ID, recipient_id=recipient_id)
+        return self._db.fetch_all(
             _FIND_REQUIRING_RESPONSE_OF_TYPE_AND_ID,
             recipient_type=recipient_type,
             recipient_id=recipient_id,
@@ -265,9 +267,9 @@ class MessageRepository(Repository[Mode]):
     @query
     def find_replies(self, message_id: str) -> list[Message]:
         """Messages whose parent it is, oldest first."""
-        return self._db.all(_FIND_REPLIES, message_id=message_id)
+        return self._db.fetch_all(_FIND_REPLIES, message_id=message_id)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[MessagePatch]
     ) -> Message:
@@ -277,12 +279,12 @@ class MessageRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it; replies to it stay and lose their parent. False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None
 
-    @operation
+    @command
     def respond(
         self,
         message_id: str,
@@ -300,9 +302,9 @@ class MessageRepository(Repository[Mode]):
         """
         _check_party("sender_id", sender_type, sender_id)
         with self._db.transaction():
-            message = self._db.write(_MARK_RESPONDED, message_id=message_id)
+            message = self._db.write_one(_MARK_RESPONDED, message_id=message_id)
             if message is None:
-                found(self._db.find(_FIND_BY_ID, id=message_id), "messages", message_id)
+                row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=message_id), "messages", message_id)
                 raise ConflictError(
                     f"messages: {message_id!r} has a response already; read it with find_replies"
                 )

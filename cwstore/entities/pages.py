@@ -6,8 +6,8 @@ from typing import TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError
 
 
@@ -98,7 +98,7 @@ _CREATE_ROOT = _page(f"""
 _UPDATE = Patch(
     f"""
     UPDATE pages
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -124,7 +124,7 @@ _DELETE = _id("""
 class PageRepository(Repository[Mode]):
     """Create, read, update, move and delete pages."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -141,7 +141,7 @@ class PageRepository(Repository[Mode]):
         if the parent is of another initiative, MissingReferenceError if initiative or parent does
         not exist, CycleError for a page that is its own parent.
         """
-        page = self._db.write(
+        page = self._db.write_one(
             _CREATE,
             id=make_id() if id is None else id,
             initiative_id=initiative_id,
@@ -157,45 +157,45 @@ class PageRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Page | None:
         """The page, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Page]:
         """Every page, oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_by_initiative_id(self, initiative_id: str) -> list[Page]:
         """All pages of the initiative, the root page too, by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 
     @query
     def find_by_parent_page_id(self, parent_page_id: str) -> list[Page]:
         """The pages right below that one, by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_PARENT, parent_page_id=parent_page_id)
+        return self._db.fetch_all(_FIND_BY_PARENT, parent_page_id=parent_page_id)
 
     @query
     def find_root_page(self, initiative_id: str) -> Page | None:
         """The page without a parent, or None."""
-        return self._db.find(_FIND_ROOT, initiative_id=initiative_id)
+        return self._db.fetch_one(_FIND_ROOT, initiative_id=initiative_id)
 
-    @operation
+    @command
     def get_or_create_root_page(self, initiative_id: str) -> Page:
         """The root page; if there is none, a new one with the initiative's name as its title.
 
         Callers who race get the same page. Raises NotFoundError if the initiative does not exist.
         """
         # The page exists on nearly every call, and reading it waits for no writer.
-        root = self._db.find(_FIND_ROOT, initiative_id=initiative_id)
+        root = self._db.fetch_one(_FIND_ROOT, initiative_id=initiative_id)
         if root is not None:
             return root
         with self._db.transaction():
-            root = self._db.write(_CREATE_ROOT, id=make_id(), initiative_id=initiative_id)
+            root = self._db.write_one(_CREATE_ROOT, id=make_id(), initiative_id=initiative_id)
             if root is None:
-                root = self._db.find(_FIND_ROOT, initiative_id=initiative_id)
-            return found(root, "initiatives", initiative_id)
+                root = self._db.fetch_one(_FIND_ROOT, initiative_id=initiative_id)
+            return row_or_raise(root, "initiatives", initiative_id)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[PagePatch]
     ) -> Page:
@@ -210,14 +210,14 @@ class PageRepository(Repository[Mode]):
             return self._db.patch(_UPDATE, id, if_updated_at, patch)
         with self._db.transaction():
             page = self._db.patch(_UPDATE, id, if_updated_at, patch)
-            if self._db.find(_FIND_FOREIGN_PARENT, id=id) is not None:
+            if self._db.fetch_one(_FIND_FOREIGN_PARENT, id=id) is not None:
                 raise _foreign_parent()
             return page
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it with all pages below it; False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None
 
 
 def _foreign_parent() -> InvalidValueError:

@@ -7,8 +7,8 @@ from typing import Literal, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.entities.ordering import dependencies_first
 from cwstore.errors import InvalidValueError, MissingReferenceError
 
@@ -91,7 +91,7 @@ _FIND_BY_INITIATIVE = _phase(f"""
 _UPDATE = Patch(
     f"""
     UPDATE phases
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -171,7 +171,7 @@ _EDGES_OF_INITIATIVE = _edge(
 class PhaseRepository(Repository[Mode]):
     """Create, read, update and order phases."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -198,19 +198,19 @@ class PhaseRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Phase | None:
         """The phase, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Phase]:
         """Every phase, oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_by_initiative_id(self, initiative_id: str) -> list[Phase]:
         """Phases of the initiative, oldest first."""
-        return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[PhasePatch]
     ) -> Phase:
@@ -220,12 +220,12 @@ class PhaseRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it with its tasks, edges and review comments; False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None
 
-    @operation
+    @command
     def create_dependency(self, phase_id: str, depends_on_phase_id: str) -> None:
         """Let a phase wait for another one of its initiative; an edge that exists is left alone.
 
@@ -234,8 +234,10 @@ class PhaseRepository(Repository[Mode]):
         """
         ends = {"phase_id": phase_id, "depends_on_phase_id": depends_on_phase_id}
         with self._db.transaction():
-            own = self._db.find(_INITIATIVE_OF_PHASE, phase_id=phase_id)
-            other = self._db.find(_INITIATIVE_OF_NEEDED, depends_on_phase_id=depends_on_phase_id)
+            own = self._db.fetch_one(_INITIATIVE_OF_PHASE, phase_id=phase_id)
+            other = self._db.fetch_one(
+                _INITIATIVE_OF_NEEDED, depends_on_phase_id=depends_on_phase_id
+            )
             if own is None or other is None:
                 missing = phase_id if own is None else depends_on_phase_id
                 raise MissingReferenceError(f"phases: no row has the id {missing!r}")
@@ -245,7 +247,7 @@ class PhaseRepository(Repository[Mode]):
                 )
             self._db.execute(_CREATE_DEPENDENCY, **ends)
 
-    @operation
+    @command
     def delete_dependency(self, phase_id: str, depends_on_phase_id: str) -> bool:
         """Remove the edge; False if there was none."""
         ends = {"phase_id": phase_id, "depends_on_phase_id": depends_on_phase_id}
@@ -254,16 +256,16 @@ class PhaseRepository(Repository[Mode]):
     @query
     def get_dependencies(self, phase_id: str) -> list[str]:
         """Ids of the phases that it waits for, oldest first."""
-        return self._db.all(_GET_DEPENDENCIES, phase_id=phase_id)
+        return self._db.fetch_all(_GET_DEPENDENCIES, phase_id=phase_id)
 
     @query
     def get_dependents(self, phase_id: str) -> list[str]:
         """Ids of the phases that wait for it, oldest first."""
-        return self._db.all(_GET_DEPENDENTS, phase_id=phase_id)
+        return self._db.fetch_all(_GET_DEPENDENTS, phase_id=phase_id)
 
     @query
     def topological_order(self, initiative_id: str) -> list[Phase]:
         """The phases of an initiative, dependencies first, else oldest first."""
-        phases = self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
-        edges = self._db.all(_EDGES_OF_INITIATIVE, initiative_id=initiative_id)
+        phases = self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        edges = self._db.fetch_all(_EDGES_OF_INITIATIVE, initiative_id=initiative_id)
         return dependencies_first(phases, [(e.phase_id, e.depends_on_phase_id) for e in edges])

@@ -7,8 +7,8 @@ from typing import TypedDict, Unpack, cast
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
 
 
@@ -71,7 +71,7 @@ _FIND_ALL = _project(f"""
 _UPDATE = Patch(
     f"""
     UPDATE projects
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -148,7 +148,7 @@ def _distinct(project_ids: object) -> list[str]:
 class ProjectRepository(Repository[Mode]):
     """Create, read, update and delete projects, and say which initiative touches which."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -171,14 +171,14 @@ class ProjectRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Project | None:
         """The project, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Project]:
         """Every project, by name (by code point)."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[ProjectPatch]
     ) -> Project:
@@ -189,17 +189,17 @@ class ProjectRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it; initiatives touch it no more. False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None
 
     @query
     def find_projects_by_initiative_id(self, initiative_id: str) -> list[Project]:
         """Projects that the initiative touches, by name."""
-        return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 
-    @operation
+    @command
     def set_initiative_projects(
         self, initiative_id: str, project_ids: Iterable[str]
     ) -> list[Project]:
@@ -211,20 +211,20 @@ class ProjectRepository(Repository[Mode]):
         """
         wanted = _distinct(project_ids)
         with self._db.transaction():
-            known = self._db.find(_FIND_INITIATIVE, initiative_id=initiative_id)
-            found(known, "initiatives", initiative_id)
-            there = self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+            known = self._db.fetch_one(_FIND_INITIATIVE, initiative_id=initiative_id)
+            row_or_raise(known, "initiatives", initiative_id)
+            there = self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
             present = {project.id for project in there}
             for project_id in present.difference(wanted):
                 self._db.execute(_REMOVE, initiative_id=initiative_id, project_id=project_id)
             for project_id in wanted:
                 if project_id not in present:
-                    if self._db.find(_FIND_ONE_OF, project_ids=project_id) is None:
+                    if self._db.fetch_one(_FIND_ONE_OF, project_ids=project_id) is None:
                         raise MissingReferenceError(f"projects: no row has the id {project_id!r}")
                     self._db.execute(_ADD, initiative_id=initiative_id, project_id=project_id)
-            return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+            return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 
-    @operation
+    @command
     def add_to_initiative(self, initiative_id: str, project_id: str) -> None:
         """Let the initiative touch the project; does nothing if it does already.
 
@@ -232,7 +232,7 @@ class ProjectRepository(Repository[Mode]):
         """
         self._db.execute(_ADD, initiative_id=initiative_id, project_id=project_id)
 
-    @operation
+    @command
     def remove_from_initiative(self, initiative_id: str, project_id: str) -> bool:
         """Let the initiative touch it no more; False if it did not."""
         return self._db.execute(_REMOVE, initiative_id=initiative_id, project_id=project_id) > 0

@@ -7,8 +7,8 @@ from typing import Literal, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, operation, query
-from cwstore.core.statement import RISING, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 
 
 class ProposalTargetType(StrEnum):
@@ -127,7 +127,7 @@ _COUNT_BY_AGENT_AND_STATUS = _number("""
 _UPDATE = Patch(
     f"""
     UPDATE proposals
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -138,7 +138,7 @@ _UPDATE = Patch(
 _UPDATE_BY_AGENT = Patch(
     f"""
     UPDATE proposals
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE agent_id = :agent_id
     RETURNING {_COLUMNS}
     """,
@@ -149,7 +149,7 @@ _UPDATE_BY_AGENT = Patch(
 _UPDATE_BY_AGENT_AND_STATUS = Patch(
     f"""
     UPDATE proposals
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE agent_id = :agent_id
       AND status = :current_status
     RETURNING {_COLUMNS}
@@ -169,7 +169,7 @@ _DELETE = _id("""
 class ProposalRepository(Repository[Mode]):
     """Make, read, decide and delete proposals."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -208,36 +208,36 @@ class ProposalRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Proposal | None:
         """The proposal, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Proposal]:
         """Every proposal, oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_by_agent_id(self, agent_id: str) -> list[Proposal]:
         """Proposals of the agent by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_AGENT, agent_id=agent_id)
+        return self._db.fetch_all(_FIND_BY_AGENT, agent_id=agent_id)
 
     @query
     def find_by_initiative_id(self, initiative_id: str) -> list[Proposal]:
         """Proposals for the initiative by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 
     @query
     def find_by_agent_id_and_status(
         self, agent_id: str, status: ProposalStatusLike
     ) -> list[Proposal]:
         """Proposals of the agent with that status, by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_AGENT_AND_STATUS, agent_id=agent_id, status=status)
+        return self._db.fetch_all(_FIND_BY_AGENT_AND_STATUS, agent_id=agent_id, status=status)
 
     @query
     def count_by_agent_id_and_status(self, agent_id: str, status: ProposalStatusLike) -> int:
         """How many proposals of the agent have that status."""
-        return self._db.all(_COUNT_BY_AGENT_AND_STATUS, agent_id=agent_id, status=status)[0]
+        return self._db.fetch_all(_COUNT_BY_AGENT_AND_STATUS, agent_id=agent_id, status=status)[0]
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[ProposalPatch]
     ) -> Proposal:
@@ -247,7 +247,7 @@ class ProposalRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def update_many_by_agent_id(
         self,
         agent_id: str,
@@ -271,7 +271,7 @@ class ProposalRepository(Repository[Mode]):
         # RETURNING promises no order.
         return sorted(changed, key=lambda row: (row.sort_order, row.created_at, row.id))
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it; False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None

@@ -7,8 +7,8 @@ from typing import Literal
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, rows_of, values_of
 
 
 class LineType(StrEnum):
@@ -67,7 +67,7 @@ _FIND_BY_PHASE = _comment(f"""
 
 _SET_RESOLVED = _comment(f"""
     UPDATE review_comments
-    SET resolved = :resolved, updated_at = {RISING}
+    SET resolved = :resolved, updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id
       AND resolved <> :resolved
     RETURNING {_COLUMNS}
@@ -83,7 +83,7 @@ _DELETE = _id("""
 class ReviewCommentRepository(Repository[Mode]):
     """Write, read, resolve and delete comments."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -113,14 +113,14 @@ class ReviewCommentRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> ReviewComment | None:
         """The comment, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_by_phase_id(self, phase_id: str) -> list[ReviewComment]:
         """Comments on the phase by file and line, then oldest first."""
-        return self._db.all(_FIND_BY_PHASE, phase_id=phase_id)
+        return self._db.fetch_all(_FIND_BY_PHASE, phase_id=phase_id)
 
-    @operation
+    @command
     def resolve(self, id: str) -> ReviewComment:
         """Mark it as resolved; one that is resolved stays as it is, `updated_at` too.
 
@@ -128,7 +128,7 @@ class ReviewCommentRepository(Repository[Mode]):
         """
         return self._set_resolved(id, True)
 
-    @operation
+    @command
     def unresolve(self, id: str) -> ReviewComment:
         """Mark it as not resolved; one that is not stays as it is, `updated_at` too.
 
@@ -138,12 +138,12 @@ class ReviewCommentRepository(Repository[Mode]):
 
     def _set_resolved(self, id: str, resolved: bool) -> ReviewComment:
         with self._db.transaction():
-            comment = self._db.write(_SET_RESOLVED, id=id, resolved=resolved)
+            comment = self._db.write_one(_SET_RESOLVED, id=id, resolved=resolved)
             if comment is None:
-                comment = self._db.find(_FIND_BY_ID, id=id)
-            return found(comment, "review_comments", id)
+                comment = self._db.fetch_one(_FIND_BY_ID, id=id)
+            return row_or_raise(comment, "review_comments", id)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it; False if there was none."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None

@@ -8,8 +8,8 @@ from typing import Literal, LiteralString, NamedTuple, TypedDict, Unpack
 
 from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty, check_id, check_limit, check_members
-from cwstore.core.repository import Mode, Repository, found, operation, query
-from cwstore.core.statement import RISING, Patch, Statement, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, Statement, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
 
 
@@ -195,7 +195,7 @@ _FIND_PENDING_APPROVAL = _task(f"""
 _UPDATE = Patch(
     f"""
     UPDATE tasks
-    SET /*patch*/ updated_at = {RISING}
+    SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
     RETURNING {_COLUMNS}
     """,
@@ -225,7 +225,7 @@ _REFUSED_CLAIM = (
 _CLAIM = _task(
     f"""
     UPDATE tasks
-    SET status = 'in_progress', updated_at = {RISING}
+    SET status = 'in_progress', updated_at = {NEXT_UPDATED_AT}
     WHERE id = (SELECT id FROM ready_tasks WHERE id = :task_id)
     RETURNING {_COLUMNS}
     """,
@@ -235,7 +235,7 @@ _CLAIM = _task(
 _GIVE_TO_AGENT = _id(
     f"""
     UPDATE agents
-    SET task_id = :task_id, updated_at = {RISING}
+    SET task_id = :task_id, updated_at = {NEXT_UPDATED_AT}
     WHERE id = :agent_id
     RETURNING id
     """,
@@ -336,7 +336,7 @@ def _choice(condition: LiteralString, **extra: type) -> _Choice:
     """
     claim: LiteralString = f"""
         UPDATE tasks
-        SET status = 'in_progress', updated_at = {RISING}
+        SET status = 'in_progress', updated_at = {NEXT_UPDATED_AT}
         WHERE id = (SELECT id {chosen})
         RETURNING {_COLUMNS}
     """
@@ -384,7 +384,7 @@ def _choose(
 class TaskRepository(Repository[Mode]):
     """Create, read, update, order and claim tasks."""
 
-    @operation
+    @command
     def create(
         self,
         *,
@@ -407,7 +407,7 @@ class TaskRepository(Repository[Mode]):
         Raises InvalidValueError if those disagree, MissingReferenceError if one does not exist,
         ConflictError if the id is taken.
         """
-        task = self._db.write(
+        task = self._db.write_one(
             _CREATE,
             id=make_id() if id is None else id,
             phase_id=phase_id,
@@ -432,34 +432,34 @@ class TaskRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Task | None:
         """The task, or None."""
-        return self._db.find(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
     def find_all(self) -> list[Task]:
         """Every task, oldest first."""
-        return self._db.all(_FIND_ALL)
+        return self._db.fetch_all(_FIND_ALL)
 
     @query
     def find_by_initiative_id(self, initiative_id: str) -> list[Task]:
         """Tasks of the initiative by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 
     @query
     def find_by_phase_id(self, phase_id: str) -> list[Task]:
         """Tasks of the phase by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_PHASE, phase_id=phase_id)
+        return self._db.fetch_all(_FIND_BY_PHASE, phase_id=phase_id)
 
     @query
     def find_by_parent_task_id(self, parent_task_id: str) -> list[Task]:
         """Subtasks by sort_order, then oldest first."""
-        return self._db.all(_FIND_BY_PARENT, parent_task_id=parent_task_id)
+        return self._db.fetch_all(_FIND_BY_PARENT, parent_task_id=parent_task_id)
 
     @query
     def find_pending_approval(self) -> list[Task]:
         """Tasks whose status is pending_approval, oldest first."""
-        return self._db.all(_FIND_PENDING_APPROVAL)
+        return self._db.fetch_all(_FIND_PENDING_APPROVAL)
 
-    @operation
+    @command
     def update(
         self, id: str, *, if_updated_at: datetime | None = None, **patch: Unpack[TaskPatch]
     ) -> Task:
@@ -469,10 +469,10 @@ class TaskRepository(Repository[Mode]):
         """
         return self._db.patch(_UPDATE, id, if_updated_at, patch)
 
-    @operation
+    @command
     def delete(self, id: str) -> bool:
         """Delete it with its subtasks and edges: dependents may become ready. False if none was."""
-        return self._db.write(_DELETE, id=id) is not None
+        return self._db.write_one(_DELETE, id=id) is not None
 
     @query
     def requires_approval(self, task_id: str) -> bool:
@@ -480,10 +480,10 @@ class TaskRepository(Repository[Mode]):
 
         Raises NotFoundError.
         """
-        approval = self._db.find(_REQUIRES_APPROVAL, task_id=task_id)
-        return bool(found(approval, "tasks", task_id))
+        approval = self._db.fetch_one(_REQUIRES_APPROVAL, task_id=task_id)
+        return bool(row_or_raise(approval, "tasks", task_id))
 
-    @operation
+    @command
     def create_dependency(self, task_id: str, depends_on_task_id: str) -> None:
         """Let a task wait for another; an edge that exists is left alone.
 
@@ -491,7 +491,7 @@ class TaskRepository(Repository[Mode]):
         """
         self._db.execute(_CREATE_DEPENDENCY, task_id=task_id, depends_on_task_id=depends_on_task_id)
 
-    @operation
+    @command
     def delete_dependency(self, task_id: str, depends_on_task_id: str) -> bool:
         """Remove the edge; False if there was none."""
         return (
@@ -504,17 +504,17 @@ class TaskRepository(Repository[Mode]):
     @query
     def get_dependencies(self, task_id: str) -> list[str]:
         """Ids of the tasks that it waits for, oldest first."""
-        return self._db.all(_GET_DEPENDENCIES, task_id=task_id)
+        return self._db.fetch_all(_GET_DEPENDENCIES, task_id=task_id)
 
     @query
     def get_dependents(self, task_id: str) -> list[str]:
         """Ids of the tasks that wait for it, oldest first."""
-        return self._db.all(_GET_DEPENDENTS, task_id=task_id)
+        return self._db.fetch_all(_GET_DEPENDENTS, task_id=task_id)
 
     @query
     def dependency_summaries(self, task_id: str) -> list[Task]:
         """All completed tasks that it depends on, directly or not, dependencies first."""
-        return self._in_order(self._db.all(_FIND_COMPLETED_BELOW, task_id=task_id))
+        return self._in_order(self._db.fetch_all(_FIND_COMPLETED_BELOW, task_id=task_id))
 
     @query
     def topological_order(
@@ -527,9 +527,9 @@ class TaskRepository(Repository[Mode]):
         if (phase_id is None) == (initiative_id is None):
             raise InvalidValueError("phase_id", "give either phase_id or initiative_id")
         if phase_id is not None:
-            tasks = self._db.all(_FIND_BY_PHASE, phase_id=phase_id)
+            tasks = self._db.fetch_all(_FIND_BY_PHASE, phase_id=phase_id)
         else:
-            tasks = self._db.all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+            tasks = self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
         return self._in_order(sorted(tasks, key=lambda task: (task.created_at, task.id)))
 
     def _in_order(self, tasks: list[Task]) -> list[Task]:
@@ -538,7 +538,7 @@ class TaskRepository(Repository[Mode]):
         from cwstore.entities.ordering import dependencies_first  # what most processes do not need
 
         ids = dumps([task.id for task in tasks])
-        edges = self._db.all(_EDGES_BELOW, ids=ids)
+        edges = self._db.fetch_all(_EDGES_BELOW, ids=ids)
         return dependencies_first(tasks, [(e.task_id, e.depends_on_task_id) for e in edges])
 
     @query
@@ -555,9 +555,9 @@ class TaskRepository(Repository[Mode]):
         None means: of any initiative, of every category, all of them.
         """
         choice, binds = _choose(initiative_id, categories, types)
-        return self._db.all(choice.find, **binds, limit=check_limit(limit))
+        return self._db.fetch_all(choice.find, **binds, limit=check_limit(limit))
 
-    @operation
+    @command
     def claim(self, task_id: str, *, agent_id: str | None = None) -> Task:
         """Set a ready task in progress and, with `agent_id`, hand it to that agent, as one.
 
@@ -567,13 +567,13 @@ class TaskRepository(Repository[Mode]):
         if agent_id is not None:
             check_id("agent_id", agent_id)
         with self._db.transaction():
-            task = self._db.write(_CLAIM, task_id=task_id)
+            task = self._db.write_one(_CLAIM, task_id=task_id)
             if task is None:
-                found(self._db.find(_FIND_BY_ID, id=task_id), "tasks", task_id)
+                row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=task_id), "tasks", task_id)
                 raise ConflictError(f"tasks: {task_id!r} is {_REFUSED_CLAIM}")
             return self._hand_over(task, agent_id)
 
-    @operation
+    @command
     def claim_next_ready(
         self,
         *,
@@ -588,14 +588,14 @@ class TaskRepository(Repository[Mode]):
         """
         choice, binds = _choose(initiative_id, categories, types)
         if agent_id is None:
-            return self._db.write(choice.claim, **binds, limit=1)
+            return self._db.write_one(choice.claim, **binds, limit=1)
         check_id("agent_id", agent_id)
         with self._db.transaction():
-            task = self._db.write(choice.claim, **binds, limit=1)
+            task = self._db.write_one(choice.claim, **binds, limit=1)
             return None if task is None else self._hand_over(task, agent_id)
 
     def _hand_over(self, task: Task, agent_id: str | None) -> Task:
         if agent_id is not None:
-            given = self._db.write(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
-            found(given, "agents", agent_id)
+            given = self._db.write_one(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
+            row_or_raise(given, "agents", agent_id)
         return task

@@ -10,7 +10,7 @@ import apsw
 
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection, go_on
-from cwstore._sqlite.error_map import commit_fault, translate
+from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore.core.reports import MigrationReport, MigrationStatus, Progress, RehearsalReport, Step
 from cwstore.errors import (
     CwstoreError,
@@ -18,7 +18,7 @@ from cwstore.errors import (
     MigrationError,
     StorageError,
 )
-from cwstore.migrations.ledger import compatible_from, examine, record
+from cwstore.migrations.ledger import check_history, compatible_from, record
 from cwstore.migrations.scripts import MigrationFile, load, parse
 
 _OPERATIONS = 20_000  # of SQLite's machine between two chances for Ctrl-C: under a millisecond
@@ -29,10 +29,10 @@ __all__ = [
     "Progress",
     "RehearsalReport",
     "Step",
-    "bring_up",
     "migrate",
     "rehearse",
     "status",
+    "upgrade",
 ]
 
 OnProgress = Callable[[Progress], None]
@@ -61,7 +61,7 @@ def migrate(
     check_scripts(file, directory, target)
     connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT)
     try:
-        return bring_up(
+        return upgrade(
             connection,
             file,
             directory=directory,
@@ -87,8 +87,8 @@ def status(
         return MigrationStatus(file, 0, len(files), tuple(f.name for f in files), 0, 0, None)
     connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT)
     try:
-        _connect.leave_alone(connection, file)
-        state = examine(connection, file, files, _connect.BUSY_TIMEOUT)
+        _connect.skip_checkpoint_on_close(connection, file)
+        state = check_history(connection, file, files, _connect.BUSY_TIMEOUT)
         pending = tuple(f.name for f in files[state.version :])
         return MigrationStatus(
             path=file,
@@ -135,7 +135,7 @@ def rehearse(
             f"rehearsed on a copy of {file}, which was not touched: {error}"
         ) from None
     except apsw.Error as error:
-        fault = translate(error, f"rehearsing on a copy of {file}", _connect.BUSY_TIMEOUT)
+        fault = map_error(error, f"rehearsing on a copy of {file}", _connect.BUSY_TIMEOUT)
     except OSError as error:
         fault = StorageError(
             f"cannot rehearse beside {file}: {error.strerror}; it takes a directory that this user"
@@ -157,7 +157,7 @@ def _rehearse_on(
     size = write_backup(file, copy, busy_timeout=_connect.BUSY_TIMEOUT).size
     connection = _connect.connect(copy, busy_timeout=_connect.BUSY_TIMEOUT)
     try:
-        report = bring_up(
+        report = upgrade(
             connection,
             copy,
             directory=directory,
@@ -181,7 +181,7 @@ def _rehearse_on(
     )
 
 
-def bring_up(
+def upgrade(
     connection: Connection,
     file: str,
     *,
@@ -199,19 +199,19 @@ def bring_up(
     files = load(directory)
     goal = _goal(target, files)
     try:
-        before = examine(connection, file, files, busy_timeout).version
+        before = check_history(connection, file, files, busy_timeout).version
         if target is not None:
             _refuse_to_go_down(file, before, goal)
     except CwstoreError:
-        _connect.leave_alone(connection, file)
+        _connect.skip_checkpoint_on_close(connection, file)
         raise
     run = _Run(connection, file, files, goal, busy_timeout, on_progress, before)
     if file != _connect.MEMORY:  # first: without it others could not even read the version
         _connect.ensure_wal(connection, busy_timeout=busy_timeout)
     if before < goal:
-        from cwstore._sqlite.schema.lock import migration_turn
+        from cwstore._sqlite.schema.lock import migration_lock
 
-        with migration_turn(file), _unguarded(connection):
+        with migration_lock(file), _unguarded(connection):
             run.apply_all(backup)
     return MigrationReport(
         applied=tuple(step.name for step in run.steps),
@@ -296,7 +296,9 @@ class _Run:
         connection = self.connection
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self.version = examine(connection, self.file, self.files, self.busy_timeout).version
+            self.version = check_history(
+                connection, self.file, self.files, self.busy_timeout
+            ).version
             if self.version >= self.goal:
                 return False
             if backup:
@@ -306,7 +308,7 @@ class _Run:
             self._commit(following)
             return True
         except apsw.Error as error:
-            fault = translate(error, f"migrating {self.file}", self.busy_timeout)
+            fault = map_error(error, f"migrating {self.file}", self.busy_timeout)
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

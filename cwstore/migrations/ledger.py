@@ -6,7 +6,7 @@ from typing import NamedTuple
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.error_map import translate
+from cwstore._sqlite.error_map import map_error
 from cwstore.errors import ForeignDatabaseError, MigrationError, SchemaTooNewError
 from cwstore.migrations.scripts import MigrationFile, load, parse
 
@@ -74,7 +74,7 @@ def look(connection: Connection) -> State:
             connection.execute("ROLLBACK")
 
 
-def judge(state: State, files: list[MigrationFile], file: str) -> None:
+def validate(state: State, files: list[MigrationFile], file: str) -> None:
     """Raise unless the file is one that these migrations made, whole and unchanged.
 
     The structure is not looked at. Raises ForeignDatabaseError, SchemaTooNewError, MigrationError.
@@ -172,27 +172,27 @@ def _check_unchanged(row: Row, script: MigrationFile, file: str) -> None:
         )
 
 
-def examine(
+def check_history(
     connection: Connection, file: str, files: list[MigrationFile], busy_timeout: float
 ) -> State:
     """The state of a file that these migrations may be applied to; raises if they may not."""
     try:
         state = look(connection)
-        judge(state, files, file)
+        validate(state, files, file)
         if state.rows and state.rows[-1].structure != state.structure:
             from cwstore._sqlite.schema.drift import refuse_drift
 
             refuse_drift(connection, state, files, file)
         return state
     except apsw.Error as error:
-        fault = translate(error, f"reading the version of {file}", busy_timeout)
+        fault = map_error(error, f"reading the version of {file}", busy_timeout)
     raise fault
 
 
-def settled_version(connection: Connection) -> int | None:
+def version_if_current(connection: Connection) -> int | None:
     """The version of a file with which all is plainly well and nothing is to be done.
 
-    None: look closer, with `migrations.bring_up`. Most opens need no more than this.
+    None: look closer, with `migrations.upgrade`. Most opens need no more than this.
     """
     try:
         state = look(connection)

@@ -26,7 +26,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from cwstore.core.mapping import Kind, hints_of, kind_of, members_of
+from cwstore.core.mapping import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.repository import Repository
 from cwstore.entities.change_sets import ChangeSetAction, ChangeSetEntityType, NewChangeSetEntry
 from cwstore.entities.conversations import ConversationStatus
@@ -215,9 +215,9 @@ def _argument(name: str, annotation: Any, hints: dict[str, Any]) -> SearchStrate
     if get_origin(plain) is Callable:
         return st.booleans().map(_always)
     if name in hints:
-        kind = kind_of(hints[name])
+        kind = rule_of(hints[name])
     else:
-        kind = Kind(plain, False, "non-empty" if _is_id(name) else "")
+        kind = ValueRule(plain, False, "non-empty" if _is_id(name) else "")
     return values(name, kind._replace(optional=is_optional))
 
 
@@ -233,7 +233,7 @@ def _element(name: str, annotation: Any) -> SearchStrategy[Any]:
     known = {NewChangeSetEntry: change_set_entries, NewLogChunk: new_log_chunks}
     if plain in known:
         return known[plain]()
-    return values(name, Kind(plain, False, "non-empty" if _is_id(name) else ""))
+    return values(name, ValueRule(plain, False, "non-empty" if _is_id(name) else ""))
 
 
 def patches(
@@ -244,12 +244,12 @@ def patches(
     hints = _hints(signature.return_annotation)
     keys: dict[str, SearchStrategy[Any]] = {}
     for name in _patch_of(signature).__annotations__:
-        kind = kind_of(hints[name])
+        kind = rule_of(hints[name])
         keys[name] = given.get(name, st.none() if _is_reference(name, kind) else values(name, kind))
     return st.fixed_dictionaries({}, optional=keys)
 
 
-def values(name: str, kind: Kind) -> SearchStrategy[Any]:
+def values(name: str, kind: ValueRule) -> SearchStrategy[Any]:
     """Values for a column of that name and rule: a `..._number` counts from 1."""
     made: SearchStrategy[Any]
     if kind.marker == "json":
@@ -277,7 +277,7 @@ def entities(entity: type[T], /, **given: SearchStrategy[Any]) -> SearchStrategy
     """
     fields: dict[str, SearchStrategy[Any]] = {}
     for name, annotation in hints_of(entity).items():
-        kind = kind_of(annotation)
+        kind = rule_of(annotation)
         is_state = name in {"previous_state", "new_state"}
         made = values(name, kind._replace(optional=False) if is_state else kind)
         fields[name] = given.get(name, made.map(_kept_as(kind)))
@@ -288,7 +288,7 @@ def entities(entity: type[T], /, **given: SearchStrategy[Any]) -> SearchStrategy
     return st.fixed_dictionaries(fields).map(build)
 
 
-def _kept_as(kind: Kind) -> Callable[[Any], Any]:
+def _kept_as(kind: ValueRule) -> Callable[[Any], Any]:
     """Enums are read as members, times as UTC."""
 
     def keep(value: Any) -> Any:
@@ -346,7 +346,7 @@ def _is_id(name: str) -> bool:
     return name == "id" or name.endswith(("_id", "_ids"))
 
 
-def _is_reference(name: str, kind: Kind) -> bool:
+def _is_reference(name: str, kind: ValueRule) -> bool:
     return kind[1:] == (True, "non-empty") and name.endswith("_id")
 
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.error_map import translate
+from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.schema.guard import (
     Inventory,
     Violation,
     authorizer,
     denied_word,
     find_violations,
-    losses,
     new_violations,
     take_inventory,
+    undeclared_losses,
 )
 from cwstore.errors import CwstoreError, MigrationError
 from cwstore.migrations.scripts import MigrationFile, Script, parse
@@ -65,7 +65,7 @@ def _harm(
     if leftovers:
         return f"it leaves the temporary {leftovers[0][0]}: drop it"
     after = take_inventory(connection)
-    gone = losses(before, after, script)
+    gone = undeclared_losses(before, after, script)
     if gone:
         return _listed(gone)
     broken = new_violations(dirt, find_violations(connection), before.keys, after.keys)
@@ -112,7 +112,7 @@ def _failure(
     if reasons:
         return _refusal(where, reasons[0], file.version)
     if getattr(error, "extendedresult", -1) & 0xFF in _OUTSIDE:
-        return translate(error, where, 0.0)
+        return map_error(error, where, 0.0)
     cause = str(error)
     if not connection.in_transaction:
         cause += " (and it ends the whole transaction: OR ROLLBACK or RAISE(ROLLBACK))"

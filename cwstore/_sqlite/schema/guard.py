@@ -150,7 +150,7 @@ def _key(table: str, columns: list[str], parent: str) -> tuple[str, str]:
     return lowered(f"{table}.{', '.join(columns)}"), lowered(parent)
 
 
-def losses(before: Inventory, after: Inventory, script: Script) -> list[str]:
+def undeclared_losses(before: Inventory, after: Inventory, script: Script) -> list[str]:
     """What is gone although the script does not declare it, with the line that would declare it."""
     gone: list[str] = []
     for (kind, name), table in before.objects.items():

@@ -4,14 +4,14 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from cwstore._sqlite.connection import MEMORY, patience, remove
+from cwstore._sqlite.connection import MEMORY, busy_handler, remove
 from cwstore.errors import BusyError, StorageError
 
 PATIENCE = 600.0  # seconds; a waiting process uses no lock of the database and can be interrupted
 
 
 @contextmanager
-def migration_turn(file: str, *, seconds: float = PATIENCE) -> Generator[None]:
+def migration_lock(file: str, *, seconds: float = PATIENCE) -> Generator[None]:
     """Hold `<file>.migrating`, so that the scripts of one run are applied by one process.
 
     SQLite's own lock ends with each script: without this, waiting processes would take turns, and
@@ -44,7 +44,7 @@ def migration_turn(file: str, *, seconds: float = PATIENCE) -> Generator[None]:
 def _take(name: str, seconds: float) -> int:
     from fcntl import LOCK_EX, LOCK_NB, flock  # what opening an up-to-date file does not need
 
-    keep_waiting, looks = patience(seconds), 0
+    keep_waiting, looks = busy_handler(seconds), 0
     while True:
         descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:

@@ -1,4 +1,4 @@
-"""Match the call sites with the statements: `self._db.find(_FIND_BY_ID, id=id)`.
+"""Match the call sites with the statements: `self._db.fetch_one(_FIND_BY_ID, id=id)`.
 
 The source is read, not run. A call may name its statement through a local variable, a choice
 (`_A if x else _B`) or a container (`choice.find`, `_BY_KEY[key]`): each candidate must then take
@@ -19,10 +19,10 @@ from cwstore.testing.checker.report import Fault
 
 #: Methods of the port that take a statement: whether it must write, whether it must return rows.
 _VERBS = {
-    "find": (False, True),
-    "all": (False, True),
+    "fetch_one": (False, True),
+    "fetch_all": (False, True),
     "insert": (True, True),
-    "write": (True, True),
+    "write_one": (True, True),
     "write_all": (True, True),
     "execute": (True, False),
     "insert_many": (True, False),

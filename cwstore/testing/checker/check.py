@@ -134,4 +134,4 @@ def _check_stamp(statement: AnyStatement, schema: Schema) -> Iterator[tuple[str,
     texts = [text for text in texts if text not in {".", upper(target[0])}]
     rising = ["UPDATED_AT", "=", "CASE", "WHEN", ":now", ">", "UPDATED_AT"]
     if not any(texts[i : i + len(rising)] == rising for i in range(len(texts))):
-        yield "stamp", "it does not set updated_at = {RISING}"
+        yield "stamp", "it does not set updated_at = {NEXT_UPDATED_AT}"

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from cwstore.core.lexer import Token, spoken
-from cwstore.core.mapping import Kind, bind_names, hints_of, kind_of, members_of
+from cwstore.core.mapping import ValueRule, bind_names, hints_of, members_of, rule_of
 from cwstore.core.statement import Patch
 from cwstore.testing.checker.found import AnyStatement
 from cwstore.testing.checker.reading import result_columns
@@ -45,7 +45,7 @@ def check_columns(statement: AnyStatement, info: Any, schema: Schema) -> Iterato
             yield "columns", f"it returns {', '.join(names)}; a value is one column"
             return
         annotations = {names[0]: statement.scalar}
-        if kind_of(statement.scalar).type not in (str, int):
+        if rule_of(statement.scalar).type not in (str, int):
             word = getattr(statement.scalar, "__name__", str(statement.scalar))
             yield "type", f"values come as SQLite has them, str or int, never as {word}"
     else:
@@ -58,7 +58,7 @@ def check_columns(statement: AnyStatement, info: Any, schema: Schema) -> Iterato
     if len(nullness) != len(names):
         nullness = [None] * len(names)
     for (name, declared, _, table, origin), may_be_null in zip(described, nullness, strict=True):
-        kind = kind_of(annotations[name])
+        kind = rule_of(annotations[name])
         yield from _check_null(name, kind, may_be_null)
         column = schema.tables.get(table or "", {}).get(origin or "")
         if column and not statement.scalar:
@@ -75,7 +75,7 @@ def _difference(entity: str, wanted: list[str], found: list[str]) -> str:
     return f"the columns are not the fields of {entity}: {' and '.join(parts) or 'another order'}"
 
 
-def _check_null(name: str, kind: Kind, may_be_null: bool | None) -> Iterator[Finding]:
+def _check_null(name: str, kind: ValueRule, may_be_null: bool | None) -> Iterator[Finding]:
     if may_be_null is False and kind.optional:
         yield "null", f"{name} is never NULL, but the field is Optional"
     elif may_be_null and not kind.optional:
@@ -85,19 +85,19 @@ def _check_null(name: str, kind: Kind, may_be_null: bool | None) -> Iterator[Fin
         yield "null", f"nobody knows whether {name} can be NULL; {advice}"
 
 
-def _is_enum(kind: Kind) -> bool:
+def _is_enum(kind: ValueRule) -> bool:
     return issubclass(kind.type, StrEnum)
 
 
-def _declared(kind: Kind) -> str:
+def _declared(kind: ValueRule) -> str:
     return "TEXT" if _is_enum(kind) else _DECLARED.get(kind.type, "?")
 
 
-def _shown(kind: Kind) -> str:
+def _shown(kind: ValueRule) -> str:
     return f"{kind.type.__name__}{' | None' if kind.optional else ''}"
 
 
-def _check_rule(name: str, kind: Kind, column: Column) -> Iterator[Finding]:
+def _check_rule(name: str, kind: ValueRule, column: Column) -> Iterator[Finding]:
     """A field or a stored bind against its column."""
     if column.type != _declared(kind):
         yield "type", f"{name} is {column.type}, the field {_shown(kind)}"
@@ -110,7 +110,7 @@ def _check_rule(name: str, kind: Kind, column: Column) -> Iterator[Finding]:
         yield "rule", f"{name} has CHECK ({name} <> ''), the annotation is not NonEmpty"
 
 
-def _check_members(name: str, kind: Kind, column: Column) -> Iterator[Finding]:
+def _check_members(name: str, kind: ValueRule, column: Column) -> Iterator[Finding]:
     members: frozenset[str] | None = None
     if _is_enum(kind):
         members = frozenset(member.value for member in members_of(kind))
@@ -153,7 +153,7 @@ def check_binds(statement: AnyStatement, info: Any, schema: Schema) -> Iterator[
     unknown = [name for name in named if name not in hints]
     for name in unknown:
         yield "binds", f":{name} is no field of {statement.entity.__name__}; name it with its type"
-    kinds = {} if unknown else statement.kinds()
+    kinds = {} if unknown else statement.rules()
     words = list(spoken(statement.text))
     for name in statement.extra:
         if name not in named and not _is_patched(statement, name):
@@ -172,15 +172,15 @@ def _is_patched(statement: AnyStatement, name: str) -> bool:
     return name == "if_updated_at" or name in hints_of(statement.entity)
 
 
-def _check_limits(words: list[Token], kinds: dict[str, Kind]) -> Iterator[Finding]:
+def _check_limits(words: list[Token], kinds: dict[str, ValueRule]) -> Iterator[Finding]:
     for before, token in pairwise(words):
         kind = kinds.get(token.text[1:]) if token.kind == "bind" else None
-        if upper(before) in {"LIMIT", "OFFSET"} and kind and kind != Kind(int, False, ""):
+        if upper(before) in {"LIMIT", "OFFSET"} and kind and kind != ValueRule(int, False, ""):
             yield "type", f"{token.text} is a {upper(before)}, its rule is {_shown(kind)}"
 
 
 def _check_meeting(
-    meeting: Meeting, kind: Kind, words: list[Token], schema: Schema
+    meeting: Meeting, kind: ValueRule, words: list[Token], schema: Schema
 ) -> Iterator[Finding]:
     tables = _tables_of(meeting, words, schema)
     known = {(one.type, one.members): one for one in _columns_of(meeting, tables, schema)}
@@ -301,7 +301,7 @@ def check_patch(patch: Patch[Any]) -> Iterator[Finding]:
         if key not in hints:
             yield "columns", f"the key {key} is no field of {patch.entity.__name__}"
             continue
-        (plain, optional, taken), field = _kind_of_key(annotation), kind_of(hints[key])
+        (plain, optional, taken), field = _kind_of_key(annotation), rule_of(hints[key])
         if plain is not field.type or optional != field.optional:
             name = f"{plain.__name__}{' | None' if optional else ''}"
             yield "type", f"the key {key} is {name}, the field {_shown(field)}"
@@ -311,7 +311,7 @@ def check_patch(patch: Patch[Any]) -> Iterator[Finding]:
 
 
 def _kind_of_key(annotation: Any) -> tuple[type[Any], bool, list[str] | None]:
-    """As `kind_of`, where `Enum | str` and `Enum | Literal[...]` count as the enum.
+    """As `rule_of`, where `Enum | str` and `Enum | Literal[...]` count as the enum.
 
     Then the plain strings that the latter takes; None: any.
     """
@@ -321,5 +321,5 @@ def _kind_of_key(annotation: Any) -> tuple[type[Any], bool, list[str] | None]:
     if enums and (literals or str in arms):
         taken = [value for literal in literals for value in get_args(literal)]
         return enums[0], type(None) in arms, None if str in arms else taken
-    kind = kind_of(annotation)
+    kind = rule_of(annotation)
     return kind.type, kind.optional, None
