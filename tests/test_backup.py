@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from cwstore._sqlite import backup as _backup
-from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.backup import Backup, keep_newest, write_backup
+from cwstore._sqlite.connection import connect
 from cwstore.errors import CorruptDatabaseError, InvalidValueError, MigrationError, StorageError
 from cwstore.migrations.api import migrate
 from tests.engine_kit import assert_ours_alone
@@ -63,7 +63,7 @@ def test_what_others_write_meanwhile_neither_enters_nor_restarts_the_copy(
     store: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_backup, "_PAGES", 10)
-    writer = _connect.connect(str(store), busy_timeout=1)
+    writer = connect(str(store), busy_timeout=1)
     steps = 0
 
     class Interleaved:
@@ -107,7 +107,7 @@ def test_what_others_write_meanwhile_neither_enters_nor_restarts_the_copy(
 
 
 def test_a_connection_can_be_the_source(target: Path) -> None:
-    memory = _connect.connect(":memory:", busy_timeout=1)
+    memory = connect(":memory:", busy_timeout=1)
     memory.execute("CREATE TABLE a (b)").fetchall()
     write_backup(memory, target, busy_timeout=1)
     assert not memory.in_transaction
@@ -115,7 +115,7 @@ def test_a_connection_can_be_the_source(target: Path) -> None:
 
 
 def test_inside_a_transaction_a_connection_copies_what_it_sees(target: Path) -> None:
-    memory = _connect.connect(":memory:", busy_timeout=1)
+    memory = connect(":memory:", busy_timeout=1)
     memory.execute("CREATE TABLE a (b)").fetchall()
     memory.execute("BEGIN").fetchall()
     write_backup(memory, target, busy_timeout=1)

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import apsw
 import pytest
 
-from cwstore._sqlite import connection as _connect
+from cwstore._sqlite import busy_handler, database_file
+from cwstore.core.arguments import check_busy_timeout
 from cwstore.errors import (
     CorruptDatabaseError,
     CwstoreError,
@@ -260,14 +261,14 @@ def test_the_log_of_a_file_that_another_process_has_just_made_is_no_leftover(
 ) -> None:
     """Between two looks the file appears, and its log with it."""
     others: list[Store] = []
-    look = _connect._leftover
+    look = database_file.find_leftover_log
 
     def made_meanwhile(path: str) -> str:
         monkeypatch.undo()
         others.append(Store.open(path))
         return look(path)
 
-    monkeypatch.setattr(_connect, "_leftover", made_meanwhile)
+    monkeypatch.setattr(database_file, "find_leftover_log", made_meanwhile)
     with Store.open(file) as store:
         assert store.version == HEAD
     others.pop().close()
@@ -392,7 +393,7 @@ def test_a_file_that_appears_while_one_is_made_is_taken(
 ) -> None:
     with Store.open(file) as store:
         store.initiatives.create(name="there first")
-    monkeypatch.setattr(_connect.os.path, "lexists", lambda path: False)
+    monkeypatch.setattr(os.path, "lexists", lambda path: False)
     with Store.open(file) as store:
         assert [one.name for one in store.initiatives.find_all()] == ["there first"]
     assert [one.name for one in file.parent.iterdir()] == ["store.db"]
@@ -410,7 +411,7 @@ def test_waiting_for_wal_is_bounded(file: Path) -> None:
 
 @pytest.mark.parametrize("value", [0, 0.0, 1, 2.5])
 def test_a_busy_timeout_is_a_number_of_seconds(value: float) -> None:
-    assert _connect.check_busy_timeout(value) == float(value)
+    assert check_busy_timeout(value) == float(value)
 
 
 def test_a_busy_timeout_for_ever_is_cut_to_what_the_system_can_wait() -> None:
@@ -435,8 +436,8 @@ def test_who_waits_for_a_lock_looks_often_at_first_and_rarely_later_and_for_no_l
         now += seconds
         pauses.append(seconds)
 
-    monkeypatch.setattr(_connect, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
-    wait = _connect.busy_handler(1.5)
+    monkeypatch.setattr(busy_handler, "time", SimpleNamespace(monotonic=lambda: now, sleep=sleep))
+    wait = busy_handler.busy_handler(1.5)
     for _ in range(2):  # each lock is waited for anew
         pauses.clear()
         calls = 0

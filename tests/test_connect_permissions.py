@@ -8,7 +8,6 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from cwstore._sqlite import connection as _connect
 from cwstore.errors import (
     CwstoreError,
 )
@@ -73,7 +72,7 @@ def test_a_file_that_sqlite_can_open_for_reading_only_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Permissions can change after the look at them, and SQLite then says nothing."""
-    monkeypatch.setattr(_connect.os, "access", lambda path, mode: True)
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
     with TemporaryDirectory() as place:
         Path(place).chmod(0o777)
         file = Path(place) / "store.db"

@@ -8,8 +8,7 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore._sqlite import apsw_types as _apsw
-from cwstore._sqlite import connection as _connect
+from cwstore._sqlite import apsw_types, connection
 from cwstore.errors import ForeignDatabaseError, StorageError
 from cwstore.store import Store
 from tests.engine_kit import assert_ours_alone, faulty_disk
@@ -34,7 +33,7 @@ def test_a_file_that_another_process_makes_meanwhile_is_taken(
             other.initiatives.create(name="of the other process")
         link(draft, path)
 
-    monkeypatch.setattr(_connect.os, "link", slowly)
+    monkeypatch.setattr(os, "link", slowly)
     with Store.open(file) as store:
         assert [one.name for one in store.initiatives.find_all()] == ["of the other process"]
     assert names_in(tmp_path) == ["store.db"]
@@ -49,7 +48,7 @@ def test_a_draft_that_another_process_cleared_away_is_not_missed(
         link(draft, path)
         Path(draft).unlink()
 
-    monkeypatch.setattr(_connect.os, "link", and_clear)
+    monkeypatch.setattr(os, "link", and_clear)
     with Store.open(file) as store:
         assert store.version == HEAD
     assert names_in(tmp_path) == ["store.db"]
@@ -69,7 +68,7 @@ def test_drafts_that_go_while_they_are_looked_at_are_not_missed(
         draft.unlink()
         return iter(entries)
 
-    monkeypatch.setattr(_connect.os, "scandir", and_clear)
+    monkeypatch.setattr(os, "scandir", and_clear)
     with Store.open(file) as store:
         assert store.version == HEAD
 
@@ -91,7 +90,7 @@ def test_a_directory_without_links_is_refused_and_nothing_is_left(
     def refuse(draft: str, path: str) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(_connect.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     with pytest.raises(StorageError, match=r"cannot create .*not permitted; check the directory"):
         Store.open(file)
     assert names_in(tmp_path) == []
@@ -122,7 +121,7 @@ def test_a_file_that_this_user_may_not_use_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(file).close()
-    monkeypatch.setattr(_connect.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(StorageError, match="cannot be read and written by this user"):
         Store.open(file)
 
@@ -131,7 +130,7 @@ def test_a_file_that_can_only_be_read_after_all_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(file).close()
-    monkeypatch.setattr(_connect, "_READ_WRITE", apsw.SQLITE_OPEN_READONLY)
+    monkeypatch.setattr(connection, "_READ_WRITE", apsw.SQLITE_OPEN_READONLY)
     with pytest.raises(StorageError, match="can only be read; mend the permissions"):
         Store.open(file)
 
@@ -147,6 +146,6 @@ def test_an_sqlite_without_foreign_keys_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(file).close()
-    monkeypatch.setattr(_apsw.apsw, "Connection", WithoutForeignKeys)
+    monkeypatch.setattr(apsw_types.apsw, "Connection", WithoutForeignKeys)
     with pytest.raises(StorageError, match="built without foreign keys"):
         Store.open(file)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
-from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -77,9 +76,7 @@ class Waits:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *happens: Callable[[], bool]) -> None:
         self.times = 0
         self._happens = list(happens)
-        monkeypatch.setattr(
-            "cwstore._sqlite.checkpoint._connect", SimpleNamespace(busy_handler=self._patience)
-        )
+        monkeypatch.setattr("cwstore._sqlite.checkpoint.busy_handler", self._patience)
 
     def _patience(self, seconds: float) -> Callable[[int], bool]:
         assert 0 < seconds <= 0.1
@@ -253,9 +250,7 @@ def test_a_checkpoint_of_somebody_else_may_come_between(
     def wait(_: int) -> bool:
         return began[0].end() and relay.hand_over()
 
-    monkeypatch.setattr(
-        "cwstore._sqlite.checkpoint._connect", SimpleNamespace(busy_handler=patience)
-    )
+    monkeypatch.setattr("cwstore._sqlite.checkpoint.busy_handler", patience)
     write(store, 2, relay.hand_over)
     assert len(began) == 1
     assert pages(file) < 1000
@@ -284,10 +279,7 @@ def test_a_disk_that_fails_at_that_work_fails_no_commit(
             relay.hand_over()
 
         write(store, NEARLY, relay.hand_over)
-        monkeypatch.setattr(
-            "cwstore._sqlite.checkpoint._connect",
-            SimpleNamespace(busy_handler=lambda seconds: wait),
-        )
+        monkeypatch.setattr("cwstore._sqlite.checkpoint.busy_handler", lambda seconds: wait)
         write(store, 1, commit_is_over)
         assert len(failed) == 1
         assert pages(file) > LONG

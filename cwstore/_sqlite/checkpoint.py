@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.busy_handler import busy_handler
 
 if TYPE_CHECKING:
     from cwstore._sqlite.write_queue import Line
@@ -50,7 +50,7 @@ class Log:
             pass
 
     def _shorten(self, connection: Connection, patience: Callable[[int], bool]) -> None:
-        wait, looks = _connect.busy_handler(_WAIT), 0
+        wait, looks = busy_handler(_WAIT), 0
         while True:
             # First without a lock, so that little is left to be moved while nobody can write.
             _, pages, moved = _checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")
@@ -70,7 +70,7 @@ class Log:
         # Pages of the log that are written over cost less than new ones, so the file stays as long
         # as it is; but not if it grew beside a long read.
         connection.execute("PRAGMA journal_size_limit = 33554432").fetchall()
-        connection.set_busy_handler(_connect.busy_handler(_WAIT))
+        connection.set_busy_handler(busy_handler(_WAIT))
         try:
             self._line.wait_for(_WAIT)  # it takes the lock of writers
             busy, pages, _ = _checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)")

@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import apsw
 
-from cwstore._sqlite import connection as _connect
-from cwstore._sqlite import fork as _fork
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.error_map import (
-    map_statement_error,
-    table_of,
-)
+from cwstore._sqlite.database_file import MEMORY
+from cwstore._sqlite.error_map import map_statement_error, table_of
+from cwstore._sqlite.fork import track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import Block
 from cwstore._sqlite.writer import Writer
@@ -59,7 +56,7 @@ class SqliteDatabase:
         self._clock = clock
         self._readers = Readers(file, busy_timeout)
         self._writer = Writer(writer, file, clock, busy_timeout, durable)
-        _fork.track(self)
+        track(self)
 
     # The port
 
@@ -147,7 +144,7 @@ class SqliteDatabase:
         except IndexError:
             reader = None
         if reader is None:
-            if self.file == _connect.MEMORY:
+            if self.file == MEMORY:
                 with Block(self._writer):
                     return self._writer.run(statement, values)
             reader = self._open_reader()
@@ -178,7 +175,7 @@ class SqliteDatabase:
     @contextmanager
     def lease_reader(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
-        if self.file == _connect.MEMORY:
+        if self.file == MEMORY:
             with self._writer.exclusive():
                 yield self._writer.connection
             return

@@ -9,7 +9,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from cwstore._sqlite.connection import MEMORY
+from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import table_of
 from cwstore._sqlite.reader_pool import Reading
 

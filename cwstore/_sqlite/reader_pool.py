@@ -5,8 +5,8 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from threading import get_ident
 
-from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.connection import connect_reader
 
 _KEPT = 8  # opening one costs some 100 µs; more than this many at once is rare
 
@@ -39,7 +39,7 @@ class Readers:
 
     def open(self) -> Reader:
         """One more reader. Raises StorageError, ForeignDatabaseError, BusyError."""
-        reader = Reader(_connect.connect_reader(self._file, busy_timeout=self._busy_timeout))
+        reader = Reader(connect_reader(self._file, busy_timeout=self._busy_timeout))
         self._open.add(reader)
         return reader
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from mmap import mmap
 
-from cwstore._sqlite.connection import MEMORY
+from cwstore._sqlite.database_file import MEMORY
 
 # As measured: four busy processes that read and write do 1.2 times as much if they ask for some ms
 # before they go to the line; with a crowd of fewer than four a third; of more, and eight are no

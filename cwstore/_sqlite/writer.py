@@ -10,9 +10,19 @@ from weakref import ref
 
 import apsw
 
-from cwstore._sqlite import connection as _connect
-from cwstore._sqlite import error_map as _faults
 from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.busy_handler import busy_handler
+from cwstore._sqlite.connection import connect
+from cwstore._sqlite.database_file import MEMORY
+from cwstore._sqlite.error_map import (
+    FOREIGN_KEYS,
+    busy_thread,
+    commit_fault,
+    map_error,
+    map_statement_error,
+    missing_reference,
+    table_of,
+)
 from cwstore._sqlite.threads import ThreadEnds, Turn, running_task
 from cwstore._sqlite.transaction import Block
 from cwstore.core.clock import Clock
@@ -60,7 +70,7 @@ class Writer:
         self._abort_error: CwstoreError | None = (
             None  # why SQLite undid all of the open transaction
         )
-        self._patience = _connect.busy_handler(busy_timeout)
+        self._patience = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self._adopt(connection)
 
@@ -78,17 +88,15 @@ class Writer:
             return self._cursor.execute(statement.text, values).fetchall()
         except (apsw.Error, UnicodeEncodeError) as error:
             binds = statement.named(values)
-            fault = _faults.map_statement_error(error, statement.text, binds, self._busy_timeout)
+            fault = map_statement_error(error, statement.text, binds, self._busy_timeout)
         # Raised here, so that neither the apsw error nor bound values hang on to it.
         if recorder is not None:
             del recorder.changes[noted:]
         if not self.connection.in_transaction:
             self._abort_error = fault
         elif isinstance(fault, MissingReferenceError):
-            table = _faults.table_of(statement.text)
-            fault = _faults.missing_reference(
-                table, binds, self.ask(_faults.FOREIGN_KEYS, {"table": table})
-            )
+            table = table_of(statement.text)
+            fault = missing_reference(table, binds, self.ask(FOREIGN_KEYS, {"table": table}))
         raise fault
 
     def run_many(self, statement: Statement[Any], rows: list[list[Any]]) -> None:
@@ -106,7 +114,7 @@ class Writer:
             self._cursor.executemany(statement.text, stamped())
             return
         except (apsw.Error, UnicodeEncodeError) as error:
-            fault = _faults.map_statement_error(
+            fault = map_statement_error(
                 error, statement.text, statement.named(at), self._busy_timeout
             )
         if not self.connection.in_transaction:
@@ -118,7 +126,7 @@ class Writer:
         try:
             return self._cursor.execute(text, binds).fetchall()
         except apsw.Error as error:
-            fault = _faults.map_error(error, f"{text} ({self._file})", self._busy_timeout)
+            fault = map_error(error, f"{text} ({self._file})", self._busy_timeout)
         raise fault
 
     # Transactions
@@ -135,7 +143,7 @@ class Writer:
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         except apsw.Error as error:
-            fault = _faults.map_error(error, f"BEGIN ({self._file})", self._busy_timeout)
+            fault = map_error(error, f"BEGIN ({self._file})", self._busy_timeout)
         finally:
             line.leave()
         raise fault
@@ -155,7 +163,7 @@ class Writer:
         try:
             self._cursor.execute("COMMIT")
         except apsw.Error as error:
-            fault = _faults.commit_fault(error, self._file, self._busy_timeout)
+            fault = commit_fault(error, self._file, self._busy_timeout)
         else:
             if self.recorder is not None:
                 self.recorder.publish()
@@ -262,7 +270,7 @@ class Writer:
         if not self._turn.try_acquire():
             started = time.monotonic()
             if not self._turn.take(self._busy_timeout):
-                raise _faults.busy_thread(text, self._file, self._busy_timeout)
+                raise busy_thread(text, self._file, self._busy_timeout)
             waited = time.monotonic() - started
         if self.closed_reason:
             raise StoreClosedError(self.closed_reason)
@@ -294,9 +302,7 @@ class Writer:
             try:
                 self._cursor.execute(text)
             except apsw.Error as error:
-                self._abort_error = _faults.map_error(
-                    error, f"{text} ({self._file})", self._busy_timeout
-                )
+                self._abort_error = map_error(error, f"{text} ({self._file})", self._busy_timeout)
 
     def _end_of_thread(self) -> None:
         """Undo what the calling thread has left open, while it can still release the turn."""
@@ -342,7 +348,7 @@ class Writer:
             self.recorder.listen_on(connection)
 
     def _replace_dropped(self) -> None:
-        new = _connect.connect(
+        new = connect(
             self._file, busy_timeout=self._busy_timeout, durable=self._durable, create=False
         )
         self._adopt(new)
@@ -353,7 +359,7 @@ class Writer:
         self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self._dropped = True
         self.connection.close(True)
-        if self._file == _connect.MEMORY:
+        if self._file == MEMORY:
             self.closed_reason = (
                 "the in-memory database was lost with its connection; open a new store"
             )
@@ -394,7 +400,7 @@ class Writer:
 
     def look_elsewhere(self) -> int | None:
         """`data_version`, or None if that cannot be had at once: nobody else commits meanwhile."""
-        if self._file == _connect.MEMORY or self.owner:
+        if self._file == MEMORY or self.owner:
             return None
         try:
             if not self._turn.try_acquire() or self.closed_reason:

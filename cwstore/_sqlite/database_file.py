@@ -1,0 +1,193 @@
+"""The rules for files: which path may be a database, how one is made, and whose it is.
+
+Nothing here writes to a file that exists. Nothing opens one by other means than SQLite: a plain
+`open` and `close` would drop the locks that this process holds on it.
+"""
+
+import os
+import stat
+from contextlib import suppress
+from typing import cast
+
+import apsw
+
+from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.error_map import map_error
+from cwstore.errors import ForeignDatabaseError, InvalidValueError, StorageError
+
+APPLICATION_ID = 0x43575354  # "CWST"
+MEMORY = ":memory:"
+_SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database
+
+
+def resolve(path: object) -> str:
+    """The real path of the file (symlinks followed), or ":memory:" as it is."""
+    text = os.fspath(cast("os.PathLike[str]", path)) if isinstance(path, os.PathLike) else path
+    if not isinstance(text, str):
+        raise InvalidValueError(
+            "path", f"expected str or os.PathLike[str], got {type(text).__name__}"
+        )
+    if not text or "\0" in text:
+        raise InvalidValueError("path", "must be a non-empty path without U+0000")
+    if text == MEMORY:
+        return text
+    try:
+        file = os.path.realpath(text)
+        file.encode()  # SQLite takes UTF-8 only, whatever the names on this system are made of
+    except UnicodeEncodeError:
+        raise InvalidValueError(
+            "path", "must be a path that can be written as UTF-8; rename the file or its directory"
+        ) from None
+    return file
+
+
+# A file that exists
+
+
+def refuse_strange_file(file: str) -> None:
+    """Raise unless the path is a regular file that can be a database. Opens nothing."""
+    try:
+        status = os.stat(file)
+        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+            _finish_creation(file, status)
+            status = os.stat(file)
+    except OSError as error:
+        raise StorageError(f"cannot look at {file}: {error.strerror}; check the path") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise StorageError(f"{file} is a directory; give the path of a file in it")
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageError(f"{file} is not a regular file; give the path of one")
+    if status.st_nlink > 1:
+        raise StorageError(
+            f"{file} has {status.st_nlink} hard links; two names would mean two write-ahead logs"
+            " and a corrupt database: keep one name"
+        )
+    if status.st_size < _SMALLEST_DATABASE:
+        what = "is empty" if status.st_size == 0 else f"has only {status.st_size} bytes"
+        raise ForeignDatabaseError(
+            f"{file} {what}: it is not a cwstore database;"
+            " remove it to have a new one made, or give another path"
+        )
+    if not os.access(file, os.R_OK | os.W_OK):
+        raise StorageError(f"{file} cannot be read and written by this user; mend its permissions")
+
+
+def refuse_foreign(connection: Connection, file: str) -> None:
+    """Raise ForeignDatabaseError unless the file that the connection has open is ours."""
+    try:
+        application_id = connection.pragma("application_id")
+    except apsw.NotADBError:
+        application_id = None
+    if application_id != APPLICATION_ID:
+        found = "is not an SQLite database"
+        if application_id is not None:
+            found = f"belongs to another application (application_id {application_id:#010x})"
+        raise ForeignDatabaseError(f"{file} {found}; it was left alone: give another path")
+
+
+def refuse_foreign_with_log(file: str) -> None:
+    """Raise ForeignDatabaseError if the file, beside which a log lies, is not ours.
+
+    Any other look would make SQLite apply the log to the file. This one opens it as immutable, so
+    it takes no locks: it may meet a checkpoint of another process half done and take the file for
+    damaged. Then it decides nothing; `refuse_foreign` looks again, under locks.
+    """
+    address = "".join({"%": "%25", "?": "%3f", "#": "%23"}.get(sign, sign) for sign in file)
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with suppress(apsw.Error):
+        connection = open_connection(f"file:{address}?immutable=1", flags)
+        try:
+            refuse_foreign(connection, file)
+        finally:
+            connection.close()
+
+
+def find_leftover_log(file: str) -> str:
+    """The log beside the file that SQLite would apply when it opens the file; "" if none is."""
+    for log in (f"{file}-wal", f"{file}-journal"):
+        try:
+            if os.stat(log).st_size:
+                return log
+        except OSError:  # whoever opens the file meets what is wrong with the path
+            continue
+    return ""
+
+
+# A file that is made
+
+
+def refuse_bad_place(file: str) -> None:
+    """Raise StorageError where no new file can be made, or not safely.
+
+    SQLite would apply the log of an old file to a new one beside it.
+    """
+    if file == MEMORY:
+        return
+    try:
+        os.stat(os.path.join(os.path.dirname(file), "."))
+    except OSError as error:
+        raise StorageError(f"cannot create {file}: {error.strerror}; check the directory") from None
+    log = find_leftover_log(file)
+    # Another process may have made the file, and then its log, since the caller looked.
+    if log and not os.path.lexists(file):
+        raise StorageError(
+            f"{file} is not there, but {log} is: the log of a database that was moved or removed;"
+            " put the file back beside it, or remove the log to have a new database made"
+        )
+
+
+def create_file(file: str) -> None:
+    """Make an empty database of ours, whole or not at all. Does nothing if one appears meanwhile.
+
+    It is made under a draft name and then linked into place. So no process ever meets a file that
+    is there but not yet ours, and an empty file can be refused.
+    """
+    from cwstore.core.ids import make_id  # what opening an existing file does not need
+
+    directory, name = os.path.split(file)
+    draft = os.path.join(directory, f".{name}.{make_id()}.new")
+    try:
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise StorageError(f"cannot create {file}: {error.strerror}; check the directory") from None
+    try:
+        connection = open_connection(draft)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("PRAGMA journal_mode = WAL").fetchall()
+        finally:
+            connection.close()
+        os.link(draft, file)
+        return
+    except FileExistsError:
+        return  # another process was faster: its file is as good
+    except apsw.Error as error:
+        fault = map_error(error, f"creating {file}", 0.0)
+    except OSError as error:
+        fault = StorageError(f"cannot create {file}: {error.strerror}; check the directory")
+    finally:
+        remove(draft)
+    raise fault
+
+
+def _finish_creation(file: str, status: os.stat_result) -> None:
+    """Remove the draft names of `file` that its creator, killed or just slow, has left."""
+    directory, name = os.path.split(file)
+    for entry in os.scandir(directory):
+        if entry.name.startswith(f".{name}.") and entry.name.endswith(".new"):
+            try:
+                same = entry.stat(follow_symlinks=False).st_ino == status.st_ino
+            except FileNotFoundError:
+                continue
+            if same:
+                remove(entry.path)
+
+
+def remove(file: str) -> None:
+    """Remove a file, if it is still there."""
+    try:
+        os.unlink(file)
+    except FileNotFoundError:
+        pass
