@@ -215,7 +215,8 @@ class SqliteDatabase:
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
-        from cwstore.core.changes import ChangeFeed, Recorder
+        from cwstore._sqlite.change_recorder import Recorder
+        from cwstore.core.changes import ChangeFeed
 
         writer = self._writer
         feed = ChangeFeed(capacity, writer.look_elsewhere, self._unlisten)
@@ -231,7 +232,7 @@ class SqliteDatabase:
         if writer.closed_reason:
             return
         with writer.exclusive():
-            if writer.recorder is not None and writer.recorder.leave(feed):
+            if writer.recorder is not None and writer.recorder.remove_feed(feed):
                 writer.recorder = None
 
     def data_version(self) -> int:

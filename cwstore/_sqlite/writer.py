@@ -37,9 +37,9 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
+    from cwstore._sqlite.change_recorder import Recorder
     from cwstore._sqlite.checkpoint import Log
     from cwstore._sqlite.write_queue import Line
-    from cwstore.core.changes import Recorder
 
 _UNLOOKED = 3  # commits from one look at the length of the log to the next
 
@@ -204,7 +204,7 @@ class Writer:
 
     def _undo(self) -> None:
         if self.recorder is not None:
-            self.recorder.take()
+            self.recorder.discard()
         try:
             if not self._dropped and self.connection.in_transaction:
                 self._cursor.execute("ROLLBACK")

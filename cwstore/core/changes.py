@@ -1,4 +1,4 @@
-"""What was changed, told after the commit: the recorder on the writer, the feeds of listeners."""
+"""What was changed, told after the commit, and the feed that a listener takes it from."""
 
 import math
 import threading
@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from os import getpid
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
-import apsw
-
-from cwstore._sqlite.apsw_types import Connection
 from cwstore.errors import InvalidValueError, StoreClosedError
 
-_LOOK_ELSEWHERE = 0.05  # seconds between two looks whether another process has committed
+LOOK_INTERVAL = 0.05  # seconds until a feed looks again whether another process has committed
 
 
 class ChangeOperation(StrEnum):
@@ -43,121 +40,11 @@ class Change:
     id: str | tuple[str, ...] | None = None
 
 
-#: The fields of a Change. Noted by who writes, who shall not pay for making a Change of them.
-_Note: TypeAlias = tuple[ChangeOperation, str | None, str | tuple[str, ...] | None]
+#: The fields of a Change. A writer notes these only: the listener pays for making the Change.
+ChangeNote: TypeAlias = tuple[ChangeOperation, str | None, str | tuple[str, ...] | None]
 
-_ELSEWHERE: _Note = (ChangeOperation.ELSEWHERE, None, None)
-_OVERFLOW: _Note = (ChangeOperation.OVERFLOW, None, None)
-_OPERATIONS = {
-    apsw.SQLITE_INSERT: ChangeOperation.INSERT,
-    apsw.SQLITE_UPDATE: ChangeOperation.UPDATE,
-    apsw.SQLITE_DELETE: ChangeOperation.DELETE,
-}
-_ID_COLUMNS = """
-    SELECT cid
-    FROM pragma_table_info(:table)
-    WHERE name = 'id'
-       OR pk > 0 AND NOT EXISTS (SELECT 1 FROM pragma_table_info(:table) WHERE name = 'id')
-    ORDER BY cid
-"""
-
-
-class Recorder:
-    """Notes each change that the writer makes, cascades and triggers too, until the commit."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.changes: list[_Note] = []
-        self.feeds: list[ChangeFeed] = []
-        self._most = 0  # changes of one transaction that any feed can hold
-        self._id_columns: dict[str, list[int]] = {}
-        self._marks: list[int] = []  # where each open savepoint began
-        self.listen_on(connection)
-
-    def listen_on(self, connection: Connection) -> None:
-        """Note the changes of this connection; what another had noted was not committed."""
-        self._forget()
-        self._connection = connection
-        ((_, _, file), *_) = connection.execute("PRAGMA database_list").fetchall()
-        self._next_look = 0.0 if file else math.inf  # in memory there is no elsewhere
-        tables = "SELECT name FROM sqlite_schema WHERE type = 'table'"
-        for (table,) in connection.execute(tables).fetchall():
-            columns = connection.execute(_ID_COLUMNS, {"table": table}).fetchall()
-            self._id_columns[table] = [column for (column,) in columns]
-        connection.preupdate_hook(self._note)
-        for feed in self.feeds:
-            feed.doubt()
-
-    def leave(self, feed: "ChangeFeed") -> bool:
-        """Take leave of a listener; True if it was the last, and nothing is noted any more."""
-        if feed in self.feeds:
-            self.feeds.remove(feed)
-        if not self.feeds:
-            self._connection.preupdate_hook(None)
-        return not self.feeds
-
-    def savepoint(self) -> None:
-        """A savepoint begins."""
-        self._marks.append(len(self.changes))
-
-    def close_savepoint(self, succeeded: bool) -> None:
-        """The innermost savepoint ends; forget its changes if it was undone."""
-        # One without a mark began before the recording: all of it belongs to that savepoint.
-        began = self._marks.pop() if self._marks else 0
-        if not succeeded:
-            del self.changes[began:]
-
-    def take(self) -> None:
-        """The transaction ends without a commit that was told."""
-        if self.changes and not self._in_transaction():
-            # It may be kept: the disk failed in the commit, or Ctrl-C came right after it.
-            for feed in self.feeds:
-                feed.publish([_ELSEWHERE], None)
-        self._forget()
-
-    def publish(self) -> None:
-        """Tell all listeners what was committed, and now and then that others have committed."""
-        if self.changes:
-            version = self._look_elsewhere()
-            for feed in list(self.feeds):
-                feed.publish(self.changes, version)
-        self._forget()
-
-    def _forget(self) -> None:
-        self.changes.clear()
-        self._marks.clear()
-
-    def _in_transaction(self) -> bool:
-        try:
-            return self._connection.in_transaction
-        except apsw.ConnectionClosedError:
-            return False
-
-    def _look_elsewhere(self) -> int | None:
-        """`data_version`, by who has the turn: beside busy writers no listener gets it."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return None
-        self._next_look = now + _LOOK_ELSEWHERE
-        try:
-            return int(self._connection.pragma("data_version"))
-        except apsw.Error:
-            return None
-
-    def _note(self, update: Any) -> None:
-        noted = len(self.changes)
-        if not noted:
-            self._most = max((feed.capacity for feed in self.feeds), default=0)
-        if noted > self._most:
-            return  # more than anybody can hold; what is undone is still a part from the end
-        columns = self._id_columns.get(update.table_name)
-        if columns is None:
-            return
-        if noted == self._most:
-            self.changes.append(_OVERFLOW)
-            return
-        row = update.new if update.opcode == apsw.SQLITE_INSERT else update.old
-        key = row[columns[0]] if len(columns) == 1 else tuple(row[at] for at in columns)
-        self.changes.append((_OPERATIONS[update.opcode], update.table_name, key))
+NOTE_OF_ELSEWHERE: ChangeNote = (ChangeOperation.ELSEWHERE, None, None)
+NOTE_OF_OVERFLOW: ChangeNote = (ChangeOperation.OVERFLOW, None, None)
 
 
 class ChangeFeed:
@@ -180,12 +67,12 @@ class ChangeFeed:
         self._look_elsewhere = look_elsewhere
         self._leave = leave
         self._process = getpid()
-        self._notes: deque[_Note] = deque()
+        self._notes: deque[ChangeNote] = deque()
         self._arrived = threading.Condition()
         self._closed = False
         self._seen = look_elsewhere()  # None: unknown, so the first number known is news
 
-    def publish(self, notes: list[_Note], version: int | None) -> None:
+    def publish(self, notes: list[ChangeNote], version: int | None) -> None:
         """Append what a transaction changed. A full feed forgets, and says so."""
         with self._arrived:
             if self._closed:
@@ -194,7 +81,7 @@ class ChangeFeed:
             self._compare(version)
             if len(self._notes) > self.capacity:
                 self._notes.clear()
-                self._notes.append(_OVERFLOW)
+                self._notes.append(NOTE_OF_OVERFLOW)
             self._arrived.notify_all()
 
     def doubt(self) -> None:
@@ -219,7 +106,7 @@ class ChangeFeed:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     return []
-                self._arrived.wait(min(left, _LOOK_ELSEWHERE))
+                self._arrived.wait(min(left, LOOK_INTERVAL))
             changes = [Change(*note) for note in self._notes]
             self._notes.clear()
             return changes
@@ -229,7 +116,7 @@ class ChangeFeed:
         if version is None or version == self._seen:
             return False
         self._seen = version
-        self._notes.append(_ELSEWHERE)
+        self._notes.append(NOTE_OF_ELSEWHERE)
         return True
 
     def _refuse_inherited(self) -> None:
