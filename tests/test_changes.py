@@ -243,10 +243,10 @@ def test_a_look_elsewhere_does_not_wait_for_a_thread_that_uses_the_connection(
     taken, looked = threading.Event(), threading.Event()
 
     def use() -> None:
-        assert store._db._writer._turn.try_acquire()
+        assert store._db._writer._lock.try_acquire()
         taken.set()
         reached(looked)
-        store._db._writer._turn.give_up()
+        store._db._writer._lock.release()
 
     with Store.open(file) as other, store.changes() as feed:
         using = Task(use)

@@ -156,29 +156,29 @@ def test_close_inside_of_the_own_transaction_is_refused_and_the_transaction_goes
     assert names(store) == ["kept"]
 
 
-class AnnouncedTurn:
-    """Says when somebody comes to wait for a turn."""
+class AnnouncedLock:
+    """Says when somebody begins to wait for the lock."""
 
-    def __init__(self, turn: Any) -> None:
-        self._turn = turn
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
         self.asked = Event()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._turn, name)
+        return getattr(self._lock, name)
 
-    def take(self, seconds: float) -> Any:
+    def acquire(self, seconds: float) -> Any:
         self.asked.set()
-        return self._turn.take(seconds)
+        return self._lock.acquire(seconds)
 
 
 def test_close_waits_for_the_transaction_of_another_thread(file: Path) -> None:
     store = Store.open(file)
-    turn = AnnouncedTurn(store._db._writer._turn)
-    store._db._writer._turn = turn  # type: ignore[assignment]
+    lock = AnnouncedLock(store._db._writer._lock)
+    store._db._writer._lock = lock  # type: ignore[assignment]
     with store.transaction():
         store.initiatives.create(name="first")
         closing = Task(store.close)
-        reached(turn.asked)
+        reached(lock.asked)
         store.initiatives.create(name="second")
     closing.finish()
     with pytest.raises(StoreClosedError):

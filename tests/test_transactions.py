@@ -55,7 +55,7 @@ class InterruptedLock:
 
     def __init__(self, lock: Any) -> None:
         self._lock = lock
-        self.give_up = lock.give_up
+        self.release = lock.release
 
     def try_acquire(self) -> bool:
         self._lock.try_acquire()
@@ -69,11 +69,11 @@ def test_ctrl_c_at_the_moment_when_the_lock_is_had_does_not_strand_it(store: Sto
         store.data_version,
     ]
     for call in calls:
-        lock = store._db._writer._turn
-        store._db._writer._turn = InterruptedLock(lock)  # type: ignore[assignment]
+        lock = store._db._writer._lock
+        store._db._writer._lock = InterruptedLock(lock)  # type: ignore[assignment]
         with pytest.raises(KeyboardInterrupt):
             call()
-        store._db._writer._turn = lock
+        store._db._writer._lock = lock
         Task(lambda: store.initiatives.create(name="next")).finish()
     assert names(store) == ["next"] * 3
 

@@ -9,7 +9,7 @@ import pytest
 
 from cwstore._sqlite.checkpoint import LONG
 from cwstore._sqlite.connection import connect_reader
-from cwstore._sqlite.write_queue import open_line
+from cwstore._sqlite.write_queue import open_write_queue
 from cwstore.errors import BusyError
 from cwstore.store import Store
 from tests.engine_kit import Other, Task, faulty_disk, locked, reached
@@ -116,18 +116,18 @@ def test_who_makes_the_log_begin_anew_waits_in_line_for_the_lock(
     store: Store, file: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Among those who wait in line it would never get the lock."""
-    line = open_line(str(file))
+    queue = open_write_queue(str(file))
     in_line: list[int] = []
 
     def read_on() -> bool:
-        in_line.append(line._numbers[0] - line._numbers[1])  # the next number, the front's
+        in_line.append(queue._numbers[0] - queue._numbers[1])  # the next ticket, the head's
         return relay.hand_over()
 
     Waits(monkeypatch, read_on)
     write(store, NEARLY + 1, relay.hand_over)
     assert in_line[-1] == 1
-    assert line._numbers[0] == line._numbers[1]
-    line.forget()
+    assert queue._numbers[0] == queue._numbers[1]
+    queue.detach()
 
 
 def test_without_anybody_else_the_log_stays_as_short_as_sqlite_has_it(

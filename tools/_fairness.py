@@ -25,8 +25,8 @@ def _as_sqlite_waits() -> None:
         time.sleep((_DELAYS[earlier_calls] if earlier_calls < len(_DELAYS) else 100) / 1000)
         return True
 
-    patch("cwstore._sqlite.write_queue.Line.is_long", return_value=False).start()
-    patch("cwstore._sqlite.write_queue.in_line", return_value=wait).start()
+    patch("cwstore._sqlite.write_queue.WriteQueue.may_barge", return_value=True).start()
+    patch("cwstore._sqlite.write_queue.queueing_busy_handler", return_value=wait).start()
 
 
 def _write(store: Store, seconds: float) -> list[float]:

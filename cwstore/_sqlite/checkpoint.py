@@ -17,7 +17,7 @@ from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.busy_handler import busy_handler
 
 if TYPE_CHECKING:
-    from cwstore._sqlite.write_queue import Line
+    from cwstore._sqlite.write_queue import WriteQueue
 
 LONG = 4096  # pages: 16 MB
 _WAIT = 0.1  # seconds for others to finish; several threads that share one Python take their time
@@ -28,10 +28,10 @@ _STEP = 1000  # pages that the log may grow by until readers are waited for once
 class Log:
     """What a writer knows of the log."""
 
-    __slots__ = ("_limit", "_line")
+    __slots__ = ("_limit", "_queue")
 
-    def __init__(self, line: "Line") -> None:
-        self._line = line
+    def __init__(self, queue: "WriteQueue") -> None:
+        self._queue = queue
         self._limit = LONG
 
     def look(self, connection: Connection, patience: Callable[[int], bool]) -> None:
@@ -72,10 +72,10 @@ class Log:
         connection.execute("PRAGMA journal_size_limit = 33554432").fetchall()
         connection.set_busy_handler(busy_handler(_WAIT))
         try:
-            self._line.wait_for(_WAIT)  # it takes the lock of writers
+            self._queue.wait_at_most(_WAIT)  # it takes the lock of writers
             busy, pages, _ = _checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)")
         finally:
-            self._line.leave()
+            self._queue.leave()
             connection.set_busy_handler(patience)
         return busy, pages
 

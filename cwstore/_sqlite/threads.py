@@ -1,8 +1,8 @@
-"""Threads and tasks on one connection: whose turn it is, and what is done for those that end.
+"""The lock that threads take for the one connection that writes, and the task that a thread runs.
 
-Who came first goes first: Python's locks go to whoever asks at the right moment, and that is nearly
-always the thread that has just let go: with 8 busy threads some waited 6,000 times the median
-(`tools/fairness`).
+The lock is fair: who came first gets it first. Python's own locks go to whoever asks at the right
+moment, nearly always the thread that has just released it: with 8 busy threads some waited 6,000
+times the median (`tools/fairness`).
 """
 
 import sys
@@ -13,70 +13,71 @@ from contextlib import suppress
 from threading import Lock, RLock, get_ident, local
 from weakref import WeakMethod
 
-# As between processes, see `_line`; but threads of one process are quicker to notice.
-_CROWD = 4  # threads in line that nobody may overtake
-_TIRED = 0.001  # seconds at the front after which nobody may overtake either
-_ENOUGH = 0.1  # seconds in line after which one asks all the same: Ctrl-C may leave a place behind
+# As in write_queue.py; but threads of one process notice sooner that they may go on.
+MAX_BARGED = 3  # waiting threads that a newcomer may overtake; never more
+HEAD_STARVING = 0.001  # seconds at the head of the queue after which no newcomer may overtake
+MAX_SLEEP = 0.1  # seconds until a waiter asks unasked: Ctrl-C can leave a dead place before it
 
 
-class Turn:
-    """Held by one thread at a time. Only the front of those who wait asks for it."""
+class FairLock:
+    """Held by one thread at a time. Of the threads that wait, only the head asks for it."""
 
-    __slots__ = ("_book", "_front", "_line", "_since", "_turn")
+    __slots__ = ("_guard", "_head", "_head_since", "_lock", "_waiting")
 
     def __init__(self) -> None:
-        self._turn = RLock()  # it knows its thread; nobody takes it twice
-        self._line: deque[Lock] = deque()  # of who waits; released when it comes to the front
-        self._front: Lock | None = None  # who was let go ahead last
-        self._since = 0.0  # when that was
-        self._book = Lock()  # held while the line changes
+        self._lock = RLock()  # for its knowledge of the owner; no thread takes it twice
+        self._waiting: deque[Lock] = deque()  # one a thread; released when it becomes the head
+        self._head: Lock | None = None  # the last one that was released
+        self._head_since = 0.0  # when that was, by `time.monotonic`
+        self._guard = Lock()  # held while the queue changes
 
     def try_acquire(self) -> bool:
-        """Take it if it is free and nobody waits who may not be overtaken."""
-        return not (self._line and self._is_long()) and self._turn.acquire(False)
+        """Take the lock if it is free and nobody waits who may not be overtaken."""
+        return (not self._waiting or self._may_barge()) and self._lock.acquire(False)
 
-    def take(self, seconds: float) -> bool:
-        """Wait for it; False if that takes longer."""
+    def acquire(self, seconds: float) -> bool:
+        """Wait for the lock. False if it cannot be had for that long."""
         deadline = time.monotonic() + seconds
         place = Lock()
         place.acquire()
-        taken = False
+        acquired = False
         try:
-            with self._book:
-                self._line.append(place)
-                self._let_front_ask()
-            place.acquire(timeout=min(seconds, _ENOUGH))
+            with self._guard:
+                self._waiting.append(place)
+                self._wake_head()
+            place.acquire(timeout=min(seconds, MAX_SLEEP))
             left = max(0.0, deadline - time.monotonic())
-            while not (taken := self._turn.acquire(timeout=min(left, _ENOUGH))) and left > 0:
+            while not (acquired := self._lock.acquire(timeout=min(left, MAX_SLEEP))) and left > 0:
                 left = max(0.0, deadline - time.monotonic())
-            return taken
+            return acquired
         finally:
-            with self._book:
-                self._leave(place, taken)
+            with self._guard:
+                self._leave(place, acquired)
 
-    def give_up(self) -> None:
-        """Let go of it. Raises RuntimeError if another thread, or nobody, holds it."""
-        self._turn.release()
+    def release(self) -> None:
+        """Let go of the lock. Raises RuntimeError if another thread, or nobody, holds it."""
+        self._lock.release()
 
     def break_lock(self) -> None:
-        """Take it from a thread that will not let go of it; who waits notices within 0.1 s."""
-        self._turn = RLock()
+        """Free the lock, whoever holds it. Those who wait notice within 0.1 s."""
+        self._lock = RLock()
 
-    def _is_long(self) -> bool:
-        return len(self._line) >= _CROWD or time.monotonic() - self._since > _TIRED
+    def _may_barge(self) -> bool:
+        waits = time.monotonic() - self._head_since
+        return len(self._waiting) <= MAX_BARGED and waits <= HEAD_STARVING
 
-    def _leave(self, place: "Lock", taken: bool) -> None:
-        while taken and place in self._line and self._line[0] is not place:
-            self._line.popleft()  # gone, or it will ask all the same
-        with suppress(ValueError):  # somebody else has
-            self._line.remove(place)
-        self._let_front_ask()
+    def _leave(self, place: Lock, acquired: bool) -> None:
+        while acquired and place in self._waiting and self._waiting[0] is not place:
+            self._waiting.popleft()  # a dead place, or its thread asks unasked
+        with suppress(ValueError):  # another thread has removed it
+            self._waiting.remove(place)
+        self._wake_head()
 
-    def _let_front_ask(self) -> None:
-        if self._line and self._line[0] is not self._front:
-            self._front = self._line[0]
-            self._since = time.monotonic()
-            self._front.release()
+    def _wake_head(self) -> None:
+        if self._waiting and self._waiting[0] is not self._head:
+            self._head = self._waiting[0]
+            self._head_since = time.monotonic()
+            self._head.release()
 
 
 def running_task() -> object:

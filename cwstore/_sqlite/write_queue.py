@@ -1,14 +1,15 @@
-"""The line in which the writers of all processes on a file wait: who came first goes first.
+"""The queue in which the writers of all processes wait for the write lock of a file.
 
-SQLite's lock goes to whoever asks at the right moment, and that is nearly always the process that
-has just let it go: with 8 busy writers some waited 2,000 times the median. Here those who find the
-lock taken ask again for a moment, and then draw a number in `<file>-turn`, a few bytes that all
-processes share. Of those in line only the front asks SQLite, so it notices within some 0.1 ms; and
-whoever is about to begin, or to ask again, while the line is long, or its front is tired of
-waiting, goes to the end of it. `tools/fairness` measures what that gives.
+SQLite's lock goes to whoever asks at the right moment, nearly always the process that has just
+released it: with 8 busy writers some waited 2,000 times the median. Here a writer that finds the
+lock taken asks again for a moment. Then it takes a ticket from `<file>-turn`, a few bytes that all
+processes share. Of the writers in the queue only the head asks SQLite, so it notices a free lock
+within some 0.1 ms. A newcomer may barge: ask SQLite ahead of those who wait. It may not, and goes
+to the end of the queue, if many wait or the head has waited for too long. `tools/fairness` measures
+what that gives.
 
-The line is a courtesy, not a lock: SQLite's lock alone decides who writes. Numbers drawn twice in a
-race, a front that was killed, bytes that make no sense, cost a moment and nothing else.
+The queue is a courtesy, no lock: SQLite's lock alone decides who writes. Two equal tickets, a head
+that was killed, or bytes that make no sense cost a moment and nothing else.
 """
 
 import os
@@ -20,29 +21,30 @@ from mmap import mmap
 
 from cwstore._sqlite.database_file import MEMORY
 
-# As measured: four busy processes that read and write do 1.2 times as much if they ask for some ms
-# before they go to the line; with a crowd of fewer than four a third; of more, and eight are no
-# longer served in turn.
-_HOPE = 0.003  # seconds for which a writer asks SQLite on its own, before it goes to the line
-_CROWD = 4  # writers in line that nobody may overtake
-_TIRED = 0.001  # seconds at the front after which nobody may overtake either
-_ABSENT = 0.02  # seconds without a look after which the front counts as gone
-_NEXT_ABSENT = 0.002  # seconds until those behind it count as gone as well
-_LONGEST = 10_000  # writers; a number further off makes no sense
-_LARGEST = 1 << 62  # nor does one above this
-_LOOKS = 20  # looks without a pause: some 50 µs
+# Measured: four busy processes that read and write do 1.2 times as much if a writer barges for some
+# ms before it queues. If it may overtake fewer than 3 they do a third; if more, eight processes are
+# no longer served in order.
+BARGE_SECONDS = 0.003  # for which a writer asks SQLite again before it takes a ticket
+MAX_BARGED = 3  # waiting writers that a newcomer may overtake; never more
+HEAD_STARVING = 0.001  # seconds at the head after which no newcomer may overtake
+HEAD_LEASE = 0.02  # seconds without a look after which the head counts as gone
+NEXT_HEAD_LEASE = 0.002  # seconds until the one behind a head that is gone counts as gone as well
 
-_MOMENTS = 50  # of 2 ms, that one waits for whoever removes the file
+_MAX_WAITING = 10_000  # writers; a ticket further from the head makes no sense
+_MAX_TICKET = 1 << 62  # nor does a larger one
+_SPINS = 20  # looks without a pause: some 50 µs
+_TRIES = 50  # 2 ms apart: how long to wait for the process that removes the file
 
-_NEXT, _FRONT = 0, 1  # the number to draw, the number at the front
-_SEEN, _SINCE = 0, 1  # when the front last looked, and how long it has been the front
+# What `<file>-turn` holds: two numbers, then two times.
 _BYTES = 32
+_NEXT_TICKET, _HEAD_TICKET = 0, 1
+_HEAD_SEEN, _HEAD_SINCE = 0, 1  # when the head last looked, and when it became the head
 
 
-class Line:
-    """The place of one writer; its process serves one thread at a time here."""
+class WriteQueue:
+    """One writer's place in the queue. Its process lets one thread at a time use it."""
 
-    __slots__ = ("_descriptor", "_map", "_numbers", "_times", "number", "spent")
+    __slots__ = ("_descriptor", "_map", "_numbers", "_times", "seconds_spent", "ticket")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -51,78 +53,78 @@ class Line:
         self._numbers = memoryview(self._map)[:16].cast("Q")
         # By the clock that all processes of a machine share.
         self._times = memoryview(self._map)[16:].cast("d")
-        self.number: int | None = None  # drawn by this writer
-        self.spent = 0.0  # seconds of the busy timeout, before SQLite was asked
+        self.ticket: int | None = None  # None: this writer is not in the queue
+        self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
 
-    def is_long(self) -> bool:
-        """Whether nobody may overtake those who wait."""
-        waiting = self._numbers[_NEXT] - self._numbers[_FRONT]
-        return waiting > 0 and (
-            waiting >= _CROWD or time.monotonic() - self._times[_SINCE] > _TIRED
+    def may_barge(self) -> bool:
+        """Whether a newcomer may ask SQLite ahead of those who wait."""
+        waiting = self._numbers[_NEXT_TICKET] - self._numbers[_HEAD_TICKET]
+        return waiting <= 0 or not (
+            waiting > MAX_BARGED or time.monotonic() - self._times[_HEAD_SINCE] > HEAD_STARVING
         )
 
-    def wait(self, deadline: float) -> bool:
-        """Draw a number if this writer has none, and wait for its turn; False once it is late."""
-        if self.number is None:
-            self._draw()
+    def wait_for_head(self, deadline: float) -> bool:
+        """Take a ticket if this writer has none, and wait to be the head. False at the deadline."""
+        if self.ticket is None:
+            self._take_ticket()
         looks = 0
-        while (ahead := self._ahead()) > 0:
+        while (ahead := self._count_ahead()) > 0:
             now = time.monotonic()
             if now >= deadline:
                 return False
-            if not 0.0 <= now - self._times[_SEEN] < _ABSENT:
-                self._pass_over(now)
-            elif ahead == 1 and looks < _LOOKS:
+            if not 0.0 <= now - self._times[_HEAD_SEEN] < HEAD_LEASE:
+                self._skip_head(now)
+            elif ahead == 1 and looks < _SPINS:
                 os.sched_yield()
             else:
                 time.sleep(min(ahead * 0.00005, 0.001))
             looks += 1
-        self._times[_SEEN] = time.monotonic()
+        self._times[_HEAD_SEEN] = time.monotonic()
         return True
 
-    def wait_for(self, seconds: float) -> float:
-        """As `wait`, at most that long; the seconds it took."""
+    def wait_at_most(self, seconds: float) -> float:
+        """As `wait_for_head`, for that long at most. Returns the seconds it took."""
         started = time.monotonic()
-        self.wait(started + seconds)
+        self.wait_for_head(started + seconds)
         return time.monotonic() - started
 
     def leave(self) -> None:
-        """Make room for the next, if this writer has drawn a number."""
-        number = self.number
-        if number is None:
+        """Give the ticket back, if this writer has one: the next in the queue becomes the head."""
+        ticket = self.ticket
+        if ticket is None:
             return
-        self.number = None
-        if self._numbers[_FRONT] <= number:
-            self._numbers[_FRONT] = number + 1
-            self._times[_SEEN] = self._times[_SINCE] = time.monotonic()
+        self.ticket = None
+        if self._numbers[_HEAD_TICKET] <= ticket:
+            self._numbers[_HEAD_TICKET] = ticket + 1
+            self._times[_HEAD_SEEN] = self._times[_HEAD_SINCE] = time.monotonic()
 
-    def _draw(self) -> None:
-        front = self._numbers[_FRONT]
-        number = max(self._numbers[_NEXT], front)
-        if number > _LARGEST:
-            number = front = self._numbers[_FRONT] = 0
-        self.number = number
-        self._numbers[_NEXT] = number + 1
-        if number == front:
-            self._times[_SEEN] = self._times[_SINCE] = time.monotonic()
+    def _take_ticket(self) -> None:
+        head = self._numbers[_HEAD_TICKET]
+        ticket = max(self._numbers[_NEXT_TICKET], head)
+        if ticket > _MAX_TICKET:
+            ticket = head = self._numbers[_HEAD_TICKET] = 0
+        self.ticket = ticket
+        self._numbers[_NEXT_TICKET] = ticket + 1
+        if ticket == head:
+            self._times[_HEAD_SEEN] = self._times[_HEAD_SINCE] = time.monotonic()
 
-    def _ahead(self) -> int:
-        number = self.number
-        assert number is not None
-        ahead = number - self._numbers[_FRONT]
-        if ahead > _LONGEST:
-            self._numbers[_FRONT] = number
+    def _count_ahead(self) -> int:
+        ticket = self.ticket
+        assert ticket is not None
+        ahead = ticket - self._numbers[_HEAD_TICKET]
+        if ahead > _MAX_WAITING:
+            self._numbers[_HEAD_TICKET] = ticket
             return 0
         return ahead
 
-    def _pass_over(self, now: float) -> None:
-        """Whoever was to be at the front is gone: killed, stopped, or it gave up."""
-        self._numbers[_FRONT] = min(self._numbers[_FRONT], _LARGEST) + 1
-        self._times[_SEEN] = now - _ABSENT + _NEXT_ABSENT
-        self._times[_SINCE] = now
+    def _skip_head(self, now: float) -> None:
+        """Move on to the next ticket: the head was killed or stopped, or gave up."""
+        self._numbers[_HEAD_TICKET] = min(self._numbers[_HEAD_TICKET], _MAX_TICKET) + 1
+        self._times[_HEAD_SEEN] = now - HEAD_LEASE + NEXT_HEAD_LEASE
+        self._times[_HEAD_SINCE] = now
 
-    def forget(self) -> None:
-        """In a forked child: let go of it."""
+    def detach(self) -> None:
+        """Close what this process has open of it, and change nothing that others see."""
         self._numbers.release()
         self._times.release()
         self._map.close()
@@ -130,27 +132,27 @@ class Line:
             os.close(self._descriptor)
 
     def close(self, file: str) -> None:
-        """Let go of it; whoever is the last one removes `<file>-turn`."""
+        """Leave and detach. The last process to do so removes `<file>-turn`."""
         self.leave()
         if self._descriptor >= 0:
             with suppress(OSError):  # not the last; or removed by hand
                 flock(self._descriptor, LOCK_EX | LOCK_NB)
                 os.unlink(f"{file}-turn")
-        self.forget()
+        self.detach()
 
 
-def open_line(file: str) -> Line:
-    """The line of a database, or one for this store alone where the file cannot be made."""
+def open_write_queue(file: str) -> WriteQueue:
+    """The queue of a database; where its file cannot be made, one for this store alone."""
     if file == MEMORY:
-        return Line(-1)
+        return WriteQueue(-1)
     try:
-        return Line(_open(f"{file}-turn"))
+        return WriteQueue(_open(f"{file}-turn"))
     except OSError:
-        return Line(-1)
+        return WriteQueue(-1)
 
 
 def _open(name: str) -> int:
-    """Open it, and hold it in a way that tells others that it is in use."""
+    """Open or make the file, and hold a shared lock on it, so that others see it in use."""
     while True:
         descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
@@ -158,18 +160,18 @@ def _open(name: str) -> int:
             status = os.fstat(descriptor)
             if status.st_nlink:
                 if status.st_size < _BYTES:
-                    # Written, so that a full disk says so now: a hole would kill who maps it.
+                    # Written, so that a full disk says so now: touching a hole would kill us.
                     os.pwrite(descriptor, bytes(_BYTES), 0)
                 return descriptor
         except OSError:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # it was removed meanwhile
+        os.close(descriptor)  # it was removed before it was locked
 
 
 def _share(descriptor: int) -> None:
-    """Lock it; raises OSError if somebody who is about to remove it does not come to that."""
-    for _ in range(_MOMENTS):
+    """Take the shared lock. Raises OSError if the process that removes the file takes too long."""
+    for _ in range(_TRIES):
         with suppress(BlockingIOError):
             flock(descriptor, LOCK_SH | LOCK_NB)
             return
@@ -177,27 +179,27 @@ def _share(descriptor: int) -> None:
     flock(descriptor, LOCK_SH | LOCK_NB)
 
 
-def in_line(line: Line, busy_timeout: float) -> Callable[[int], bool]:
-    """A busy handler that asks for a moment, then waits in the line.
+def queueing_busy_handler(queue: WriteQueue, busy_timeout: float) -> Callable[[int], bool]:
+    """A busy handler that barges for a moment, then waits in the queue.
 
-    It gives up after `busy_timeout` seconds less those that are spent.
+    It gives up after `busy_timeout` seconds less `queue.seconds_spent`.
 
-    The connection holds it, so it does not hold the writer: a store that nobody closed shall go
-    when it is let go.
+    The connection holds this function. So it must not hold the writer: a store that nobody closed
+    shall be freed when its last reference goes.
     """
-    hoping = deadline = 0.0
+    barge_until = deadline = 0.0
 
     def wait(earlier_calls: int) -> bool:
-        nonlocal hoping, deadline
+        nonlocal barge_until, deadline
         now = time.monotonic()
         if earlier_calls == 0:
-            hoping, deadline = now + _HOPE, now + busy_timeout - line.spent
-        if line.number is None and now < min(hoping, deadline) and not line.is_long():
+            barge_until, deadline = now + BARGE_SECONDS, now + busy_timeout - queue.seconds_spent
+        if queue.ticket is None and now < min(barge_until, deadline) and queue.may_barge():
             time.sleep(0.0001)
             return True
-        if not line.wait(deadline) or time.monotonic() >= deadline:
+        if not queue.wait_for_head(deadline) or time.monotonic() >= deadline:
             return False
-        if earlier_calls < _LOOKS:
+        if earlier_calls < _SPINS:
             os.sched_yield()
         elif earlier_calls < 200:
             time.sleep(0.00005)

@@ -23,7 +23,7 @@ from cwstore._sqlite.error_map import (
     missing_reference,
     table_of,
 )
-from cwstore._sqlite.threads import ThreadEnds, Turn, running_task
+from cwstore._sqlite.threads import FairLock, ThreadEnds, running_task
 from cwstore._sqlite.transaction import Block
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
@@ -39,7 +39,7 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from cwstore._sqlite.change_recorder import Recorder
     from cwstore._sqlite.checkpoint import Log
-    from cwstore._sqlite.write_queue import Line
+    from cwstore._sqlite.write_queue import WriteQueue
 
 _UNLOOKED = 3  # commits from one look at the length of the log to the next
 
@@ -57,8 +57,8 @@ class Writer:
         self._busy_timeout = busy_timeout
         self._durable = durable
         # Held by the owner. It knows its thread, should Ctrl-C come before `owner` is set.
-        self._turn = Turn()
-        self._line: Line | None = None  # opened by the first transaction
+        self._lock = FairLock()
+        self._queue: WriteQueue | None = None  # opened by the first transaction
         self._use = 0  # number of the last taking of the turn
         self._depth = 0  # nesting of the owner's transactions
         self._blocks: list[ref[Block]] = []  # of the levels
@@ -70,7 +70,7 @@ class Writer:
         self._abort_error: CwstoreError | None = (
             None  # why SQLite undid all of the open transaction
         )
-        self._patience = busy_handler(busy_timeout)
+        self._busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self._adopt(connection)
 
@@ -134,27 +134,30 @@ class Writer:
     def begin(self, text: str) -> None:
         """Wait for the turn and the write lock, one timeout for both; an error cites `text`."""
         waited = self._take_turn(text)
-        line = self._line or self._open_line()
+        queue = self._queue or self._open_queue()
         self._depth = 1
         try:
-            line.spent = waited
-            if line.is_long():
-                line.spent += line.wait_for(self._busy_timeout - waited)
+            queue.seconds_spent = waited
+            if not queue.may_barge():
+                queue.seconds_spent += queue.wait_at_most(self._busy_timeout - waited)
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         except apsw.Error as error:
             fault = map_error(error, f"BEGIN ({self._file})", self._busy_timeout)
         finally:
-            line.leave()
+            queue.leave()
         raise fault
 
-    def _open_line(self) -> "Line":
-        from cwstore._sqlite.write_queue import in_line, open_line  # what reading does not need
+    def _open_queue(self) -> "WriteQueue":
+        from cwstore._sqlite.write_queue import (
+            open_write_queue,
+            queueing_busy_handler,
+        )  # what reading does not need
 
-        line = self._line = open_line(self._file)
-        self._patience = in_line(line, self._busy_timeout)
-        self.connection.set_busy_handler(self._patience)
-        return line
+        queue = self._queue = open_write_queue(self._file)
+        self._busy_handler = queueing_busy_handler(queue, self._busy_timeout)
+        self.connection.set_busy_handler(self._busy_handler)
+        return queue
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
@@ -180,10 +183,10 @@ class Writer:
         if self._log is None:
             from cwstore._sqlite.checkpoint import Log  # what reading does not need
 
-            assert self._line is not None  # since the transaction began
-            self._log = Log(self._line)
+            assert self._queue is not None  # since the transaction began
+            self._log = Log(self._queue)
         self._unlooked = _UNLOOKED
-        self._log.look(self.connection, self._patience)
+        self._log.look(self.connection, self._busy_handler)
 
     def end(self) -> None:
         """Undo what is not committed and give up the turn. Does nothing without the turn.
@@ -192,7 +195,7 @@ class Writer:
         """
         if self.owner != get_ident():
             with suppress(RuntimeError):
-                self._turn.give_up()  # taken, but not yet marked as this thread's
+                self._lock.release()  # taken, but not yet marked as this thread's
             return
         if self._depth:
             self._undo()
@@ -200,7 +203,7 @@ class Writer:
         self._blocks.clear()
         self._abort_error = self._task = None
         self.owner = 0
-        self._turn.give_up()
+        self._lock.release()
 
     def _undo(self) -> None:
         if self.recorder is not None:
@@ -267,9 +270,9 @@ class Writer:
     def _take_turn(self, text: str) -> float:
         """Wait until no other thread has a transaction open; the seconds that took."""
         waited = 0.0
-        if not self._turn.try_acquire():
+        if not self._lock.try_acquire():
             started = time.monotonic()
-            if not self._turn.take(self._busy_timeout):
+            if not self._lock.acquire(self._busy_timeout):
                 raise busy_thread(text, self._file, self._busy_timeout)
             waited = time.monotonic() - started
         if self.closed_reason:
@@ -318,7 +321,7 @@ class Writer:
                 self._abort_error = None
                 self._blocks.clear()
                 self.owner = self._depth = 0
-                self._turn.break_lock()
+                self._lock.break_lock()
         if succeeded:
             if self.closed_reason:
                 raise StoreClosedError(self.closed_reason)
@@ -343,7 +346,7 @@ class Writer:
         self.connection = connection
         self._cursor = connection.cursor()
         self._dropped = False
-        connection.set_busy_handler(self._patience)
+        connection.set_busy_handler(self._busy_handler)
         if self.recorder is not None:
             self.recorder.listen_on(connection)
 
@@ -369,17 +372,17 @@ class Writer:
         if self.owner == get_ident():
             raise ConflictError("close() inside of a transaction: leave it first")
         try:
-            self._turn.take(TIMEOUT_MAX)
+            self._lock.acquire(TIMEOUT_MAX)
             if not self.closed_reason:
                 self.closed_reason = f"the store of {self._file} is closed; open a new one"
                 self.connection.close()
-                if self._line or os.path.exists(f"{self._file}-turn"):  # of who was killed
-                    from cwstore._sqlite.write_queue import open_line
+                if self._queue or os.path.exists(f"{self._file}-turn"):  # of who was killed
+                    from cwstore._sqlite.write_queue import open_write_queue
 
-                    (self._line or open_line(self._file)).close(self._file)
+                    (self._queue or open_write_queue(self._file)).close(self._file)
         finally:
             with suppress(RuntimeError):  # Ctrl-C came before it was taken
-                self._turn.give_up()
+                self._lock.release()
         if self.recorder is not None:
             for feed in list(self.recorder.feeds):
                 feed.close()
@@ -387,10 +390,10 @@ class Writer:
     def forget(self) -> list[Connection]:
         """In a forked child: refuse everything; the connection, if nobody was using it."""
         rests = not self.closed_reason and not self.owner and not self._dropped
-        resting = [self.connection] if rests and self._turn.try_acquire() else []
-        if self._line is not None and not self.closed_reason:
-            self._line.forget()
-        self._turn, self._elsewhere = Turn(), RLock()
+        resting = [self.connection] if rests and self._lock.try_acquire() else []
+        if self._queue is not None and not self.closed_reason:
+            self._queue.detach()
+        self._lock, self._elsewhere = FairLock(), RLock()
         self.owner = self._depth = 0
         self.closed_reason = self.closed_reason or (
             f"the store of {self._file} was opened before this process was forked;"
@@ -403,7 +406,7 @@ class Writer:
         if self._file == MEMORY or self.owner:
             return None
         try:
-            if not self._turn.try_acquire() or self.closed_reason:
+            if not self._lock.try_acquire() or self.closed_reason:
                 return None
             if self._dropped:
                 self._replace_dropped()
@@ -412,4 +415,4 @@ class Writer:
             return None
         finally:
             with suppress(RuntimeError):  # it was not taken
-                self._turn.give_up()
+                self._lock.release()
