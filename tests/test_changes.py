@@ -243,10 +243,10 @@ def test_a_look_elsewhere_does_not_wait_for_a_thread_that_uses_the_connection(
     taken, looked = threading.Event(), threading.Event()
 
     def use() -> None:
-        assert store._db._writer._lock.try_acquire()
+        assert store._db._writer.lock.try_acquire()
         taken.set()
         reached(looked)
-        store._db._writer._lock.release()
+        store._db._writer.lock.release()
 
     with Store.open(file) as other, store.changes() as feed:
         using = Task(use)
@@ -274,8 +274,8 @@ def test_a_commit_that_is_interrupted_after_it_was_kept_is_told_as_elsewhere(
             return done
 
     with store.changes() as feed:
-        cursor = writer._cursor
-        monkeypatch.setattr(writer, "_cursor", Interrupted())
+        cursor = writer.cursor
+        monkeypatch.setattr(writer, "cursor", Interrupted())
         with pytest.raises(KeyboardInterrupt):
             store.tasks.create(name="t", id="t")
         monkeypatch.undo()

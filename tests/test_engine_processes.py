@@ -59,7 +59,7 @@ def test_a_writer_waits_for_another_process(file: Path) -> None:
     with Store.open(file, busy_timeout=60) as store:
         store.initiatives.create(name="quick")
         waiting = Event()
-        patience = store._db._writer._busy_handler
+        patience = store._db._writer.busy_handler
 
         def noticed(earlier_calls: int) -> bool:
             waiting.set()
@@ -80,7 +80,7 @@ def test_what_was_spent_on_waiting_for_a_thread_is_counted(
     spent: list[float] = []
 
     def clock() -> datetime:
-        queue = store._db._writer._queue
+        queue = store._db._writer.queue
         assert queue is not None
         spent.append(queue.seconds_spent)
         return datetime(2026, 1, 1, tzinfo=UTC)
@@ -297,10 +297,10 @@ def test_a_child_may_not_open_a_file_whose_connection_a_thread_uses_without_a_tr
     taken, forked = Event(), Event()
 
     def look() -> None:
-        assert store._db._writer._lock.try_acquire()
+        assert store._db._writer.lock.try_acquire()
         taken.set()
         reached(forked)
-        store._db._writer._lock.release()
+        store._db._writer.lock.release()
 
     looking = Task(look)
     reached(taken)

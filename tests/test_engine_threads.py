@@ -339,7 +339,7 @@ def test_two_stores_on_one_file_see_what_the_other_committed(store: Store, file:
 
 def waiting(store: Store, threads: int) -> None:
     """Return once that many threads wait for the store."""
-    while len(store._db._writer._lock._waiting) < threads:
+    while len(store._db._writer.lock._waiting) < threads:
         pass
 
 

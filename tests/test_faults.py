@@ -155,7 +155,7 @@ def test_rows_that_come_one_by_one_are_refused_too_once_the_transaction_is_lost(
 ) -> None:
     def go_on_regardless() -> None:
         with store.transaction():
-            store._db._writer._abort_error = StorageError("the disk failed")
+            store._db._writer.abort_error = StorageError("the disk failed")
             store._db._writer.run_many(log_chunks._INSERT_ONE_OF_MANY, [])
 
     with pytest.raises(StorageError, match="the whole transaction was rolled back"):

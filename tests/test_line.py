@@ -187,7 +187,7 @@ def test_behind_four_a_writer_waits_though_the_lock_is_free(file: Path) -> None:
             other.wait_for_head(late())
         others[0]._times[SEEN] += 0.02 - 0.001
         write(store, "after four who are gone")
-        queue = store._db._writer._queue
+        queue = store._db._writer.queue
         assert queue is not None
         assert queue.seconds_spent > 0.0
         for other in others:
@@ -270,7 +270,7 @@ def test_waiting_in_the_queue_counts_towards_the_timeout(file: Path) -> None:
 def test_the_head_asks_until_it_is_late(file: Path) -> None:
     with Store.open(file, busy_timeout=60) as store:
         write(store, "first")
-        keep_waiting, queue = store._db._writer._busy_handler, store._db._writer._queue
+        keep_waiting, queue = store._db._writer.busy_handler, store._db._writer.queue
         assert queue is not None
         assert queue.wait_for_head(at_last())
         assert [keep_waiting(calls) for calls in (0, 20, 200, 2000)] == [True] * 4

@@ -198,7 +198,7 @@ def test_a_transaction_whose_connection_is_gone_holds_nothing(store: Store) -> N
 
     def lose() -> None:
         with undone(store):
-            store._db._writer._drop()
+            store._db._writer.drop()
             gone()
 
     with in_a_thread("loser", lose), gone.meanwhile():

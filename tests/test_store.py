@@ -173,8 +173,8 @@ class AnnouncedLock:
 
 def test_close_waits_for_the_transaction_of_another_thread(file: Path) -> None:
     store = Store.open(file)
-    lock = AnnouncedLock(store._db._writer._lock)
-    store._db._writer._lock = lock  # type: ignore[assignment]
+    lock = AnnouncedLock(store._db._writer.lock)
+    store._db._writer.lock = lock  # type: ignore[assignment]
     with store.transaction():
         store.initiatives.create(name="first")
         closing = Task(store.close)

@@ -69,11 +69,11 @@ def test_ctrl_c_at_the_moment_when_the_lock_is_had_does_not_strand_it(store: Sto
         store.data_version,
     ]
     for call in calls:
-        lock = store._db._writer._lock
-        store._db._writer._lock = InterruptedLock(lock)  # type: ignore[assignment]
+        lock = store._db._writer.lock
+        store._db._writer.lock = InterruptedLock(lock)  # type: ignore[assignment]
         with pytest.raises(KeyboardInterrupt):
             call()
-        store._db._writer._lock = lock
+        store._db._writer.lock = lock
         Task(lambda: store.initiatives.create(name="next")).finish()
     assert names(store) == ["next"] * 3
 

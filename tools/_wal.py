@@ -14,7 +14,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from cwstore import Store
-from cwstore._sqlite.checkpoint import Log
+from cwstore._sqlite.checkpoint import WalCheckpointer
 from cwstore._sqlite.connection import connect_reader
 
 _LOOK = 0.01  # seconds between two looks at the size of the log
@@ -30,7 +30,7 @@ def work(
 ) -> None:
     """Write or read until the time is over; send the seconds of each call."""
     if not policy:
-        patch.multiple(Log, look=_never).start()
+        patch.multiple(WalCheckpointer, after_commit=_never).start()
     took: list[float] = []
     with Store.open(path, busy_timeout=60) as store:
         chunks = [("agent", "agent", 1, "x" * 300)] * 4

@@ -1,11 +1,11 @@
-"""The write-ahead log is kept short, however many read and write.
+"""Keeps the write-ahead log short, however many processes read and write.
 
-SQLite moves the log into the file as it grows, but begins it anew only if at some moment all of it
-is moved and nobody reads from it. Among processes that never rest no such moment comes: eight that
-write made over 100 MB of log a second. So whoever finds the log long after a commit makes the
-moment: it holds up writing until those who are reading have finished, a few ms as a rule; who comes
-to read meanwhile reads from the file. Somebody who has been reading for longer is not waited for;
-`Store.stats` tells who it is. `tools/wal` measures what that gives.
+SQLite moves the log into the file as it grows. But it begins the log anew only at a moment when all
+of it is moved and nobody reads from it. Among processes that never rest no such moment comes: eight
+that write made over 100 MB of log a second. So a writer that finds the log long after a commit
+makes the moment. It holds up other writers until those who read from the log have finished, a few
+ms as a rule; whoever begins to read meanwhile reads from the file. A longer read is not waited for;
+`Store.stats` tells whose it is. `tools/wal` measures what that gives.
 """
 
 from collections.abc import Callable
@@ -13,43 +13,49 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.busy_handler import busy_handler
 
 if TYPE_CHECKING:
+    from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.write_queue import WriteQueue
 
 LONG = 4096  # pages: 16 MB
-_WAIT = 0.1  # seconds for others to finish; several threads that share one Python take their time
+_COMMITS_UNSEEN = 3  # from one look at the length of the log to the next
+_WAIT = 0.1  # seconds for others to finish; threads that share one Python take their time
 _PINNED = 1000  # pages that cannot be moved: a reader was there before they were written
 _STEP = 1000  # pages that the log may grow by until readers are waited for once more
 
 
-class Log:
-    """What a writer knows of the log."""
+class WalCheckpointer:
+    """Looks at the log after commits, and shortens it when it is long."""
 
-    __slots__ = ("_limit", "_queue")
+    __slots__ = ("_limit", "_queue", "_unseen")
 
     def __init__(self, queue: "WriteQueue") -> None:
         self._queue = queue
-        self._limit = LONG
+        self._limit = LONG  # pages; more once readers were waited for in vain
+        self._unseen = 0  # commits until the next look
 
-    def look(self, connection: Connection, patience: Callable[[int], bool]) -> None:
-        """Begin the log anew if it is long. It takes 0.1 µs to see that it is not.
+    def after_commit(self, connection: "Connection", handler: Callable[[int], bool]) -> None:
+        """Begin the log anew if it is long. Looks after every fourth commit; a look takes 0.1 µs.
 
-        For a writer outside of a transaction; `patience` is its busy handler. Raises nothing of
-        apsw's: what was committed is kept, and whatever is wrong will show by itself.
+        `handler` is the busy handler of the connection, which must have no transaction open.
+        Raises no error of apsw: what was committed is kept, and any fault shows again by itself.
         """
+        self._unseen -= 1
+        if self._unseen >= 0:
+            return
+        self._unseen = _COMMITS_UNSEEN
         try:
             pages, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
             if pages <= LONG:
                 self._limit = LONG
             elif pages > self._limit:
-                self._shorten(connection, patience)
+                self._shorten(connection, handler)
         except apsw.Error:
             pass
 
-    def _shorten(self, connection: Connection, patience: Callable[[int], bool]) -> None:
+    def _shorten(self, connection: "Connection", handler: Callable[[int], bool]) -> None:
         wait, looks = busy_handler(_WAIT), 0
         while True:
             # First without a lock, so that little is left to be moved while nobody can write.
@@ -57,33 +63,33 @@ class Log:
             if pages >= 0:
                 if pages <= LONG or pages - moved > _PINNED:
                     return
-                busy, pages = self._restart(connection, patience)
+                busy, pages = self._restart(connection, handler)
                 if pages >= 0:
                     self._limit = pages + _STEP if busy else LONG
                     return
-            # Another process is at it: writing on meanwhile would make its work endless.
+            # Another process runs a checkpoint. If this one wrote on, that would never end.
             if not wait(looks):
                 return
             looks += 1
 
-    def _restart(self, connection: Connection, patience: Callable[[int], bool]) -> tuple[int, int]:
-        # Pages of the log that are written over cost less than new ones, so the file stays as long
-        # as it is; but not if it grew beside a long read.
+    def _restart(self, connection: "Connection", handler: Callable[[int], bool]) -> tuple[int, int]:
+        # SQLite overwrites pages of the log faster than it adds new ones, so the log file stays as
+        # long as it is; but no longer than this, if it grew beside a long read.
         connection.execute("PRAGMA journal_size_limit = 33554432").fetchall()
         connection.set_busy_handler(busy_handler(_WAIT))
         try:
-            self._queue.wait_at_most(_WAIT)  # it takes the lock of writers
+            self._queue.wait_at_most(_WAIT)  # RESTART takes the write lock
             busy, pages, _ = _checkpoint(connection, "PRAGMA wal_checkpoint(RESTART)")
         finally:
             self._queue.leave()
-            connection.set_busy_handler(patience)
+            connection.set_busy_handler(handler)
         return busy, pages
 
 
-def _checkpoint(connection: Connection, text: str) -> tuple[int, int, int]:
-    """Whether something is left to do, the pages of the log, and those that are moved.
+def _checkpoint(connection: "Connection", text: str) -> tuple[int, int, int]:
+    """Run a checkpoint: whether something is left to do, pages of the log, pages that are moved.
 
-    The numbers are -1 if somebody else was doing it.
+    Both numbers are -1 if another connection was running one.
     """
     (row,) = connection.execute(text).fetchall()
     busy, pages, moved = row

@@ -14,7 +14,7 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import map_statement_error, table_of
 from cwstore._sqlite.fork import track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
-from cwstore._sqlite.transaction import Block
+from cwstore._sqlite.transaction import Transaction, TransactionStack
 from cwstore._sqlite.writer import Writer
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
@@ -56,6 +56,7 @@ class SqliteDatabase:
         self._clock = clock
         self._readers = Readers(file, busy_timeout)
         self._writer = Writer(writer, file, clock, busy_timeout, durable)
+        self._transactions = TransactionStack(self._writer)
         track(self)
 
     # The port
@@ -79,7 +80,7 @@ class SqliteDatabase:
 
     def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
         values = [statement.bind(binds) for binds in rows]
-        with Block(self._writer):
+        with Transaction(self._transactions):
             self._writer.run_many(statement, values)
 
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
@@ -88,7 +89,7 @@ class SqliteDatabase:
         if writer.owner == get_ident():  # one statement needs no savepoint: it is whole by itself
             writer.run(statement, values)
             return writer.connection.changes()
-        with Block(writer):
+        with Transaction(self._transactions):
             writer.run(statement, values)
             return writer.connection.changes()
 
@@ -111,7 +112,7 @@ class SqliteDatabase:
         )
 
     def transaction(self) -> AbstractContextManager[None]:
-        return Block(self._writer)
+        return Transaction(self._transactions)
 
     def in_transaction(self) -> bool:
         return self._writer.owner == get_ident()
@@ -123,11 +124,11 @@ class SqliteDatabase:
             return  # the pages are free only once the transaction is committed
         free, left = 1, 0
         while left < free:  # nor is there an end where the file was made without auto_vacuum
-            with Block(writer):
+            with Transaction(self._transactions):
                 ((free,),) = writer.ask("PRAGMA freelist_count")
                 writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
                 ((left,),) = writer.ask("PRAGMA freelist_count")
-        with writer.exclusive():
+        with self._transactions.exclusive():
             # SQLite cuts the file when it has moved all of the log into it.
             writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
 
@@ -145,7 +146,7 @@ class SqliteDatabase:
             reader = None
         if reader is None:
             if self.file == MEMORY:
-                with Block(self._writer):
+                with Transaction(self._transactions):
                     return self._writer.run(statement, values)
             reader = self._open_reader()
         reader.thread = thread
@@ -176,7 +177,7 @@ class SqliteDatabase:
     def lease_reader(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
         if self.file == MEMORY:
-            with self._writer.exclusive():
+            with self._transactions.exclusive():
                 yield self._writer.connection
             return
         self._refuse_if_closed()
@@ -199,16 +200,17 @@ class SqliteDatabase:
         writer = self._writer
         if writer.owner == get_ident():
             return statement.map(writer.run(statement, values))
+        transactions = self._transactions
         try:
-            writer.begin(statement.text)
+            transactions.begin(statement.text)
             rows = statement.map(writer.run(statement, values))
-            writer.commit()
+            transactions.commit()
             return rows
         finally:
             try:
-                writer.end()
+                transactions.end()
             except BaseException:  # Ctrl-C at its first step
-                writer.end()
+                transactions.end()
                 raise
 
     # The store's own
@@ -219,8 +221,8 @@ class SqliteDatabase:
         from cwstore.core.changes import ChangeFeed
 
         writer = self._writer
-        feed = ChangeFeed(capacity, writer.look_elsewhere, self._unlisten)
-        with writer.exclusive():
+        feed = ChangeFeed(capacity, writer.data_version_if_idle, self._unlisten)
+        with self._transactions.exclusive():
             if writer.recorder is None:
                 writer.recorder = Recorder(writer.connection)
             writer.recorder.feeds.append(feed)
@@ -231,13 +233,13 @@ class SqliteDatabase:
         writer = self._writer
         if writer.closed_reason:
             return
-        with writer.exclusive():
+        with self._transactions.exclusive():
             if writer.recorder is not None and writer.recorder.remove_feed(feed):
                 writer.recorder = None
 
     def data_version(self) -> int:
         """A number that changes when a connection of another store or process commits."""
-        with self._writer.exclusive():
+        with self._transactions.exclusive():
             return int(self._writer.ask("PRAGMA data_version")[0][0])
 
     def close(self) -> None:
@@ -245,9 +247,9 @@ class SqliteDatabase:
         self._writer.close()
         self._readers.close()
 
-    def forget(self) -> list[Connection]:
+    def abandon_after_fork(self) -> list[Connection]:
         """In a forked child: refuse everything; the connections that nobody was using."""
-        return self._readers.forget() + self._writer.forget()
+        return self._readers.abandon_after_fork() + self._transactions.abandon_after_fork()
 
     def _refuse_if_closed(self) -> None:
         if self._writer.closed_reason:

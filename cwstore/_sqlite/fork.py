@@ -11,23 +11,26 @@ what it was doing. The child then refuses to open that file at all.
 """
 
 import os
-from typing import Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import apsw
 
-from cwstore._sqlite.apsw_types import Connection
 from cwstore.errors import StoreClosedError
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class Forked(Protocol):
-    """What a fork concerns."""
+    from cwstore._sqlite.apsw_types import Connection
 
-    file: str
+    class Forked(Protocol):
+        """What a fork concerns."""
 
-    def forget(self) -> list[Connection]:
-        """In the child: refuse every call from now on; the connections that nobody was using."""
-        ...
+        file: str
+
+        def abandon_after_fork(self) -> list[Connection]:
+            """In the child: refuse every call; the connections that nobody was using."""
+            ...
 
 
 _watched: "WeakSet[Forked]" = WeakSet()
@@ -35,7 +38,7 @@ _opened: set[str] = set()  # files that connections of this process may still ha
 _in_use: set[str] = set()  # files that this process may not open
 
 
-def track(database: Forked) -> None:
+def track(database: "Forked") -> None:
     """Let the database know when this process turns out to be a forked child."""
     _watched.add(database)
 
@@ -54,7 +57,7 @@ def _let_go() -> None:
     # Also of files that no store holds: one is being opened, or nobody closed it.
     resting: dict[str, list[Connection]] = {file: [] for file in _opened}
     for database in list(_watched):
-        resting.setdefault(database.file, []).extend(database.forget())
+        resting.setdefault(database.file, []).extend(database.abandon_after_fork())
     for file, connections in resting.items():
         inherited = [one for one in apsw.connections() if one.filename == file]
         if len(connections) < len(inherited):

@@ -69,8 +69,8 @@ class Readers:
         self.kept = 0
         self.trim()
 
-    def forget(self) -> list[Connection]:
-        """In a forked child: lend none any more; the connections that nobody was using."""
+    def abandon_after_fork(self) -> list[Connection]:
+        """In a forked child: lend none any more. Returns the connections that nobody was using."""
         resting = [reader.connection for reader in self.idle]
         self.idle.clear()
         return resting

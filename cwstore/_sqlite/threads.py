@@ -8,10 +8,8 @@ times the median (`tools/fairness`).
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock, RLock, get_ident, local
-from weakref import WeakMethod
+from threading import Lock, RLock
 
 # As in write_queue.py; but threads of one process notice sooner that they may go on.
 MAX_BARGED = 3  # waiting threads that a newcomer may overtake; never more
@@ -87,34 +85,3 @@ def running_task() -> object:
         return asyncio and asyncio.current_task()
     except RuntimeError:  # no event loop runs here
         return None
-
-
-class _LastWord:
-    """Calls a method, if its object still exists, when its own thread ends."""
-
-    __slots__ = ("_method", "_thread")
-
-    def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
-        self._method = method
-        self._thread = get_ident()
-
-    def __del__(self) -> None:
-        method = self._method()
-        # A forked child frees what belonged to the threads that it does not have.
-        if method is not None and self._thread == get_ident():
-            method()
-
-
-class ThreadEnds:
-    """Calls a method in each thread that asked for it, as the last thing that the thread does."""
-
-    __slots__ = ("_method", "_own")
-
-    def __init__(self, method: Callable[[], None]) -> None:
-        self._method = WeakMethod(method)
-        self._own = local()
-
-    def expect(self) -> None:
-        """For the calling thread; once is enough."""
-        if not hasattr(self._own, "last_word"):
-            self._own.last_word = _LastWord(self._method)

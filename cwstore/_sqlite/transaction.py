@@ -1,38 +1,58 @@
-"""What `transaction()` returns."""
+"""The transaction that one thread at a time has open on the writer, and the savepoints in it.
 
-from types import TracebackType
-from typing import Protocol
+For a statement alone the engine calls `begin`, `commit` and `end`. A `with` block is a
+`Transaction`: the outermost one is BEGIN IMMEDIATE, each one inside it is a savepoint.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from threading import RLock, get_ident, local
+from typing import TYPE_CHECKING
+from weakref import WeakMethod, ref
+
+import apsw
+
+from cwstore._sqlite.error_map import commit_fault, map_error
+from cwstore._sqlite.threads import running_task
+from cwstore.errors import ConflictError, OutcomeUnknownError, StoreClosedError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from cwstore._sqlite.apsw_types import Connection
+    from cwstore._sqlite.checkpoint import WalCheckpointer
+    from cwstore._sqlite.writer import Writer
 
 
-class Levels(Protocol):
-    """Something with transactions in transactions."""
+# Each way in which a transaction may end, and what closes it:
+#
+#   case                                    noticed by                what happens
+#   --------------------------------------  ------------------------  ------------------------------
+#   its `with` block ends                   Transaction.__exit__      leave keeps its level or, after
+#                                                                     an error, undoes exactly that
+#   Ctrl-C comes before __exit__ can begin  the weak reference to it  leave undoes its level as soon
+#                                           in _entered               as the object is freed
+#   its thread ends without leaving it      _LastWord, freed with     end undoes it in that thread,
+#                                           the thread's locals       which can release the lock
+#   another thread leaves or frees it       leave: not the owner      _leave_elsewhere closes the
+#                                                                     connection, breaks the lock
+#   the process is forked while it is open  fork.py                   the child refuses every call,
+#                                                                     the parent goes on
 
-    def enter(self, block: "Block") -> None:
-        """Open one more level; note in the block which one."""
-        ...
 
-    def leave(self, use: int, level: int, succeeded: bool) -> None:
-        """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
-        ...
+class Transaction:
+    """What `store.transaction()` returns: a `with` block that is one level of a transaction."""
 
+    __slots__ = ("__weakref__", "_stack", "acquisition", "level")
 
-class Block:
-    """A `with` block is one level of a transaction.
-
-    Ctrl-C may come at any step, also before the first one of `__exit__`: for that the levels watch
-    for the block to go.
-    """
-
-    __slots__ = ("__weakref__", "_levels", "level", "use")
-
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
-        self.use = 0  # number of the use of the connection that the level belongs to; 0: none
+    def __init__(self, stack: "TransactionStack") -> None:
+        self._stack = stack
+        self.acquisition = 0  # of the writer's lock, to which the level belongs; 0: not entered
         self.level = 0  # 1: the outermost
 
     def __enter__(self) -> None:
         try:
-            self._levels.enter(self)
+            self._stack.enter(self)
         except BaseException:
             self._abandon()
             raise
@@ -41,13 +61,253 @@ class Block:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: "TracebackType | None",
     ) -> None:
         try:
-            self._levels.leave(self.use, self.level, kind is None)
+            self._stack.leave(self.acquisition, self.level, kind is None)
         except BaseException:
             self._abandon()
             raise
 
     def _abandon(self) -> None:
-        self._levels.leave(self.use, self.level, succeeded=False)
+        self._stack.leave(self.acquisition, self.level, succeeded=False)
+
+
+class TransactionStack:
+    """The levels that are open on one writer: the transaction, and the savepoints in it."""
+
+    def __init__(self, writer: "Writer") -> None:
+        self._writer = writer
+        self._depth = 0  # levels that are open; 1: the transaction alone
+        self._entered: list[ref[Transaction]] = []  # the object of each level
+        self._checkpointer: WalCheckpointer | None = None  # made by the first commit
+        self._thread_ends = _ThreadEnds(self._end_of_thread)
+        self._from_outside = RLock()  # held while a transaction is ended that was not left
+
+    def begin(self, text: str) -> None:
+        """Wait for the threads' lock, then the write lock; the busy timeout bounds both together.
+
+        A BusyError names the table of `text`.
+        """
+        writer = self._writer
+        waited = writer.acquire(text)
+        queue = writer.queue or writer.open_queue()
+        self._depth = 1
+        try:
+            queue.seconds_spent = waited
+            if not queue.may_barge():
+                queue.seconds_spent += queue.wait_at_most(writer.busy_timeout - waited)
+            writer.cursor.execute("BEGIN IMMEDIATE")
+            return
+        except apsw.Error as error:
+            fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
+        finally:
+            queue.leave()
+        raise fault
+
+    def commit(self) -> None:
+        """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
+        writer = self._writer
+        if writer.abort_error is not None:
+            writer.refuse()
+        try:
+            writer.cursor.execute("COMMIT")
+        except apsw.Error as error:
+            fault = commit_fault(error, writer.file, writer.busy_timeout)
+        else:
+            if writer.recorder is not None:
+                writer.recorder.publish()
+            self._depth = 0
+            checkpointer = self._checkpointer or self._make_checkpointer()
+            checkpointer.after_commit(writer.connection, writer.busy_handler)
+            return
+        if isinstance(fault, OutcomeUnknownError):
+            writer.drop()
+        raise fault
+
+    def _make_checkpointer(self) -> "WalCheckpointer":
+        from cwstore._sqlite.checkpoint import WalCheckpointer  # what reading does not need
+
+        queue = self._writer.queue
+        assert queue is not None  # since the transaction began
+        self._checkpointer = WalCheckpointer(queue)
+        return self._checkpointer
+
+    def end(self) -> None:
+        """Undo what is not committed and release the writer. Does nothing in another thread.
+
+        If Ctrl-C interrupts it, a second call does the rest.
+        """
+        writer = self._writer
+        if writer.owner != get_ident():
+            with suppress(RuntimeError):
+                writer.lock.release()  # taken, but Ctrl-C came before `owner` was set
+            return
+        if self._depth:
+            self._undo()
+            self._depth = 0
+        self._entered.clear()
+        writer.abort_error = writer.task = None
+        writer.owner = 0
+        writer.lock.release()
+
+    def _undo(self) -> None:
+        writer = self._writer
+        if writer.recorder is not None:
+            writer.recorder.discard()
+        try:
+            if not writer.dropped and writer.connection.in_transaction:
+                writer.cursor.execute("ROLLBACK")
+        except apsw.Error:
+            writer.drop()  # closing rolls back
+
+    @contextmanager
+    def exclusive(self) -> Generator[None]:
+        """Hold the writer without a transaction, or in the one that this thread has open."""
+        if self._writer.owner == get_ident():
+            yield
+            return
+        try:
+            self._writer.acquire("")
+            yield
+        finally:
+            try:
+                self.end()
+            except BaseException:  # Ctrl-C at its first step
+                self.end()
+                raise
+
+    # Levels
+
+    def enter(self, transaction: Transaction) -> None:
+        """Open a transaction, or a savepoint in the one that this thread has open."""
+        writer = self._writer
+        if writer.owner == get_ident():
+            self._push_savepoint(transaction)
+            return
+        self._thread_ends.watch_this_thread()
+        try:
+            self.begin("")
+            writer.task = running_task()
+            self._remember(transaction, 1)
+        except BaseException:
+            self.end()
+            raise
+
+    def leave(self, acquisition: int, level: int, succeeded: bool) -> None:
+        """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
+        writer = self._writer
+        if acquisition != writer.acquisition or writer.owner != get_ident():
+            self._leave_elsewhere(acquisition, succeeded)
+            return
+        while self._depth > level:  # what Ctrl-C has left open
+            self._pop_savepoint(succeeded=False)
+        if level == 1:
+            try:
+                if succeeded:
+                    self.commit()
+            finally:
+                self.end()
+        elif self._depth == level:
+            self._pop_savepoint(succeeded)
+            if succeeded:
+                writer.refuse()
+
+    def _push_savepoint(self, transaction: Transaction) -> None:
+        writer = self._writer
+        writer.refuse()
+        self._run_savepoint(f"SAVEPOINT level{self._depth + 1}")
+        writer.refuse()
+        self._depth += 1
+        self._remember(transaction, self._depth)
+        if writer.recorder is not None:
+            writer.recorder.savepoint()
+
+    def _pop_savepoint(self, succeeded: bool) -> None:
+        if not succeeded:
+            self._run_savepoint(f"ROLLBACK TO level{self._depth}")
+        self._run_savepoint(f"RELEASE level{self._depth}")
+        self._depth -= 1
+        del self._entered[self._depth :]
+        if self._writer.recorder is not None:
+            self._writer.recorder.close_savepoint(succeeded)
+
+    def _run_savepoint(self, savepoint: str) -> None:
+        """Run a savepoint statement. If it fails, nothing of the transaction can be kept."""
+        writer = self._writer
+        if writer.abort_error is None:
+            try:
+                writer.cursor.execute(savepoint)
+            except apsw.Error as error:
+                writer.abort_error = map_error(
+                    error, f"{savepoint} ({writer.file})", writer.busy_timeout
+                )
+
+    # Transactions that are not left as they should be: see the table above
+
+    def _remember(self, transaction: Transaction, level: int) -> None:
+        """Undo the level should the object be freed before the level is left."""
+        acquisition = self._writer.acquisition
+        transaction.acquisition, transaction.level = acquisition, level
+        self._entered.append(
+            ref(transaction, lambda _: self.leave(acquisition, level, succeeded=False))
+        )
+
+    def _end_of_thread(self) -> None:
+        with self._from_outside:
+            if self._writer.owner == get_ident():
+                self.end()
+
+    def _leave_elsewhere(self, acquisition: int, succeeded: bool) -> None:
+        """Undo a transaction that is left where it was not entered: in a thread, in a child."""
+        writer = self._writer
+        with self._from_outside, suppress(apsw.ThreadingViolationError):  # its thread works on it
+            if not writer.closed_reason and writer.owner and acquisition == writer.acquisition:
+                writer.drop()
+                writer.abort_error = None
+                self._entered.clear()
+                writer.owner = self._depth = 0
+                writer.lock.break_lock()
+        if succeeded:
+            if writer.closed_reason:
+                raise StoreClosedError(writer.closed_reason)
+            raise ConflictError(
+                "transaction left by another thread than had entered it: rolled back"
+            )
+
+    def abandon_after_fork(self) -> "list[Connection]":
+        """In a forked child: forget the transaction of the parent; see `Writer`."""
+        self._from_outside = RLock()  # a thread of the parent may have held the old one
+        self._depth = 0
+        return self._writer.abandon_after_fork()
+
+
+class _LastWord:
+    """Calls a method, if its object still exists, when its own thread ends."""
+
+    __slots__ = ("_method", "_thread")
+
+    def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
+        self._method = method
+        self._thread = get_ident()
+
+    def __del__(self) -> None:
+        method = self._method()
+        # A forked child frees what belonged to the threads that it does not have.
+        if method is not None and self._thread == get_ident():
+            method()
+
+
+class _ThreadEnds:
+    """Calls a method in each watched thread, as the last thing that the thread does."""
+
+    __slots__ = ("_locals", "_method")
+
+    def __init__(self, method: Callable[[], None]) -> None:
+        self._method = WeakMethod(method)
+        self._locals = local()
+
+    def watch_this_thread(self) -> None:
+        """For the calling thread. A second call does nothing."""
+        if not hasattr(self._locals, "last_word"):
+            self._locals.last_word = _LastWord(self._method)

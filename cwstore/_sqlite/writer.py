@@ -1,418 +1,255 @@
-"""The connection that writes: threads take turns on it, processes wait for each other fairly."""
+"""The one connection that writes. Threads take turns on it by its lock.
+
+Transactions on it are opened and ended in transaction.py.
+"""
 
 import os
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from threading import TIMEOUT_MAX, RLock, get_ident
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from threading import TIMEOUT_MAX, get_ident
 from typing import TYPE_CHECKING, Any
-from weakref import ref
 
 import apsw
 
-from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import (
     FOREIGN_KEYS,
     busy_thread,
-    commit_fault,
     map_error,
     map_statement_error,
     missing_reference,
     table_of,
 )
-from cwstore._sqlite.threads import FairLock, ThreadEnds, running_task
-from cwstore._sqlite.transaction import Block
-from cwstore.core.clock import Clock
-from cwstore.core.mapping import Row
-from cwstore.core.statement import Statement
-from cwstore.errors import (
-    ConflictError,
-    CwstoreError,
-    MissingReferenceError,
-    OutcomeUnknownError,
-    StoreClosedError,
-)
+from cwstore._sqlite.threads import FairLock, running_task
+from cwstore.errors import ConflictError, CwstoreError, MissingReferenceError, StoreClosedError
 
 if TYPE_CHECKING:
+    from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
-    from cwstore._sqlite.checkpoint import Log
     from cwstore._sqlite.write_queue import WriteQueue
-
-_UNLOOKED = 3  # commits from one look at the length of the log to the next
+    from cwstore.core.clock import Clock
+    from cwstore.core.mapping import Row
+    from cwstore.core.statement import Statement
 
 
 class Writer:
-    """One connection and the transaction that one thread at a time has open on it."""
+    """The connection, its lock, and what refuses a statement on it."""
 
     def __init__(
-        self, connection: Connection, file: str, clock: Clock, busy_timeout: float, durable: bool
+        self,
+        connection: "Connection",
+        file: str,
+        clock: "Clock",
+        busy_timeout: float,
+        durable: bool,
     ) -> None:
-        self.owner = 0  # ident of the thread that has a transaction open
-        self.closed_reason = ""  # why nothing can be run any more
-        self._file = file
+        self.file = file
+        self.busy_timeout = busy_timeout  # seconds
         self._clock = clock
-        self._busy_timeout = busy_timeout
         self._durable = durable
-        # Held by the owner. It knows its thread, should Ctrl-C come before `owner` is set.
-        self._lock = FairLock()
-        self._queue: WriteQueue | None = None  # opened by the first transaction
-        self._use = 0  # number of the last taking of the turn
-        self._depth = 0  # nesting of the owner's transactions
-        self._blocks: list[ref[Block]] = []  # of the levels
-        self._thread_ends = ThreadEnds(self._end_of_thread)
-        self._elsewhere = RLock()  # held to end a transaction that its thread has not ended
-        self._log: Log | None = None  # made by the first commit
-        self._unlooked = 0  # commits until the next look at it
-        self._task: object = None  # of an event loop, that entered the open transaction
-        self._abort_error: CwstoreError | None = (
-            None  # why SQLite undid all of the open transaction
-        )
-        self._busy_handler = busy_handler(busy_timeout)
+        # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
+        self.lock = FairLock()
+        self.owner = 0  # ident of the thread that holds the lock; 0: none
+        self.acquisition = 0  # counts how often the lock was taken
+        self.closed_reason = ""  # why nothing can be run any more
+        self.abort_error: CwstoreError | None = None  # why SQLite undid the open transaction
+        self.task: object = None  # the task of an event loop that opened the transaction
+        self.queue: WriteQueue | None = None  # opened by the first transaction
+        self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self._adopt(connection)
 
-    # Statements, by the thread that has the turn
+    # Statements, by the thread that holds the lock
 
-    def run(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
+    def run(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
         """Run to the end and fetch every row."""
-        if self._abort_error is not None or self._task is not None:
-            self._refuse()
+        if self.abort_error is not None or self.task is not None:
+            self.refuse()
         if statement.stamp is not None:
             values[statement.stamp] = self._clock()
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
         try:
-            return self._cursor.execute(statement.text, values).fetchall()
+            return self.cursor.execute(statement.text, values).fetchall()
         except (apsw.Error, UnicodeEncodeError) as error:
             binds = statement.named(values)
-            fault = map_statement_error(error, statement.text, binds, self._busy_timeout)
+            fault = map_statement_error(error, statement.text, binds, self.busy_timeout)
         # Raised here, so that neither the apsw error nor bound values hang on to it.
         if recorder is not None:
             del recorder.changes[noted:]
         if not self.connection.in_transaction:
-            self._abort_error = fault
+            self.abort_error = fault
         elif isinstance(fault, MissingReferenceError):
             table = table_of(statement.text)
             fault = missing_reference(table, binds, self.ask(FOREIGN_KEYS, {"table": table}))
         raise fault
 
-    def run_many(self, statement: Statement[Any], rows: list[list[Any]]) -> None:
-        """Run a statement that returns nothing once for each row, in a level just entered."""
-        at: list[Any] = []
+    def run_many(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
+        """Run a statement that returns nothing once for each row.
+
+        The caller has just opened a transaction or savepoint for it.
+        """
+        current: list[Any] = []
 
         def stamped() -> Iterator[list[Any]]:
-            nonlocal at
-            for at in rows:
+            nonlocal current
+            for current in rows:
                 if statement.stamp is not None:
-                    at[statement.stamp] = self._clock()
-                yield at
+                    current[statement.stamp] = self._clock()
+                yield current
 
         try:
-            self._cursor.executemany(statement.text, stamped())
+            self.cursor.executemany(statement.text, stamped())
             return
         except (apsw.Error, UnicodeEncodeError) as error:
             fault = map_statement_error(
-                error, statement.text, statement.named(at), self._busy_timeout
+                error, statement.text, statement.named(current), self.busy_timeout
             )
         if not self.connection.in_transaction:
-            self._abort_error = fault
+            self.abort_error = fault
         raise fault
 
-    def ask(self, text: str, binds: Mapping[str, str] | None = None) -> list[Row]:
-        """Run what is no statement of a repository."""
+    def ask(self, text: str, binds: Mapping[str, str] | None = None) -> "list[Row]":
+        """Run SQL of the engine's own, and fetch every row."""
         try:
-            return self._cursor.execute(text, binds).fetchall()
+            return self.cursor.execute(text, binds).fetchall()
         except apsw.Error as error:
-            fault = map_error(error, f"{text} ({self._file})", self._busy_timeout)
+            fault = map_error(error, f"{text} ({self.file})", self.busy_timeout)
         raise fault
 
-    # Transactions
+    def refuse(self) -> None:
+        """Raise if another task opened the transaction, or SQLite undid it.
 
-    def begin(self, text: str) -> None:
-        """Wait for the turn and the write lock, one timeout for both; an error cites `text`."""
-        waited = self._take_turn(text)
-        queue = self._queue or self._open_queue()
-        self._depth = 1
-        try:
-            queue.seconds_spent = waited
-            if not queue.may_barge():
-                queue.seconds_spent += queue.wait_at_most(self._busy_timeout - waited)
-            self._cursor.execute("BEGIN IMMEDIATE")
-            return
-        except apsw.Error as error:
-            fault = map_error(error, f"BEGIN ({self._file})", self._busy_timeout)
-        finally:
-            queue.leave()
-        raise fault
-
-    def _open_queue(self) -> "WriteQueue":
-        from cwstore._sqlite.write_queue import (
-            open_write_queue,
-            queueing_busy_handler,
-        )  # what reading does not need
-
-        queue = self._queue = open_write_queue(self._file)
-        self._busy_handler = queueing_busy_handler(queue, self._busy_timeout)
-        self.connection.set_busy_handler(self._busy_handler)
-        return queue
-
-    def commit(self) -> None:
-        """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
-        if self._abort_error is not None:
-            self._refuse()
-        try:
-            self._cursor.execute("COMMIT")
-        except apsw.Error as error:
-            fault = commit_fault(error, self._file, self._busy_timeout)
-        else:
-            if self.recorder is not None:
-                self.recorder.publish()
-            self._depth = 0
-            self._unlooked -= 1
-            if self._unlooked < 0:
-                self._look_at_log()
-            return
-        if isinstance(fault, OutcomeUnknownError):
-            self._drop()
-        raise fault
-
-    def _look_at_log(self) -> None:
-        if self._log is None:
-            from cwstore._sqlite.checkpoint import Log  # what reading does not need
-
-            assert self._queue is not None  # since the transaction began
-            self._log = Log(self._queue)
-        self._unlooked = _UNLOOKED
-        self._log.look(self.connection, self._busy_handler)
-
-    def end(self) -> None:
-        """Undo what is not committed and give up the turn. Does nothing without the turn.
-
-        What Ctrl-C interrupts here is done by a second call.
+        Nothing in a transaction that is undone may seem kept.
         """
-        if self.owner != get_ident():
-            with suppress(RuntimeError):
-                self._lock.release()  # taken, but not yet marked as this thread's
-            return
-        if self._depth:
-            self._undo()
-            self._depth = 0
-        self._blocks.clear()
-        self._abort_error = self._task = None
-        self.owner = 0
-        self._lock.release()
-
-    def _undo(self) -> None:
-        if self.recorder is not None:
-            self.recorder.discard()
-        try:
-            if not self._dropped and self.connection.in_transaction:
-                self._cursor.execute("ROLLBACK")
-        except apsw.Error:
-            self._drop()  # closing rolls back
-
-    def enter(self, block: Block) -> None:
-        """Open a transaction, or a savepoint in the one that this thread has open."""
-        if self.owner != get_ident():
-            self._thread_ends.expect()
-            try:
-                self.begin("")
-                self._task = running_task()
-                self._watch(block, 1)
-            except BaseException:
-                self.end()
-                raise
-            return
-        self._refuse()
-        self._savepoint(f"SAVEPOINT level{self._depth + 1}")
-        self._refuse()
-        self._depth += 1
-        self._watch(block, self._depth)
-        if self.recorder is not None:
-            self.recorder.savepoint()
-
-    def _watch(self, block: Block, level: int) -> None:
-        """Undo the level should the block go before it was left: Ctrl-C can come before `leave`."""
-        block.use, block.level = self._use, level
-        use = self._use
-        self._blocks.append(ref(block, lambda _: self.leave(use, level, succeeded=False)))
-
-    def leave(self, use: int, level: int, succeeded: bool) -> None:
-        """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
-        if use != self._use or self.owner != get_ident():
-            self._leave_elsewhere(use, succeeded)
-            return
-        while self._depth > level:  # what Ctrl-C has left open
-            self._close_level(succeeded=False)
-        if level == 1:
-            try:
-                if succeeded:
-                    self.commit()
-            finally:
-                self.end()
-        elif self._depth == level:
-            self._close_level(succeeded)
-            if succeeded:
-                self._refuse()
-
-    def _close_level(self, succeeded: bool) -> None:
-        if not succeeded:
-            self._savepoint(f"ROLLBACK TO level{self._depth}")
-        self._savepoint(f"RELEASE level{self._depth}")
-        self._depth -= 1
-        del self._blocks[self._depth :]
-        if self.recorder is not None:
-            self.recorder.close_savepoint(succeeded)
-
-    def _take_turn(self, text: str) -> float:
-        """Wait until no other thread has a transaction open; the seconds that took."""
-        waited = 0.0
-        if not self._lock.try_acquire():
-            started = time.monotonic()
-            if not self._lock.acquire(self._busy_timeout):
-                raise busy_thread(text, self._file, self._busy_timeout)
-            waited = time.monotonic() - started
-        if self.closed_reason:
-            raise StoreClosedError(self.closed_reason)
-        self.owner = get_ident()
-        self._use += 1
-        if self._dropped:
-            self._replace_dropped()
-        return waited
-
-    @contextmanager
-    def exclusive(self) -> Generator[None]:
-        """Without a transaction, or in the one that this thread has open."""
-        if self.owner == get_ident():
-            yield
-            return
-        try:
-            self._take_turn("")
-            yield
-        finally:
-            try:
-                self.end()
-            except BaseException:  # Ctrl-C at its first step
-                self.end()
-                raise
-
-    def _savepoint(self, text: str) -> None:
-        """If even this fails, nothing of the transaction can be kept."""
-        if self._abort_error is None:
-            try:
-                self._cursor.execute(text)
-            except apsw.Error as error:
-                self._abort_error = map_error(error, f"{text} ({self._file})", self._busy_timeout)
-
-    def _end_of_thread(self) -> None:
-        """Undo what the calling thread has left open, while it can still release the turn."""
-        with self._elsewhere:
-            if self.owner == get_ident():
-                self.end()
-
-    def _leave_elsewhere(self, use: int, succeeded: bool) -> None:
-        """Undo a transaction that is left where it was not entered: in a thread, in a child."""
-        with self._elsewhere, suppress(apsw.ThreadingViolationError):  # its thread works on it
-            if not self.closed_reason and self.owner and use == self._use:
-                self._drop()
-                self._abort_error = None
-                self._blocks.clear()
-                self.owner = self._depth = 0
-                self._lock.break_lock()
-        if succeeded:
-            if self.closed_reason:
-                raise StoreClosedError(self.closed_reason)
-            raise ConflictError(
-                "transaction left by another thread than had entered it: rolled back"
-            )
-
-    def _refuse(self) -> None:
-        """Raise if the transaction is of another task, or lost: none of it shall seem kept."""
-        if self._task is not None and running_task() is not self._task:
+        if self.task is not None and running_task() is not self.task:
             raise ConflictError(
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
                 " or do not await inside of `with store.transaction()`"
             )
-        if self._abort_error is not None:
-            lost = self._abort_error
+        if self.abort_error is not None:
+            lost = self.abort_error
             raise type(lost)(f"{lost} (the whole transaction was rolled back: leave it)")
 
-    # The connection
+    # The lock
 
-    def _adopt(self, connection: Connection) -> None:
-        self.connection = connection
-        self._cursor = connection.cursor()
-        self._dropped = False
-        connection.set_busy_handler(self._busy_handler)
-        if self.recorder is not None:
-            self.recorder.listen_on(connection)
+    def acquire(self, text: str) -> float:
+        """Wait until no other thread holds the lock. Returns the seconds that took.
 
-    def _replace_dropped(self) -> None:
-        new = connect(
-            self._file, busy_timeout=self._busy_timeout, durable=self._durable, create=False
+        A BusyError names the table of `text`. Raises StoreClosedError.
+        """
+        waited = 0.0
+        if not self.lock.try_acquire():
+            started = time.monotonic()
+            if not self.lock.acquire(self.busy_timeout):
+                raise busy_thread(text, self.file, self.busy_timeout)
+            waited = time.monotonic() - started
+        if self.closed_reason:
+            raise StoreClosedError(self.closed_reason)
+        self.owner = get_ident()
+        self.acquisition += 1
+        if self.dropped:
+            self._replace_dropped()
+        return waited
+
+    def open_queue(self) -> "WriteQueue":
+        """Open the queue of all processes, and let the busy handler wait in it."""
+        from cwstore._sqlite.write_queue import (  # what reading does not need
+            open_write_queue,
+            queueing_busy_handler,
         )
-        self._adopt(new)
 
-    def _drop(self) -> None:
-        """Close a connection whose state is in doubt; the next transaction opens a new one."""
-        # A disk that has just failed is not asked to move the write-ahead log into the file.
-        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self._dropped = True
-        self.connection.close(True)
-        if self._file == MEMORY:
-            self.closed_reason = (
-                "the in-memory database was lost with its connection; open a new store"
-            )
+        queue = self.queue = open_write_queue(self.file)
+        self.busy_handler = queueing_busy_handler(queue, self.busy_timeout)
+        self.connection.set_busy_handler(self.busy_handler)
+        return queue
 
-    def close(self) -> None:
-        """Close it; waits for the transaction of another thread. A second call does nothing."""
-        if self.owner == get_ident():
-            raise ConflictError("close() inside of a transaction: leave it first")
-        try:
-            self._lock.acquire(TIMEOUT_MAX)
-            if not self.closed_reason:
-                self.closed_reason = f"the store of {self._file} is closed; open a new one"
-                self.connection.close()
-                if self._queue or os.path.exists(f"{self._file}-turn"):  # of who was killed
-                    from cwstore._sqlite.write_queue import open_write_queue
+    def data_version_if_idle(self) -> int | None:
+        """A number that changes when another connection commits; None if a thread is busy here.
 
-                    (self._queue or open_write_queue(self._file)).close(self._file)
-        finally:
-            with suppress(RuntimeError):  # Ctrl-C came before it was taken
-                self._lock.release()
-        if self.recorder is not None:
-            for feed in list(self.recorder.feeds):
-                feed.close()
-
-    def forget(self) -> list[Connection]:
-        """In a forked child: refuse everything; the connection, if nobody was using it."""
-        rests = not self.closed_reason and not self.owner and not self._dropped
-        resting = [self.connection] if rests and self._lock.try_acquire() else []
-        if self._queue is not None and not self.closed_reason:
-            self._queue.detach()
-        self._lock, self._elsewhere = FairLock(), RLock()
-        self.owner = self._depth = 0
-        self.closed_reason = self.closed_reason or (
-            f"the store of {self._file} was opened before this process was forked;"
-            " open a store of its own in the child"
-        )
-        return resting
-
-    def look_elsewhere(self) -> int | None:
-        """`data_version`, or None if that cannot be had at once: nobody else commits meanwhile."""
-        if self._file == MEMORY or self.owner:
+        Never waits. Also None where it cannot be read, and in memory, where nobody else commits.
+        """
+        if self.file == MEMORY or self.owner:
             return None
         try:
-            if not self._lock.try_acquire() or self.closed_reason:
+            if not self.lock.try_acquire() or self.closed_reason:
                 return None
-            if self._dropped:
+            if self.dropped:
                 self._replace_dropped()
             return int(self.connection.pragma("data_version"))
         except (apsw.Error, CwstoreError):
             return None
         finally:
-            with suppress(RuntimeError):  # it was not taken
-                self._lock.release()
+            with suppress(RuntimeError):  # the lock was not taken
+                self.lock.release()
+
+    # The connection
+
+    def _adopt(self, connection: "Connection") -> None:
+        self.connection = connection
+        self.cursor = connection.cursor()
+        self.dropped = False
+        connection.set_busy_handler(self.busy_handler)
+        if self.recorder is not None:
+            self.recorder.listen_on(connection)
+
+    def _replace_dropped(self) -> None:
+        new = connect(
+            self.file, busy_timeout=self.busy_timeout, durable=self._durable, create=False
+        )
+        self._adopt(new)
+
+    def drop(self) -> None:
+        """Close a connection whose state is in doubt. The next `acquire` opens a new one."""
+        # A disk that has just failed is not asked to move the write-ahead log into the file.
+        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self.dropped = True
+        self.connection.close(True)
+        if self.file == MEMORY:
+            self.closed_reason = (
+                "the in-memory database was lost with its connection; open a new store"
+            )
+
+    def close(self) -> None:
+        """Close the connection and all feeds. Waits for the transaction of another thread.
+
+        A second call does nothing. Raises ConflictError inside a transaction of this thread.
+        """
+        if self.owner == get_ident():
+            raise ConflictError("close() inside of a transaction: leave it first")
+        try:
+            self.lock.acquire(TIMEOUT_MAX)
+            if not self.closed_reason:
+                self.closed_reason = f"the store of {self.file} is closed; open a new one"
+                self.connection.close()
+                # A process that was killed leaves the file of the queue behind.
+                if self.queue or os.path.exists(f"{self.file}-turn"):
+                    from cwstore._sqlite.write_queue import open_write_queue
+
+                    (self.queue or open_write_queue(self.file)).close(self.file)
+        finally:
+            with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
+                self.lock.release()
+        if self.recorder is not None:
+            for feed in list(self.recorder.feeds):
+                feed.close()
+
+    def abandon_after_fork(self) -> "list[Connection]":
+        """In a forked child: refuse every call from now on.
+
+        Returns the connection, for the caller to close, unless a thread of the parent was using it.
+        """
+        rests = not self.closed_reason and not self.owner and not self.dropped
+        resting = [self.connection] if rests and self.lock.try_acquire() else []
+        if self.queue is not None and not self.closed_reason:
+            self.queue.detach()
+        self.lock = FairLock()
+        self.owner = 0
+        self.closed_reason = self.closed_reason or (
+            f"the store of {self.file} was opened before this process was forked;"
+            " open a store of its own in the child"
+        )
+        return resting
