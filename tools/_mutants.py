@@ -29,12 +29,17 @@ class Change:
     new: str = ""
 
     @property
+    def module(self) -> str:
+        """Its name inside the package, as in `_sqlite.writer`."""
+        return self.name.removeprefix("cwstore.").rpartition(".")[0]
+
+    @property
     def place(self) -> str:
-        """The function, as in `_rows.kind_of` or `_guard.Guard.check`."""
-        module, _, function = self.name.removeprefix("cwstore.").rpartition(".")
+        """The function, as in `_sqlite.writer.Writer.run`."""
+        function = self.name.rpartition(".")[2]
         plain = re.sub(r"__mutmut_\d+$", "", function)
         plain = plain.removeprefix("x_") if plain.startswith("x_") else plain.removeprefix("xǁ")
-        return f"{module}.{plain.replace('ǁ', '.')}"
+        return f"{self.module}.{plain.replace('ǁ', '.')}"
 
 
 @dataclass
@@ -64,7 +69,7 @@ class Reasons:
 
     def stale(self, modules: set[str]) -> list[tuple[str, str]]:
         """Those of these modules that no change needed."""
-        mine = {key for key in self.exact if key[0].partition(".")[0] in modules}
+        mine = {key for key in self.exact if key[0].startswith(tuple(f"{one}." for one in modules))}
         return sorted(mine - self.used)
 
 
@@ -148,7 +153,7 @@ def main(reasons_file: str, *tests: str) -> int:
             print(
                 f"{change.name}: {change.outcome}\n  - {change.old}\n  + {change.new}", flush=True
             )
-    for place, line in reasons.stale({one.place.partition(".")[0] for one in changes}):
+    for place, line in reasons.stale({one.module for one in changes}):
         print(f"mutants.toml: no change needs the reason for {place}: {line}")
     killed, with_reason, left = counts["killed"], counts["reason"], counts["left"]
     print(

@@ -1,4 +1,4 @@
-"""The apsw engine: one writer lane, readers lent per call, transactions, and errors made ours."""
+"""The apsw engine: one connection that writes, a pool of readers, and SQLite's errors made ours."""
 
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -36,10 +36,10 @@ _PAGES_AT_A_TIME = 256  # 1 MiB: a few ms of write lock
 class SqliteDatabase:
     """One file, shared by the threads of one process.
 
-    Writes take turns on one connection; every transaction begins IMMEDIATE, so it waits for other
-    processes at its first statement or not at all. Reads outside of a transaction borrow a
-    connection that cannot write and hold it for one call. An in-memory database has one
-    connection, on which everything takes turns.
+    Threads write one after another, on one connection. Every transaction begins IMMEDIATE, so it
+    waits for other processes when it begins, and never later. A read outside of a transaction
+    borrows a connection that cannot write, for one call. A database in memory has one connection;
+    threads use it one after another.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class SqliteDatabase:
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
         values = statement.bind(binds)
         writer = self._writer
-        if writer.owner == get_ident():  # one statement needs no savepoint: it is whole by itself
+        if writer.owner == get_ident():  # one statement is atomic without a savepoint
             writer.run(statement, values)
             return writer.connection.changes()
         with Transaction(self._transactions):
@@ -118,18 +118,18 @@ class SqliteDatabase:
         return self._writer.owner == get_ident()
 
     def vacuum(self) -> None:
-        """Shrink the file by its free pages, a few at a time, so that other writers get between."""
+        """Shrink the file by its free pages, a few at a time, so that others can write between."""
         writer = self._writer
         if writer.owner == get_ident():
             return  # the pages are free only once the transaction is committed
         free, left = 1, 0
-        while left < free:  # nor is there an end where the file was made without auto_vacuum
+        while left < free:  # in a file made without auto_vacuum they never become fewer
             with Transaction(self._transactions):
                 ((free,),) = writer.ask("PRAGMA freelist_count")
                 writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
                 ((left,),) = writer.ask("PRAGMA freelist_count")
         with self._transactions.exclusive():
-            # SQLite cuts the file when it has moved all of the log into it.
+            # SQLite cuts the file only when it has moved all of the log into it.
             writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
 
     # Reading
@@ -175,7 +175,7 @@ class SqliteDatabase:
 
     @contextmanager
     def lease_reader(self, what: str = "whole file") -> Generator[Connection, None, None]:
-        """Lend a connection for whole-file work: a reader of its own, or memory's only one."""
+        """Lend a connection for work on the whole file: a new reader, or in memory the only one."""
         if self.file == MEMORY:
             with self._transactions.exclusive():
                 yield self._writer.connection
@@ -185,7 +185,7 @@ class SqliteDatabase:
             yield connection
 
     def open_snapshots(self) -> list[Reading]:
-        """What holds a snapshot of the file at this moment: reads, and the open transaction."""
+        """Who holds a snapshot of the file at this moment: reads, and the open transaction."""
         reading = self._readers.open_snapshots()
         owner = self._writer.owner
         with suppress(apsw.ConnectionClosedError):
@@ -196,7 +196,7 @@ class SqliteDatabase:
     # Writing
 
     def _write(self, statement: Statement[T], values: list[Any]) -> list[T]:
-        """Run in the open transaction or in one of its own. Rows are mapped before the COMMIT."""
+        """Run in the thread's open transaction, or in a new one. Maps rows before the COMMIT."""
         writer = self._writer
         if writer.owner == get_ident():
             return statement.map(writer.run(statement, values))
@@ -213,7 +213,7 @@ class SqliteDatabase:
                 transactions.end()
                 raise
 
-    # The store's own
+    # What the store offers beside repositories
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
@@ -229,7 +229,7 @@ class SqliteDatabase:
         return feed
 
     def _unlisten(self, feed: "ChangeFeed") -> None:
-        """The last one who leaves stops the recording, once nobody writes."""
+        """Remove a feed, once no other thread writes. Recording stops with the last one."""
         writer = self._writer
         if writer.closed_reason:
             return
@@ -248,7 +248,7 @@ class SqliteDatabase:
         self._readers.close()
 
     def abandon_after_fork(self) -> list[Connection]:
-        """In a forked child: refuse everything; the connections that nobody was using."""
+        """In a forked child: refuse every call. Returns the connections that nobody was using."""
         return self._readers.abandon_after_fork() + self._transactions.abandon_after_fork()
 
     def _refuse_if_closed(self) -> None:

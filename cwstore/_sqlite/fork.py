@@ -1,13 +1,13 @@
-"""After a fork: the child lets go of the parent's connections, so that it can open its own.
+"""After a fork the child closes the connections it inherited, so that it can open its own.
 
-SQLite keeps one record per process of the locks on a file. A child inherits the record, but not
-the locks. Measured: a connection that the child opened beside the inherited ones held no lock that
-others could see, so the parent, when it closed, removed the write-ahead log under it, and what the
-child wrote from then on was lost. Closing the inherited ones first, without a checkpoint, touches
-nothing but the child's own memory and descriptors, and the record goes with them.
+SQLite keeps one record per process of the locks on a file. A child inherits the record, but not the
+locks. Measured: a connection that the child opened beside the inherited ones held no lock that
+others could see. So the parent, when it closed, removed the write-ahead log, and what the child
+wrote from then on was lost. The child may close the inherited connections first: without a
+checkpoint that touches only its own memory and descriptors, and the record goes with them.
 
-A connection that another thread was using at that moment cannot be closed: nobody will finish
-what it was doing. The child then refuses to open that file at all.
+It cannot close a connection that another thread was using at the fork: nobody will finish what that
+thread was doing. Then the child refuses to open the file at all.
 """
 
 import os
@@ -39,12 +39,12 @@ _in_use: set[str] = set()  # files that this process may not open
 
 
 def track(database: "Forked") -> None:
-    """Let the database know when this process turns out to be a forked child."""
+    """Call `abandon_after_fork` of the database in a child that is forked from this process."""
     _watched.add(database)
 
 
 def register_open(file: str) -> None:
-    """Before a file is opened. Raises StoreClosedError if it was in use when this was forked."""
+    """Note a file before it is opened. Raises StoreClosedError if it was in use at the fork."""
     if file in _in_use:
         raise StoreClosedError(
             f"{file} was in use by a thread of the parent when this process was forked, and cannot"
@@ -53,8 +53,8 @@ def register_open(file: str) -> None:
     _opened.add(file)
 
 
-def _let_go() -> None:
-    # Also of files that no store holds: one is being opened, or nobody closed it.
+def _abandon_inherited() -> None:
+    # Files without a store count too: a thread was opening one, or nobody closed it.
     resting: dict[str, list[Connection]] = {file: [] for file in _opened}
     for database in list(_watched):
         resting.setdefault(database.file, []).extend(database.abandon_after_fork())
@@ -70,11 +70,11 @@ def _let_go() -> None:
 
 
 def _keep_for_good(connections: list[apsw.Connection]) -> None:
-    """Never free them, not even when the interpreter ends: that would undo the parent's work."""
+    """Never free them, not even when Python ends: that would undo the parent's work."""
     import ctypes
 
     for connection in connections:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-os.register_at_fork(after_in_child=_let_go)
+os.register_at_fork(after_in_child=_abandon_inherited)

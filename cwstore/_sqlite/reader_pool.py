@@ -1,4 +1,4 @@
-"""Connections that only read: lent for one call, then kept for the next, a few at a time."""
+"""The pool of connections that only read: each is lent for one call and kept for the next."""
 
 import time
 from collections.abc import Generator
@@ -15,7 +15,7 @@ Reading = tuple[str, int, float | None]
 
 
 class Reader:
-    """One connection, and while it is lent: for what, to which thread and since when."""
+    """One connection and, while it is lent: for what, to which thread and since when."""
 
     __slots__ = ("connection", "execute", "since", "thread", "what")
 
@@ -28,11 +28,11 @@ class Reader:
 
 
 class Readers:
-    """The readers of one file. Who needs one pops it off `idle`, or opens it; see `trim`."""
+    """The readers of one file. The engine pops one off `idle`, or opens one; see `trim`."""
 
     def __init__(self, file: str, busy_timeout: float) -> None:
         self.idle: list[Reader] = []
-        self.kept = _KEPT  # more than this many are not to be left in `idle`
+        self.kept = _KEPT  # the most that may stay in `idle`
         self._file = file
         self._busy_timeout = busy_timeout
         self._open: set[Reader] = set()
@@ -45,7 +45,7 @@ class Readers:
 
     @contextmanager
     def for_long(self, what: str) -> Generator[Connection, None, None]:
-        """A reader for whole-file work, closed afterwards."""
+        """A new reader for work on the whole file, closed afterwards."""
         reader = self.open()
         reader.thread, reader.since, reader.what = get_ident(), time.monotonic(), what
         try:
@@ -54,18 +54,18 @@ class Readers:
             self.drop(reader)
 
     def drop(self, reader: Reader) -> None:
-        """Close it instead of bringing it back."""
+        """Close it instead of giving it back."""
         self._open.discard(reader)
         reader.connection.close()
 
     def trim(self) -> None:
-        """Close the idle ones that are too many. For who has just brought one back to `idle`."""
+        """Close the idle ones that are too many, after one was given back."""
         while len(self.idle) > self.kept:
-            with suppress(IndexError):  # another thread has just taken it
+            with suppress(IndexError):  # another thread has just borrowed it
                 self.drop(self.idle.pop())
 
     def close(self) -> None:
-        """Close the idle ones now, and the lent ones when they come back."""
+        """Close the idle ones now, and the lent ones when they are given back."""
         self.kept = 0
         self.trim()
 
@@ -76,7 +76,7 @@ class Readers:
         return resting
 
     def open_snapshots(self) -> list[Reading]:
-        """What each lent one reads at this moment."""
+        """What each lent reader reads at this moment."""
         return [
             (what, reader.thread, reader.since)
             for reader in list(self._open)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 #
 #   case                                    noticed by                what happens
 #   --------------------------------------  ------------------------  ------------------------------
-#   its `with` block ends                   Transaction.__exit__      leave keeps its level or, after
-#                                                                     an error, undoes exactly that
+#   its `with` block ends                   Transaction.__exit__      leave keeps it or, if an error
+#                                                                     ends it, undoes its level only
 #   Ctrl-C comes before __exit__ can begin  the weak reference to it  leave undoes its level as soon
 #                                           in _entered               as the object is freed
 #   its thread ends without leaving it      _LastWord, freed with     end undoes it in that thread,
