@@ -8,7 +8,8 @@ from typing import Protocol, Self, cast
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
-from cwstore._sqlite.connection import MEMORY, connect_reader, remove, resolve
+from cwstore._sqlite.connection import connect_reader
+from cwstore._sqlite.database_file import MEMORY, remove, resolve
 from cwstore._sqlite.error_map import map_error
 from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
 

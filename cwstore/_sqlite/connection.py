@@ -20,7 +20,6 @@ from cwstore._sqlite.database_file import (
     refuse_foreign,
     refuse_foreign_with_log,
     refuse_strange_file,
-    remove,
     resolve,
 )
 from cwstore._sqlite.error_map import map_error
@@ -28,11 +27,11 @@ from cwstore._sqlite.fork import register_open
 from cwstore.core.arguments import check_busy_timeout, check_flags, check_progress
 from cwstore.errors import BusyError, CwstoreError, StorageError
 
+# Some of these belong to the modules above; migrations, inspection and the store ask here.
 __all__ = [
     "APPLICATION_ID",
     "BUSY_TIMEOUT",
     "MEMORY",
-    "busy_handler",
     "check_busy_timeout",
     "check_flags",
     "check_progress",
@@ -40,7 +39,6 @@ __all__ = [
     "connect_reader",
     "ensure_wal",
     "refuse_bad_place",
-    "remove",
     "resolve",
     "skip_checkpoint_on_close",
 ]

@@ -4,7 +4,8 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from cwstore._sqlite.connection import MEMORY, busy_handler, remove
+from cwstore._sqlite.busy_handler import busy_handler
+from cwstore._sqlite.database_file import MEMORY, remove
 from cwstore.errors import BusyError, StorageError
 
 PATIENCE = 600.0  # seconds; a waiting process uses no lock of the database and can be interrupted
