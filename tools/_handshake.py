@@ -12,9 +12,8 @@ from time import perf_counter_ns
 import apsw
 
 from cwstore import Store, migrate
+from cwstore._sqlite import connection as connect
 from cwstore._sqlite.apsw_types import open_connection
-from cwstore._sqlite.busy_handler import busy_handler
-from cwstore._sqlite.connection import connect
 from cwstore.migrations.ledger import version_if_current
 
 #: What cwstore sets on each connection, and what a new file gets once.
@@ -45,7 +44,7 @@ COMPARED = {
 def bare(file: str) -> None:
     """Connect with the same settings, and know nothing about the file."""
     connection = open_connection(file, FLAGS, cached_statements=2048)
-    connection.set_busy_handler(busy_handler(5.0))
+    connection.set_busy_handler(connect.busy_handler(5.0))
     for operation, value in CONFIGS:
         connection.config(operation, value)
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
@@ -56,7 +55,7 @@ def bare(file: str) -> None:
 
 def handshake(file: str) -> None:
     """Connect, see whose file it is, compare version, scripts, ledger and structure."""
-    connection = connect(file, busy_timeout=5.0)
+    connection = connect.connect(file, busy_timeout=5.0)
     if version_if_current(connection) is None:
         raise SystemExit("tools/handshake: the file is not up to date")
     connection.close()

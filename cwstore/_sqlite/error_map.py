@@ -1,4 +1,4 @@
-"""Where an error of SQLite becomes one of ours, by its extended result code."""
+"""Turn what SQLite reports into our errors, by extended result code."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ def table_of(text: str) -> str:
 
 
 def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
-    """The error to raise for a statement that waited in vain for another thread."""
+    """The error for a statement that waited in vain for another thread."""
     return BusyError(
         f"{table_of(text)}: another thread of this process had a transaction open on {file} for all"
         f" of the {busy_timeout:g} s that this store may wait"
@@ -59,7 +59,7 @@ def map_statement_error(
     binds: Mapping[str, object],
     busy_timeout: float,
 ) -> CwstoreError:
-    """The error to raise for `error`, with which a statement failed."""
+    """The error to raise for one of a statement."""
     if isinstance(error, UnicodeEncodeError):
         return refused_bind(binds)
     return map_error(error, table_of(text), busy_timeout, text)
@@ -116,7 +116,7 @@ def outcome_unknown(error: apsw.Error) -> bool:
 
 
 def commit_fault(error: apsw.Error, file: str, busy_timeout: float) -> CwstoreError:
-    """The error to raise for `error`, with which a COMMIT failed."""
+    """The error to raise for one of a COMMIT."""
     if outcome_unknown(error):
         return OutcomeUnknownError(
             f"COMMIT ({file}): the disk failed; the transaction may or may not be there:"
