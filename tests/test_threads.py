@@ -44,10 +44,14 @@ def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order == list("abcdef")
 
 
-def test_nobody_overtakes_four() -> None:
+def test_nobody_overtakes_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "HEAD_STARVING", PATIENCE)
     lock, order = FairLock(), list[str]()
     assert lock.try_acquire()
-    waiters = [Waiter(lock, name, order) for name in "abcd"]
+    waiters = [Waiter(lock, name, order) for name in "abc"]
+    assert lock._may_barge()
+    waiters.append(Waiter(lock, "d", order))
+    assert not lock._may_barge()
     lock.release()
     assert not lock.try_acquire()
     finish(*waiters)

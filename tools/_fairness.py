@@ -38,9 +38,9 @@ def _write(store: Store, seconds: float) -> list[float]:
     return took
 
 
-def write(path: str, seconds: float, line: bool, pipe: "Connection[list[float], str]") -> None:
+def write(path: str, seconds: float, queueing: bool, pipe: "Connection[list[float], str]") -> None:
     """Write until the time is over; send the seconds of each write."""
-    if not line:
+    if not queueing:
         _as_sqlite_waits()
     with Store.open(path, busy_timeout=60) as store:
         store.initiatives.create(name="the first, which imports and prepares what it needs")
@@ -84,10 +84,10 @@ def measure_threads(threads: int, seconds: float) -> None:
             worker.start()
         for worker in workers:
             worker.join()
-    report(f"{threads} threads, in line", per_writer, seconds)
+    report(f"{threads} threads, in the queue", per_writer, seconds)
 
 
-def measure_processes(processes: int, seconds: float, line: bool) -> None:
+def measure_processes(processes: int, seconds: float, queueing: bool) -> None:
     """One round of processes."""
     context = get_context("spawn")
     with tempfile.TemporaryDirectory() as directory:
@@ -97,7 +97,7 @@ def measure_processes(processes: int, seconds: float, line: bool) -> None:
         workers: list[BaseProcess] = []
         for _ in range(processes):
             mine, theirs = context.Pipe()
-            workers.append(context.Process(target=write, args=(path, seconds, line, theirs)))
+            workers.append(context.Process(target=write, args=(path, seconds, queueing, theirs)))
             workers[-1].start()
             pipes.append(mine)
         for _ in ("ready", "finished"):
@@ -109,7 +109,9 @@ def measure_processes(processes: int, seconds: float, line: bool) -> None:
         for worker in workers:
             worker.join()
     report(
-        f"{processes} processes, {'in line' if line else 'as SQLite waits'}", per_process, seconds
+        f"{processes} processes, {'in the queue' if queueing else 'as SQLite waits'}",
+        per_process,
+        seconds,
     )
 
 
@@ -121,8 +123,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     for _ in range(options.rounds):
-        for line in (False, True):
-            measure_processes(options.writers, options.seconds, line)
+        for queueing in (False, True):
+            measure_processes(options.writers, options.seconds, queueing)
         measure_threads(options.writers, options.seconds)
     return 0
 
