@@ -10,6 +10,7 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import MEMORY, connect_reader, remove, resolve
 from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.schema.foreign_keys import find_broken_keys
 from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
@@ -140,7 +141,7 @@ def _new_file(path: str) -> str:
 
 
 def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int:
-    """Copy and check; the number of foreign keys that lead nowhere."""
+    """Copy and check; the number of rows whose foreign keys lead nowhere."""
     try:
         copy = open_connection(draft)
         try:
@@ -152,7 +153,7 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
                     f"the backup {path} was not kept, its source is damaged: {'; '.join(problems)};"
                     " run `cwstore check` and restore an older backup"
                 )
-            return len(copy.execute("PRAGMA foreign_key_check").fetchall())
+            return sum(broken.rows for broken in find_broken_keys(copy))
         finally:
             copy.close()
     except apsw.Error as error:

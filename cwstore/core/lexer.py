@@ -81,6 +81,16 @@ def normalised(sql: str) -> str:
     return " ".join(_plain(token) for token in spoken(sql))
 
 
+def quoted(name: str) -> str:
+    """The name as an SQL identifier, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def lowered(name: str) -> str:
+    """The name as SQLite compares it: only A to Z are the same as a to z."""
+    return name.encode().lower().decode()
+
+
 def split(sql: str) -> list[Statement]:
     """The statements in order; comments between them and empty statements are left out.
 
