@@ -3,7 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
-from typing import Protocol, Self, cast
+from typing import TYPE_CHECKING, cast
 
 import apsw
 
@@ -18,19 +18,21 @@ _OPERATIONS = 50_000  # of SQLite's machine, likewise
 _KEPT = 3
 
 
-class _Pages(Protocol):
-    """The part of apsw.Backup that is used here."""
+if TYPE_CHECKING:
+    from typing import Protocol, Self
 
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *details: object) -> bool | None: ...
-    def step(self, npages: int = -1, /) -> bool: ...
+    class _Pages(Protocol):
+        """The part of apsw.Backup that is used here."""
 
+        def __enter__(self) -> Self: ...
+        def __exit__(self, *details: object) -> bool | None: ...
+        def step(self, npages: int = -1, /) -> bool: ...
 
-class _Copier(Protocol):
-    """What apsw.Connection has for it."""
+    class _Copier(Protocol):
+        """The part of apsw.Connection that copies."""
 
-    def backup(self, name: str, source: Connection, source_name: str, /) -> _Pages: ...
-    def txn_state(self, schema: str, /) -> int: ...
+        def backup(self, name: str, source: Connection, source_name: str, /) -> _Pages: ...
+        def txn_state(self, schema: str, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Backup:
 
     path: str
     size: int  #: bytes
-    violations: int  #: foreign keys that lead nowhere; the source has the same
+    violations: int  #: rows whose foreign keys lead nowhere; the source has the same
 
 
 def write_backup(
@@ -99,8 +101,8 @@ def migration_backup(file: str, version: int) -> str:
 def keep_newest(file: str, made: str) -> None:
     """Remove the migration backups of `file` but the newest three; never the one just `made`.
 
-    Only for the process whose turn it is to migrate: nobody else writes such a backup then. What
-    only has the name of one (a directory, a link) is left alone. Raises StorageError.
+    Call it under the migration lock: then nobody else writes such a backup. A directory or a link
+    of such a name is left alone. Raises StorageError.
     """
     try:
         _keep_newest(file, made)

@@ -1,4 +1,4 @@
-"""Look after a file: is it whole, and what is in it. Repairs nothing, writes nothing."""
+"""Inspect a file: is it whole, and what is in it? Nothing is repaired or written."""
 
 import os
 from collections import Counter
@@ -98,7 +98,7 @@ def check_file(path: str | os.PathLike[str]) -> CheckReport:
     """`check` without a store: also of a file that was changed by hand, or is older than this code.
 
     Makes no file and migrates nothing. Raises StorageError, ForeignDatabaseError, BusyError;
-    SchemaTooNewError and MigrationError where the file cannot be held against these migrations.
+    SchemaTooNewError and MigrationError where the file cannot be compared with these migrations.
     """
     file = resolve(path)
     if file == MEMORY or not os.path.lexists(file):
@@ -132,7 +132,7 @@ def _version(connection: Connection, file: str) -> int | None:
 def check(connection: Connection, version: int | None, busy_timeout: float) -> CheckReport:
     """Read everything once. Raises BusyError rather than call a file that is in use damaged.
 
-    The structure is held against `version`, unless that is None or newer than this code.
+    The structure is compared with that of `version`, unless that is None or newer than this code.
     """
     try:
         damage = find_damage(connection, _SHOWN)
@@ -146,7 +146,7 @@ def check(connection: Connection, version: int | None, busy_timeout: float) -> C
 
 
 def _listed(find: Callable[[], list[str]], damage: list[str]) -> tuple[str, ...]:
-    """What is found. Pages that cannot be read for it are `damage`."""
+    """What `find` finds, at most _SHOWN lines. Pages that it cannot read are added to `damage`."""
     try:
         return tuple(find()[:_SHOWN])
     except apsw.SQLError as error:  # to a structure changed by hand the question may make no sense

@@ -12,7 +12,7 @@ from cwstore.migrations.scripts import load
 # tables, and of the indexes behind UNIQUE and PRIMARY KEY, which have no SQL.
 _CATALOGUE = """
     SELECT sql, name, type, tbl_name FROM sqlite_schema
-    WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'
+    WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'
     ORDER BY rowid
 """
 _ROWS = f"""
@@ -34,13 +34,12 @@ def read_state(connection: Connection) -> State:
             connection.execute("BEGIN")
         objects = read_catalogue(connection)
         # Sorted here: to sort long texts in SQL costs twice as much, and this runs at every open.
-        objects.sort()
-        texts = [sql for sql, name, _, _ in objects if name != LEDGER]
+        texts = sorted([row[0] for row in objects if row[1] != LEDGER])
         known = len(texts) < len(objects)
         return State(
             version=connection.pragma("user_version"),
             rows=[*map(Row._make, connection.execute(_ROWS).fetchall())] if known else None,
-            names=[] if known else [name for _, name, _, _ in objects],
+            names=[] if known else [row[1] for row in sorted(objects)],
             structure=crc32("\n".join(texts).encode()),
         )
     finally:

@@ -65,7 +65,7 @@ def tokens(sql: str) -> Iterator[Token]:
 
 
 def spoken(sql: str) -> Iterator[Token]:
-    """The tokens that mean something: no white space, no comments."""
+    """The tokens without white space and comments."""
     return (token for token in tokens(sql) if token.kind not in _SILENT)
 
 

@@ -13,7 +13,7 @@ from cwstore._sqlite.schema.inventory import Inventory, take_inventory, undeclar
 from cwstore.errors import CwstoreError, MigrationError
 from cwstore.migrations.headers import Script
 
-# Not the script's fault: the disk, the memory, another process.
+# Codes that are not the script's fault: the disk, the memory, another process.
 _OUTSIDE = frozenset(
     {
         apsw.SQLITE_BUSY,
@@ -33,7 +33,7 @@ def apply_script(connection: Connection, script: Script, notify: Callable[[int],
     """Run the statements and compare before and after; the number of rows changed.
 
     `notify` gets the number of statements done. The caller owns the transaction and rolls it back
-    if this raises: MigrationError with statement, line and cause, or what the disk deserves.
+    if this raises: MigrationError with statement, line and cause, or the error of a failing disk.
     """
     before, dirt = take_inventory(connection), find_violations(connection)
     changes = connection.total_changes()
@@ -52,7 +52,7 @@ def apply_script(connection: Connection, script: Script, notify: Callable[[int],
 def _harm(
     connection: Connection, script: Script, before: Inventory, dirt: Counter[Violation]
 ) -> str | None:
-    """What is there that should not be, or gone although the script does not say so."""
+    """What the script left that it must not leave, or lost without declaring it; None: nothing."""
     leftovers = connection.execute("SELECT name FROM sqlite_temp_schema").fetchall()
     if leftovers:
         return f"it leaves the temporary {leftovers[0][0]}: drop it"

@@ -24,7 +24,7 @@ class BrokenKey(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """A foreign key that leads nowhere."""
+    """What a foreign key refers to and the parent table does not have."""
 
     columns: str  #: table and columns
     values: str  #: that are missing; "?" where only SQLite's own comparison misses them
@@ -53,10 +53,10 @@ def find_broken_keys(connection: Connection) -> list[BrokenKey]:
 
 
 def find_violations(connection: Connection) -> Counter[Violation]:
-    """Foreign keys that lead nowhere, and in how many rows.
+    """The values that are missing, and how many rows refer to each.
 
-    By value, not by rowid: a rebuilt table numbers its rows anew. Raises apsw.Error where a
-    foreign key does not fit the table it refers to.
+    By value and not by rowid, since a rebuilt table numbers its rows anew. Raises as
+    `find_broken_keys` does.
     """
     found: Counter[Violation] = Counter()
     for broken in find_broken_keys(connection):

@@ -1,10 +1,10 @@
-"""Read the structure of a database by pragma, and tell two of them apart in words."""
+"""Read the structure of a database, and say in words how two of them differ."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.version import read_catalogue
@@ -15,10 +15,13 @@ _GENERATED = {0: "stored as given", 1: "hidden", 2: "GENERATED VIRTUAL", 3: "GEN
 _LONGEST = 200  # characters of a phrase in a message
 
 
-class _Describes(Protocol):
-    """What apsw.Connection knows of a column: type, collation, not null, key, autoincrement."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    def column_metadata(self, *names: str) -> tuple[str, str, bool, bool, bool]: ...
+    class _Describes(Protocol):
+        """What apsw.Connection knows of a column: type, collation, not null, key, autoincrement."""
+
+        def column_metadata(self, *names: str) -> tuple[str, str, bool, bool, bool]: ...
 
 
 @dataclass(frozen=True, slots=True)

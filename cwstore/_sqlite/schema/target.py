@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import apsw
 
@@ -21,9 +21,11 @@ from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.version import read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
 from cwstore.errors import StorageError
-from cwstore.migrations.headers import Script
 from cwstore.migrations.ledger import LEDGER, Row, State
 from cwstore.migrations.scripts import MigrationFile
+
+if TYPE_CHECKING:
+    from cwstore.migrations.headers import Script  # brings the tokeniser, which is slow to import
 
 __all__ = ["SqliteTarget", "exists", "open_target", "refuse_bad_place", "rehearse_on", "resolve"]
 
@@ -137,7 +139,7 @@ class SqliteTarget:
             keep_newest(self.name, path)
         return path
 
-    def apply(self, script: Script, notify: Callable[[int], None]) -> int:
+    def apply(self, script: "Script", notify: Callable[[int], None]) -> int:
         from cwstore._sqlite.schema.apply import apply_script
 
         return self._ours("migrating", lambda: apply_script(self._connection, script, notify))
