@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.engine import SqliteDatabase
+from cwstore._sqlite.version import version_if_current
 from cwstore.core.clock import Clock
-from cwstore.migrations.ledger import version_if_current
+from cwstore.migrations.scripts import load
 
 if TYPE_CHECKING:
     from cwstore._sqlite.inspection import CheckReport, StoreStats
@@ -114,17 +115,20 @@ class Store:
         _connect.check_flags(durable=durable, backup=backup)
         _connect.check_progress(on_progress)
         if not os.path.lexists(file):
-            from cwstore.migrations.api import check_scripts
-
-            check_scripts(file)
+            for script in load():  # now: a bad script shall leave no new file behind
+                script.parse()
         connection = _connect.connect(file, busy_timeout=seconds, durable=durable)
         try:
             version = version_if_current(connection)
             if version is None:
-                from cwstore.migrations.api import upgrade
+                from cwstore._sqlite.schema.target import SqliteTarget
+                from cwstore.migrations.runner import upgrade
 
                 version = upgrade(
-                    connection, file, backup=backup, on_progress=on_progress, busy_timeout=seconds
+                    SqliteTarget(connection, file, seconds),
+                    load(),
+                    backup=backup,
+                    on_progress=on_progress,
                 ).version
             db = SqliteDatabase(
                 connection, file, clock=stamps, busy_timeout=seconds, durable=durable

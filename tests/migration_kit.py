@@ -16,9 +16,13 @@ import apsw
 import pytest
 
 from cwstore._sqlite.apsw_types import open_connection
-from cwstore._sqlite.schema.guard import quoted
+from cwstore._sqlite.schema.target import SqliteTarget
+from cwstore.core.lexer import quoted
+from cwstore.core.reports import MigrationReport
 from cwstore.errors import CwstoreError
+from cwstore.migrations import runner
 from cwstore.migrations.api import migrate
+from cwstore.migrations.scripts import load
 from tests.engine_kit import assert_ours_alone
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,6 +130,19 @@ def run(file: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
     finally:
         connection.close()
+
+
+def upgrade(
+    connection: Any,
+    file: Path,
+    *,
+    directory: Path | None = None,
+    target: int | None = None,
+    busy_timeout: float = 5.0,
+) -> MigrationReport:
+    """Migrate on a connection that goes on afterwards."""
+    database = SqliteTarget(connection, str(file), busy_timeout)
+    return runner.upgrade(database, load(directory), target=target)
 
 
 def names_in(directory: Path) -> list[str]:

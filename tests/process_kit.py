@@ -29,7 +29,9 @@ def filling(number: int, rows: int) -> str:
 CHILD = """
 import sys
 from cwstore._sqlite import connection as _connect
-from cwstore.migrations.api import upgrade
+from cwstore._sqlite.schema.target import SqliteTarget
+from cwstore.migrations.runner import upgrade
+from cwstore.migrations.scripts import load
 
 def tell(progress):
     print("started", progress.name, progress.statement, flush=True)
@@ -40,7 +42,7 @@ sys.stdin.readline()
 connection = _connect.connect(file, busy_timeout=0.5)
 connection.create_scalar_function("inside", lambda: print("inside", flush=True) or 1, 0)
 try:
-    report = upgrade(connection, file, directory=directory, on_progress=tell, busy_timeout=0.5)
+    report = upgrade(SqliteTarget(connection, file, 0.5), load(directory), on_progress=tell)
     print("applied", len(report.applied), report.version, flush=True)
 except KeyboardInterrupt:
     print("interrupted", connection.in_transaction, connection.pragma("foreign_keys"), flush=True)

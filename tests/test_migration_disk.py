@@ -9,9 +9,9 @@ import pytest
 
 from cwstore._sqlite import connection as _connect
 from cwstore.errors import BusyError, OutcomeUnknownError, StorageError
-from cwstore.migrations.api import migrate, upgrade
+from cwstore.migrations.api import migrate
 from tests.engine_kit import assert_ours_alone
-from tests.migration_kit import run
+from tests.migration_kit import run, upgrade
 from tests.process_kit import FIRST, add, check_between_nothing, slow_scripts
 
 
@@ -34,7 +34,7 @@ def test_after_a_full_disk_the_connection_can_go_on(file: Path, directory: Path)
     connection = _connect.connect(str(file), busy_timeout=1)
     connection.pragma("max_page_count", 50)
     with pytest.raises(StorageError) as raised:
-        upgrade(connection, str(file), directory=directory)
+        upgrade(connection, file, directory=directory)
     assert re.fullmatch(
         r"0002_\w+\.sql, statement \d, line \d: the disk is full; make room and try again",
         str(raised.value),
@@ -43,7 +43,7 @@ def test_after_a_full_disk_the_connection_can_go_on(file: Path, directory: Path)
     assert (connection.in_transaction, connection.pragma("foreign_keys")) == (False, 1)
     check_between_nothing(file, directory)
     connection.pragma("max_page_count", 1_000_000)
-    assert upgrade(connection, str(file), directory=directory).version == 4
+    assert upgrade(connection, file, directory=directory).version == 4
     connection.close()
 
 
@@ -74,7 +74,7 @@ def test_who_cannot_begin_is_told_what_was_to_be_done(file: Path, directory: Pat
     cast("Any", failure).extendedresult = apsw.SQLITE_BUSY
     connection: Any = Failing(file, "BEGIN IMMEDIATE", failure)
     with pytest.raises(BusyError) as raised:
-        upgrade(connection, str(file), directory=directory, busy_timeout=7)
+        upgrade(connection, file, directory=directory, busy_timeout=7)
     assert str(raised.value).startswith(
         f"migrating {file}: another connection held the lock for all of the 7 s"
     )
@@ -88,7 +88,7 @@ def test_a_disk_that_fails_at_commit_leaves_the_outcome_open(file: Path, directo
     with pytest.raises(
         OutcomeUnknownError, match=r"COMMIT .*0001_step\.sql.* may or may not be there"
     ) as raised:
-        upgrade(connection, str(file), directory=directory)
+        upgrade(connection, file, directory=directory)
     assert_ours_alone(raised.value)
     assert not connection.in_transaction
     connection.close()
@@ -98,7 +98,7 @@ def test_any_other_failure_of_commit_is_a_rollback(file: Path, directory: Path) 
     failure = io_error(apsw.SQLITE_IOERR_WRITE)
     connection: Any = Failing(file, "COMMIT", failure)
     with pytest.raises(StorageError, match="the disk failed") as raised:
-        upgrade(connection, str(file), directory=directory)
+        upgrade(connection, file, directory=directory)
     assert_ours_alone(raised.value)
     assert not connection.in_transaction
     connection.close()
@@ -111,7 +111,7 @@ def test_a_disk_that_fails_at_the_switch_to_wal_is_told_so(file: Path, directory
     failure = io_error(apsw.SQLITE_IOERR_WRITE)
     connection: Any = Failing(file, "PRAGMA journal_mode = WAL", failure)
     with pytest.raises(StorageError, match="the disk failed") as raised:
-        upgrade(connection, str(file), directory=directory)
+        upgrade(connection, file, directory=directory)
     assert_ours_alone(raised.value)
     connection.close()
 
@@ -123,5 +123,5 @@ def test_foreign_keys_that_stay_off_are_not_overlooked(file: Path, directory: Pa
 
     connection: Any = Stuck(file, "", apsw.Error())
     with pytest.raises(StorageError, match="did not switch foreign keys on again"):
-        upgrade(connection, str(file), directory=directory)
+        upgrade(connection, file, directory=directory)
     connection.close()

@@ -17,7 +17,7 @@ from cwstore.errors import (
     MigrationError,
     SchemaTooNewError,
 )
-from cwstore.migrations import api as migrations
+from cwstore.migrations import runner
 from cwstore.migrations import scripts as _migration_files
 from cwstore.migrations.api import migrate
 from cwstore.store import Store
@@ -94,14 +94,19 @@ def test_an_edit_right_after_another_one_is_seen(populated: Path) -> None:
     assert "0002_step.sql was edited" in refused(populated, directory=directory)
 
 
-def test_a_script_that_has_been_lying_there_is_read_once(tmp_path: Path) -> None:
+def test_a_script_is_parsed_once(tmp_path: Path) -> None:
+    (script,) = _migration_files.load(scripts(tmp_path, "SELECT 1;"))
+    assert script.parse() is script.parse()
+
+
+def test_scripts_of_a_given_directory_are_read_anew_each_time(tmp_path: Path) -> None:
     directory = scripts(tmp_path, "SELECT 1;")
     script = directory / "0001_step.sql"
-    os.utime(script, (1, 1))
-    (first,) = _migration_files.load(directory)
-    assert _migration_files.load(directory)[0] is first
-    script.write_text("SELECT 2;")
-    assert _migration_files.load(directory)[0].text == "SELECT 2;"
+    for text in ("SELECT 2;", "SELECT 3;"):
+        script.write_text(text)
+        for path in (script, directory):
+            os.utime(path, (1, 1))
+        assert [file.text for file in _migration_files.load(directory)] == [text]
 
 
 def test_our_own_scripts_are_looked_at_once_until_one_is_added(
@@ -353,7 +358,7 @@ def test_an_up_to_date_file_is_opened_without_a_closer_look(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(file).close()
-    monkeypatch.setattr(migrations, "upgrade", refuse_to_look_closer)
+    monkeypatch.setattr(runner, "upgrade", refuse_to_look_closer)
     Store.open(file).close()
 
 
@@ -378,7 +383,7 @@ def test_a_file_that_is_not_as_it_was_left_is_looked_at_closer(
 ) -> None:
     Store.open(file).close()
     run(file, sql)
-    monkeypatch.setattr(migrations, "upgrade", refuse_to_look_closer)
+    monkeypatch.setattr(runner, "upgrade", refuse_to_look_closer)
     with pytest.raises(DeliberateError):
         Store.open(file)
 

@@ -13,9 +13,9 @@ import pytest
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.schema.lock import migration_lock
 from cwstore.errors import BusyError, MigrationError, StorageError
-from cwstore.migrations.api import migrate, status, upgrade
+from cwstore.migrations.api import migrate, status
 from tests.engine_kit import assert_ours_alone
-from tests.migration_kit import run
+from tests.migration_kit import run, upgrade
 from tests.process_kit import (
     FIRST,
     add,
@@ -144,11 +144,11 @@ def test_a_writer_that_does_not_let_go_is_busy_within_the_bound(
     writer.execute("BEGIN IMMEDIATE").fetchall()
     connection = _connect.connect(str(file), busy_timeout=0.05)
     with pytest.raises(BusyError, match=r"for all of the 0\.05 s") as raised:
-        upgrade(connection, str(file), directory=directory, busy_timeout=0.05)
+        upgrade(connection, file, directory=directory, busy_timeout=0.05)
     assert_ours_alone(raised.value)
     assert connection.pragma("foreign_keys") == 1
     writer.execute("ROLLBACK").fetchall()
-    assert upgrade(connection, str(file), directory=directory).version == 2
+    assert upgrade(connection, file, directory=directory).version == 2
     connection.close()
     writer.close()
 
@@ -158,7 +158,7 @@ def test_an_up_to_date_file_is_opened_while_another_one_writes(file: Path, direc
     writer = _connect.connect(str(file), busy_timeout=0)
     writer.execute("BEGIN IMMEDIATE").fetchall()
     connection = _connect.connect(str(file), busy_timeout=0)
-    assert upgrade(connection, str(file), directory=directory, busy_timeout=0).applied == ()
+    assert upgrade(connection, file, directory=directory, busy_timeout=0).applied == ()
     connection.close()
     writer.close()
 
@@ -193,7 +193,7 @@ def test_the_version_is_read_again_under_the_lock(file: Path, directory: Path) -
 
     connection: Any = Hurried()
     with pytest.raises(MigrationError, match=r"0002_step\.sql was edited after it was applied"):
-        upgrade(connection, str(file), directory=directory)
+        upgrade(connection, file, directory=directory)
     assert not connection.in_transaction
     connection.close()
 

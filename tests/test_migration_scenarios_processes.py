@@ -121,8 +121,8 @@ befallen = pytest.mark.parametrize("face", [BY_CALL, BY_COMMAND], ids=["call", "
 def told_by(before: str, face: str, *arguments: object, verb: str = "migrate") -> str:
     """What a process says that migrates after it ran `before`, without the error's kind."""
     program = (
-        "import contextlib, sys\nfrom cwstore import cli, errors\nfrom cwstore.migrations import api as migrations\n"
-        + before
+        "import contextlib, sys\nfrom cwstore import cli, errors\n"
+        "from cwstore.migrations import api as migrations\n" + before
     )
     with child(*arguments, program=program + face.format(verb=verb)) as process:
         told, _ = process.communicate()

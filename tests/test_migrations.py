@@ -21,9 +21,18 @@ from cwstore.migrations.api import (
     Progress,
     migrate,
     status,
+)
+from tests.migration_kit import (
+    BASE,
+    PHASES,
+    content,
+    made_by_base,
+    names_in,
+    refused,
+    run,
+    scripts,
     upgrade,
 )
-from tests.migration_kit import BASE, PHASES, content, made_by_base, names_in, refused, run, scripts
 
 
 @pytest.fixture
@@ -182,10 +191,10 @@ def test_the_writer_is_as_it_was_after_a_run_and_after_a_failure(
     tmp_path: Path, file: Path
 ) -> None:
     connection = _connect.connect(str(file), busy_timeout=1)
-    upgrade(connection, str(file), directory=scripts(tmp_path, *BASE))
+    upgrade(connection, file, directory=scripts(tmp_path, *BASE))
     check_writer(connection)
     with pytest.raises(MigrationError):
-        upgrade(connection, str(file), directory=scripts(tmp_path, *BASE, "PRAGMA x;"))
+        upgrade(connection, file, directory=scripts(tmp_path, *BASE, "PRAGMA x;"))
     check_writer(connection)
     connection.close()
 
@@ -277,7 +286,7 @@ def test_a_newer_file_with_a_promise_is_used_and_stays_newer(populated: Path) ->
     newest = "-- compatible-with: 1\nSELECT 1;"
     migrate(populated, directory=scripts(populated.parent, *BASE, newer, newest))
     connection = _connect.connect(str(populated), busy_timeout=1)
-    report = upgrade(connection, str(populated), directory=populated.parent / "sql0")
+    report = upgrade(connection, populated, directory=populated.parent / "sql0")
     assert (report.applied, report.version_before, report.version) == ((), 4, 4)
     connection.execute("INSERT INTO tasks (id) VALUES (9)").fetchall()
     assert connection.execute("SELECT owner FROM tasks WHERE id = 9").fetchall() == [("nobody",)]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cwstore.core.lexer import split
-from cwstore.migrations.scripts import load, parse
+from cwstore.migrations.scripts import load
 from tools import _new_migration
 
 MIGRATIONS = Path(__file__).parents[1] / "sql" / "migrations"
@@ -30,7 +30,7 @@ def test_a_new_migration_takes_the_next_number_and_says_nothing_by_itself(
     made_file.write_text(f"{text}CREATE TABLE labels (id TEXT);\n", encoding="utf-8")
     script = load(directory)[-1]
     assert (script.version, script.name) == (12, "0012_labels_on_tasks")
-    parsed = parse(script)
+    parsed = script.parse()
     assert (parsed.compatible_with, parsed.drops, parsed.deletes) == (
         None,
         frozenset(),

@@ -7,7 +7,7 @@ from typing import Any, cast
 import apsw
 import pytest
 
-from cwstore._sqlite.schema import guard as _guard
+from cwstore._sqlite.schema import foreign_keys as _foreign_keys
 from cwstore.errors import (
     ForeignDatabaseError,
     InvalidValueError,
@@ -149,7 +149,7 @@ def test_a_disk_that_fails_under_the_copy_is_told_so(
         cast("Any", error).extendedresult = apsw.SQLITE_FULL
         raise error
 
-    monkeypatch.setattr(_guard, "find_violations", fail)
+    monkeypatch.setattr(_foreign_keys, "find_violations", fail)
     with pytest.raises(StorageError) as raised:
         rehearse(store, directory=directory)
     assert str(raised.value) == (

@@ -12,8 +12,8 @@ from hypothesis import Phase, given, settings
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.schema.structure import differences
 from cwstore.migrations.api import migrate
-from cwstore.migrations.api import upgrade as apply
 from cwstore.migrations.scripts import load
+from tests.migration_kit import upgrade as apply
 from tests.upgrade_kit import (
     DEEP,
     GRAPHS,
@@ -51,7 +51,7 @@ def database(version: int) -> Any:
 
 
 def upgrade(connection: Any, version: int = HEAD) -> None:
-    apply(connection, _connect.MEMORY, target=version)
+    apply(connection, Path(_connect.MEMORY), target=version)
 
 
 def example() -> Values:

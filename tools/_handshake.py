@@ -14,7 +14,7 @@ import apsw
 from cwstore import Store, migrate
 from cwstore._sqlite import connection as connect
 from cwstore._sqlite.apsw_types import open_connection
-from cwstore.migrations.ledger import version_if_current
+from cwstore._sqlite.version import version_if_current
 
 #: What cwstore sets on each connection, and what a new file gets once.
 PRAGMAS = (

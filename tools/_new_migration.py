@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cwstore.errors import MigrationError
-from cwstore.migrations.scripts import load, parse
+from cwstore.migrations.scripts import load
 
 _DIRECTORY = Path(__file__).parents[1] / "sql" / "migrations"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -59,7 +59,7 @@ def _write(directory: Path, name: str) -> Path:
     is_empty = directory.is_dir() and not list(directory.glob("*.sql"))
     files = [] if is_empty else load(directory)
     for file in files:
-        parse(file)  # one at a time: the one before is to be filled in first
+        file.parse()  # one at a time: the one before is to be filled in first
     path = directory / f"{len(files) + 1:04}_{name}.sql"
     claim = _CLAIM.format(last=len(files)) if files else ""
     with path.open("x", encoding="utf-8") as stream:

@@ -20,7 +20,7 @@ from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.schema.apply import run_statements
 from cwstore._sqlite.schema.structure import Part, Structure, read_structure
 from cwstore.core.lexer import split
-from cwstore.migrations.scripts import MigrationFile, load, parse
+from cwstore.migrations.scripts import MigrationFile, load
 from cwstore.testing.checker.found import find_statements, sources_of
 
 # Its type hints are partly unknown on Python 3.11.
@@ -52,7 +52,7 @@ def made(files: list[MigrationFile]) -> Connection:
     """A new database in memory that these scripts made."""
     connection = open_connection(":memory:")
     for file in files:
-        run_statements(connection, file, lambda _: None)
+        run_statements(connection, file.parse(), lambda _: None)
     return connection
 
 
@@ -71,9 +71,9 @@ def fingerprints(files: tuple[MigrationFile, ...]) -> list[Fingerprint]:
     connection = made([])
     lines: list[Fingerprint] = []
     for file in files:
-        run_statements(connection, file, lambda _: None)
+        run_statements(connection, file.parse(), lambda _: None)
         structure = structure_sum(read_structure(connection))
-        lines.append(Fingerprint(file.version, structure, parse(file).checksum[:_SHOWN]))
+        lines.append(Fingerprint(file.version, structure, file.parse().checksum[:_SHOWN]))
     return lines
 
 
@@ -112,7 +112,7 @@ def broken_records(sql: Path, before: int | None = None) -> list[str]:
         elif now.structure != line.structure:
             problems.append(
                 f"version {line.version} has another structure than recorded, though its script is"
-                " the same: mend what came before it, or cwstore/_structure.py"
+                " the same: mend what came before it, or cwstore/_sqlite/schema/structure.py"
             )
     return problems
 
@@ -170,7 +170,7 @@ def false_claims(sql: Path) -> list[str]:
     files = load(sql / "migrations")
     problems: list[str] = []
     for file in files:
-        oldest = parse(file).compatible_with
+        oldest = file.parse().compatible_with
         if oldest is None:
             continue
         new = made(files[: file.version])

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore.core.lexer import Token, normalised, split, tokens
+from cwstore._sqlite.version import read_catalogue
+from cwstore.core.lexer import Token, lowered, normalised, split, tokens
 from cwstore.migrations.ledger import LEDGER
 from cwstore.migrations.scripts import MigrationFile
 
@@ -22,10 +23,6 @@ _MADE = re.compile(
     r"create (?:unique )?(?:table|index|view|trigger) (?:if not exists )?(?P<name>\w+)"
 )
 _RENAMED = re.compile(r"alter table (?P<old>\w+) rename to (?P<name>\w+)")
-_OBJECTS = """
-    SELECT type, lower(name), lower(tbl_name), sql FROM sqlite_schema
-    WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'
-"""
 _SILENT = ("space", "comment")
 
 
@@ -55,7 +52,11 @@ def schema_text(connection: Connection, files: list[MigrationFile]) -> str:
     """The schema of a database that these migrations made, as SQL that makes it again."""
     told = _told(files)
     objects = sorted(
-        (row for row in connection.execute(_OBJECTS).fetchall() if row[1] != LEDGER),
+        (
+            (kind, lowered(name), lowered(table), sql)
+            for sql, name, kind, table in read_catalogue(connection)
+            if name != LEDGER
+        ),
         key=lambda row: (row[0] == "trigger", told.births[row[1]].place),
     )
     parts = [_TITLE.format(name=files[-1].name)]

@@ -3,7 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
-from typing import Protocol, Self, cast
+from typing import TYPE_CHECKING, cast
 
 import apsw
 
@@ -11,6 +11,7 @@ from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import connect_reader
 from cwstore._sqlite.database_file import MEMORY, remove, resolve
 from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.schema.foreign_keys import find_broken_keys
 from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
@@ -18,19 +19,21 @@ _OPERATIONS = 50_000  # of SQLite's machine, likewise
 _KEPT = 3
 
 
-class _Pages(Protocol):
-    """The part of apsw.Backup that is used here."""
+if TYPE_CHECKING:
+    from typing import Protocol, Self
 
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *details: object) -> bool | None: ...
-    def step(self, npages: int = -1, /) -> bool: ...
+    class _Pages(Protocol):
+        """The part of apsw.Backup that is used here."""
 
+        def __enter__(self) -> Self: ...
+        def __exit__(self, *details: object) -> bool | None: ...
+        def step(self, npages: int = -1, /) -> bool: ...
 
-class _Copier(Protocol):
-    """What apsw.Connection has for it."""
+    class _Copier(Protocol):
+        """The part of apsw.Connection that copies."""
 
-    def backup(self, name: str, source: Connection, source_name: str, /) -> _Pages: ...
-    def txn_state(self, schema: str, /) -> int: ...
+        def backup(self, name: str, source: Connection, source_name: str, /) -> _Pages: ...
+        def txn_state(self, schema: str, /) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Backup:
 
     path: str
     size: int  #: bytes
-    violations: int  #: foreign keys that lead nowhere; the source has the same
+    violations: int  #: rows whose foreign keys lead nowhere; the source has the same
 
 
 def write_backup(
@@ -99,8 +102,8 @@ def migration_backup(file: str, version: int) -> str:
 def keep_newest(file: str, made: str) -> None:
     """Remove the migration backups of `file` but the newest three; never the one just `made`.
 
-    Only for the process whose turn it is to migrate: nobody else writes such a backup then. What
-    only has the name of one (a directory, a link) is left alone. Raises StorageError.
+    Call it under the migration lock: then nobody else writes such a backup. A directory or a link
+    of such a name is left alone. Raises StorageError.
     """
     try:
         _keep_newest(file, made)
@@ -141,7 +144,7 @@ def _new_file(path: str) -> str:
 
 
 def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int:
-    """Copy and check; the number of foreign keys that lead nowhere."""
+    """Copy and check; the number of rows whose foreign keys lead nowhere."""
     try:
         copy = open_connection(draft)
         try:
@@ -153,7 +156,7 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
                     f"the backup {path} was not kept, its source is damaged: {'; '.join(problems)};"
                     " run `cwstore check` and restore an older backup"
                 )
-            return len(copy.execute("PRAGMA foreign_key_check").fetchall())
+            return sum(broken.rows for broken in find_broken_keys(copy))
         finally:
             copy.close()
     except apsw.Error as error:

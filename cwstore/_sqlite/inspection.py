@@ -1,19 +1,29 @@
-"""Look after a file: is it whole, and what is in it. Repairs nothing, writes nothing."""
+"""Inspect a file: is it whole, and what is in it? Nothing is repaired or written."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import apsw
 
-from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.backup import find_damage
+from cwstore._sqlite.connection import (
+    BUSY_TIMEOUT,
+    MEMORY,
+    connect,
+    resolve,
+    skip_checkpoint_on_close,
+)
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.lock_holders import ReaderStats
 from cwstore._sqlite.schema.drift import drift
+from cwstore._sqlite.schema.foreign_keys import find_broken_keys
+from cwstore._sqlite.version import read_state
 from cwstore.errors import StorageError
-from cwstore.migrations.ledger import check_history, look, validate
+from cwstore.migrations.ledger import check_history, validate
 from cwstore.migrations.scripts import load
 
 _SHOWN = 100  # problems of a kind that are listed
@@ -82,28 +92,22 @@ _TABLES = """
     ORDER BY owner.name
 """
 _FRAME = 24  # bytes of the log that come with each page
-_VIOLATIONS = """
-    SELECT "table", parent, count(*)
-    FROM pragma_foreign_key_check
-    GROUP BY "table", parent
-    ORDER BY "table", parent
-"""
 
 
 def check_file(path: str | os.PathLike[str]) -> CheckReport:
     """`check` without a store: also of a file that was changed by hand, or is older than this code.
 
     Makes no file and migrates nothing. Raises StorageError, ForeignDatabaseError, BusyError;
-    SchemaTooNewError and MigrationError where the file cannot be held against these migrations.
+    SchemaTooNewError and MigrationError where the file cannot be compared with these migrations.
     """
-    file = _connect.resolve(path)
-    if file == _connect.MEMORY or not os.path.lexists(file):
+    file = resolve(path)
+    if file == MEMORY or not os.path.lexists(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
-    connection = _connect.connect(file, busy_timeout=_connect.BUSY_TIMEOUT, create=False)
+    connection = connect(file, busy_timeout=BUSY_TIMEOUT, create=False)
     try:
         connection.execute("PRAGMA query_only = ON")
-        _connect.skip_checkpoint_on_close(connection, file)
-        return check(connection, _version(connection, file), _connect.BUSY_TIMEOUT)
+        skip_checkpoint_on_close(connection, file)
+        return check(connection, _version(connection, file), BUSY_TIMEOUT)
     finally:
         connection.close()
 
@@ -112,15 +116,15 @@ def _version(connection: Connection, file: str) -> int | None:
     """The version that a file says it has; None if what says it is damaged."""
     files = load(None)
     try:
-        state = look(connection)
+        state = read_state(connection)
     except apsw.CorruptError:
         return None
     except apsw.Error as error:
-        fault = map_error(error, f"reading the version of {file}", _connect.BUSY_TIMEOUT)
+        fault = map_error(error, f"reading the version of {file}", BUSY_TIMEOUT)
     else:
         validate(state, files, file)
         if state.version > len(files):
-            check_history(connection, file, files, _connect.BUSY_TIMEOUT)
+            check_history(state, files, file, partial(drift, connection))
         return state.version
     raise fault
 
@@ -128,7 +132,7 @@ def _version(connection: Connection, file: str) -> int | None:
 def check(connection: Connection, version: int | None, busy_timeout: float) -> CheckReport:
     """Read everything once. Raises BusyError rather than call a file that is in use damaged.
 
-    The structure is held against `version`, unless that is None or newer than this code.
+    The structure is compared with that of `version`, unless that is None or newer than this code.
     """
     try:
         damage = find_damage(connection, _SHOWN)
@@ -142,7 +146,7 @@ def check(connection: Connection, version: int | None, busy_timeout: float) -> C
 
 
 def _listed(find: Callable[[], list[str]], damage: list[str]) -> tuple[str, ...]:
-    """What is found. Pages that cannot be read for it are `damage`."""
+    """What `find` finds, at most _SHOWN lines. Pages that it cannot read are added to `damage`."""
     try:
         return tuple(find()[:_SHOWN])
     except apsw.SQLError as error:  # to a structure changed by hand the question may make no sense
@@ -153,9 +157,12 @@ def _listed(find: Callable[[], list[str]], damage: list[str]) -> tuple[str, ...]
 
 
 def _violations(connection: Connection) -> list[str]:
+    rows = Counter[tuple[str, str]]()  # there may be more than one key from a table to another
+    for broken in find_broken_keys(connection):
+        rows[broken.table, broken.parent] += broken.rows
     return [
-        f"{table}: {rows} rows refer to rows of {parent} that do not exist"
-        for table, parent, rows in connection.execute(_VIOLATIONS).fetchall()
+        f"{table}: {count} rows refer to rows of {parent} that do not exist"
+        for (table, parent), count in sorted(rows.items())
     ]
 
 
@@ -175,7 +182,7 @@ def stats(
     """Count rows and bytes; reads every page once."""
     try:
         logged = moved = 0
-        if file != _connect.MEMORY:
+        if file != MEMORY:
             logged, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
         tables = tuple(TableStats(*row) for row in connection.execute(_TABLES).fetchall())
         page_bytes = connection.pragma("page_size")
@@ -186,7 +193,7 @@ def stats(
     else:
         return StoreStats(
             version=version,
-            file_bytes=pages * page_bytes if file == _connect.MEMORY else os.stat(file).st_size,
+            file_bytes=pages * page_bytes if file == MEMORY else os.stat(file).st_size,
             wal_bytes=_size(f"{file}-wal"),
             wal_pending_bytes=(logged - moved) * (page_bytes + _FRAME),
             free_bytes=free * page_bytes,

@@ -65,7 +65,7 @@ def tokens(sql: str) -> Iterator[Token]:
 
 
 def spoken(sql: str) -> Iterator[Token]:
-    """The tokens that mean something: no white space, no comments."""
+    """The tokens without white space and comments."""
     return (token for token in tokens(sql) if token.kind not in _SILENT)
 
 
@@ -79,6 +79,16 @@ def checksum(sql: str) -> str:
 def normalised(sql: str) -> str:
     """The text as SQLite understands it, to compare: one space, lower case, plain names bare."""
     return " ".join(_plain(token) for token in spoken(sql))
+
+
+def quoted(name: str) -> str:
+    """The name as an SQL identifier, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def lowered(name: str) -> str:
+    """The name as SQLite compares it: only A to Z are the same as a to z."""
+    return name.encode().lower().decode()
 
 
 def split(sql: str) -> list[Statement]:

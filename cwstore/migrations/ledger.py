@@ -1,77 +1,54 @@
-"""What a file says about its own past: `user_version`, the ledger, the text of its structure."""
+"""The rules of the ledger: which file may be used, and migrated, with which scripts.
 
-from binascii import crc32
+The ledger is a table in each database that tells which scripts made it. Engines read and write it.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import apsw
-
-from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.error_map import map_error
 from cwstore.errors import ForeignDatabaseError, MigrationError, SchemaTooNewError
-from cwstore.migrations.scripts import MigrationFile, load, parse
+from cwstore.migrations.scripts import MigrationFile
 
 LEDGER = "schema_migrations"
-_CREATE = f"""
-    CREATE TABLE {LEDGER} (
-        version          INTEGER  NOT NULL  PRIMARY KEY,
-        name             TEXT     NOT NULL,  -- of the file, without .sql
-        checksum         TEXT     NOT NULL,  -- of its SQL tokens
-        text_sum         INTEGER  NOT NULL,  -- of its text: a quick look that may say "the same"
-        compatible_with  INTEGER,            -- oldest code that may use the file; NULL: only newer
-        structure        INTEGER  NOT NULL,  -- fingerprint of sqlite_schema right after it
-        applied_at       INTEGER  NOT NULL   -- microseconds since 1970
-    ) STRICT
-"""
-_ROWS = f"""
-    SELECT version, name, checksum, text_sum, compatible_with, structure FROM {LEDGER}
-    ORDER BY version
-"""
-# `sqlite_` covers what ANALYZE and AUTOINCREMENT make by themselves.
-_OBJECTS = """
-    SELECT sql, name FROM sqlite_schema WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_'
-"""
+_SHOWN = 5  # differences in a message
+# Fingerprints of structures that turned out to differ in the layout of their SQL only.
+_equal: set[tuple[int, tuple[int, ...]]] = set()
 
 
 class Row(NamedTuple):
-    """A row of the ledger."""
+    """A row of the ledger: a script that was applied. The time when is not read again."""
 
     version: int
-    name: str
-    checksum: str
-    text_sum: int
-    compatible_with: int | None
-    structure: int
+    name: str  #: of the script, without .sql
+    checksum: str  #: of its SQL tokens
+    text_sum: int  #: of its text: if it is equal, so is the checksum
+    compatible_with: int | None  #: oldest code that may use the file; None: only newer code
+    structure: int  #: fingerprint of the structure right after it
 
 
 class State(NamedTuple):
-    """One consistent look at a file."""
+    """What one consistent look at a database found."""
 
     version: int
     rows: list[Row] | None  #: None: there is no ledger
     names: list[str]  #: of tables, indexes, triggers and views, if there is no ledger
-    structure: int
+    structure: int  #: fingerprint; the ledger itself does not count
 
 
-def look(connection: Connection) -> State:
-    """The state in one read transaction, or in the transaction that is open. Writes nothing."""
-    inside = connection.in_transaction
-    try:
-        if not inside:
-            connection.execute("BEGIN")
-        objects = connection.execute(_OBJECTS).fetchall()
-        # Sorted here: sorting long texts in SQL costs twice as much, and this runs at every open.
-        objects.sort()
-        texts = [sql for sql, name in objects if name != LEDGER]
-        known = len(texts) < len(objects)
-        return State(
-            version=connection.pragma("user_version"),
-            rows=[*map(Row._make, connection.execute(_ROWS).fetchall())] if known else None,
-            names=[] if known else [name for _, name in objects],
-            structure=crc32("\n".join(texts).encode()),
-        )
-    finally:
-        if not inside and connection.in_transaction:
-            connection.execute("ROLLBACK")
+def check_history(
+    state: State,
+    files: list[MigrationFile],
+    file: str,
+    drift: Callable[[list[MigrationFile]], Sequence[str]],
+) -> None:
+    """Raise unless these migrations may be applied to a database in this state.
+
+    `drift` tells how its structure differs from the one that some scripts make. It is asked only
+    if the fingerprint is not the one that the ledger notes. Raises as `validate` does.
+    """
+    validate(state, files, file)
+    if state.rows and state.rows[-1].structure != state.structure:
+        _refuse_drift(state, files, file, drift)
 
 
 def validate(state: State, files: list[MigrationFile], file: str) -> None:
@@ -117,32 +94,6 @@ def compatible_from(rows: list[Row]) -> int:
     return oldest
 
 
-def record(connection: Connection, script: MigrationFile, applied_at: int) -> None:
-    """Write the ledger row and `user_version` of a script that has just run, in its transaction."""
-    if script.version == 1:
-        connection.execute(_CREATE)
-    parsed = parse(script)
-    connection.execute(
-        f"""
-        INSERT INTO {LEDGER} (
-            version, name, checksum, text_sum, compatible_with, structure, applied_at
-        ) VALUES (
-            :version, :name, :checksum, :text_sum, :compatible_with, :structure, :applied_at
-        )
-        """,
-        {
-            "version": script.version,
-            "name": script.name,
-            "checksum": parsed.checksum,
-            "text_sum": script.text_sum,
-            "compatible_with": parsed.compatible_with,
-            "structure": look(connection).structure,
-            "applied_at": applied_at,
-        },
-    )
-    connection.execute(f"PRAGMA user_version = {script.version}")
-
-
 def _check_newer(version: int, rows: list[Row], newest: int, file: str) -> None:
     if version <= newest:
         return
@@ -165,45 +116,33 @@ def _check_unchanged(row: Row, script: MigrationFile, file: str) -> None:
             f"{file}: version {row.version} was applied from {row.name}.sql, but the directory has"
             f" {script.file_name}; a migration that comes late takes the next free number"
         )
-    if row.text_sum != script.text_sum and row.checksum != parse(script).checksum:
+    if row.text_sum != script.text_sum and row.checksum != script.parse().checksum:
         raise MigrationError(
             f"{script.file_name} was edited after it was applied to {file}; restore its text, and"
             " put the change into a new migration"
         )
 
 
-def check_history(
-    connection: Connection, file: str, files: list[MigrationFile], busy_timeout: float
-) -> State:
-    """The state of a file that these migrations may be applied to; raises if they may not."""
-    try:
-        state = look(connection)
-        validate(state, files, file)
-        if state.rows and state.rows[-1].structure != state.structure:
-            from cwstore._sqlite.schema.drift import refuse_drift
-
-            refuse_drift(connection, state, files, file)
-        return state
-    except apsw.Error as error:
-        fault = map_error(error, f"reading the version of {file}", busy_timeout)
-    raise fault
-
-
-def version_if_current(connection: Connection) -> int | None:
-    """The version of a file with which all is plainly well and nothing is to be done.
-
-    None: look closer, with `migrations.upgrade`. Most opens need no more than this.
-    """
-    try:
-        state = look(connection)
-        files = load(None)
-        rows = state.rows or []
-        settled = (
-            state.version == len(files) == len(rows)
-            and rows[-1].structure == state.structure
-            and [(row.name, row.text_sum) for row in rows] == [(f.name, f.text_sum) for f in files]
-            and connection.pragma("journal_mode") == "wal"
+def _refuse_drift(
+    state: State,
+    files: list[MigrationFile],
+    file: str,
+    drift: Callable[[list[MigrationFile]], Sequence[str]],
+) -> None:
+    if state.version > len(files):
+        raise MigrationError(
+            f"{file}: its structure was changed by hand after version {state.version} was applied;"
+            " open it with the cwstore that wrote it to see where, or restore a backup"
         )
-    except apsw.Error:
-        return None
-    return state.version if settled else None
+    applied = files[: state.version]
+    key = (state.structure, tuple(script.text_sum for script in applied))
+    if key in _equal:
+        return
+    found = drift(applied)
+    if found:
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise MigrationError(
+            f"{file} is not structured as version {state.version}: {'; '.join(found[:_SHOWN])}"
+            f"{more}; undo what was changed by hand, or restore a backup"
+        )
+    _equal.add(key)

@@ -1,53 +1,53 @@
-"""Find the migration scripts, check their numbers, read their header comments."""
+"""Find the migration scripts of a directory, load them and check their numbers."""
 
 import os
 import re
 import time
 from binascii import crc32
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 from cwstore.errors import InvalidValueError, MigrationError
 
 if TYPE_CHECKING:
-    from cwstore.core.lexer import Statement
+    from cwstore.migrations.headers import Script
 
-# Compiled on first use: opening an up-to-date file looks at no header.
-_NAME = r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql"
-_HEADER = r"--\s*(compatible-with|drops|deletes)\s*:\s*(.*?)\s*"
-_NAMED = r'(\w+|"(?:[^"]|"")+")'
-_DROPPED = rf"(index|table|trigger|view)\s+{_NAMED}"
+_NAME = r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql"  # compiled on first use
 _SETTLED = 100_000_000  # ns; a file changed more recently may change again without a new mtime
-# What a file held when it had this inode, time of change and size: 1 stat a file at each open.
-_files: dict[str, tuple[tuple[int, int, int], "MigrationFile"]] = {}
-# What our own directory held when it had this inode and time of change. That costs 1 stat instead
-# of one a file, of which there are more with every release. A script that is edited in place is
-# noticed by the next process.
-_own: dict[str, tuple[tuple[int, int], list["MigrationFile"]]] = {}
 
 
-class MigrationFile(NamedTuple):
-    """A script as it lies in the directory; line endings are those of Unix, whatever it has."""
+class MigrationFile:
+    """A script as it lies in the directory; its line endings are always those of Unix."""
 
-    version: int
-    name: str  #: without .sql
-    text: str
-    text_sum: int  #: of `text`: equal means the same script, without looking at its tokens
+    __slots__ = ("_script", "name", "text", "text_sum", "version")
+
+    def __init__(self, version: int, name: str, text: str) -> None:
+        self.version = version
+        #: Without .sql.
+        self.name = name
+        self.text = text
+        #: Of `text`: if two are equal, the scripts are the same, and nobody has to parse them.
+        self.text_sum = crc32(text.encode())
+        self._script: Script | None = None
 
     @property
     def file_name(self) -> str:
         """As it is called in the directory."""
         return f"{self.name}.sql"
 
+    def parse(self) -> "Script":
+        """What the script says. It is parsed at the first call. Raises MigrationError."""
+        if self._script is None:
+            # Opening an up-to-date file parses nothing and need not compile the tokeniser.
+            from cwstore.migrations.headers import parse
 
-class Script(NamedTuple):
-    """What a migration file says."""
+            self._script = parse(self.version, self.file_name, self.text)
+        return self._script
 
-    statements: "tuple[Statement, ...]"
-    checksum: str
-    compatible_with: int | None  #: None: older code must not use the file any more
-    drops: frozenset[tuple[str, str]]  #: (kind, name in lower case) it may remove
-    deletes: frozenset[str]  #: tables, in lower case, that may lose rows
+
+# The scripts of our own directory: its path, its inode and time of change, and what it held then.
+# So an open costs 1 stat, however many scripts there are. A script that is edited in place is
+# noticed by the next process.
+_own: tuple[str, tuple[int, int], list[MigrationFile]] | None = None
 
 
 def default_directory() -> str:
@@ -62,18 +62,19 @@ def default_directory() -> str:
 def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]:
     """The migrations of a directory (None: our own), number 1 first, without a gap.
 
-    Files that do not end in .sql or .SQL, and hidden ones, are none of its business. Raises
-    MigrationError: no such directory, none in it, a bad name, no text, a gap, a number used twice.
+    Hidden files and those that do not end in .sql or .SQL are left out. Raises MigrationError: no
+    such directory, none in it, a bad name, no text, a gap, a number used twice.
     """
+    global _own  # noqa: PLW0603 one for the process
     place = default_directory() if directory is None else _checked(directory)
     try:
         status = os.stat(place)
         key = (status.st_ino, status.st_mtime_ns)
-        known = _own.get(place) if directory is None else None
-        if known and known[0] == key:
-            return known[1]
+        if directory is None and _own and _own[:2] == (place, key):
+            return _own[2]
         with os.scandir(place) as entries:
             scripts = [e for e in entries if e.name.lower().endswith(".sql") and e.name[0] != "."]
+        settled = all(map(_is_settled, [status, *(entry.stat() for entry in scripts)]))
         found = [_read(entry) for entry in sorted(scripts, key=lambda entry: entry.name)]
     except OSError as error:
         raise MigrationError(
@@ -81,8 +82,8 @@ def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]
             " 0001_<name>.sql that this user may read"
         ) from None
     _check_numbers(found, place)
-    if directory is None and _is_settled(status) and all(e.path in _files for e in scripts):
-        _own[place] = (key, found)
+    if directory is None and settled:
+        _own = (place, key, found)
     return found
 
 
@@ -123,23 +124,14 @@ def _checked(directory: object) -> str:
 
 
 def _read(entry: os.DirEntry[str]) -> MigrationFile:
-    name, path, status = entry.name, entry.path, entry.stat()
-    key = (status.st_ino, status.st_mtime_ns, status.st_size)
-    known = _files.get(path)
-    if known and known[0] == key:
-        return known[1]
+    name = entry.name
     number = re.fullmatch(_NAME, name)
     if not number:
         raise MigrationError(f"{name} is not named like a migration: 0001_what_it_does.sql")
-    text = _text(path)
+    text = _text(entry.path)
     if text is None:
         raise MigrationError(f"{name} is not UTF-8 text; save it as such")
-    file = MigrationFile(
-        int(number.group(1)), name.removesuffix(".sql"), text, crc32(text.encode())
-    )
-    if _is_settled(status):
-        _files[path] = (key, file)
-    return file
+    return MigrationFile(int(number.group(1)), name.removesuffix(".sql"), text)
 
 
 def _text(path: str) -> str | None:
@@ -149,79 +141,3 @@ def _text(path: str) -> str | None:
             return stream.read().replace("\r\n", "\n")
     except UnicodeDecodeError:
         return None
-
-
-@lru_cache(maxsize=256)
-def parse(file: MigrationFile) -> Script:
-    """Statements, checksum and header comments of a migration.
-
-    Raises MigrationError: an unclosed string, no statement, a header that is not understood.
-    """
-    # Compiling the tokeniser takes milliseconds that opening an up-to-date file does not need.
-    from cwstore.core.lexer import UnfinishedTextError, checksum, split, tokens
-
-    try:
-        statements = tuple(split(file.text))
-        comments = [token for token in tokens(file.text) if token.kind == "comment"]
-    except UnfinishedTextError as error:
-        raise MigrationError(f"{file.file_name}, line {error.line}: {error}") from None
-    if not statements:
-        raise MigrationError(f"{file.file_name} holds no statement; write one, or remove the file")
-    compatible_with: int | None = None
-    drops: set[tuple[str, str]] = set()
-    deletes: set[str] = set()
-    for comment in comments:
-        header = re.fullmatch(_HEADER, comment.text)
-        if not header:
-            continue
-        word, value = header.groups()
-        if word == "compatible-with":
-            compatible_with = _compatible_with(file, comment.line, value)
-        elif word == "deletes":
-            deletes.add(_table(file, comment.line, value))
-        else:
-            drops.add(_dropped(file, comment.line, value))
-    return Script(
-        statements, checksum(file.text), compatible_with, frozenset(drops), frozenset(deletes)
-    )
-
-
-def _compatible_with(file: MigrationFile, line: int, value: str) -> int:
-    if line != 1:
-        raise MigrationError(
-            f"{file.file_name}, line {line}: `compatible-with` must be the first line of the file"
-        )
-    if not re.fullmatch(r"[0-9]{1,4}", value) or not 0 < int(value) < file.version:
-        raise MigrationError(
-            f"{file.file_name}, line 1: `compatible-with: {value}` must name a version from 1 to"
-            f" {file.version - 1}, the oldest code that can go on using the file"
-        )
-    return int(value)
-
-
-def _table(file: MigrationFile, line: int, value: str) -> str:
-    if not re.fullmatch(_NAMED, value):
-        raise MigrationError(
-            f"{file.file_name}, line {line}: write `-- deletes: table_name`, one table a line"
-        )
-    return _bare(value)
-
-
-def _dropped(file: MigrationFile, line: int, value: str) -> tuple[str, str]:
-    what = re.fullmatch(_DROPPED, value)
-    if not what:
-        raise MigrationError(
-            f"{file.file_name}, line {line}: write `-- drops: index name` (or table, trigger,"
-            " view), one a line"
-        )
-    return what.group(1), _bare(what.group(2))
-
-
-def _bare(name: str) -> str:
-    """The name in lower case, without its quotes."""
-    return lowered(name if name[0] != '"' else name[1:-1].replace('""', '"'))
-
-
-def lowered(name: str) -> str:
-    """The name as SQLite compares it: only A to Z are the same as a to z."""
-    return name.encode().lower().decode()

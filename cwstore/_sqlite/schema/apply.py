@@ -7,20 +7,13 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.error_map import map_error
-from cwstore._sqlite.schema.guard import (
-    Inventory,
-    Violation,
-    authorizer,
-    denied_word,
-    find_violations,
-    new_violations,
-    take_inventory,
-    undeclared_losses,
-)
+from cwstore._sqlite.schema.foreign_keys import Violation, find_violations, new_violations
+from cwstore._sqlite.schema.guard import authorizer, denied_word
+from cwstore._sqlite.schema.inventory import Inventory, take_inventory, undeclared_losses
 from cwstore.errors import CwstoreError, MigrationError
-from cwstore.migrations.scripts import MigrationFile, Script, parse
+from cwstore.migrations.headers import Script
 
-# Not the script's fault: the disk, the memory, another process.
+# Codes that are not the script's fault: the disk, the memory, another process.
 _OUTSIDE = frozenset(
     {
         apsw.SQLITE_BUSY,
@@ -36,31 +29,30 @@ _OUTSIDE = frozenset(
 _SHOWN = 3  # findings in a message; the rest are counted
 
 
-def apply_script(connection: Connection, file: MigrationFile, notify: Callable[[int], None]) -> int:
+def apply_script(connection: Connection, script: Script, notify: Callable[[int], None]) -> int:
     """Run the statements and compare before and after; the number of rows changed.
 
     `notify` gets the number of statements done. The caller owns the transaction and rolls it back
-    if this raises: MigrationError with statement, line and cause, or what the disk deserves.
+    if this raises: MigrationError with statement, line and cause, or the error of a failing disk.
     """
-    script = parse(file)
     before, dirt = take_inventory(connection), find_violations(connection)
     changes = connection.total_changes()
     notify(0)
-    run_statements(connection, file, notify)
+    run_statements(connection, script, notify)
     changes = connection.total_changes() - changes
     try:
         cause = _harm(connection, script, before, dirt)
     except apsw.SQLError as error:
         cause = str(error)
     if cause:
-        raise _refusal(file.file_name, cause, file.version)
+        raise _refusal(script.file_name, cause, script.version)
     return changes
 
 
 def _harm(
     connection: Connection, script: Script, before: Inventory, dirt: Counter[Violation]
 ) -> str | None:
-    """What is there that should not be, or gone although the script does not say so."""
+    """What the script left that it must not leave, or lost without declaring it; None: nothing."""
     leftovers = connection.execute("SELECT name FROM sqlite_temp_schema").fetchall()
     if leftovers:
         return f"it leaves the temporary {leftovers[0][0]}: drop it"
@@ -75,22 +67,20 @@ def _harm(
     return None
 
 
-def run_statements(
-    connection: Connection, file: MigrationFile, notify: Callable[[int], None]
-) -> None:
+def run_statements(connection: Connection, script: Script, notify: Callable[[int], None]) -> None:
     """Run the statements one by one, under the authorizer. Raises as `apply_script` does."""
     reasons: list[str] = []
     connection.set_authorizer(authorizer(reasons))
     try:
-        for number, statement in enumerate(parse(file).statements, 1):
+        for number, statement in enumerate(script.statements, 1):
             reason = denied_word(statement.first_word)
             if reason:
-                raise _refusal(_where(file, number, statement.line), reason, file.version)
+                raise _refusal(_where(script, number, statement.line), reason, script.version)
             fault = None
             try:
                 connection.execute(statement.text).fetchall()
             except apsw.Error as error:
-                fault = _failure(connection, error, file, number, reasons)
+                fault = _failure(connection, error, script, number, reasons)
             if fault is not None:
                 raise fault
             notify(number)
@@ -101,26 +91,26 @@ def run_statements(
 def _failure(
     connection: Connection,
     error: apsw.Error,
-    file: MigrationFile,
+    script: Script,
     number: int,
     reasons: list[str],
 ) -> CwstoreError:
-    statement = parse(file).statements[number - 1]
+    statement = script.statements[number - 1]
     offset = getattr(error, "error_offset", -1)  # bytes
     passed = statement.text.encode()[: max(offset, 0)]
-    where = _where(file, number, statement.line + passed.count(b"\n"))
+    where = _where(script, number, statement.line + passed.count(b"\n"))
     if reasons:
-        return _refusal(where, reasons[0], file.version)
+        return _refusal(where, reasons[0], script.version)
     if getattr(error, "extendedresult", -1) & 0xFF in _OUTSIDE:
         return map_error(error, where, 0.0)
     cause = str(error)
     if not connection.in_transaction:
         cause += " (and it ends the whole transaction: OR ROLLBACK or RAISE(ROLLBACK))"
-    return _refusal(where, cause, file.version)
+    return _refusal(where, cause, script.version)
 
 
-def _where(file: MigrationFile, number: int, line: int) -> str:
-    return f"{file.file_name}, statement {number}, line {line}"
+def _where(script: Script, number: int, line: int) -> str:
+    return f"{script.file_name}, statement {number}, line {line}"
 
 
 def _refusal(where: str, cause: str, version: int) -> MigrationError:

@@ -1,4 +1,4 @@
-"""Who migrates: one process at a time, while the others wait for as long as it lives."""
+"""The migration lock: one process migrates a file, and the others wait as long as it lives."""
 
 import os
 from collections.abc import Generator
@@ -8,16 +8,16 @@ from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.database_file import MEMORY, remove
 from cwstore.errors import BusyError, StorageError
 
-PATIENCE = 600.0  # seconds; a waiting process uses no lock of the database and can be interrupted
+LOCK_TIMEOUT = 600.0  # seconds; who waits holds no lock of the database and can be interrupted
 
 
 @contextmanager
-def migration_lock(file: str, *, seconds: float = PATIENCE) -> Generator[None]:
+def migration_lock(file: str, *, seconds: float = LOCK_TIMEOUT) -> Generator[None]:
     """Hold `<file>.migrating`, so that the scripts of one run are applied by one process.
 
-    SQLite's own lock ends with each script: without this, waiting processes would take turns, and
-    could not tell a slow migration from a forgotten lock. The system lets go of it when a process
-    dies; the file itself is removed. Raises BusyError after `seconds`, StorageError.
+    SQLite's own lock ends with each script: without this one, waiting processes would take turns,
+    and could not tell a slow migration from a forgotten lock. The system releases it when the
+    process dies. The file is removed at the end. Raises BusyError after `seconds`, StorageError.
     """
     if file == MEMORY:
         yield
@@ -37,13 +37,13 @@ def migration_lock(file: str, *, seconds: float = PATIENCE) -> Generator[None]:
     try:
         yield
     finally:
-        # Removed before it is let go: who waits sees that its file has no name, and starts again.
+        # Removed before it is unlocked: who waits sees that its file has no name, and begins again.
         remove(name)
         os.close(descriptor)
 
 
 def _take(name: str, seconds: float) -> int:
-    from fcntl import LOCK_EX, LOCK_NB, flock  # what opening an up-to-date file does not need
+    from fcntl import LOCK_EX, LOCK_NB, flock  # opening an up-to-date file does not need it
 
     keep_waiting, looks = busy_handler(seconds), 0
     while True:

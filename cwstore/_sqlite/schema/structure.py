@@ -1,28 +1,27 @@
-"""Read the structure of a database by pragma, and tell two of them apart in words."""
+"""Read the structure of a database, and say in words how two of them differ."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.schema.guard import quoted
-from cwstore.core.lexer import normalised, spoken
+from cwstore._sqlite.version import read_catalogue
+from cwstore.core.lexer import lowered, normalised, quoted, spoken
 from cwstore.migrations.ledger import LEDGER
 
 _GENERATED = {0: "stored as given", 1: "hidden", 2: "GENERATED VIRTUAL", 3: "GENERATED STORED"}
 _LONGEST = 200  # characters of a phrase in a message
-_OBJECTS = """
-    SELECT type, lower(name), lower(tbl_name), sql FROM sqlite_schema
-    WHERE sql IS NOT NULL AND substr(name, 1, 7) <> 'sqlite_' ORDER BY type DESC, name
-"""
 
 
-class _Describes(Protocol):
-    """What apsw.Connection knows of a column: type, collation, not null, key, autoincrement."""
+if TYPE_CHECKING:
+    from typing import Protocol
 
-    def column_metadata(self, *names: str) -> tuple[str, str, bool, bool, bool]: ...
+    class _Describes(Protocol):
+        """What apsw.Connection knows of a column: type, collation, not null, key, autoincrement."""
+
+        def column_metadata(self, *names: str) -> tuple[str, str, bool, bool, bool]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +45,9 @@ def read_structure(connection: Connection) -> Structure:
     """The structure, without the ledger and what SQLite makes for itself."""
     parts: list[Part] = []
     columns: dict[str, tuple[str, ...]] = {}
-    for kind, name, table, sql in connection.execute(_OBJECTS).fetchall():
-        text = _text(sql)
+    objects = sorted(read_catalogue(connection), key=lambda row: row[1])
+    for sql, own_name, kind, of_table in sorted(objects, key=lambda row: row[2], reverse=True):
+        text, name, table = _text(sql), lowered(own_name), lowered(of_table)
         if name == LEDGER:
             continue
         if kind == "index":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.version import read_catalogue
 from cwstore.core.lexer import Token, UnfinishedTextError, spoken
 from cwstore.migrations.scripts import load
 from cwstore.testing.checker.words import at_top, bracket, name_of, split_at, upper
@@ -18,11 +19,7 @@ from cwstore.testing.checker.words import at_top, bracket, name_of, split_at, up
 # Its type hints are partly unknown on Python 3.11.
 _ext: Any = importlib.import_module("apsw.ext")
 
-_OBJECTS = """
-    SELECT type, name, tbl_name, sql FROM sqlite_schema
-    WHERE substr(name, 1, 7) <> 'sqlite_'
-    ORDER BY CASE type WHEN 'table' THEN 0 WHEN 'index' THEN 1 WHEN 'view' THEN 2 ELSE 3 END, rowid
-"""
+_KINDS = ("table", "index", "view", "trigger")  # in the order in which they can be made
 
 
 class Column(NamedTuple):
@@ -108,9 +105,13 @@ def _scripts(schema: str | os.PathLike[str]) -> Iterator[str]:
         # Through SQLite: a plain open() and close() would drop its locks on a live file.
         source = open_connection(os.fspath(path), apsw.SQLITE_OPEN_READONLY)
         try:
-            yield from (row[3] for row in source.execute(_OBJECTS).fetchall() if row[3])
+            yield from (sql for sql, *_ in _objects(source))
         finally:
             source.close()
+
+
+def _objects(connection: Connection) -> list[tuple[str, str, str, str]]:
+    return sorted(read_catalogue(connection), key=lambda row: _KINDS.index(row[2]))
 
 
 def _read(connection: Connection) -> Schema:
@@ -120,7 +121,7 @@ def _read(connection: Connection) -> Schema:
     indexes: list[Index] = []
     foreign_keys: list[ForeignKey] = []
     view_columns: dict[str, dict[str, Column]] = {}
-    for kind, name, _, sql in connection.execute(_OBJECTS).fetchall():
+    for sql, name, kind, _ in _objects(connection):
         if kind == "table":
             tables[name] = _columns(connection, name, sql)
             indexes += _indexes(connection, name)

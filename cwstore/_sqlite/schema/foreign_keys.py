@@ -1,0 +1,123 @@
+"""Foreign keys that lead nowhere: the one place where they are found."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from cwstore._sqlite.apsw_types import Connection
+from cwstore.core.lexer import lowered, quoted
+
+_BROKEN = """
+    SELECT "table", fkid, parent, count(*)
+    FROM pragma_foreign_key_check
+    GROUP BY "table", fkid, parent
+    ORDER BY "table", fkid, parent
+"""
+
+
+class BrokenKey(NamedTuple):
+    """A foreign key that leads nowhere in some rows of its table."""
+
+    table: str
+    number: int  #: of the key, as SQLite counts those of a table
+    parent: str
+    rows: int
+
+
+class Violation(NamedTuple):
+    """What a foreign key refers to and the parent table does not have."""
+
+    columns: str  #: table and columns
+    values: str  #: that are missing; "?" where only SQLite's own comparison misses them
+    parent: str  #: the table they are missing in
+
+    def __str__(self) -> str:
+        return f"{self.columns} = {self.values} is not in {self.parent}"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The foreign key, as an Inventory lists it."""
+        return self.columns, self.parent
+
+
+def key_of(table: str, columns: list[str], parent: str) -> tuple[str, str]:
+    """What tells a foreign key from others: its table and columns, and the table referred to."""
+    return lowered(f"{table}.{', '.join(columns)}"), lowered(parent)
+
+
+def find_broken_keys(connection: Connection) -> list[BrokenKey]:
+    """The foreign keys that lead nowhere, by table and number.
+
+    Raises apsw.Error where a foreign key does not fit the table it refers to.
+    """
+    return [BrokenKey(*row) for row in connection.execute(_BROKEN).fetchall()]
+
+
+def find_violations(connection: Connection) -> Counter[Violation]:
+    """The values that are missing, and how many rows refer to each.
+
+    By value and not by rowid, since a rebuilt table numbers its rows anew. Raises as
+    `find_broken_keys` does.
+    """
+    found: Counter[Violation] = Counter()
+    for broken in find_broken_keys(connection):
+        found.update(_violations_of(connection, broken))
+    return found
+
+
+def new_violations(
+    before: Counter[Violation],
+    after: Counter[Violation],
+    keys_before: frozenset[tuple[str, str]],
+    keys_after: frozenset[tuple[str, str]],
+) -> Counter[Violation]:
+    """Those of `after` that are not of `before`.
+
+    Where a foreign key is gone and another is there, it may be the same one under other names of
+    table, column or parent: then the same missing value is not new.
+    """
+    renamed = Counter[str]()
+    for violation, rows in before.items():
+        if violation.key not in keys_after:
+            renamed[violation.values] += rows
+    new = after - before
+    for violation, rows in list(new.items()):
+        if violation.key not in keys_before:
+            old = min(rows, renamed[violation.values])
+            renamed[violation.values] -= old
+            new[violation] -= old
+    return +new
+
+
+def _violations_of(connection: Connection, broken: BrokenKey) -> Counter[Violation]:
+    table, number = broken.table, broken.number
+    key: list[tuple[str, str, str | None]] = connection.execute(
+        """
+        SELECT "table", "from", "to" FROM pragma_foreign_key_list(:name)
+        WHERE id = :number ORDER BY seq
+        """,
+        {"name": table, "number": number},
+    ).fetchall()
+    parent, columns = key[0][0], [column for _, column, _ in key]
+    known: list[tuple[str, int]] = connection.execute(
+        "SELECT name, pk FROM pragma_table_info(:name) ORDER BY pk", {"name": parent}
+    ).fetchall()
+    targets = [to for _, _, to in key if to is not None] or [name for name, pk in known if pk]
+    chosen = ", ".join(f"child.{quoted(column)}" for column in columns)
+    conditions = [f"child.{quoted(column)} IS NOT NULL" for column in columns]
+    if known:  # else the whole table is missing
+        same = " AND ".join(
+            f"parent.{quoted(to)} = child.{quoted(column)}"
+            for to, column in zip(targets, columns, strict=True)
+        )
+        conditions.append(f"NOT EXISTS (SELECT 1 FROM {quoted(parent)} AS parent WHERE {same})")
+    name, missing_in = key_of(table, columns, parent)
+    rows = connection.execute(
+        f"SELECT {chosen}, count(*) FROM {quoted(table)} AS child"
+        f" WHERE {' AND '.join(conditions)} GROUP BY {chosen}"
+    ).fetchall()
+    found = Counter[Violation]()
+    for *values, count in rows:  # 1 and '1' look the same
+        found[Violation(name, ", ".join(map(str, values)), missing_in)] += count
+    # A foreign key compares as its parent column does (`1` is not in a column that holds '1').
+    found[Violation(name, "?", missing_in)] += broken.rows - found.total()
+    return +found

@@ -1,0 +1,215 @@
+"""An SQLite file as the migration runner sees it (`cwstore.migrations.runner.Target`)."""
+
+import os
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import apsw
+
+from cwstore._sqlite.apsw_types import Connection, go_on
+from cwstore._sqlite.connection import (
+    BUSY_TIMEOUT,
+    MEMORY,
+    connect,
+    ensure_wal,
+    refuse_bad_place,
+    resolve,
+    skip_checkpoint_on_close,
+)
+from cwstore._sqlite.error_map import commit_fault, map_error
+from cwstore._sqlite.version import read_state
+from cwstore.core.reports import MigrationReport, RehearsalReport
+from cwstore.errors import StorageError
+from cwstore.migrations.ledger import LEDGER, Row, State
+from cwstore.migrations.scripts import MigrationFile
+
+if TYPE_CHECKING:
+    from cwstore.migrations.headers import Script  # brings the tokeniser, which is slow to import
+
+__all__ = ["SqliteTarget", "exists", "open_target", "refuse_bad_place", "rehearse_on", "resolve"]
+
+T = TypeVar("T")
+
+_OPERATIONS = 20_000  # of SQLite's machine between two chances for Ctrl-C: under a millisecond
+_CREATE_LEDGER = f"""
+    CREATE TABLE {LEDGER} (
+        version          INTEGER  NOT NULL  PRIMARY KEY,
+        name             TEXT     NOT NULL,  -- of the file, without .sql
+        checksum         TEXT     NOT NULL,  -- of its SQL tokens
+        text_sum         INTEGER  NOT NULL,  -- of its text: a quick look that may say "the same"
+        compatible_with  INTEGER,            -- oldest code that may use the file; NULL: only newer
+        structure        INTEGER  NOT NULL,  -- fingerprint of sqlite_schema right after it
+        applied_at       INTEGER  NOT NULL   -- microseconds since 1970
+    ) STRICT
+"""
+_RECORD = f"""
+    INSERT INTO {LEDGER} (
+        version, name, checksum, text_sum, compatible_with, structure, applied_at
+    ) VALUES (
+        :version, :name, :checksum, :text_sum, :compatible_with, :structure, :applied_at
+    )
+"""
+
+
+def exists(file: str) -> bool:
+    """Whether there is a database already."""
+    return file != MEMORY and os.path.lexists(file)
+
+
+def open_target(file: str) -> "SqliteTarget":
+    """The database at a resolved path, which is made if it is not there."""
+    return SqliteTarget(connect(file, busy_timeout=BUSY_TIMEOUT), file, BUSY_TIMEOUT)
+
+
+class SqliteTarget:
+    """A connection that `connect` gave, for one run; it may go on as a store's writer."""
+
+    def __init__(self, connection: Connection, file: str, busy_timeout: float) -> None:
+        self.name = file
+        self._connection = connection
+        self._busy_timeout = busy_timeout
+
+    def read_state(self) -> State:
+        return self._ours("reading the version of", lambda: read_state(self._connection))
+
+    def drift(self, files: list[MigrationFile]) -> list[str]:
+        from cwstore._sqlite.schema.drift import drift
+
+        return self._ours("reading the version of", lambda: drift(self._connection, files))
+
+    def leave_alone(self) -> None:
+        skip_checkpoint_on_close(self._connection, self.name)
+
+    def prepare(self) -> None:
+        if self.name != MEMORY:
+            ensure_wal(self._connection, busy_timeout=self._busy_timeout)
+
+    @contextmanager
+    def lock(self) -> Generator[None]:
+        from cwstore._sqlite.schema.lock import migration_lock
+
+        with migration_lock(self.name), self._unguarded():
+            yield
+
+    @contextmanager
+    def _unguarded(self) -> Generator[None]:
+        """Foreign keys off, so that a parent table can be rebuilt, and Ctrl-C let through."""
+        connection = self._connection
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.set_progress_handler(go_on, _OPERATIONS)
+        try:
+            yield
+        finally:
+            connection.set_progress_handler(None)
+            connection.execute("PRAGMA foreign_keys = ON")
+            if connection.pragma("foreign_keys") != 1:
+                raise StorageError(
+                    "SQLite did not switch foreign keys on again; open the file anew"
+                )
+
+    def begin(self) -> None:
+        self._ours("migrating", lambda: self._connection.execute("BEGIN IMMEDIATE"))
+
+    def commit(self, file_name: str) -> None:
+        try:
+            self._connection.execute("COMMIT")
+            return
+        except apsw.Error as error:
+            fault = commit_fault(error, f"{self.name}, {file_name}", self._busy_timeout)
+        raise fault
+
+    def rollback(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def backup_path(self, version: int) -> str | None:
+        """Where `back_up` would copy it to."""
+        from cwstore._sqlite.backup import migration_backup
+
+        return migration_backup(self.name, version) if version and self.name != MEMORY else None
+
+    def back_up(self, version: int) -> str | None:
+        path = self.backup_path(version)
+        if path is not None:
+            from cwstore._sqlite.backup import keep_newest, write_backup
+
+            # Through a second connection, which does not see what this transaction did.
+            write_backup(self.name, path, busy_timeout=self._busy_timeout, replace=True)
+            keep_newest(self.name, path)
+        return path
+
+    def apply(self, script: "Script", notify: Callable[[int], None]) -> int:
+        from cwstore._sqlite.schema.apply import apply_script
+
+        return self._ours("migrating", lambda: apply_script(self._connection, script, notify))
+
+    def record(self, row: Row, applied_at: int) -> None:
+        self._ours("migrating", lambda: _record(self._connection, row, applied_at))
+
+    def size(self) -> int:
+        """Bytes, without the write-ahead log."""
+        return os.stat(self.name).st_size
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _ours(self, what: str, action: Callable[[], T]) -> T:
+        """What the action returns; an error of SQLite becomes one of ours."""
+        try:
+            return action()
+        except apsw.Error as error:
+            fault = map_error(error, f"{what} {self.name}", self._busy_timeout)
+        raise fault
+
+
+def _record(connection: Connection, row: Row, applied_at: int) -> None:
+    if row.version == 1:
+        connection.execute(_CREATE_LEDGER)
+    connection.execute(_RECORD, {**row._asdict(), "applied_at": applied_at})
+    connection.execute(f"PRAGMA user_version = {row.version}")
+
+
+def rehearse_on(file: str, migrate: Callable[[SqliteTarget], MigrationReport]) -> RehearsalReport:
+    """Let `migrate` work on a copy, in a directory beside the file that is removed afterwards."""
+    from tempfile import TemporaryDirectory
+
+    place, name = os.path.split(file)
+    try:
+        with TemporaryDirectory(prefix=f".{name}.rehearsal.", dir=place) as beside:
+            return _rehearse(file, os.path.join(beside, name), migrate)
+    except apsw.Error as error:
+        fault = map_error(error, f"rehearsing on a copy of {file}", BUSY_TIMEOUT)
+    except OSError as error:
+        fault = StorageError(
+            f"cannot rehearse beside {file}: {error.strerror}; it takes a directory that this user"
+            " may write to, and room for a copy"
+        )
+    raise fault
+
+
+def _rehearse(
+    file: str, copy: str, migrate: Callable[[SqliteTarget], MigrationReport]
+) -> RehearsalReport:
+    from cwstore._sqlite.backup import write_backup
+    from cwstore._sqlite.schema.foreign_keys import find_violations
+
+    size = write_backup(file, copy, busy_timeout=BUSY_TIMEOUT).size
+    connection = connect(copy, busy_timeout=BUSY_TIMEOUT)
+    try:
+        report = migrate(SqliteTarget(connection, copy, BUSY_TIMEOUT))
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        violations = find_violations(connection)
+    finally:
+        connection.close()
+    return RehearsalReport(
+        path=file,
+        steps=report.steps,
+        version_before=report.version_before,
+        version=report.version,
+        size_before=size,
+        size=os.stat(copy).st_size,
+        violations=tuple(f"{text} ({rows} rows)" for text, rows in violations.items()),
+        seconds=report.seconds,
+    )

@@ -1,0 +1,207 @@
+"""Bring a database up to the newest schema: one lock for the run, one transaction a script."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from cwstore.core.reports import MigrationReport, Progress, Step
+from cwstore.errors import CwstoreError, InvalidValueError, MigrationError, StorageError
+from cwstore.migrations.ledger import Row, State, check_history
+from cwstore.migrations.scripts import MigrationFile
+
+OnProgress = Callable[[Progress], None]
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Protocol
+
+    from cwstore.migrations.headers import Script
+
+    class Target(Protocol):
+        """A database as the runner sees it. It raises only errors of ours."""
+
+        @property
+        def name(self) -> str:
+            """What messages call it: its path."""
+            ...
+
+        def read_state(self) -> State:
+            """In the open transaction, or in a look of its own."""
+            ...
+
+        def drift(self, files: list[MigrationFile]) -> list[str]:
+            """How the structure differs from the one that these scripts make."""
+            ...
+
+        def leave_alone(self) -> None:
+            """See to it that closing the database changes nothing in it."""
+            ...
+
+        def prepare(self) -> None:
+            """Bring it into the mode that stores work in, once it may be used."""
+            ...
+
+        def lock(self) -> AbstractContextManager[None]:
+            """For a whole run: other migrators wait, and foreign keys do not act."""
+            ...
+
+        def begin(self) -> None:
+            """Begin a transaction that keeps other writers out."""
+            ...
+
+        def commit(self, file_name: str) -> None:
+            """Commit what the script `file_name` did."""
+            ...
+
+        def rollback(self) -> None:
+            """Undo the open transaction, if one is open."""
+            ...
+
+        def back_up(self, version: int) -> str | None:
+            """Copy it as it was before the open transaction; the path. None: nothing to lose."""
+            ...
+
+        def apply(self, script: "Script", notify: Callable[[int], None]) -> int:
+            """Run the statements, refuse harm; the rows changed. `notify` gets statements done."""
+            ...
+
+        def record(self, row: Row, applied_at: int) -> None:
+            """Add to the ledger, which the first row makes, and set the version."""
+            ...
+
+
+def upgrade(
+    database: "Target",
+    files: list[MigrationFile],
+    *,
+    target: int | None = None,
+    backup: bool = True,
+    on_progress: OnProgress | None = None,
+) -> MigrationReport:
+    """Apply the scripts that are pending, up to version `target` (None: all of them).
+
+    Afterwards, whatever happened, no transaction is open and foreign keys are on.
+    """
+    began = time.monotonic()
+    goal = goal_of(target, files)
+    try:
+        before = read_checked_state(database, files).version
+        if target is not None:
+            refuse_to_go_down(database.name, before, goal)
+    except CwstoreError:
+        database.leave_alone()
+        raise
+    run = _Run(database, files, goal, on_progress, before)
+    database.prepare()
+    if before < goal:
+        with database.lock():
+            run.apply_all(backup)
+    return MigrationReport(
+        applied=tuple(step.name for step in run.steps),
+        version_before=before,
+        version=run.version,
+        backup=run.backup,
+        seconds=time.monotonic() - began,
+        steps=tuple(run.steps),
+    )
+
+
+def read_checked_state(database: "Target", files: list[MigrationFile]) -> State:
+    """The state of a database to which these migrations may be applied; raises if they may not."""
+    state = database.read_state()
+    check_history(state, files, database.name, database.drift)
+    return state
+
+
+def goal_of(target: object, files: list[MigrationFile]) -> int:
+    """The version to stop at. Raises InvalidValueError if `target` is none of the scripts'."""
+    if target is None:
+        return len(files)
+    if isinstance(target, bool) or not isinstance(target, int):
+        raise InvalidValueError("target", f"expected int or None, got {type(target).__name__}")
+    if not 0 <= target <= len(files):
+        raise InvalidValueError("target", f"must be a version from 0 to {len(files)}")
+    return target
+
+
+def refuse_to_go_down(name: str, version: int, goal: int) -> None:
+    """Raise MigrationError if the database is newer than the goal."""
+    if version > goal:
+        raise MigrationError(
+            f"{name} has version {version}; there is no way down to {goal}: restore a backup"
+        )
+
+
+@dataclass(slots=True)
+class _Run:
+    """One run over the pending scripts."""
+
+    database: "Target"
+    files: list[MigrationFile]
+    goal: int
+    on_progress: OnProgress | None
+    version: int  #: that the database had when it was looked at last
+    backup: str | None = None
+    steps: list[Step] = field(default_factory=list[Step])
+
+    def apply_all(self, backup: bool) -> None:
+        """Apply script after script until the goal is reached."""
+        while self._apply_next(backup and not self.steps):
+            pass
+
+    def _apply_next(self, backup: bool) -> bool:
+        """Under one writer lock: read the version, apply the next script. False: none is left."""
+        database = self.database
+        try:
+            database.begin()
+            self.version = read_checked_state(database, self.files).version
+            if self.version >= self.goal:
+                return False
+            if backup:
+                self._back_up()
+            following = self.files[self.version]
+            self.steps.append(self._apply(following))
+            database.commit(following.file_name)
+            return True
+        finally:
+            database.rollback()
+
+    def _back_up(self) -> None:
+        try:
+            self.backup = self.database.back_up(self.version)
+        except StorageError as error:
+            raise StorageError(
+                f"{error}; nothing was migrated: mend that, or do without a backup (backup=False,"
+                " on the command line --no-backup)"
+            ) from None
+
+    def _apply(self, file: MigrationFile) -> Step:
+        began = time.monotonic()
+        script = file.parse()
+        of_statements = len(script.statements)
+
+        def notify(statement: int) -> None:
+            if self.on_progress:
+                self.on_progress(
+                    Progress(
+                        migration=len(self.steps) + 1,
+                        of_migrations=len(self.steps) + self.goal - self.version,
+                        name=file.name,
+                        statement=statement,
+                        of_statements=of_statements,
+                        seconds=time.monotonic() - began,
+                    )
+                )
+
+        rows_changed = self.database.apply(script, notify)
+        row = Row(
+            version=file.version,
+            name=file.name,
+            checksum=script.checksum,
+            text_sum=file.text_sum,
+            compatible_with=script.compatible_with,
+            structure=self.database.read_state().structure,
+        )
+        self.database.record(row, applied_at=time.time_ns() // 1000)
+        return Step(file.name, of_statements, rows_changed, time.monotonic() - began)
