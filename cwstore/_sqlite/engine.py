@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,21 +11,14 @@ import apsw
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite import fork as _fork
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.error_map import (
-    map_statement_error,
-    table_of,
-)
+from cwstore._sqlite.error_map import map_statement_error
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import Block
 from cwstore._sqlite.writer import Writer
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
-from cwstore.core.statement import Patch, Statement
-from cwstore.errors import (
-    ConflictError,
-    NotFoundError,
-    StoreClosedError,
-)
+from cwstore.core.statement import Statement
+from cwstore.errors import StoreClosedError
 
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
@@ -95,23 +87,9 @@ class SqliteDatabase:
             writer.run(statement, values)
             return writer.connection.changes()
 
-    def patch(
-        self, patch: Patch[T], id: str, if_updated_at: datetime | None, values: Mapping[str, object]
-    ) -> T:
-        statement = patch.statement(values, if_updated_at is not None)
-        binds = {**values, "id": id}
-        if if_updated_at is not None:
-            binds["if_updated_at"] = if_updated_at
+    def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
         rows = self._write(statement, statement.bind(binds))
-        if rows:
-            return rows[0]
-        table = table_of(statement.text)
-        if if_updated_at is None or self.fetch_one(patch.find, id=id) is None:
-            raise NotFoundError(f"{table}: no row has the id {id!r}")
-        raise ConflictError(
-            f"{table}: row {id!r} was updated since {if_updated_at.isoformat()};"
-            " read it again and decide anew"
-        )
+        return rows[0] if rows else None
 
     def transaction(self) -> AbstractContextManager[None]:
         return Block(self._writer)

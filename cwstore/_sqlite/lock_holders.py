@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 
 from cwstore._sqlite.connection import MEMORY
-from cwstore._sqlite.error_map import table_of
 from cwstore._sqlite.reader_pool import Reading
+from cwstore.core.faults import table_of
 
 _LOCKS = "/proc/locks"  # of Linux; elsewhere only the threads of this store are named
 _FIRST_MARK, _LAST_MARK = 123, 127  # bytes of which each reader holds one: SQLite's walformat

@@ -15,6 +15,7 @@ from cwstore._sqlite import error_map as _faults
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.threads import ThreadEnds, Turn, running_task
 from cwstore._sqlite.transaction import Block
+from cwstore.core import faults
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
@@ -85,8 +86,8 @@ class Writer:
         if not self.connection.in_transaction:
             self._abort_error = fault
         elif isinstance(fault, MissingReferenceError):
-            table = _faults.table_of(statement.text)
-            fault = _faults.missing_reference(
+            table = faults.table_of(statement.text)
+            fault = faults.missing_reference(
                 table, binds, self.ask(_faults.FOREIGN_KEYS, {"table": table})
             )
         raise fault
@@ -262,7 +263,7 @@ class Writer:
         if not self._turn.try_acquire():
             started = time.monotonic()
             if not self._turn.take(self._busy_timeout):
-                raise _faults.busy_thread(text, self._file, self._busy_timeout)
+                raise faults.busy_thread(text, self._file, self._busy_timeout)
             waited = time.monotonic() - started
         if self.closed_reason:
             raise StoreClosedError(self.closed_reason)

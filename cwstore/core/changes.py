@@ -15,6 +15,7 @@ from typing import Any, Self, TypeAlias
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
+from cwstore.core.checks import is_integer, is_number
 from cwstore.errors import InvalidValueError, StoreClosedError
 
 _LOOK_ELSEWHERE = 0.05  # seconds between two looks whether another process has committed
@@ -174,7 +175,7 @@ class ChangeFeed:
         look_elsewhere: Callable[[], int | None],
         leave: Callable[["ChangeFeed"], None],
     ) -> None:
-        if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
+        if not is_integer(capacity) or capacity < 1:
             raise InvalidValueError("capacity", "must be a number of changes, at least 1")
         self.capacity = capacity
         self._look_elsewhere = look_elsewhere
@@ -279,7 +280,7 @@ class ChangeFeed:
 def _seconds(timeout: object) -> float:
     if timeout is None:
         return math.inf
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+    if not is_number(timeout):
         raise InvalidValueError(
             "timeout", f"expected seconds as a number, or None, got {type(timeout).__name__}"
         )

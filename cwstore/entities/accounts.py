@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import LiteralString, TypedDict, Unpack
 
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 
 
@@ -187,7 +187,7 @@ class AccountRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:

@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NotRequired, TypedDict, cast
 
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import Json, NonEmpty
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
 from cwstore.errors import ConflictError, InvalidValueError

@@ -5,9 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, TypedDict, Unpack
 
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
 
@@ -227,7 +227,7 @@ class ChatSessionRepository(Repository[Mode]):
         Raises NotFoundError; ConflictError if `updated_at` is not `if_updated_at`, or if it would
         be the target's second active session; MissingReferenceError if the agent does not exist.
         """
-        return self._db.patch(_UPDATE_SESSION, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE_SESSION, id, if_updated_at, patch)
 
     @command
     def create_message(

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
 from cwstore.errors import ConflictError

@@ -5,9 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict, Unpack
 
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
 
@@ -277,7 +277,7 @@ class MessageRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:

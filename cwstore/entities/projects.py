@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict, Unpack, cast
 
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
 
@@ -187,7 +187,7 @@ class ProjectRepository(Repository[Mode]):
         Raises NotFoundError; ConflictError if the name or the url is taken, or `updated_at` is
         not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:

@@ -5,8 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of, values_of
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, NamedTuple, TypedDict, Unpack
 
+from cwstore.core.checks import NonEmpty, check_id, check_limit, check_members
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty, check_id, check_limit, check_members
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, Statement, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
 
@@ -467,7 +467,7 @@ class TaskRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:

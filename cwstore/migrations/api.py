@@ -11,6 +11,7 @@ import apsw
 from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection, go_on
 from cwstore._sqlite.error_map import commit_fault, map_error
+from cwstore.core.checks import is_integer
 from cwstore.core.reports import MigrationReport, MigrationStatus, Progress, RehearsalReport, Step
 from cwstore.errors import (
     CwstoreError,
@@ -238,7 +239,7 @@ def check_scripts(
 def _goal(target: object, files: list[MigrationFile]) -> int:
     if target is None:
         return len(files)
-    if isinstance(target, bool) or not isinstance(target, int):
+    if not is_integer(target):
         raise InvalidValueError("target", f"expected int or None, got {type(target).__name__}")
     if not 0 <= target <= len(files):
         raise InvalidValueError("target", f"must be a version from 0 to {len(files)}")

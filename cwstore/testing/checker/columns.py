@@ -7,9 +7,9 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from cwstore.core.checks import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.lexer import Token, spoken
-from cwstore.core.mapping import ValueRule, bind_names, hints_of, members_of, rule_of
-from cwstore.core.statement import Patch
+from cwstore.core.statement import Patch, bind_names
 from cwstore.testing.checker.found import AnyStatement
 from cwstore.testing.checker.reading import result_columns
 from cwstore.testing.checker.schema import Column, Schema
