@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
@@ -42,8 +42,7 @@ class Phase:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseDependency:
+class PhaseDependency(NamedTuple):
     """An edge: the phase waits for the other, which is of the same initiative."""
 
     phase_id: NonEmpty
@@ -268,4 +267,4 @@ class PhaseRepository(Repository[Mode]):
         """The phases of an initiative, dependencies first, else oldest first."""
         phases = self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
         edges = self._db.fetch_all(_EDGES_OF_INITIATIVE, initiative_id=initiative_id)
-        return dependencies_first(phases, [(e.phase_id, e.depends_on_phase_id) for e in edges])
+        return dependencies_first(phases, edges)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict, Unpack, cast
+from typing import NamedTuple, TypedDict, Unpack, cast
 
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
@@ -28,8 +28,7 @@ class Project:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class InitiativeProject:
+class InitiativeProject(NamedTuple):
     """A pair: the initiative touches the project."""
 
     initiative_id: NonEmpty

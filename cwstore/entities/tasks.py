@@ -113,8 +113,7 @@ class TaskPatch(TypedDict, total=False):
     summary: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskDependency:
+class TaskDependency(NamedTuple):
     """An edge: the task waits for the other."""
 
     task_id: NonEmpty
@@ -539,7 +538,7 @@ class TaskRepository(Repository[Mode]):
 
         ids = dumps([task.id for task in tasks])
         edges = self._db.fetch_all(_EDGES_BELOW, ids=ids)
-        return dependencies_first(tasks, [(e.task_id, e.depends_on_task_id) for e in edges])
+        return dependencies_first(tasks, edges)
 
     @query
     def find_ready(
