@@ -1,7 +1,9 @@
 """The apsw engine: one writer lane, readers lent per call, transactions, and errors made ours."""
 
-from collections.abc import Generator, Mapping
+import os
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from threading import get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,9 +21,11 @@ from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
 from cwstore.errors import StoreClosedError
+from cwstore.migrations.ledger import version_if_current
 
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 T = TypeVar("T")
 
@@ -42,11 +46,13 @@ class SqliteDatabase:
         writer: Connection,
         file: str,
         *,
+        version: int,
         clock: Clock,
         busy_timeout: float,
         durable: bool,
     ) -> None:
         self.file = file
+        self.version = version
         self.busy_timeout = busy_timeout
         self._clock = clock
         self._readers = Readers(file, busy_timeout)
@@ -220,6 +226,29 @@ class SqliteDatabase:
         with self._writer.exclusive():
             return int(self._writer.ask("PRAGMA data_version")[0][0])
 
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `Store.backup`."""
+        from cwstore._sqlite import backup
+
+        with self.lease_reader("backup") as connection:
+            backup.write_backup(connection, path, busy_timeout=self.busy_timeout)
+
+    def check(self) -> "CheckReport":
+        """See `Store.check`."""
+        from cwstore._sqlite import inspection
+
+        with self.lease_reader("check") as connection:
+            return inspection.check(connection, self.version, self.busy_timeout)
+
+    def stats(self) -> "StoreStats":
+        """See `Store.stats`."""
+        from cwstore._sqlite import inspection
+        from cwstore._sqlite.lock_holders import log_readers
+
+        readers = log_readers(self.file, self.open_snapshots())
+        with self.lease_reader("stats") as connection:
+            return inspection.stats(connection, self.file, self.version, self.busy_timeout, readers)
+
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""
         self._writer.close()
@@ -232,3 +261,44 @@ class SqliteDatabase:
     def _refuse_if_closed(self) -> None:
         if self._writer.closed_reason:
             raise StoreClosedError(self._writer.closed_reason)
+
+
+def open_database(
+    path: str | os.PathLike[str],
+    *,
+    clock: Callable[[], datetime] | None,
+    busy_timeout: float,
+    durable: bool,
+    backup: bool,
+    on_progress: "Callable[[Progress], None] | None",
+) -> SqliteDatabase:
+    """Connect, check that the file is ours, migrate it if need be. See `Store.open`."""
+    file = _connect.resolve(path)
+    seconds = _connect.check_busy_timeout(busy_timeout)
+    stamps = Clock(clock)
+    _connect.check_flags(durable=durable, backup=backup)
+    _connect.check_progress(on_progress)
+    if not os.path.lexists(file):
+        from cwstore.migrations.api import check_scripts
+
+        check_scripts(file)
+    connection = _connect.connect(file, busy_timeout=seconds, durable=durable)
+    try:
+        version = version_if_current(connection)
+        if version is None:
+            from cwstore.migrations.api import upgrade
+
+            version = upgrade(
+                connection, file, backup=backup, on_progress=on_progress, busy_timeout=seconds
+            ).version
+        return SqliteDatabase(
+            connection,
+            file,
+            version=version,
+            clock=stamps,
+            busy_timeout=seconds,
+            durable=durable,
+        )
+    except BaseException:
+        connection.close()
+        raise

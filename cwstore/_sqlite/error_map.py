@@ -121,7 +121,7 @@ def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:
         case apsw.SQLITE_CONSTRAINT_DATATYPE:
             return faults.wrong_type(table, column)
         case apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
-            return faults.missing_reference(table)
+            return faults.missing_reference(table, {}, [])
         case apsw.SQLITE_CONSTRAINT_TRIGGER:
             return faults.cycle(name)
         case _:

@@ -15,8 +15,11 @@ from typing import Any, Self, TypeAlias
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
+from cwstore.core import publish
 from cwstore.core.checks import is_integer, is_number
 from cwstore.errors import InvalidValueError, StoreClosedError
+
+__all__ = ["Change", "ChangeFeed", "ChangeOperation"]
 
 _LOOK_ELSEWHERE = 0.05  # seconds between two looks whether another process has committed
 
@@ -287,3 +290,6 @@ def _seconds(timeout: object) -> float:
     if not timeout <= math.inf:  # NaN
         raise InvalidValueError("timeout", "must be a number of seconds")
     return float(max(0, min(timeout, threading.TIMEOUT_MAX)))  # an int may be too large for one
+
+
+publish(globals())

@@ -85,16 +85,16 @@ def refused_bind(binds: Mapping[str, object]) -> InvalidValueError:
 
 
 def missing_reference(
-    table: str, binds: Mapping[str, object] | None = None, keys: list[tuple[str, str]] | None = None
+    table: str, binds: Mapping[str, object], keys: list[tuple[str, str]]
 ) -> MissingReferenceError:
-    """Name what is missing, if the binds tell. `keys` are the references of `table`.
+    """Name what is missing, if the binds tell.
 
-    A reference is (column, table that it refers to).
+    `keys` are the columns of `table` that refer to others, each with the table it refers to.
     """
     given = [
         (column, parent, binds[column])
-        for column, parent in keys or ()
-        if binds and isinstance(binds.get(column), str)
+        for column, parent in keys
+        if isinstance(binds.get(column), str)
     ]
     if len(given) == 1:
         ((column, parent, key),) = given

@@ -1,9 +1,13 @@
 """What is asked of an engine. For type checkers only: at run time nobody imports this."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from cwstore.core.changes import ChangeFeed
+from cwstore.core.reports import CheckReport, Progress, StoreStats
 from cwstore.core.statement import Statement
 
 T = TypeVar("T")
@@ -54,4 +58,57 @@ class Database(Protocol):
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system. Not inside a transaction."""
+        ...
+
+
+class OpenDatabase(Database, Protocol):
+    """What a store asks besides; each method does what the store's method of that name says."""
+
+    @property
+    def version(self) -> int:
+        """Number of the newest migration that the database has."""
+        ...
+
+    def changes(self, capacity: int) -> ChangeFeed:
+        """See `Store.changes`."""
+        ...
+
+    def data_version(self) -> int:
+        """See `Store.data_version`."""
+        ...
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `Store.backup`."""
+        ...
+
+    def check(self) -> CheckReport:
+        """See `Store.check`."""
+        ...
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`."""
+        ...
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        ...
+
+    # What else an engine has is its own; tests of the engine look at it.
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class Engine(Protocol):
+    """The module `engine` of an engine."""
+
+    def open_database(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], datetime] | None,
+        busy_timeout: float,
+        durable: bool,
+        backup: bool,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> OpenDatabase:
+        """Open what `path` names, migrated if need be. See `Store.open`."""
         ...

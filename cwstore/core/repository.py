@@ -52,9 +52,13 @@ def patch_row(
 class Sync:
     """Marks repositories whose methods return their result."""
 
+    __module__ = "cwstore"
+
 
 class Async:
     """Marks repositories whose methods return an awaitable of it."""
+
+    __module__ = "cwstore"
 
 
 if TYPE_CHECKING:

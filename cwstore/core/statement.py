@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     class StatementFactory(Protocol[T_co]):
         """Makes statements; only text that is written in the source is accepted."""
 
-        def __call__(self, text: LiteralString, **extra: Any) -> "Statement[T_co]": ...
+        def __call__(self, text: LiteralString, **extra: Any) -> "Statement[T_co]":
+            """Make one; `extra` are the types of binds that are no fields of the row type."""
+            ...
 
 
 #: The assignment of every `updated_at`: it rises on each write, whatever the clock does.
@@ -45,6 +47,8 @@ def bind_names(text: str) -> list[str]:
 
 def is_insert(text: str) -> bool:
     """Whether a statement inserts, wherever in its text that is said."""
+    if "INSERT" not in text.upper():  # as most: a pattern takes 0.1 ms to compile
+        return False
     return re.search(r"\bINSERT\b", _BIND.sub(" ", text), re.IGNORECASE) is not None
 
 

@@ -5,11 +5,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, TypedDict, Unpack
 
+from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
+
+__all__ = [
+    "ChatMessage",
+    "ChatRole",
+    "ChatSession",
+    "ChatSessionPatch",
+    "ChatSessionRepository",
+    "ChatSessionStatus",
+    "ChatTargetType",
+]
 
 
 class ChatTargetType(StrEnum):
@@ -257,3 +268,6 @@ class ChatSessionRepository(Repository[Mode]):
     def find_messages_by_session_id(self, chat_session_id: str) -> list[ChatMessage]:
         """Messages of the session, oldest first."""
         return self._db.fetch_all(_FIND_MESSAGES_BY_SESSION, chat_session_id=chat_session_id)
+
+
+publish(globals())

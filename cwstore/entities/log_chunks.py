@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
+from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_limit, is_integer, to_micros
 from cwstore.core.ids import make_rising_id
 from cwstore.core.repository import Mode, Repository, command, query, stream
 from cwstore.core.statement import Statement, rows_of, values_of
 from cwstore.entities.log_retention import PruneReport, prune_sessions
 from cwstore.errors import InvalidValueError
+
+__all__ = ["LogChunk", "LogChunkRepository", "NewLogChunk", "PruneReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,3 +268,6 @@ class LogChunkRepository(Repository[Mode]):
         report = prune_sessions(self._db, before, keep_sessions, max_bytes)
         self._db.vacuum()
         return report
+
+
+publish(globals())

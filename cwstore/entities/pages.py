@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict, Unpack
 
+from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError
+
+__all__ = ["Page", "PagePatch", "PageRepository"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +225,6 @@ class PageRepository(Repository[Mode]):
 
 def _foreign_parent() -> InvalidValueError:
     return InvalidValueError("parent_page_id", "a page and its parent must be of one initiative")
+
+
+publish(globals())

@@ -5,12 +5,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypedDict, Unpack
 
+from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.entities.ordering import dependencies_first
 from cwstore.errors import InvalidValueError, MissingReferenceError
+
+__all__ = ["Phase", "PhasePatch", "PhaseRepository", "PhaseStatus"]
 
 
 class PhaseStatus(StrEnum):
@@ -268,3 +271,6 @@ class PhaseRepository(Repository[Mode]):
         phases = self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
         edges = self._db.fetch_all(_EDGES_OF_INITIATIVE, initiative_id=initiative_id)
         return dependencies_first(phases, edges)
+
+
+publish(globals())

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypedDict, Unpack, cast
 
+from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
+
+__all__ = ["Project", "ProjectPatch", "ProjectRepository"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,3 +238,6 @@ class ProjectRepository(Repository[Mode]):
     def remove_from_initiative(self, initiative_id: str, project_id: str) -> bool:
         """Let the initiative touch it no more; False if it did not."""
         return self._db.execute(_REMOVE, initiative_id=initiative_id, project_id=project_id) > 0
+
+
+publish(globals())

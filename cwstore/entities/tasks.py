@@ -6,11 +6,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, NamedTuple, TypedDict, Unpack
 
+from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_id, check_limit, check_members
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, Statement, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
+
+__all__ = [
+    "Task",
+    "TaskCategory",
+    "TaskPatch",
+    "TaskPriority",
+    "TaskRepository",
+    "TaskStatus",
+    "TaskType",
+]
 
 
 class TaskType(StrEnum):
@@ -598,3 +609,6 @@ class TaskRepository(Repository[Mode]):
             given = self._db.write_one(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
             row_or_raise(given, "agents", agent_id)
         return task
+
+
+publish(globals())
