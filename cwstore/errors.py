@@ -24,6 +24,11 @@ class InvalidValueError(CwstoreError):
         super().__init__(f"{field}: {problem}")
         self.field = field
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # A process of a pool pickles it; by itself, pickle would call the class with the message.
+        problem = str(self).removeprefix(f"{self.field}: ")
+        return type(self), (self.field, problem), vars(self)
+
 
 class CycleError(CwstoreError):
     """The edge or parent would close a cycle; nothing was changed."""

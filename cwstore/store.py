@@ -1,93 +1,35 @@
-"""Open a file, migrate it, and hang the repositories on it."""
+"""The store: one database with all repositories. What is done, the engine of its address does."""
 
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
-from importlib import import_module
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
-from cwstore._sqlite import connection as _connect
-from cwstore._sqlite.engine import SqliteDatabase
-from cwstore._sqlite.version import version_if_current
-from cwstore.core.clock import Clock
-from cwstore.migrations.scripts import load
+from cwstore.core.drivers import engine_for
+from cwstore.core.repository import Sync
+from cwstore.entities.registry import Repositories, repository_class
 
 if TYPE_CHECKING:
-    from cwstore._sqlite.inspection import CheckReport, StoreStats
     from cwstore.core.changes import ChangeFeed
-    from cwstore.core.reports import Progress
-    from cwstore.entities.accounts import AccountRepository
-    from cwstore.entities.agents import AgentRepository
-    from cwstore.entities.change_sets import ChangeSetRepository
-    from cwstore.entities.chat_sessions import ChatSessionRepository
-    from cwstore.entities.conversations import ConversationRepository
-    from cwstore.entities.initiatives import InitiativeRepository
-    from cwstore.entities.log_chunks import LogChunkRepository
-    from cwstore.entities.messages import MessageRepository
-    from cwstore.entities.pages import PageRepository
-    from cwstore.entities.phases import PhaseRepository
-    from cwstore.entities.projects import ProjectRepository
-    from cwstore.entities.proposals import ProposalRepository
-    from cwstore.entities.review_comments import ReviewCommentRepository
-    from cwstore.entities.tasks import TaskRepository
+    from cwstore.core.port import Engine, OpenDatabase
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 
-#: The repositories of a store. Each is imported and made when it is first asked for: a process
-#: that opens a store to do one thing (a hook, a command) pays for one.
-REPOSITORIES = {
-    "initiatives": "InitiativeRepository",
-    "phases": "PhaseRepository",
-    "tasks": "TaskRepository",
-    "agents": "AgentRepository",
-    "messages": "MessageRepository",
-    "pages": "PageRepository",
-    "projects": "ProjectRepository",
-    "accounts": "AccountRepository",
-    "proposals": "ProposalRepository",
-    "log_chunks": "LogChunkRepository",
-    "conversations": "ConversationRepository",
-    "chat_sessions": "ChatSessionRepository",
-    "review_comments": "ReviewCommentRepository",
-    "change_sets": "ChangeSetRepository",
-}
-
-
-class Store:
+class Store(Repositories[Sync]):
     """All repositories over one file. Threads share a store; each process opens its own."""
 
-    initiatives: "InitiativeRepository"
-    phases: "PhaseRepository"
-    tasks: "TaskRepository"
-    agents: "AgentRepository"
-    messages: "MessageRepository"
-    pages: "PageRepository"
-    projects: "ProjectRepository"
-    accounts: "AccountRepository"
-    proposals: "ProposalRepository"
-    log_chunks: "LogChunkRepository"
-    conversations: "ConversationRepository"
-    chat_sessions: "ChatSessionRepository"
-    review_comments: "ReviewCommentRepository"
-    change_sets: "ChangeSetRepository"
+    __module__ = "cwstore"
 
-    def __init__(self, db: SqliteDatabase, version: int) -> None:
+    def __init__(self, db: "OpenDatabase") -> None:
         self._db = db
         #: Number of the newest migration that the file has.
-        self.version = version
+        self.version = db.version
 
-    def __getattr__(self, name: str) -> object:
-        if name not in REPOSITORIES:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        repository: object = getattr(import_module(f"cwstore.entities.{name}"), REPOSITORIES[name])(
-            self._db
-        )
-        setattr(self, name, repository)
-        return repository
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *REPOSITORIES]
+    def _make_repository(self, attribute: str) -> Any:
+        """The repository for an attribute that is asked for the first time."""
+        return repository_class(attribute)(self._db)
 
     @classmethod
     def open(
@@ -109,34 +51,16 @@ class Store:
         Raises StorageError, ForeignDatabaseError, SchemaTooNewError, MigrationError, BusyError,
         CorruptDatabaseError; the file is then as it was.
         """
-        file = _connect.resolve(path)
-        seconds = _connect.check_busy_timeout(busy_timeout)
-        stamps = Clock(clock)
-        _connect.check_flags(durable=durable, backup=backup)
-        _connect.check_progress(on_progress)
-        if not os.path.lexists(file):
-            for script in load():  # now: a bad script shall leave no new file behind
-                script.parse()
-        connection = _connect.connect(file, busy_timeout=seconds, durable=durable)
-        try:
-            version = version_if_current(connection)
-            if version is None:
-                from cwstore._sqlite.schema.target import SqliteTarget
-                from cwstore.migrations.runner import upgrade
-
-                version = upgrade(
-                    SqliteTarget(connection, file, seconds),
-                    load(),
-                    backup=backup,
-                    on_progress=on_progress,
-                ).version
-            db = SqliteDatabase(
-                connection, file, clock=stamps, busy_timeout=seconds, durable=durable
-            )
-        except BaseException:
-            connection.close()
-            raise
-        return cls(db, version)
+        engine = cast("Engine", engine_for(path))
+        db = engine.open_database(
+            path,
+            clock=clock,
+            busy_timeout=busy_timeout,
+            durable=durable,
+            backup=backup,
+            on_progress=on_progress,
+        )
+        return cls(db)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside, by this thread, is kept or undone as one.
@@ -165,34 +89,21 @@ class Store:
         The copy is verified, readable by its owner alone, and never there in half. Raises
         StorageError (`path` exists or cannot be written), CorruptDatabaseError, BusyError.
         """
-        from cwstore._sqlite.backup import write_backup
-
-        with self._db.lease_reader("backup") as connection:
-            write_backup(connection, path, busy_timeout=self._db.busy_timeout)
+        self._db.backup(path)
 
     def check(self) -> "CheckReport":
         """Read the whole file for damage, foreign keys that lead nowhere and schema drift.
 
         Repairs nothing. Raises BusyError, so that a file in use is not taken for a damaged one.
         """
-        from cwstore._sqlite import inspection as _upkeep
-
-        with self._db.lease_reader("check") as connection:
-            return _upkeep.check(connection, self.version, self._db.busy_timeout)
+        return self._db.check()
 
     def stats(self) -> "StoreStats":
         """Rows and bytes of each table, the sizes of the files, and who holds up the log.
 
         Reads every page of the file.
         """
-        from cwstore._sqlite import inspection as _upkeep
-        from cwstore._sqlite.lock_holders import log_readers
-
-        readers = log_readers(self._db.file, self._db.open_snapshots())
-        with self._db.lease_reader("stats") as connection:
-            return _upkeep.stats(
-                connection, self._db.file, self.version, self._db.busy_timeout, readers
-            )
+        return self._db.stats()
 
     def close(self) -> None:
         """Close every connection; a second call does nothing.

@@ -43,8 +43,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict
 
-from cwstore.core.repository import Mode, Repository, command
-from cwstore.core.mapping import Json, NonEmpty
+from cwstore.core.repository import Mode, Repository, command, patch_row
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 
 
@@ -134,7 +134,7 @@ class NoteRepository(Repository[Mode]):
 
     @command
     def update(self, id: str, *, if_updated_at: datetime | None = None, **patch) -> Note:
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def close(self, id: str) -> bool:

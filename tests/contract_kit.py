@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
-from cwstore.core.mapping import rule_of
+from cwstore.core.checks import rule_of
 from cwstore.core.repository import Repository
 from cwstore.entities.messages import PartyType
 from cwstore.entities.tasks import TaskStatus

@@ -231,7 +231,7 @@ def test_a_variable_that_two_branches_assign_stands_for_both(service: Service) -
 
 def test_a_patch_that_is_run_by_hand_must_get_its_binds(service: Service) -> None:
     assert service.faults(
-        "self._db.patch(_UPDATE, id, if_updated_at, patch)",
+        "patch_row(self._db, _UPDATE, id, if_updated_at, patch)",
         "self._db.write_one(_UPDATE.statement(patch, False), **patch, key=id)",
     ) == [
         "notes._UPDATE: it has no bind :key [binds]",

@@ -9,6 +9,7 @@ import inspect
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import pytest
 
 from cwstore.core.repository import Repository
 from cwstore.entities.initiatives import Initiative
+from cwstore.entities.registry import ENTITIES
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -25,7 +27,7 @@ from cwstore.errors import (
     OutcomeUnknownError,
     StoreClosedError,
 )
-from cwstore.store import REPOSITORIES, Store
+from cwstore.store import Store
 from tests.checker_kit import repositories
 from tests.contract_kit import (
     UNKNOWN,
@@ -91,7 +93,7 @@ def locked_store(
 @pytest.fixture(scope="module")
 def closed_store(migrated: Path) -> Store:
     store = Store.open(migrated)
-    for attribute in REPOSITORIES:
+    for attribute in ENTITIES:
         getattr(store, attribute)
     store.close()
     return store
@@ -277,12 +279,16 @@ def test_a_write_error_of_the_disk_is_an_error_of_ours_and_nothing_is_kept(
 
 
 def test_every_public_method_is_among_those_tested_and_marked_as_one_that_reads_or_writes() -> None:
-    tested: dict[str, set[str]] = {attribute: set() for attribute in REPOSITORIES}
+    tested: dict[str, set[str]] = {attribute: set() for attribute in ENTITIES}
     for method in METHODS:
         tested[method.attribute].add(method.name)
     for attribute, kind in repositories().items():
-        (tree,) = ast.parse(inspect.getsource(kind)).body
-        assert isinstance(tree, ast.ClassDef)
+        module = ast.parse(inspect.getsource(import_module(f"cwstore.entities.{attribute}")))
+        (tree,) = (
+            node
+            for node in module.body
+            if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+        )
         marks = {
             one.name: [ast.unparse(mark) for mark in one.decorator_list]
             for one in tree.body

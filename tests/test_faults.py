@@ -6,7 +6,8 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cwstore._sqlite.error_map import map_error, refused_bind
+from cwstore._sqlite.error_map import map_error
+from cwstore.core.faults import refused_bind
 from cwstore.entities import log_chunks
 from cwstore.errors import (
     BusyError,

@@ -4,14 +4,13 @@ import ast
 import faulthandler
 import inspect
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import apsw
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from cwstore.store import REPOSITORIES
+from cwstore.entities.registry import ENTITIES, repository_class
 from tests.model import machine
 from tests.model.data import TABLES
 from tests.model.history import History
@@ -29,10 +28,8 @@ def public_methods() -> set[tuple[str, str]]:
     """Of every repository, as they are now."""
     return {
         (name, method)
-        for name, repository in REPOSITORIES.items()
-        for method, _ in inspect.getmembers(
-            getattr(import_module(f"cwstore.entities.{name}"), repository), inspect.isfunction
-        )
+        for name in ENTITIES
+        for method, _ in inspect.getmembers(repository_class(name), inspect.isfunction)
         if not method.startswith("_")
     }
 

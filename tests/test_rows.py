@@ -13,15 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cwstore.core.mapping import (
-    bind_names,
-    check_id,
-    check_limit,
-    check_members,
-    is_insert,
-    rule_of,
-    to_micros,
-)
+from cwstore.core.checks import check_id, check_limit, check_members, rule_of, to_micros
+from cwstore.core.statement import bind_names, is_insert
 from cwstore.entities.initiatives import Initiative, InitiativeStatus
 from cwstore.entities.phases import PhaseStatus
 from cwstore.entities.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType

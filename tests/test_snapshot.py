@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cwstore.core.mapping import bind_names
+from cwstore.core.statement import bind_names
 from cwstore.migrations.scripts import load
 from tools import _snapshot
 from tools._released import (

@@ -12,12 +12,13 @@ import apsw
 import pytest
 
 from cwstore.aio import AsyncStore
+from cwstore.entities.registry import ENTITIES
 from cwstore.errors import (
     ConflictError,
     InvalidValueError,
     StoreClosedError,
 )
-from cwstore.store import REPOSITORIES, Store
+from cwstore.store import Store
 from tests.engine_kit import DeliberateError, Task, connections_to, locked, names, reached, undone
 from tests.schema_kit import HEAD
 
@@ -174,7 +175,7 @@ class AnnouncedLock:
 def test_close_waits_for_the_transaction_of_another_thread(file: Path) -> None:
     store = Store.open(file)
     lock = AnnouncedLock(store._db._writer.lock)
-    store._db._writer.lock = lock  # type: ignore[assignment]
+    store._db._writer.lock = lock
     with store.transaction():
         store.initiatives.create(name="first")
         closing = Task(store.close)
@@ -297,7 +298,7 @@ def test_in_memory_stores_are_looked_at_like_files() -> None:
 def test_an_async_store_has_the_repositories_of_a_store_and_no_others() -> None:
     async def play() -> None:
         async with await AsyncStore.open(":memory:") as store:
-            assert set(REPOSITORIES) < set(dir(store))
+            assert set(ENTITIES) < set(dir(store))
             with pytest.raises(AttributeError, match="'AsyncStore' object has no attribute"):
                 _ = getattr(store, "tsa" + "ks")
 

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from cwstore import testing
-from cwstore.core.mapping import compile_mapper, to_micros
+from cwstore.core.checks import to_micros
+from cwstore.core.mapping import compile_mapper
 from cwstore.entities.agents import AgentRepository
 from cwstore.entities.change_sets import ChangeSetRepository
 from cwstore.entities.messages import MessageRepository

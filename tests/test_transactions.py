@@ -70,7 +70,7 @@ def test_ctrl_c_at_the_moment_when_the_lock_is_had_does_not_strand_it(store: Sto
     ]
     for call in calls:
         lock = store._db._writer.lock
-        store._db._writer.lock = InterruptedLock(lock)  # type: ignore[assignment]
+        store._db._writer.lock = InterruptedLock(lock)
         with pytest.raises(KeyboardInterrupt):
             call()
         store._db._writer.lock = lock

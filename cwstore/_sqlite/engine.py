@@ -1,6 +1,7 @@
 """The apsw engine: one connection that writes, a pool of readers, and SQLite's errors made ours."""
 
-from collections.abc import Generator, Mapping
+import os
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from threading import get_ident
@@ -10,23 +11,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.error_map import map_statement_error, table_of
+from cwstore._sqlite.connection import connect
+from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore._sqlite.error_map import map_statement_error
 from cwstore._sqlite.fork import track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import Transaction, TransactionStack
+from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
+from cwstore.core.arguments import check_busy_timeout, check_flags, check_progress
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
-from cwstore.core.statement import Patch, Statement
-from cwstore.errors import (
-    ConflictError,
-    NotFoundError,
-    StoreClosedError,
-)
+from cwstore.core.statement import Statement
+from cwstore.errors import StoreClosedError
+from cwstore.migrations.scripts import load
 
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 T = TypeVar("T")
 
@@ -47,11 +49,13 @@ class SqliteDatabase:
         writer: Connection,
         file: str,
         *,
+        version: int,
         clock: Clock,
         busy_timeout: float,
         durable: bool,
     ) -> None:
         self.file = file
+        self.version = version
         self.busy_timeout = busy_timeout
         self._clock = clock
         self._readers = Readers(file, busy_timeout)
@@ -93,23 +97,9 @@ class SqliteDatabase:
             writer.run(statement, values)
             return writer.connection.changes()
 
-    def patch(
-        self, patch: Patch[T], id: str, if_updated_at: datetime | None, values: Mapping[str, object]
-    ) -> T:
-        statement = patch.statement(values, if_updated_at is not None)
-        binds = {**values, "id": id}
-        if if_updated_at is not None:
-            binds["if_updated_at"] = if_updated_at
+    def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
         rows = self._write(statement, statement.bind(binds))
-        if rows:
-            return rows[0]
-        table = table_of(statement.text)
-        if if_updated_at is None or self.fetch_one(patch.find, id=id) is None:
-            raise NotFoundError(f"{table}: no row has the id {id!r}")
-        raise ConflictError(
-            f"{table}: row {id!r} was updated since {if_updated_at.isoformat()};"
-            " read it again and decide anew"
-        )
+        return rows[0] if rows else None
 
     def transaction(self) -> AbstractContextManager[None]:
         return Transaction(self._transactions)
@@ -242,6 +232,29 @@ class SqliteDatabase:
         with self._transactions.exclusive():
             return int(self._writer.ask("PRAGMA data_version")[0][0])
 
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `Store.backup`."""
+        from cwstore._sqlite import backup
+
+        with self.lease_reader("backup") as connection:
+            backup.write_backup(connection, path, busy_timeout=self.busy_timeout)
+
+    def check(self) -> "CheckReport":
+        """See `Store.check`."""
+        from cwstore._sqlite import inspection
+
+        with self.lease_reader("check") as connection:
+            return inspection.check(connection, self.version, self.busy_timeout)
+
+    def stats(self) -> "StoreStats":
+        """See `Store.stats`."""
+        from cwstore._sqlite import inspection
+        from cwstore._sqlite.lock_holders import log_readers
+
+        readers = log_readers(self.file, self.open_snapshots())
+        with self.lease_reader("stats") as connection:
+            return inspection.stats(connection, self.file, self.version, self.busy_timeout, readers)
+
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""
         self._writer.close()
@@ -254,3 +267,47 @@ class SqliteDatabase:
     def _refuse_if_closed(self) -> None:
         if self._writer.closed_reason:
             raise StoreClosedError(self._writer.closed_reason)
+
+
+def open_database(
+    path: str | os.PathLike[str],
+    *,
+    clock: Callable[[], datetime] | None,
+    busy_timeout: float,
+    durable: bool,
+    backup: bool,
+    on_progress: "Callable[[Progress], None] | None",
+) -> SqliteDatabase:
+    """Connect, check that the file is ours, migrate it if need be. See `Store.open`."""
+    file = resolve(path)
+    seconds = check_busy_timeout(busy_timeout)
+    stamps = Clock(clock)
+    check_flags(durable=durable, backup=backup)
+    check_progress(on_progress)
+    if not os.path.lexists(file):
+        for script in load():  # now: a bad script shall leave no new file behind
+            script.parse()
+    connection = connect(file, busy_timeout=seconds, durable=durable)
+    try:
+        version = version_if_current(connection)
+        if version is None:
+            from cwstore._sqlite.schema.target import SqliteTarget
+            from cwstore.migrations.runner import upgrade
+
+            version = upgrade(
+                SqliteTarget(connection, file, seconds),
+                load(),
+                backup=backup,
+                on_progress=on_progress,
+            ).version
+        return SqliteDatabase(
+            connection,
+            file,
+            version=version,
+            clock=stamps,
+            busy_timeout=seconds,
+            durable=durable,
+        )
+    except BaseException:
+        connection.close()
+        raise

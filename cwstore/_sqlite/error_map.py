@@ -1,25 +1,21 @@
 """Turn what SQLite reports into our errors, by extended result code."""
 
-import re
 from collections.abc import Mapping
 
 import apsw
 
+from cwstore.core import faults
 from cwstore.errors import (
     BusyError,
     ConflictError,
     CorruptDatabaseError,
     CwstoreError,
-    CycleError,
     ForeignDatabaseError,
     InvalidValueError,
-    MissingReferenceError,
     OutcomeUnknownError,
     StorageError,
     StoreClosedError,
 )
-
-_TABLE = r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)"  # compiled with the first fault
 
 _CANNOT_OPEN = "the file cannot be opened; check path and permissions"
 _STORAGE: dict[int, str] = {
@@ -29,20 +25,6 @@ _STORAGE: dict[int, str] = {
     apsw.SQLITE_PERM: _CANNOT_OPEN,
     apsw.SQLITE_AUTH: _CANNOT_OPEN,
 }
-
-
-def table_of(text: str) -> str:
-    """The table that a statement writes or, for a SELECT, reads first."""
-    found = re.search(_TABLE, text)
-    return found.group(1) if found else "database"
-
-
-def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
-    """The error for a statement that waited in vain for another thread."""
-    return BusyError(
-        f"{table_of(text)}: another thread of this process had a transaction open on {file} for all"
-        f" of the {busy_timeout:g} s that this store may wait"
-    )
 
 
 #: The columns of a table that refer to others.
@@ -61,8 +43,8 @@ def map_statement_error(
 ) -> CwstoreError:
     """The error to raise for one of a statement."""
     if isinstance(error, UnicodeEncodeError):
-        return refused_bind(binds)
-    return map_error(error, table_of(text), busy_timeout, text)
+        return faults.refused_bind(binds)
+    return map_error(error, faults.table_of(text), busy_timeout, text)
 
 
 def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "") -> CwstoreError:
@@ -125,62 +107,22 @@ def commit_fault(error: apsw.Error, file: str, busy_timeout: float) -> CwstoreEr
     return map_error(error, f"COMMIT ({file})", busy_timeout)
 
 
-def refused_bind(binds: Mapping[str, object]) -> InvalidValueError:
-    """Name the bind with a lone surrogate. The original error carries its text: do not chain it."""
-    for field, value in binds.items():
-        if isinstance(value, str) and not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return InvalidValueError(field, "contains a lone surrogate, which is not text")
-    raise AssertionError("no bind holds a surrogate")
-
-
-def missing_reference(
-    table: str, binds: Mapping[str, object], keys: list[tuple[str, str]]
-) -> MissingReferenceError:
-    """Name what is missing; SQLite says only that something is. `keys` are those of `table`."""
-    given = [
-        (column, parent, binds[column])
-        for column, parent in keys
-        if isinstance(binds.get(column), str)
-    ]
-    if len(given) == 1:
-        ((column, parent, key),) = given
-        return MissingReferenceError(
-            f"{table}.{column}: no row of {parent} has the id {key!r}; create it first"
-        )
-    named = " or ".join(f"{column} {key!r} of {parent}" for column, parent, key in given)
-    return MissingReferenceError(
-        f"{table}: {named or 'a row it refers to'} does not exist; create it first"
-    )
-
-
 def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:
-    table = table_of(text)
+    table = faults.table_of(text)
     name = str(error).rpartition(": ")[2]
-    column = name.partition(".")[2]
+    column = name.partition(".")[2] or name
     match code:
         case apsw.SQLITE_CONSTRAINT_UNIQUE | apsw.SQLITE_CONSTRAINT_PRIMARYKEY:
-            return ConflictError(f"{name}: this value is taken by another row; choose another")
+            return faults.taken(name)
         case apsw.SQLITE_CONSTRAINT_NOTNULL:
-            return InvalidValueError(column or name, f"must not be None (table {table})")
+            return faults.missing_value(table, column)
         case apsw.SQLITE_CONSTRAINT_CHECK:
-            field = name.removeprefix(f"{table}_").removesuffix("_ck")
-            if field == "itself":
-                return _cycle(table)
-            return InvalidValueError(field, f"refused by the rule {name} of table {table}")
+            return faults.broken_rule(table, name)
         case apsw.SQLITE_CONSTRAINT_DATATYPE:
-            return InvalidValueError(column or name, f"wrong type for table {table}")
+            return faults.wrong_type(table, column)
         case apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
-            return MissingReferenceError(
-                f"{table}: a row it refers to does not exist; create it first"
-            )
+            return faults.missing_reference(table, {}, [])
         case apsw.SQLITE_CONSTRAINT_TRIGGER:
-            return _cycle(name)
+            return faults.cycle(name)
         case _:
             return ConflictError(f"{table}: {error}")
-
-
-def _cycle(where: str) -> CycleError:
-    return CycleError(f"{where}: this would close a cycle; remove the opposite edge first")

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import apsw
@@ -18,53 +17,15 @@ from cwstore._sqlite.connection import (
     skip_checkpoint_on_close,
 )
 from cwstore._sqlite.error_map import map_error
-from cwstore._sqlite.lock_holders import ReaderStats
 from cwstore._sqlite.schema.drift import drift
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys
 from cwstore._sqlite.version import read_state
+from cwstore.core.reports import CheckReport, ReaderStats, StoreStats, TableStats
 from cwstore.errors import StorageError
 from cwstore.migrations.ledger import check_history, validate
 from cwstore.migrations.scripts import load
 
 _SHOWN = 100  # problems of a kind that are listed
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What `check` found; every list is empty when all is well."""
-
-    integrity: tuple[str, ...]  #: damage, as SQLite's integrity_check words it
-    foreign_keys: tuple[str, ...]  #: "table: n rows refer to rows of parent that do not exist"
-    drift: tuple[str, ...]  #: how the structure differs from what the migrations make
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not (self.integrity or self.foreign_keys or self.drift)
-
-
-@dataclass(frozen=True, slots=True)
-class TableStats:
-    """One table of the file."""
-
-    name: str
-    rows: int
-    bytes: int  #: pages of the table itself
-    index_bytes: int  #: pages of all its indexes
-
-
-@dataclass(frozen=True, slots=True)
-class StoreStats:
-    """How large a store is."""
-
-    version: int  #: the newest migration that the file has
-    file_bytes: int
-    wal_bytes: int  #: 0 while there is no write-ahead log
-    #: Of the log, what is not in the file yet. Beyond some 4 MB it waits for a reader to end.
-    wal_pending_bytes: int
-    free_bytes: int  #: in the file, to be used again or given back
-    tables: tuple[TableStats, ...]  #: by name
-    readers: tuple[ReaderStats, ...]  #: when the counting began; longest first, unknown last
 
 
 # A row of a table with rowid is a cell of a leaf; without rowid, a cell of any page.

@@ -7,27 +7,14 @@ opens that file: closing it would drop the locks of this process.
 import os
 import threading
 import time
-from dataclasses import dataclass
 
 from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.error_map import table_of
 from cwstore._sqlite.reader_pool import Reading
+from cwstore.core.faults import table_of
+from cwstore.core.reports import ReaderStats
 
 _LOCKS = "/proc/locks"  # of Linux; elsewhere only the threads of this store are named
 _FIRST_MARK, _LAST_MARK = 123, 127  # bytes of which each reader holds one: SQLite's walformat
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderStats:
-    """Somebody who reads, or has a transaction open."""
-
-    pid: int
-    process: str | None  #: its name; None where the system does not tell
-    thread: str | None  #: by name; None if not of this store
-    what: (
-        str | None
-    )  #: a table, "backup", "check", "stats", "transaction"; None if not of this store
-    seconds: float | None  #: since it began; None where nobody knows
 
 
 def log_readers(file: str, own: list[Reading]) -> tuple[ReaderStats, ...]:

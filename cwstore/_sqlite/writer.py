@@ -15,15 +15,9 @@ import apsw
 from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.error_map import (
-    FOREIGN_KEYS,
-    busy_thread,
-    map_error,
-    map_statement_error,
-    missing_reference,
-    table_of,
-)
+from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.threads import FairLock, running_task
+from cwstore.core.faults import busy_thread, missing_reference, table_of
 from cwstore.errors import ConflictError, CwstoreError, MissingReferenceError, StoreClosedError
 
 if TYPE_CHECKING:

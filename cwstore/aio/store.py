@@ -1,7 +1,6 @@
 """AsyncStore: the same repositories, awaited; under asyncio, and under trio through anyio."""
 
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import Context, copy_context
 from datetime import datetime
@@ -12,37 +11,24 @@ from threading import Lock
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from cwstore.aio.listener import Listener
 from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
-from cwstore.core.repository import Async, Repository, Sync
-from cwstore.errors import BusyError, InvalidValueError, StoreClosedError
-from cwstore.store import REPOSITORIES, Store
+from cwstore.core.repository import Async
+from cwstore.entities.registry import Repositories
+from cwstore.errors import InvalidValueError
+from cwstore.store import Store
 
 if TYPE_CHECKING:
-    from cwstore._sqlite.inspection import CheckReport, StoreStats
-    from cwstore.core.changes import Change, ChangeFeed
-    from cwstore.core.reports import Progress
-    from cwstore.entities.accounts import AccountRepository
-    from cwstore.entities.agents import AgentRepository
-    from cwstore.entities.change_sets import ChangeSetRepository
-    from cwstore.entities.chat_sessions import ChatSessionRepository
-    from cwstore.entities.conversations import ConversationRepository
-    from cwstore.entities.initiatives import InitiativeRepository
-    from cwstore.entities.log_chunks import LogChunkRepository
-    from cwstore.entities.messages import MessageRepository
-    from cwstore.entities.pages import PageRepository
-    from cwstore.entities.phases import PhaseRepository
-    from cwstore.entities.projects import ProjectRepository
-    from cwstore.entities.proposals import ProposalRepository
-    from cwstore.entities.review_comments import ReviewCommentRepository
-    from cwstore.entities.tasks import TaskRepository
+    from cwstore.core.changes import Change
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
+    from cwstore.core.repository import Repository, Sync
 
 T = TypeVar("T")
 
-_PATIENCE = 0.1  # seconds that a cancelled listener may take to notice
 _ITEMS_A_HOP = 500  # that a stream brings over at once
 
 
-class AsyncStore:
+class AsyncStore(Repositories[Async]):
     """A store whose calls run on threads of its own, one that reads and one that writes.
 
     A cancelled call either had not begun, and then nothing happened, or it is waited for; a
@@ -51,20 +37,7 @@ class AsyncStore:
     ConflictError; once that loop is closed, another may close the store.
     """
 
-    initiatives: "InitiativeRepository[Async]"
-    phases: "PhaseRepository[Async]"
-    tasks: "TaskRepository[Async]"
-    agents: "AgentRepository[Async]"
-    messages: "MessageRepository[Async]"
-    pages: "PageRepository[Async]"
-    projects: "ProjectRepository[Async]"
-    accounts: "AccountRepository[Async]"
-    proposals: "ProposalRepository[Async]"
-    log_chunks: "LogChunkRepository[Async]"
-    conversations: "ConversationRepository[Async]"
-    chat_sessions: "ChatSessionRepository[Async]"
-    review_comments: "ReviewCommentRepository[Async]"
-    change_sets: "ChangeSetRepository[Async]"
+    __module__ = "cwstore"
 
     def __init__(self, store: Store, reader: Worker, writer: Worker) -> None:
         self._store = store
@@ -75,15 +48,8 @@ class AsyncStore:
         #: Number of the newest migration that the file has.
         self.version = store.version
 
-    def __getattr__(self, name: str) -> object:
-        if name not in REPOSITORIES:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        repository = self._awaited(getattr(self._store, name))
-        setattr(self, name, repository)
-        return repository
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *REPOSITORIES]
+    def _make_repository(self, attribute: str) -> Any:
+        return self._awaited(getattr(self._store, attribute))
 
     @classmethod
     async def open(
@@ -148,7 +114,7 @@ class AsyncStore:
         """As `Store.changes`: `async for change in await store.changes()`.
 
         It listens from when this returns until the iterator is closed (`aclose`) or dropped, or
-        the store is closed. Who is cancelled while he waits for the next change loses none.
+        the store is closed. A task that is cancelled while it waits for a change loses none.
         """
         call = Call(self._store.changes, (), {"capacity": capacity})
         try:
@@ -178,7 +144,8 @@ class AsyncStore:
     async def close(self) -> None:
         """Wait for every call that was made, then close; a second call waits for the first.
 
-        Once begun it is carried through: who cancels it waits, too. Does nothing in a forked child.
+        Once begun it is carried through: a task that is cancelled meanwhile waits for it, too.
+        Does nothing in a forked child.
         """
         if self._writer.is_inherited():
             return
@@ -222,7 +189,7 @@ class AsyncStore:
             self._aside_workers.discard(worker)
             worker.stop()
 
-    def _awaited(self, repository: Repository[Sync]) -> Any:
+    def _awaited(self, repository: "Repository[Sync]") -> Any:
         """An object with the public methods of a repository, each as a coroutine function."""
         awaited = SimpleNamespace()
         for name in dir(repository):
@@ -244,50 +211,6 @@ class AsyncStore:
         while items := await self._reader.run(_take, iterator):
             for item in items:
                 yield item
-
-
-class Listener(AsyncIterator["Change"]):
-    """The changes that a feed tells, awaited. It owns the feed."""
-
-    def __init__(self, feed: "ChangeFeed") -> None:
-        self._feed = feed
-        self._told: deque[Change] = deque()
-        self._worker = Worker(running_loop(), "cwstore changes")
-
-    async def __anext__(self) -> "Change":
-        self._worker.refuse_elsewhere()
-        while not self._told:
-            try:
-                await self._worker.run(self._hear)
-            except StoreClosedError:
-                self.stop()
-                raise StopAsyncIteration from None
-        return self._told.popleft()
-
-    def _hear(self) -> None:
-        # Kept here and not returned: the result of a call that is cancelled is lost.
-        self._told.extend(self._feed.get(_PATIENCE))
-
-    async def aclose(self) -> None:
-        """Stop listening; a second call does nothing."""
-        self._told.clear()
-        self.stop()
-
-    def stop(self) -> None:
-        """As `aclose`, from any thread."""
-        self._worker.stop(partial(_leave, self._feed))
-
-    __del__ = stop
-
-
-def _leave(feed: "ChangeFeed") -> None:
-    """Stop listening, however long another thread has a transaction open."""
-    while True:
-        try:
-            feed.close()
-        except BusyError:
-            continue
-        return
 
 
 def _take(iterator: Iterator[T]) -> list[T]:

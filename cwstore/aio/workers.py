@@ -8,12 +8,39 @@ from os import getpid
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cwstore.errors import ConflictError, OutcomeUnknownError, StoreClosedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class Loop(Protocol):
+        """An event loop, as far as a worker needs it."""
+
+        def runs_here(self) -> bool:
+            """Whether it runs the calling task; never in a forked child."""
+            ...
+
+        def is_over(self) -> bool:
+            """Whether it will never run a task again."""
+            ...
+
+        async def wait(self, call: "Call", submit: "Callable[[Call], None]") -> None:
+            """Submit and wait for the outcome; a cancellation gets a note of what became of it."""
+            ...
+
+        def soon(self, function: Callable[[], None]) -> None:
+            """Call it when the tasks that are ready now have had their turn, or at once."""
+            ...
+
+        def wake(self, calls: "list[Call]") -> None:
+            """From the worker's thread: settle these in the loop."""
+            ...
+
 
 _HOLD_BACK = 0.001  # seconds that a result may wait for the next one, to wake the loop once
 
@@ -98,30 +125,6 @@ def _settle_all(calls: list[Call]) -> None:
         call.settle()
 
 
-class Loop(Protocol):
-    """An event loop, as far as a worker needs it."""
-
-    def runs_here(self) -> bool:
-        """Whether it runs the calling task; never in a forked child."""
-        ...
-
-    def is_over(self) -> bool:
-        """Whether it will never run a task again."""
-        ...
-
-    async def wait(self, call: Call, submit: Callable[[Call], None]) -> None:
-        """Submit and wait for the outcome; a cancellation gets a note of what became of it."""
-        ...
-
-    def soon(self, function: Callable[[], None]) -> None:
-        """Call it when the tasks that are ready now have had their turn, or at once."""
-        ...
-
-    def wake(self, calls: list[Call]) -> None:
-        """From the worker's thread: settle these in the loop."""
-        ...
-
-
 class AsyncioLoop:
     """The asyncio loop that runs now."""
 
@@ -131,15 +134,18 @@ class AsyncioLoop:
         self._loop = asyncio.get_running_loop()
 
     def runs_here(self) -> bool:
+        """See `Loop`."""
         try:
             return asyncio.get_running_loop() is self._loop
         except RuntimeError:  # trio runs here, or nothing: a fork ends the loop
             return False
 
     def is_over(self) -> bool:
+        """See `Loop`."""
         return self._loop.is_closed()
 
     async def wait(self, call: Call, submit: Callable[[Call], None]) -> None:
+        """See `Loop`."""
         future = self._loop.create_future()
         call.settle = lambda: None if future.done() else future.set_result(None)
         submit(call)
@@ -166,9 +172,11 @@ class AsyncioLoop:
                 continue
 
     def soon(self, function: Callable[[], None]) -> None:
+        """See `Loop`."""
         self._loop.call_soon(function)
 
     def wake(self, calls: list[Call]) -> None:
+        """See `Loop`."""
         self._loop.call_soon_threadsafe(_settle_all, calls)
 
 
@@ -200,6 +208,7 @@ class AnyioLoop:
         self._trio_token = trio.lowlevel.current_trio_token()
 
     def runs_here(self) -> bool:
+        """See `Loop`."""
         try:
             here = self._trio.lowlevel.current_trio_token() is self._trio_token
         except RuntimeError:  # asyncio runs here
@@ -207,6 +216,7 @@ class AnyioLoop:
         return here and getpid() == self._process
 
     def is_over(self) -> bool:
+        """See `Loop`."""
         try:
             self._trio_token.run_sync_soon(_nothing)
         except self._trio.RunFinishedError:
@@ -214,6 +224,7 @@ class AnyioLoop:
         return False
 
     async def wait(self, call: Call, submit: Callable[[Call], None]) -> None:
+        """See `Loop`."""
         done = self._anyio.Event()
         call.settle = done.set
         submit(call)
@@ -230,13 +241,15 @@ class AnyioLoop:
             raise
 
     def soon(self, function: Callable[[], None]) -> None:
+        """See `Loop`."""
         function()
 
     def wake(self, calls: list[Call]) -> None:
+        """See `Loop`."""
         self._from_thread.run_sync(_settle_all, calls, token=self._token)
 
 
-def running_loop() -> Loop:
+def running_loop() -> "Loop":
     """The loop that runs the calling task."""
     if "trio" in sys.modules:
         import sniffio
@@ -253,7 +266,7 @@ class Worker:
     come quickly: changing threads costs more than a point read.
     """
 
-    def __init__(self, loop: Loop, name: str) -> None:
+    def __init__(self, loop: "Loop", name: str) -> None:
         self._loop = loop
         self._process = getpid()  # threads do not survive a fork
         self._closed = False

@@ -2,6 +2,7 @@
 
 from threading import TIMEOUT_MAX
 
+from cwstore.core.checks import is_number
 from cwstore.errors import InvalidValueError
 
 
@@ -20,7 +21,7 @@ def check_progress(on_progress: object) -> None:
 
 def check_busy_timeout(busy_timeout: object) -> float:
     """The seconds as a float. Raises InvalidValueError unless it is a finite number, at least 0."""
-    if isinstance(busy_timeout, bool) or not isinstance(busy_timeout, int | float):
+    if not is_number(busy_timeout):
         raise InvalidValueError(
             "busy_timeout", f"expected seconds as a number, got {type(busy_timeout).__name__}"
         )

@@ -12,7 +12,11 @@ from os import getpid
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from cwstore.core import publish
+from cwstore.core.checks import is_integer, is_number
 from cwstore.errors import InvalidValueError, StoreClosedError
+
+__all__ = ["Change", "ChangeFeed", "ChangeOperation"]
 
 LOOK_INTERVAL = 0.05  # seconds until a feed looks again whether another process has committed
 
@@ -61,7 +65,7 @@ class ChangeFeed:
         look_elsewhere: Callable[[], int | None],
         leave: Callable[["ChangeFeed"], None],
     ) -> None:
-        if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
+        if not is_integer(capacity) or capacity < 1:
             raise InvalidValueError("capacity", "must be a number of changes, at least 1")
         self.capacity = capacity
         self._look_elsewhere = look_elsewhere
@@ -166,10 +170,13 @@ class ChangeFeed:
 def _seconds(timeout: object) -> float:
     if timeout is None:
         return math.inf
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+    if not is_number(timeout):
         raise InvalidValueError(
             "timeout", f"expected seconds as a number, or None, got {type(timeout).__name__}"
         )
     if not timeout <= math.inf:  # NaN
         raise InvalidValueError("timeout", "must be a number of seconds")
     return float(max(0, min(timeout, threading.TIMEOUT_MAX)))  # an int may be too large for one
+
+
+publish(globals())

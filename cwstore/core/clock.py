@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from time import time_ns
 
-from cwstore.core.mapping import to_micros
+from cwstore.core.checks import to_micros
 from cwstore.errors import InvalidValueError
 
 _LAST_MICROSECOND = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z

@@ -1,6 +1,20 @@
-"""What a run of migrations tells: while it works, and afterwards."""
+"""What migrations, checks and counts report to the caller."""
 
 from dataclasses import dataclass
+
+from cwstore.core import publish
+
+__all__ = [
+    "CheckReport",
+    "MigrationReport",
+    "MigrationStatus",
+    "Progress",
+    "ReaderStats",
+    "RehearsalReport",
+    "Step",
+    "StoreStats",
+    "TableStats",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +76,56 @@ class RehearsalReport:
     size: int  #: bytes after it, the write-ahead log moved in
     violations: tuple[str, ...]  #: foreign keys that led nowhere before and still do
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What `check` found; every list is empty when all is well."""
+
+    integrity: tuple[str, ...]  #: damage, as SQLite's integrity_check words it
+    foreign_keys: tuple[str, ...]  #: "table: n rows refer to rows of parent that do not exist"
+    drift: tuple[str, ...]  #: how the structure differs from what the migrations make
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not (self.integrity or self.foreign_keys or self.drift)
+
+
+@dataclass(frozen=True, slots=True)
+class TableStats:
+    """One table of the file."""
+
+    name: str
+    rows: int
+    bytes: int  #: pages of the table itself
+    index_bytes: int  #: pages of all its indexes
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderStats:
+    """Somebody who reads, or has a transaction open."""
+
+    pid: int
+    process: str | None  #: its name; None where the system does not tell
+    thread: str | None  #: by name; None if not of this store
+    #: A table, "backup", "check", "stats" or "transaction"; None if not of this store.
+    what: str | None
+    seconds: float | None  #: since it began; None where nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """How large a store is."""
+
+    version: int  #: the newest migration that the file has
+    file_bytes: int
+    wal_bytes: int  #: 0 while there is no write-ahead log
+    #: Of the log, what is not in the file yet. Beyond some 4 MB it waits for a reader to end.
+    wal_pending_bytes: int
+    free_bytes: int  #: in the file, to be used again or given back
+    tables: tuple[TableStats, ...]  #: by name
+    readers: tuple[ReaderStats, ...]  #: when the counting began; longest first, unknown last
+
+
+publish(globals())

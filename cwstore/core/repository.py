@@ -1,83 +1,64 @@
-"""The port: what a repository may ask of a database, and how its methods look sync and awaited."""
+"""What repositories are made of, and how their methods look when called and when awaited."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
-from contextlib import AbstractContextManager
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from cwstore.core.statement import Patch, Statement
-from cwstore.errors import NotFoundError
+from cwstore.core.faults import no_row, table_of, updated_since
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+    from datetime import datetime
+    from typing import Any, Concatenate, ParamSpec, overload
+
     from typing_extensions import TypeVar as DefaultTypeVar
 
+    from cwstore.core.port import Database
+    from cwstore.core.statement import Patch
+
 T = TypeVar("T")
-P = ParamSpec("P")
-
-
-class Database(Protocol):
-    """Runs statements. Outside `transaction()` each call is a transaction of its own."""
-
-    def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
-        """The first row of a SELECT, or None."""
-        ...
-
-    def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
-        """Every row of a SELECT."""
-        ...
-
-    def insert(self, statement: Statement[T], /, **binds: object) -> T:
-        """Run an INSERT ... RETURNING that makes one row; that row."""
-        ...
-
-    def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
-        """Run a writing statement with RETURNING; its first row, or None if it met no row."""
-        ...
-
-    def write_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
-        """Run a writing statement with RETURNING; all its rows."""
-        ...
-
-    def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
-        """Run an INSERT without RETURNING once for each row's binds, as one transaction."""
-        ...
-
-    def execute(self, statement: Statement[Any], /, **binds: object) -> int:
-        """Run a writing statement; the number of rows it changed."""
-        ...
-
-    def patch(
-        self, patch: Patch[T], id: str, if_updated_at: datetime | None, values: Mapping[str, object]
-    ) -> T:
-        """Update the row of that id. Raises NotFoundError, ConflictError, InvalidValueError."""
-        ...
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """Everything inside is kept or undone as one; nested ones are undone alone."""
-        ...
-
-    def in_transaction(self) -> bool:
-        """Whether the calling thread has a transaction open."""
-        ...
-
-    def vacuum(self) -> None:
-        """Give the space of deleted rows back to the file system. Not inside a transaction."""
-        ...
 
 
 def row_or_raise(row: T | None, table: str, id: str) -> T:
     """The row; raises NotFoundError if there is none."""
     if row is None:
-        raise NotFoundError(f"{table}: no row has the id {id!r}")
+        raise no_row(table, id)
     return row
+
+
+def patch_row(
+    database: "Database",
+    patch: "Patch[T]",
+    id: str,
+    if_updated_at: "datetime | None",
+    values: "Mapping[str, object]",
+) -> T:
+    """Update the row of that id with the `values`; the row as it is then.
+
+    Raises NotFoundError, InvalidValueError for a key that is no column of the patch, and
+    ConflictError if `if_updated_at` is given and is not the row's `updated_at`.
+    """
+    statement = patch.statement(values, if_updated_at is not None)
+    binds = {**values, "id": id}
+    if if_updated_at is not None:
+        binds["if_updated_at"] = if_updated_at
+    row = database.update_one(statement, binds)
+    if row is not None:
+        return row
+    table = table_of(statement.text)
+    if if_updated_at is None or database.fetch_one(patch.find, id=id) is None:
+        raise no_row(table, id)
+    raise updated_since(table, id, if_updated_at)
 
 
 class Sync:
     """Marks repositories whose methods return their result."""
 
+    __module__ = "cwstore"
+
 
 class Async:
     """Marks repositories whose methods return an awaitable of it."""
+
+    __module__ = "cwstore"
 
 
 if TYPE_CHECKING:
@@ -91,16 +72,19 @@ class Repository(Generic[Mode]):
 
     __slots__ = ("_db",)
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: "Database") -> None:
         self._db = db
 
 
 if TYPE_CHECKING:
     # To a type checker a public method is a descriptor that knows both faces. At run time it is
     # the plain function: calls cost nothing more, and `cwstore.aio.store` wraps them.
+    P = ParamSpec("P")
     R_co = TypeVar("R_co", covariant=True)
 
     class command(Generic[P, R_co]):
+        """Marks a public method that may write."""
+
         def __init__(self, function: Callable[Concatenate[Any, P], R_co]) -> None: ...
 
         @overload
@@ -111,9 +95,12 @@ if TYPE_CHECKING:
         ) -> Callable[P, Coroutine[Any, Any, R_co]]: ...
         def __get__(self, instance: Any, owner: object) -> Any: ...
 
-    class query(command[P, R_co]): ...
+    class query(command[P, R_co]):
+        """Marks a public method that only reads."""
 
     class stream(Generic[P, R_co]):
+        """Marks a public method that reads page by page and returns an iterator."""
+
         def __init__(self, function: Callable[Concatenate[Any, P], Iterator[R_co]]) -> None: ...
 
         @overload

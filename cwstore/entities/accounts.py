@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import LiteralString, TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+
+__all__ = ["Account", "AccountPatch", "AccountRepository"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class AccountRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:
@@ -222,3 +225,6 @@ class AccountRepository(Repository[Mode]):
     def clear_expired_exhaustion(self) -> int:
         """Mark as not exhausted those whose `exhausted_until` has come; how many they were."""
         return self._db.execute(_CLEAR_EXPIRED_EXHAUSTION)
+
+
+publish(globals())

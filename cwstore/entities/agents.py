@@ -6,11 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
+
+__all__ = ["Agent", "AgentMode", "AgentPatch", "AgentRepository", "AgentStatus"]
 
 
 class AgentStatus(StrEnum):
@@ -291,7 +294,7 @@ class AgentRepository(Repository[Mode]):
         Raises NotFoundError; ConflictError if the name is taken or `updated_at` is not
         `if_updated_at`; MissingReferenceError if what it shall refer to does not exist.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:
@@ -327,3 +330,6 @@ class AgentRepository(Repository[Mode]):
             if crashed is not None and crashed.task_id is not None:
                 self._db.execute(_GIVE_BACK, task_id=crashed.task_id)
             return crashed
+
+
+publish(globals())

@@ -6,11 +6,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NotRequired, TypedDict, cast
 
+from cwstore.core import publish
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import Json, NonEmpty
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
 from cwstore.errors import ConflictError, InvalidValueError
+
+__all__ = [
+    "ChangeSet",
+    "ChangeSetAction",
+    "ChangeSetEntityType",
+    "ChangeSetEntry",
+    "ChangeSetRepository",
+    "ChangeSetStatus",
+    "NewChangeSetEntry",
+]
 
 
 class ChangeSetStatus(StrEnum):
@@ -253,3 +264,6 @@ def _check_states(entry: Mapping[str, object]) -> None:
             raise InvalidValueError(field, f"must be None: a {without} has none")
         if action != without and entry[field] is None:
             raise InvalidValueError(field, f"is missing: only a {without} has none")
+
+
+publish(globals())

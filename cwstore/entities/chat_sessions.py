@@ -5,11 +5,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
+
+__all__ = [
+    "ChatMessage",
+    "ChatRole",
+    "ChatSession",
+    "ChatSessionPatch",
+    "ChatSessionRepository",
+    "ChatSessionStatus",
+    "ChatTargetType",
+]
 
 
 class ChatTargetType(StrEnum):
@@ -227,7 +238,7 @@ class ChatSessionRepository(Repository[Mode]):
         Raises NotFoundError; ConflictError if `updated_at` is not `if_updated_at`, or if it would
         be the target's second active session; MissingReferenceError if the agent does not exist.
         """
-        return self._db.patch(_UPDATE_SESSION, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE_SESSION, id, if_updated_at, patch)
 
     @command
     def create_message(
@@ -257,3 +268,6 @@ class ChatSessionRepository(Repository[Mode]):
     def find_messages_by_session_id(self, chat_session_id: str) -> list[ChatMessage]:
         """Messages of the session, oldest first."""
         return self._db.fetch_all(_FIND_MESSAGES_BY_SESSION, chat_session_id=chat_session_id)
+
+
+publish(globals())

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
 from cwstore.errors import ConflictError
+
+__all__ = ["Conversation", "ConversationRepository", "ConversationStatus"]
 
 
 class ConversationStatus(StrEnum):
@@ -133,3 +136,6 @@ class ConversationRepository(Repository[Mode]):
                     f"conversations: {id!r} is answered already; read the answer with find_by_id"
                 )
             return answered
+
+
+publish(globals())

@@ -5,10 +5,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+
+__all__ = ["Initiative", "InitiativePatch", "InitiativeRepository", "InitiativeStatus"]
 
 
 class InitiativeStatus(StrEnum):
@@ -142,9 +145,12 @@ class InitiativeRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:
         """Delete it with all that it owns; False if there was none."""
         return self._db.write_one(_DELETE, id=id) is not None
+
+
+publish(globals())

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NotRequired, TypedDict, cast
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty, check_limit, is_integer, to_micros
 from cwstore.core.ids import make_rising_id
-from cwstore.core.mapping import NonEmpty, check_limit, to_micros
 from cwstore.core.repository import Mode, Repository, command, query, stream
 from cwstore.core.statement import Statement, rows_of, values_of
 from cwstore.entities.log_retention import PruneReport, prune_sessions
 from cwstore.errors import InvalidValueError
+
+__all__ = ["LogChunk", "LogChunkRepository", "NewLogChunk", "PruneReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ _GET_SESSION_COUNT = _number("""
 
 
 def _at_least(least: int, field: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if not is_integer(value):
         raise InvalidValueError(field, f"expected int, got {type(value).__name__}")
     if not least <= value < 2**63:
         raise InvalidValueError(field, f"must be from {least} to 2**63 - 1")
@@ -265,3 +268,6 @@ class LogChunkRepository(Repository[Mode]):
         report = prune_sessions(self._db, before, keep_sessions, max_bytes)
         self._db.vacuum()
         return report
+
+
+publish(globals())

@@ -3,10 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Database
+from cwstore.core.checks import NonEmpty
 from cwstore.core.statement import rows_of, values_of
+
+if TYPE_CHECKING:
+    from cwstore.core.port import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ _DELETE_SESSION = _number("""
 
 
 def prune_sessions(
-    db: Database, before: datetime | None, keep_sessions: int | None, max_bytes: int | None
+    db: "Database", before: datetime | None, keep_sessions: int | None, max_bytes: int | None
 ) -> PruneReport:
     """Delete the sessions that meet one of the criteria, least recently written to first."""
     doomed, others = _judge(db, before, keep_sessions)
@@ -96,7 +99,7 @@ def prune_sessions(
     return _delete_sessions(db, sorted(doomed, key=lambda session: session.seq))
 
 
-def _sessions(db: Database) -> Iterator[_Session]:
+def _sessions(db: "Database") -> Iterator[_Session]:
     """Every session, agent by agent, newest first."""
     session = db.fetch_one(_LAST_SESSION)
     while session is not None:
@@ -109,7 +112,7 @@ def _sessions(db: Database) -> Iterator[_Session]:
 
 
 def _judge(
-    db: Database, before: datetime | None, keep_sessions: int | None
+    db: "Database", before: datetime | None, keep_sessions: int | None
 ) -> tuple[list[_Session], list[tuple[_Session, bool]]]:
     """The sessions that go by age or number; the others, each with whether it must stay."""
     doomed: list[_Session] = []
@@ -128,7 +131,9 @@ def _judge(
     return doomed, others
 
 
-def _beyond(db: Database, max_bytes: int, sessions: list[tuple[_Session, bool]]) -> list[_Session]:
+def _beyond(
+    db: "Database", max_bytes: int, sessions: list[tuple[_Session, bool]]
+) -> list[_Session]:
     """The sessions, least recently written to first, without which the rest fits."""
     room = max_bytes
     free: list[_Session] = []
@@ -143,7 +148,7 @@ def _beyond(db: Database, max_bytes: int, sessions: list[tuple[_Session, bool]])
     return free
 
 
-def _bytes_of(db: Database, session: _Session) -> int:
+def _bytes_of(db: "Database", session: _Session) -> int:
     return (
         db.fetch_one(
             _BYTES_OF_SESSION,
@@ -154,7 +159,7 @@ def _bytes_of(db: Database, session: _Session) -> int:
     )
 
 
-def _delete_sessions(db: Database, sessions: list[_Session]) -> PruneReport:
+def _delete_sessions(db: "Database", sessions: list[_Session]) -> PruneReport:
     gone = chunks = size = 0
     for session in sessions:
         with db.transaction():

@@ -5,11 +5,21 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
+
+__all__ = [
+    "Message",
+    "MessagePatch",
+    "MessageRepository",
+    "MessageStatus",
+    "MessageType",
+    "PartyType",
+]
 
 
 class PartyType(StrEnum):
@@ -277,7 +287,7 @@ class MessageRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:
@@ -329,3 +339,6 @@ def _check_party(field: str, party: PartyTypeLike, id: str | None) -> None:
         raise InvalidValueError(field, "an agent has an id: give it")
     if party == PartyType.USER and id is not None:
         raise InvalidValueError(field, "the user has no id: leave it out")
+
+
+publish(globals())

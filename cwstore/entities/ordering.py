@@ -3,19 +3,23 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from heapq import heappop, heappush
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cwstore.errors import CorruptDatabaseError
 
+if TYPE_CHECKING:
+    from typing import Protocol
 
-class HasId(Protocol):
-    """A row with an id."""
+    class HasId(Protocol):
+        """A row with an id."""
 
-    @property
-    def id(self) -> str: ...
+        @property
+        def id(self) -> str:
+            """The id."""
+            ...
 
 
-T = TypeVar("T", bound=HasId)
+T = TypeVar("T", bound="HasId")
 
 
 def dependencies_first(rows: list[T], edges: Iterable[tuple[str, str]]) -> list[T]:

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError
+
+__all__ = ["Page", "PagePatch", "PageRepository"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +210,9 @@ class PageRepository(Repository[Mode]):
         """
         parent_page_id = patch.get("parent_page_id")
         if parent_page_id is None:
-            return self._db.patch(_UPDATE, id, if_updated_at, patch)
+            return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
         with self._db.transaction():
-            page = self._db.patch(_UPDATE, id, if_updated_at, patch)
+            page = patch_row(self._db, _UPDATE, id, if_updated_at, patch)
             if self._db.fetch_one(_FIND_FOREIGN_PARENT, id=id) is not None:
                 raise _foreign_parent()
             return page
@@ -222,3 +225,6 @@ class PageRepository(Repository[Mode]):
 
 def _foreign_parent() -> InvalidValueError:
     return InvalidValueError("parent_page_id", "a page and its parent must be of one initiative")
+
+
+publish(globals())

@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import Json, NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query
+from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.entities.ordering import dependencies_first
 from cwstore.errors import InvalidValueError, MissingReferenceError
+
+__all__ = ["Phase", "PhasePatch", "PhaseRepository", "PhaseStatus"]
 
 
 class PhaseStatus(StrEnum):
@@ -42,8 +45,7 @@ class Phase:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseDependency:
+class PhaseDependency(NamedTuple):
     """An edge: the phase waits for the other, which is of the same initiative."""
 
     phase_id: NonEmpty
@@ -218,7 +220,7 @@ class PhaseRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:
@@ -268,4 +270,7 @@ class PhaseRepository(Repository[Mode]):
         """The phases of an initiative, dependencies first, else oldest first."""
         phases = self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
         edges = self._db.fetch_all(_EDGES_OF_INITIATIVE, initiative_id=initiative_id)
-        return dependencies_first(phases, [(e.phase_id, e.depends_on_phase_id) for e in edges])
+        return dependencies_first(phases, edges)
+
+
+publish(globals())

@@ -3,13 +3,16 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypedDict, Unpack, cast
+from typing import NamedTuple, TypedDict, Unpack, cast
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
+
+__all__ = ["Project", "ProjectPatch", "ProjectRepository"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,7 @@ class Project:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class InitiativeProject:
+class InitiativeProject(NamedTuple):
     """A pair: the initiative touches the project."""
 
     initiative_id: NonEmpty
@@ -187,7 +189,7 @@ class ProjectRepository(Repository[Mode]):
         Raises NotFoundError; ConflictError if the name or the url is taken, or `updated_at` is
         not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:
@@ -236,3 +238,6 @@ class ProjectRepository(Repository[Mode]):
     def remove_from_initiative(self, initiative_id: str, project_id: str) -> bool:
         """Let the initiative touch it no more; False if it did not."""
         return self._db.execute(_REMOVE, initiative_id=initiative_id, project_id=project_id) > 0
+
+
+publish(globals())

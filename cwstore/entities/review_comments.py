@@ -5,10 +5,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of, values_of
+
+__all__ = ["LineType", "ReviewComment", "ReviewCommentRepository"]
 
 
 class LineType(StrEnum):
@@ -147,3 +150,6 @@ class ReviewCommentRepository(Repository[Mode]):
     def delete(self, id: str) -> bool:
         """Delete it; False if there was none."""
         return self._db.write_one(_DELETE, id=id) is not None
+
+
+publish(globals())

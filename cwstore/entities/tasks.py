@@ -6,11 +6,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, NamedTuple, TypedDict, Unpack
 
+from cwstore.core import publish
+from cwstore.core.checks import NonEmpty, check_id, check_limit, check_members
 from cwstore.core.ids import make_id
-from cwstore.core.mapping import NonEmpty, check_id, check_limit, check_members
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
+from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, Statement, rows_of, values_of
 from cwstore.errors import ConflictError, InvalidValueError
+
+__all__ = [
+    "Task",
+    "TaskCategory",
+    "TaskPatch",
+    "TaskPriority",
+    "TaskRepository",
+    "TaskStatus",
+    "TaskType",
+]
 
 
 class TaskType(StrEnum):
@@ -113,8 +124,7 @@ class TaskPatch(TypedDict, total=False):
     summary: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TaskDependency:
+class TaskDependency(NamedTuple):
     """An edge: the task waits for the other."""
 
     task_id: NonEmpty
@@ -467,7 +477,7 @@ class TaskRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
-        return self._db.patch(_UPDATE, id, if_updated_at, patch)
+        return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command
     def delete(self, id: str) -> bool:
@@ -539,7 +549,7 @@ class TaskRepository(Repository[Mode]):
 
         ids = dumps([task.id for task in tasks])
         edges = self._db.fetch_all(_EDGES_BELOW, ids=ids)
-        return dependencies_first(tasks, [(e.task_id, e.depends_on_task_id) for e in edges])
+        return dependencies_first(tasks, edges)
 
     @query
     def find_ready(
@@ -599,3 +609,6 @@ class TaskRepository(Repository[Mode]):
             given = self._db.write_one(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
             row_or_raise(given, "agents", agent_id)
         return task
+
+
+publish(globals())

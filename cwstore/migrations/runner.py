@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cwstore.core.checks import is_integer
 from cwstore.core.reports import MigrationReport, Progress, Step
 from cwstore.errors import CwstoreError, InvalidValueError, MigrationError, StorageError
 from cwstore.migrations.ledger import Row, State, check_history
@@ -118,7 +119,7 @@ def goal_of(target: object, files: list[MigrationFile]) -> int:
     """The version to stop at. Raises InvalidValueError if `target` is none of the scripts'."""
     if target is None:
         return len(files)
-    if isinstance(target, bool) or not isinstance(target, int):
+    if not is_integer(target):
         raise InvalidValueError("target", f"expected int or None, got {type(target).__name__}")
     if not 0 <= target <= len(files):
         raise InvalidValueError("target", f"must be a version from 0 to {len(files)}")

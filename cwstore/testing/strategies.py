@@ -26,7 +26,7 @@ from typing import Any, TypeVar, Union, cast, get_args, get_origin, is_typeddict
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from cwstore.core.mapping import ValueRule, hints_of, members_of, rule_of
+from cwstore.core.checks import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.repository import Repository
 from cwstore.entities.change_sets import ChangeSetAction, ChangeSetEntityType, NewChangeSetEntry
 from cwstore.entities.conversations import ConversationStatus

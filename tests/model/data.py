@@ -4,11 +4,12 @@ Written from the specification, not from the code: rows are replaced, never chan
 the whole is cheap.
 """
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, NamedTuple
 
+from cwstore.core.mapping import field_names
 from cwstore.entities.accounts import Account
 from cwstore.entities.agents import Agent
 from cwstore.entities.change_sets import ChangeSet, ChangeSetEntry
@@ -141,7 +142,7 @@ def key_of(row: Any) -> Key:
     """The id; of an edge or a pair, both."""
     if hasattr(row, "id"):
         return row.id
-    first, second = (getattr(row, field.name) for field in fields(row))
+    first, second = (getattr(row, name) for name in field_names(type(row)))
     return first, second
 
 
@@ -252,7 +253,7 @@ def by_order(row: Any) -> tuple[int, datetime, str]:
 
 def raw(row: Any) -> tuple[object, ...]:
     """The row as SQLite has it."""
-    return tuple(_raw(getattr(row, field.name)) for field in fields(row))
+    return tuple(_raw(getattr(row, name)) for name in field_names(type(row)))
 
 
 def _raw(value: object) -> object:

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from cwstore.core.mapping import bind_names
-from cwstore.core.statement import Patch
+from cwstore.core.statement import Patch, bind_names
 from cwstore.testing.checker.found import AnyPatch, Found, Source, known_keys
 from cwstore.testing.checker.report import Fault
 
@@ -27,17 +26,19 @@ _VERBS = {
     "execute": (True, False),
     "insert_many": (True, False),
 }
+_PATCH = "patch_row"  # the function that runs a patch; the database is its first argument
 _DEEPEST = 8  # steps from a call to where its statement is named
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a method of the port, in the function that holds it."""
+    """One call that runs a statement, in the function that holds it."""
 
     source: Source
     function: ast.AST
     node: ast.Call
     verb: str
+    statement: ast.expr
 
     @property
     def place(self) -> str:
@@ -77,13 +78,15 @@ def _calls(source: Source) -> Iterator[Call]:
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for node in ast.walk(function):
-            if not (
-                isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args
-            ):
+            if not isinstance(node, ast.Call) or not node.args:
                 continue
-            verb, receiver = node.func.attr, ast.unparse(node.func.value)
-            if receiver.rpartition(".")[2] in {"_db", "db"} and (verb in _VERBS or verb == "patch"):
-                yield Call(source, function, node, verb)
+            verb = _name_of(node.func)
+            if verb == _PATCH and len(node.args) > 1:
+                yield Call(source, function, node, verb, node.args[1])
+            elif isinstance(node.func, ast.Attribute) and verb in _VERBS:
+                receiver = _name_of(node.func.value)
+                if receiver in {"_db", "db"}:
+                    yield Call(source, function, node, verb, node.args[0])
 
 
 # Which statement
@@ -99,7 +102,7 @@ def _candidates(call: Call, statements: list[Found], sources: list[Source]) -> l
         for found in by_home.get(home, ())
     }
     chosen: dict[str, Found] = {}
-    for expression in _resolved(call.node.args[0], call.function, call.node, call.source):
+    for expression in _resolved(call.statement, call.function, call.node, call.source):
         for found in _meant(expression, named, call, statements):
             chosen[found.subject] = found
     return list(chosen.values())
@@ -242,7 +245,7 @@ def _imported(source: Source) -> set[str]:
 def _check_verb(
     call: Call, found: Found, writes: dict[str, bool], rows: dict[str, bool]
 ) -> Iterator[Fault]:
-    if found.subject not in writes or call.verb == "patch":
+    if found.subject not in writes or call.verb == _PATCH:
         return
     must_write, must_return = _VERBS[call.verb]
     if writes[found.subject] != must_write:
@@ -284,8 +287,8 @@ def _check_binds(call: Call, found: Found, sources: list[Source]) -> Iterator[Fa
 def _check_patch(call: Call, found: Found, patch: AnyPatch, given: set[str]) -> Iterator[Fault]:
     plain = set(bind_names(patch.statement({}, False).text)) - {"now"}
     whole = set(bind_names(patch.statement(dict.fromkeys(known_keys(patch)), True).text)) - {"now"}
-    wanted = plain if call.verb != "patch" else {"id"}
-    if call.verb == "patch":
+    wanted = plain if call.verb != _PATCH else {"id"}
+    if call.verb == _PATCH:
         given = {"id", "if_updated_at"}
         if "if_updated_at" not in whole:
             problem = "it has no /*unchanged*/, so `if_updated_at` would be ignored"

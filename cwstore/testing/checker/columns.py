@@ -1,15 +1,15 @@
 """Result columns against fields, enums against CHECK lists, binds against the columns they meet."""
 
 from collections.abc import Iterator
-from dataclasses import fields
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
+from cwstore.core.checks import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.lexer import Token, spoken
-from cwstore.core.mapping import ValueRule, bind_names, hints_of, members_of, rule_of
-from cwstore.core.statement import Patch
+from cwstore.core.mapping import field_names
+from cwstore.core.statement import Patch, bind_names
 from cwstore.testing.checker.found import AnyStatement
 from cwstore.testing.checker.reading import result_columns
 from cwstore.testing.checker.schema import Column, Schema
@@ -49,7 +49,7 @@ def check_columns(statement: AnyStatement, info: Any, schema: Schema) -> Iterato
             word = getattr(statement.scalar, "__name__", str(statement.scalar))
             yield "type", f"values come as SQLite has them, str or int, never as {word}"
     else:
-        wanted = [field.name for field in fields(statement.entity)]
+        wanted = list(field_names(statement.entity))
         if names != wanted:
             yield "columns", _difference(statement.entity.__name__, wanted, names)
             return

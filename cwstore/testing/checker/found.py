@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, cast
 
-from cwstore.core.mapping import hints_of
+from cwstore.core.checks import hints_of
 from cwstore.core.statement import Patch, Statement
 
 AnyStatement = Statement[Any]

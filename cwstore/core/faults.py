@@ -1,0 +1,107 @@
+"""Build our errors from what an engine found: the words are the same for every engine.
+
+No message holds a bound value that is not an id.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from cwstore.errors import (
+    BusyError,
+    ConflictError,
+    CycleError,
+    InvalidValueError,
+    MissingReferenceError,
+    NotFoundError,
+)
+
+_TABLE = r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)"  # compiled with the first fault
+
+
+def table_of(text: str) -> str:
+    """The table that a statement writes or, for a SELECT, reads first."""
+    found = re.search(_TABLE, text)
+    return found.group(1) if found else "database"
+
+
+def no_row(table: str, id: str) -> NotFoundError:
+    """The row that the caller named is not there."""
+    return NotFoundError(f"{table}: no row has the id {id!r}")
+
+
+def updated_since(table: str, id: str, seen: datetime) -> ConflictError:
+    """The row was updated after the caller read it."""
+    return ConflictError(
+        f"{table}: row {id!r} was updated since {seen.isoformat()}; read it again and decide anew"
+    )
+
+
+def taken(columns: str) -> ConflictError:
+    """Another row has the value that must be unique; `columns` as in "table.column"."""
+    return ConflictError(f"{columns}: this value is taken by another row; choose another")
+
+
+def missing_value(table: str, column: str) -> InvalidValueError:
+    """The column must not be NULL."""
+    return InvalidValueError(column, f"must not be None (table {table})")
+
+
+def wrong_type(table: str, column: str) -> InvalidValueError:
+    """The column is of another type."""
+    return InvalidValueError(column, f"wrong type for table {table}")
+
+
+def broken_rule(table: str, rule: str) -> InvalidValueError | CycleError:
+    """A CHECK refused the row. Its name, "table_column_ck", tells the column."""
+    column = rule.removeprefix(f"{table}_").removesuffix("_ck")
+    if column == "itself":
+        return cycle(table)
+    return InvalidValueError(column, f"refused by the rule {rule} of table {table}")
+
+
+def cycle(where: str) -> CycleError:
+    """The edge would close a cycle; `where` is the table or the trigger that refused it."""
+    return CycleError(f"{where}: this would close a cycle; remove the opposite edge first")
+
+
+def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
+    """The statement waited in vain for another thread."""
+    return BusyError(
+        f"{table_of(text)}: another thread of this process had a transaction open on {file} for all"
+        f" of the {busy_timeout:g} s that this store may wait"
+    )
+
+
+def refused_bind(binds: Mapping[str, object]) -> InvalidValueError:
+    """Name the bind with a lone surrogate. The original error carries its text: do not chain it."""
+    for field, value in binds.items():
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return InvalidValueError(field, "contains a lone surrogate, which is not text")
+    raise AssertionError("no bind holds a surrogate")
+
+
+def missing_reference(
+    table: str, binds: Mapping[str, object], keys: list[tuple[str, str]]
+) -> MissingReferenceError:
+    """Name what is missing, if the binds tell.
+
+    `keys` are the columns of `table` that refer to others, each with the table it refers to.
+    """
+    given = [
+        (column, parent, binds[column])
+        for column, parent in keys
+        if isinstance(binds.get(column), str)
+    ]
+    if len(given) == 1:
+        ((column, parent, key),) = given
+        return MissingReferenceError(
+            f"{table}.{column}: no row of {parent} has the id {key!r}; create it first"
+        )
+    named = " or ".join(f"{column} {key!r} of {parent}" for column, parent, key in given)
+    return MissingReferenceError(
+        f"{table}: {named or 'a row it refers to'} does not exist; create it first"
+    )

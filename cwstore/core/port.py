@@ -1,0 +1,114 @@
+"""What is asked of an engine. For type checkers only: at run time nobody imports this."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from cwstore.core.changes import ChangeFeed
+from cwstore.core.reports import CheckReport, Progress, StoreStats
+from cwstore.core.statement import Statement
+
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """Runs statements. Outside `transaction()` each call is a transaction of its own."""
+
+    def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
+        """The first row of a SELECT, or None."""
+        ...
+
+    def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        """Every row of a SELECT."""
+        ...
+
+    def insert(self, statement: Statement[T], /, **binds: object) -> T:
+        """Run an INSERT ... RETURNING that makes one row; that row."""
+        ...
+
+    def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
+        """Run a writing statement with RETURNING; its first row, or None if it met no row."""
+        ...
+
+    def write_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        """Run a writing statement with RETURNING; all its rows."""
+        ...
+
+    def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
+        """Run an INSERT without RETURNING once for each row's binds, as one transaction."""
+        ...
+
+    def execute(self, statement: Statement[Any], /, **binds: object) -> int:
+        """Run a writing statement; the number of rows it changed."""
+        ...
+
+    def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
+        """As `write_one`, with the binds as a mapping."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything inside is kept or undone as one; nested ones are undone alone."""
+        ...
+
+    def in_transaction(self) -> bool:
+        """Whether the calling thread has a transaction open."""
+        ...
+
+    def vacuum(self) -> None:
+        """Give the space of deleted rows back to the file system. Not inside a transaction."""
+        ...
+
+
+class OpenDatabase(Database, Protocol):
+    """What a store asks besides; each method does what the store's method of that name says."""
+
+    @property
+    def version(self) -> int:
+        """Number of the newest migration that the database has."""
+        ...
+
+    def changes(self, capacity: int) -> ChangeFeed:
+        """See `Store.changes`."""
+        ...
+
+    def data_version(self) -> int:
+        """See `Store.data_version`."""
+        ...
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """See `Store.backup`."""
+        ...
+
+    def check(self) -> CheckReport:
+        """See `Store.check`."""
+        ...
+
+    def stats(self) -> StoreStats:
+        """See `Store.stats`."""
+        ...
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        ...
+
+    # What else an engine has is its own; tests of the engine look at it.
+    def __getattr__(self, name: str) -> Any: ...
+
+
+class Engine(Protocol):
+    """The module `engine` of an engine."""
+
+    def open_database(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        clock: Callable[[], datetime] | None,
+        busy_timeout: float,
+        durable: bool,
+        backup: bool,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> OpenDatabase:
+        """Open what `path` names, migrated if need be. See `Store.open`."""
+        ...

@@ -1,0 +1,249 @@
+"""The names that the package hands out: each listed once, each at home in `cwstore`."""
+
+import ast
+import pickle
+import pkgutil
+import pydoc
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cwstore
+import cwstore.aio
+from cwstore import entities, errors
+from cwstore.core.repository import Repository
+from cwstore.entities import registry
+from cwstore.entities.registry import ENTITIES, repository_class
+from cwstore.store import Store
+
+NAMES = [name for name in dir(cwstore) if name != "__version__"]
+CLASSES = [name for name in NAMES if isinstance(getattr(cwstore, name), type)]
+#: Rows of tables that no method returns.
+EDGES = {"TaskDependency", "PhaseDependency", "InitiativeProject"}
+
+
+def tree_of(file: str | None) -> ast.Module:
+    assert file
+    return ast.parse(Path(file).read_text(encoding="utf-8"))
+
+
+def seen_by_type_checkers(tree: ast.Module) -> list[ast.stmt]:
+    """What stands under the first `if TYPE_CHECKING`."""
+    return next(
+        node.body
+        for node in tree.body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+
+
+# The registry
+
+
+@pytest.mark.parametrize("attribute", ENTITIES)
+def test_the_registry_names_what_the_module_of_an_entity_defines(attribute: str) -> None:
+    module = import_module(f"cwstore.entities.{attribute}")
+    repository, *others = ENTITIES[attribute].split()
+    assert sorted([repository, *others]) == sorted(module.__all__)
+    assert repository_class(attribute) is getattr(module, repository)
+    assert issubclass(repository_class(attribute), Repository)
+    defined = {
+        node.name
+        for node in tree_of(module.__file__).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    }
+    assert defined - EDGES <= set(module.__all__)
+
+
+def test_every_module_with_a_repository_is_in_the_registry() -> None:
+    modules = {
+        name
+        for _, name, _ in pkgutil.iter_modules(entities.__path__)
+        if any(
+            isinstance(value, type) and issubclass(value, Repository) and value is not Repository
+            for value in vars(import_module(f"cwstore.entities.{name}")).values()
+        )
+    }
+    assert modules == set(ENTITIES)
+
+
+def test_type_checkers_see_each_repository_as_an_attribute_of_a_store() -> None:
+    (seen,) = [
+        node
+        for node in seen_by_type_checkers(tree_of(registry.__file__))
+        if isinstance(node, ast.ClassDef)
+    ]
+    declared = {
+        ast.unparse(node.target): ast.unparse(node.annotation)
+        for node in seen.body
+        if isinstance(node, ast.AnnAssign)
+    }
+    assert declared == {
+        attribute: f"{names.split()[0]}[Mode]" for attribute, names in ENTITIES.items()
+    }
+
+
+def test_a_store_lists_its_repositories_and_makes_each_once(store: Store) -> None:
+    assert set(ENTITIES) <= set(dir(store))
+    for attribute in ENTITIES:
+        repository = getattr(store, attribute)
+        assert type(repository) is repository_class(attribute)
+        assert getattr(store, attribute) is repository
+
+
+# The package
+
+
+def names_seen_by_type_checkers() -> Iterator[str]:
+    for node in seen_by_type_checkers(tree_of(cwstore.__file__)):
+        assert isinstance(node, ast.ImportFrom)
+        assert node.module
+        module = import_module(node.module)
+        for alias in node.names:
+            if alias.name != "*":
+                yield alias.name
+            elif module is errors:
+                yield from (name for name in vars(errors) if name.endswith("Error"))
+            else:
+                yield from module.__all__
+
+
+def test_type_checkers_see_the_names_that_can_be_imported() -> None:
+    assert sorted(names_seen_by_type_checkers()) == NAMES
+
+
+def test_a_star_import_brings_every_public_name() -> None:
+    names: dict[str, Any] = {}
+    exec("from cwstore import *", names)
+    assert sorted(names.keys() - {"__builtins__"}) == dir(cwstore)
+
+
+def test_a_name_that_is_not_public_cannot_be_imported() -> None:
+    with pytest.raises(AttributeError, match="module 'cwstore' has no attribute 'Tasks'"):
+        getattr(cwstore, "Tasks")  # noqa: B009
+
+
+def test_the_async_store_has_two_public_places() -> None:
+    assert cwstore.aio.AsyncStore is cwstore.AsyncStore
+
+
+# The home of a class
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_class_says_its_public_home(name: str) -> None:
+    kind = getattr(cwstore, name)
+    home = "cwstore.errors" if hasattr(errors, name) else "cwstore"
+    assert (kind.__module__, kind.__qualname__) == (home, name)
+    assert pickle.loads(pickle.dumps(kind)) is kind
+    assert f"class {name} in module {home}" in pydoc.render_doc(kind)
+    if not issubclass(kind, StrEnum):  # whose repr names no module
+        assert repr(kind) == f"<class '{home}.{name}'>"
+
+
+def pickled(value: object) -> object:
+    """What comes back; the pickle must name no private module."""
+    text = pickle.dumps(value)
+    for private in (b"cwstore.entities", b"cwstore.core", b"cwstore._"):
+        assert private not in text
+    return pickle.loads(text)
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if is_dataclass(getattr(cwstore, name))])
+def test_a_row_and_a_report_come_back_from_a_pickle(name: str) -> None:
+    kind = getattr(cwstore, name)
+    made = kind(**{field.name: field.name for field in fields(kind)})
+    back = pickled(made)
+    assert back == made
+    assert type(back) is kind
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in CLASSES if issubclass(getattr(cwstore, name), StrEnum)]
+)
+def test_the_members_of_an_enum_come_back_from_a_pickle_as_themselves(name: str) -> None:
+    for member in getattr(cwstore, name):
+        assert pickled(member) is member
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSES if hasattr(errors, name)])
+def test_an_error_comes_back_from_a_pickle_with_its_message(name: str) -> None:
+    kind = getattr(cwstore, name)
+    error = kind("sort_order", "too: large") if name == "InvalidValueError" else kind("a: b")
+    error.add_note("cwstore: cancelled")
+    back = pickled(error)
+    assert type(back) is kind
+    assert (str(back), vars(back)) == (str(error), vars(error))
+
+
+def test_a_process_that_has_imported_nothing_can_read_a_pickled_row(store: Store) -> None:
+    task = store.tasks.create(name="shipped")
+    done = subprocess.run(
+        [sys.executable, "-c", "import pickle, sys; print(pickle.load(sys.stdin.buffer))"],
+        input=pickle.dumps(task),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.decode().strip() == repr(task)
+
+
+# What a process pays for
+
+
+OPEN_AND_FIND = """
+import sys
+from cwstore import Store
+
+with Store.open(sys.argv[1]) as store:
+    assert store.tasks.find_by_id("none") is None
+    print(*sorted(name for name in sys.modules if name.partition(".")[0] == "cwstore"))
+"""
+
+
+def test_a_process_that_opens_a_store_and_finds_one_row_loads_only_these_modules(
+    migrated: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_AND_FIND, migrated],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == [
+        "cwstore",
+        "cwstore._sqlite",
+        "cwstore._sqlite.apsw_types",
+        "cwstore._sqlite.connection",
+        "cwstore._sqlite.engine",
+        "cwstore._sqlite.error_map",
+        "cwstore._sqlite.fork",
+        "cwstore._sqlite.reader_pool",
+        "cwstore._sqlite.threads",
+        "cwstore._sqlite.transaction",
+        "cwstore._sqlite.writer",
+        "cwstore.core",
+        "cwstore.core.checks",
+        "cwstore.core.clock",
+        "cwstore.core.drivers",
+        "cwstore.core.faults",
+        "cwstore.core.ids",
+        "cwstore.core.mapping",
+        "cwstore.core.repository",
+        "cwstore.core.statement",
+        "cwstore.entities",
+        "cwstore.entities.registry",
+        "cwstore.entities.tasks",
+        "cwstore.errors",
+        "cwstore.migrations",
+        "cwstore.migrations.ledger",
+        "cwstore.migrations.scripts",
+        "cwstore.store",
+    ]
