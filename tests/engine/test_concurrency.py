@@ -11,9 +11,9 @@ import apsw
 import pytest
 
 from cwstore.store import Store
-from tools._soak.crew import Plan, Round, run_round
-from tools._soak.history import UNKNOWN, Op
-from tools._soak.verdict import Verdict, judge
+from tools._python.soak.crew import Plan, Round, run_round
+from tools._python.soak.history import UNKNOWN, Op
+from tools._python.soak.verdict import Verdict, judge
 
 # One round serves all tests here.
 pytestmark = pytest.mark.xdist_group("soak")

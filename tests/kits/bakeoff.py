@@ -6,7 +6,7 @@ from pathlib import Path
 import apsw
 
 from cwstore._sqlite.apsw_types import open_connection
-from tools._bakeoff.tool import Run
+from tools._python.bakeoff.tool import Run
 
 
 class Adapter:

@@ -123,8 +123,7 @@ def told_by(before: str, face: str, *arguments: object, verb: str = "migrate") -
     program = (
         "import contextlib, sys\n"
         "from cwstore import cli, errors\n"
-        "from cwstore.migrations import api as migrations\n"
-        + before
+        "from cwstore.migrations import api as migrations\n" + before
     )
     with child(*arguments, program=program + face.format(verb=verb)) as process:
         told, _ = process.communicate()

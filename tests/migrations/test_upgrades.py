@@ -29,7 +29,7 @@ from tests.kits.upgrades import (
     structure_of,
     values,
 )
-from tools._released import fingerprints, recorded, structure_sum
+from tools._python.released import fingerprints, recorded, structure_sum
 
 SQL = Path(__file__).parents[2] / "sql"
 HEAD = len(load())

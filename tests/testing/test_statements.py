@@ -11,16 +11,21 @@ import cwstore.entities
 from cwstore.testing import Report, check_statements
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = ROOT / "tools" / "check_statements"
 # In one worker, so that the report is made once.
 pytestmark = pytest.mark.xdist_group("statements")
 
-ALLOWED = tomllib.loads((ROOT / "tools" / "allowed_plans.toml").read_text(encoding="utf-8"))
+ALLOWED = tomllib.loads(
+    (ROOT / "tools" / "_data" / "allowed_plans.toml").read_text(encoding="utf-8")
+)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, TOOL, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tools._python.check_statements", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

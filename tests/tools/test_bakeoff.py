@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools._bakeoff.__main__ import measure, table
+from tools._python.bakeoff.__main__ import measure, table
 
 # By what is right about them, a simple tool and SQLite pass: foreign keys are off, triggers whole.
 EASY = ["E", "G"]

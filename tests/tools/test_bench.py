@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tools._bench.__main__ import disagreements
-from tools._bench.runner import Bench
+from tools._python.bench.__main__ import disagreements
+from tools._python.bench.runner import Bench
 
 ROOT = Path(__file__).resolve().parents[2]
 

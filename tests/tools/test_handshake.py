@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cwstore.migrations.api import status
-from tools._handshake import migrations, openings
+from tools._python.handshake import migrations, openings
 
 
 def test_every_way_to_open_a_file_is_timed_in_every_round(tmp_path: Path) -> None:

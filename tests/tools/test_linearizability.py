@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from cwstore.errors import ConflictError
 from cwstore.store import Store
 from tests.kits.engine import Task
-from tools._soak.history import UNKNOWN, Journal, Op, read_journal
-from tools._soak.linearizability import Model, UndecidedError, explain
-from tools._soak.models import beginning, once, root
+from tools._python.soak.history import UNKNOWN, Journal, Op, read_journal
+from tools._python.soak.linearizability import Model, UndecidedError, explain
+from tools._python.soak.models import beginning, once, root
 
 
 def op(kind: str, begin: int, end: int, outcome: Any, *args: Any) -> Op:

@@ -7,7 +7,7 @@ import pytest
 
 from cwstore.core.lexer import split
 from cwstore.migrations.scripts import load, parse
-from tools import _new_migration
+from tools._python import new_migration
 
 MIGRATIONS = Path(__file__).parents[2] / "sql" / "migrations"
 
@@ -21,7 +21,7 @@ def directory(tmp_path: Path) -> Path:
 def test_a_new_migration_takes_the_next_number_and_says_nothing_by_itself(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _new_migration.main(["labels_on_tasks", "--directory", str(directory)]) == 0
+    assert new_migration.main(["labels_on_tasks", "--directory", str(directory)]) == 0
     made_file = directory / "0012_labels_on_tasks.sql"
     assert capsys.readouterr().out.splitlines()[0] == str(made_file)
     text = made_file.read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def test_a_bad_name_for_a_migration_is_refused(
 ) -> None:
     before = sorted(directory.iterdir())
     with pytest.raises(SystemExit) as ended:
-        _new_migration.main([name, "--directory", str(directory)])
+        new_migration.main([name, "--directory", str(directory)])
     assert ended.value.code == 2
     assert "in snake_case" in capsys.readouterr().err
     assert sorted(directory.iterdir()) == before
@@ -55,13 +55,13 @@ def test_no_migration_is_added_after_a_gap_or_in_no_directory(
 ) -> None:
     (directory / "0004_messages_and_conversations.sql").unlink()
     for place in (directory, directory / "nothing"):
-        assert _new_migration.main(["more", "--directory", str(place)]) == 1
+        assert new_migration.main(["more", "--directory", str(place)]) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("tools/new_migration: migration 0004 is missing")
     assert lines[1].startswith("tools/new_migration: cannot read the migrations in")
 
 
 def test_the_first_migration_of_a_directory_is_number_one(tmp_path: Path) -> None:
-    assert _new_migration.main(["start", "--directory", str(tmp_path)]) == 0
+    assert new_migration.main(["start", "--directory", str(tmp_path)]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["0001_start.sql"]
     assert "compatible-with" not in (tmp_path / "0001_start.sql").read_text(encoding="utf-8")

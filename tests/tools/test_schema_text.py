@@ -7,8 +7,8 @@ from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.schema.structure import differences, read_structure
 from cwstore.core.lexer import split, tokens
 from cwstore.migrations.scripts import load
-from tools._released import made
-from tools._schema_text import schema_text
+from tools._python.released import made
+from tools._python.schema_text import schema_text
 
 SQL = Path(__file__).parents[2] / "sql"
 

@@ -8,8 +8,8 @@ import pytest
 
 from cwstore.core.mapping import bind_names
 from cwstore.migrations.scripts import load
-from tools import _snapshot
-from tools._released import (
+from tools._python import snapshot
+from tools._python.released import (
     broken_records,
     false_claims,
     fingerprints,
@@ -24,7 +24,7 @@ SQL = Path(__file__).parents[2] / "sql"
 
 @pytest.fixture(scope="module")
 def generated() -> dict[Path, str]:
-    return _snapshot.generated(SQL)
+    return snapshot.generated(SQL)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def edit(path: Path, before: str, after: str) -> None:
 
 def test_every_generated_file_is_current() -> None:
     """If this fails, run tools/snapshot and look at what it changed."""
-    assert list(_snapshot.stale(SQL)) == []
+    assert list(snapshot.stale(SQL)) == []
 
 
 # sql/fingerprints
@@ -64,7 +64,7 @@ def test_a_migration_edited_by_one_token_is_refused_and_nothing_is_written(
     script = load(sql / "migrations")[version - 1].file_name
     edit(sql / "migrations" / script, "', '", "', 'x', '")
     before = {path: path.read_bytes() for path in sql.rglob("*") if path.is_file()}
-    assert _snapshot.main(["--sql", str(sql)]) == 1
+    assert snapshot.main(["--sql", str(sql)]) == 1
     assert {path: path.read_bytes() for path in before} == before
     assert f"tools/snapshot: {script} was edited after it was recorded" in capsys.readouterr().err
     assert any(script in line for line in broken_records(sql))
@@ -79,7 +79,7 @@ def test_comments_and_layout_of_a_migration_may_change(sql: Path) -> None:
     edit(sql / "migrations" / "0007_reviews.sql", "create\ntable", "CREATE  TABLE")
     edit(sql / "migrations" / "0007_reviews.sql", "-- Serves review", "-- It serves review")
     assert broken_records(sql) == []
-    assert list(_snapshot.stale(sql)) == [sql / "schema.sql"]
+    assert list(snapshot.stale(sql)) == [sql / "schema.sql"]
 
 
 def test_a_structure_that_is_not_the_recorded_one_is_told(sql: Path) -> None:
@@ -92,17 +92,17 @@ def test_a_recorded_migration_that_is_gone_is_told(sql: Path) -> None:
     (sql / "migrations" / "0011_refine.sql").unlink()
     (line,) = broken_records(sql)
     assert line == "migration 0011 is recorded, but it is gone: restore it"
-    assert _snapshot.problems(sql) == [
+    assert snapshot.problems(sql) == [
         "statements/0011.sql is of a version that no migration leads to: remove it"
     ]
 
 
 def test_a_migration_that_was_never_released_can_be_recorded_anew(sql: Path) -> None:
     edit(sql / "migrations" / "0011_refine.sql", "'refine'", "'refined'")
-    assert _snapshot.main(["--sql", str(sql), "--amend", "11"]) == 0
+    assert snapshot.main(["--sql", str(sql), "--amend", "11"]) == 0
     assert recorded(sql)[:10] == recorded(SQL)[:10]
     assert recorded(sql)[10] != recorded(SQL)[10]
-    assert _snapshot.main(["--sql", str(sql), "--check"]) == 0
+    assert snapshot.main(["--sql", str(sql), "--check"]) == 0
 
 
 # sql/statements, and what is promised about them
@@ -239,11 +239,11 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 def test_the_check_fails_on_anything_that_is_not_as_it_should_be(
     sql: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _snapshot.main(["--sql", str(sql), "--check"]) == 0
+    assert snapshot.main(["--sql", str(sql), "--check"]) == 0
     assert capsys.readouterr() == ("", "")
     spoil(sql)
     before = {path: path.read_bytes() for path in sql.rglob("*") if path.is_file()}
-    assert _snapshot.main(["--sql", str(sql), "--check"]) == 1
+    assert snapshot.main(["--sql", str(sql), "--check"]) == 1
     assert capsys.readouterr().err.startswith("tools/snapshot: ")
     assert {path: path.read_bytes() for path in before} == before
 
@@ -254,12 +254,12 @@ def test_the_tool_writes_what_is_missing_and_leaves_older_statements_alone(
     now = manifest(sql, 11)
     edit(sql / "statements" / "0011.sql", "SELECT", "select")
     (sql / "migrations" / "0012_x.sql").write_text("CREATE TABLE x (y);", encoding="utf-8")
-    assert _snapshot.main(["--sql", str(sql)]) == 0
+    assert snapshot.main(["--sql", str(sql)]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"wrote {sql / name}" for name in ("schema.sql", "fingerprints", "statements/0012.sql")
     ]
     assert manifest(sql, 11) != now
     assert manifest(sql, 12) == now
     assert recorded(sql)[:11] == recorded(SQL)
-    assert _snapshot.main(["--sql", str(sql)]) == 0
+    assert snapshot.main(["--sql", str(sql)]) == 0
     assert capsys.readouterr() == ("", "")

@@ -17,7 +17,7 @@ from cwstore.errors import StorageError
 from cwstore.store import Store
 
 BACKLOG = Path(__file__).parents[1] / "data" / "backlog.jsonl"
-TOOL = Path(__file__).parents[2] / "tools" / "import_backlog"
+ROOT = Path(__file__).parents[2]
 CYCLE = "task_dependencies: this would close a cycle; remove the opposite edge first"
 
 REFUSED = f"""
@@ -277,11 +277,11 @@ def test_whatever_the_file_holds_the_numbers_add_up(store: Store, tmp_path: Path
 
 def run_tool(*arguments: object) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, str(TOOL), *map(str, arguments)],
+        [sys.executable, "-m", "tools._python.import_backlog", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": str(TOOL.parent.parent)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
 
 
