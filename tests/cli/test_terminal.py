@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cwstore.cli import main
-from cwstore.cli import terminal as _console
+from cwstore.cli import main, terminal
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
 from tests.kits.terminal import attach, without_rich
@@ -63,13 +62,13 @@ def test_a_table_without_a_header_is_drawn_without_one(
 
 def test_what_a_terminal_would_obey_is_shown_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     out, err = attach(monkeypatch)
-    _console.say("a\x1b[2Jb\ud800c\n")
-    _console.table("t\x07", ("x", "y"), [("[bold]1[/bold]", "é\x9b")])
-    _console.complain("me", "one\ntwo \x1b[0m")
+    terminal.say("a\x1b[2Jb\ud800c\n")
+    terminal.table("t\x07", ("x", "y"), [("[bold]1[/bold]", "é\x9b")])
+    terminal.complain("me", "one\ntwo \x1b[0m")
     assert out.getvalue().startswith("a\\x1b[2Jb\\ud800c\\n\n")
     assert "[bold]1[/bold]" in out.getvalue()
     assert "é\\x9b" in out.getvalue()
     assert err.getvalue() == "me: one two \\x1b[0m\n"
     without_rich(monkeypatch)
-    _console.table("t\x07", ("x", "y"), [("\x1b", "2")])
+    terminal.table("t\x07", ("x", "y"), [("\x1b", "2")])
     assert out.getvalue().endswith("t\\x07\n  x     y\n  \\x1b  2\n")

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from cwstore._demo import run as _demo
-from cwstore._demo.report import DemoReport, claimed_twice, read_logs, run_too_early, show
-from cwstore.cli import main
+from cwstore._demo.report import DemoReport, claimed_twice, read_logs, run_too_early
+from cwstore.cli import demo_command, main
 from cwstore.store import Store
 from tests.kits.terminal import attach
 
@@ -131,7 +130,7 @@ def test_each_number_that_must_be_zero_is_a_problem() -> None:
 
 
 def test_the_table_has_every_number(capsys: pytest.CaptureFixture[str]) -> None:
-    show(GOOD)
+    demo_command.show(GOOD)
     assert capsys.readouterr().out == (
         "All tasks are done\n"
         "  tasks completed                             2,000\n"
@@ -175,7 +174,7 @@ def test_the_command_fails_when_a_number_is_not_zero(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bad = replace(GOOD, busy_errors=1, workers_ended_early=1, tasks_given_back=1)
-    monkeypatch.setattr(_demo, "run_demo", lambda *_, **__: bad)
+    monkeypatch.setattr(demo_command, "run_demo", lambda *_, **__: bad)
     complaint = "cwstore: the demo found what must not be: 1 busy errors\n"
     assert main(["demo"]) == 1
     out, err = capsys.readouterr()

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from cwstore import Store
 from cwstore._transfer.backlog import import_backlog, read_backlog
 from cwstore.cli import terminal
-from cwstore.cli.parser import print_json, run
+from cwstore.cli.parser import run
 from tools._python import arguments as accepted
 
 
@@ -22,7 +22,7 @@ def load(options: Namespace) -> int:
             on_progress=lambda done, total: bar(done, total, f"{done:,} of {total:,}"),
         )
     if options.json:
-        print_json({"adds_up": report.adds_up, **asdict(report)})
+        terminal.print_json({"adds_up": report.adds_up, **asdict(report)})
     else:
         for remark in report.left_out if options.all else ():
             terminal.say(f"left out: {remark}")
