@@ -201,19 +201,46 @@ def test_a_statement_that_comes_from_elsewhere_cannot_be_told(service: Service, 
     assert any("cannot tell which statement is run" in fault for fault in faults)
 
 
-def test_a_statement_that_is_passed_on_is_followed(service: Service) -> None:
+def test_a_statement_that_is_a_parameter_is_not_followed(service: Service) -> None:
     service.plant("return self._db.fetch_one(_FIND, id=id)", "return self._one(_FIND, id)")
-    assert service.faults(
+    (fault,) = service.faults(
         "    @command\n    def by_owner",
-        "    def _again(self, id):\n"
-        "        return self._one(id=id, statement=_FIND)\n\n"
         "    def _one(self, statement, id):\n"
-        "        if not id:\n            return self._one(statement, id)\n"
-        "        return self._db.fetch_one(statement, key=id)\n\n"
+        "        return self._db.fetch_one(statement, id=id)\n\n"
         "    @command\n    def by_owner",
+    )
+    assert "cannot tell which statement is run" in fault
+
+
+@pytest.mark.parametrize("choice", ["_FIND if id else _DUE", "_DUE if id else statement"])
+def test_each_arm_of_a_choice_must_take_the_keywords(service: Service, choice: str) -> None:
+    assert service.faults(
+        "        return self._db.fetch_one(_FIND, id=id)",
+        "        statement = _FIND\n"
+        f"        statement = {choice}\n"
+        "        return self._db.fetch_one(statement, id=id)",
     ) == [
-        "notes._FIND: it has no bind :key [binds]",
-        "notes._FIND: its bind :id is not given [binds]",
+        "notes._DUE: it has no bind :id [binds]",
+        "notes._DUE: its bind :before is not given [binds]",
+    ]
+
+
+def test_containers_that_a_function_chooses_are_followed(service: Service) -> None:
+    service.plant("_FIND, id=id)", "choice.one, **binds)")
+    service.plant("        return self._db.fetch_one(c", (
+        "        choice, binds = _choose(id)\n        return self._db.fetch_one(c"
+    ))  # fmt: skip
+    service.plant("import Literal, TypedDict\n", "import Literal, NamedTuple, TypedDict\n")
+    assert service.faults(
+        "\nclass NoteRepository",
+        "\nclass _Pair(NamedTuple):\n    one: object\n    other: object\n\n"
+        "_PAIR = _Pair(_FIND, _DUE)\n\n"
+        "def _choose(id):\n"
+        "    if not id:\n        return _choose(id)\n"
+        "    return _PAIR, {'key': id}\n\nclass NoteRepository",
+    ) == [
+        "notes._PAIR.one: its bind :id is not given [binds]",
+        "notes._PAIR.other: no call runs it; remove it [unused]",
     ]
 
 
