@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from cwstore.core.clock import Clock
 from cwstore.errors import InvalidValueError
 from cwstore.store import Store
+from tests.kits.database import contents
 from tests.kits.engine import Task
-from tests.kits.entities import MICROSECOND, SetClock, contents, moment
+from tests.kits.entities import MICROSECOND, SetClock, moment
 
 LAST = datetime.max.replace(tzinfo=UTC)
 

@@ -27,6 +27,7 @@ from cwstore.entities.phases import PhaseStatus
 from cwstore.entities.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType
 from cwstore.errors import CorruptDatabaseError, InvalidValueError
 from cwstore.store import Store
+from tests.kits.database import rows_written
 
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.text(LETTERS) | st.sampled_from(
@@ -415,7 +416,7 @@ def test_a_bad_value_is_refused_by_name_and_nothing_is_written(
     good: dict[str, Any] = {"name": "x"}
     values: dict[str, Any] = {field: value}
     task = store.tasks.create(**good)
-    before = store._db._writer.connection.total_changes()
+    before = rows_written(store)
     calls: list[Callable[[], object]] = [
         lambda: store.tasks.create(**{**good, **values}),
         lambda: store.tasks.update(task.id, **values),
@@ -426,7 +427,7 @@ def test_a_bad_value_is_refused_by_name_and_nothing_is_written(
         assert caught.value.field == field
         assert str(caught.value).startswith(f"{field}: ")
         assert caught.value.__context__ is None
-    assert store._db._writer.connection.total_changes() == before
+    assert rows_written(store) == before
     assert store.tasks.find_by_id(task.id) == task
     store.tasks.delete(task.id)
 

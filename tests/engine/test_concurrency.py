@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import apsw
 import pytest
 
 from cwstore.store import Store
+from tests.kits.database import tamper
 from tools._python.soak.crew import Plan, Round, run_round
 from tools._python.soak.history import UNKNOWN, Op
 from tools._python.soak.verdict import Verdict, judge
@@ -74,10 +74,7 @@ def tampered(
         store.backup(plan.file)
     with Store.open(done.plan.fresh) as store:
         store.backup(plan.fresh)
-    db = apsw.Connection(str(plan.file))
-    db.execute(statement, binds)
-    assert db.changes() == 1
-    db.close()
+    assert tamper(plan.file, statement, *binds) == 1
     return verdict_on(replace(about(done, *models), plan=plan))
 
 

@@ -1,7 +1,7 @@
 """What holds for every public method of every repository, whatever it does.
 
 The methods, their arguments, bad values and what an unknown id does come from signatures, row
-types and docstrings: see contract_kit. There is no list to forget a new method in.
+types and docstrings: see tests/kits/contract.py. There is no list to forget a new method in.
 """
 
 import ast
@@ -37,8 +37,9 @@ from tests.kits.contract import (
     method_of,
     outcome_of_unknown,
 )
+from tests.kits.database import contents, raw
 from tests.kits.engine import FaultyDisk, faulty_disk, locked
-from tests.kits.entities import contents, undone
+from tests.kits.entities import undone
 
 METHODS = every_method()
 WRITES = [method for method in METHODS if method.writes]
@@ -187,15 +188,16 @@ def test_a_bad_value_is_refused_and_the_error_names_its_argument(
     method: Method, stage: Stage
 ) -> None:
     store, file, world = stage
-    outside = apsw.Connection(str(file))
-    version = outside.pragma("data_version")  # changes with every commit of another connection
-    for argument in method.arguments:
-        arguments = world.arguments(store, method, argument)
-        for field, value in bad_values(argument, world):
-            what = f"{argument.name} = {value!a}"
-            assert refused_field(store, method, {**arguments, argument.name: value}) == field, what
-            assert outside.pragma("data_version") == version, f"{what} was refused, yet it wrote"
-    outside.close()
+    with raw(file) as outside:
+        before = outside.commits()
+        for argument in method.arguments:
+            arguments = world.arguments(store, method, argument)
+            for field, value in bad_values(argument, world):
+                what = f"{argument.name} = {value!a}"
+                assert refused_field(store, method, arguments | {argument.name: value}) == field, (
+                    what
+                )
+                assert outside.commits() == before, f"{what} was refused, yet it wrote"
 
 
 # Transactions, closed stores

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import apsw
 import pytest
 
 from cwstore.entities.tasks import _CREATE_DEPENDENCY
@@ -17,12 +16,12 @@ from cwstore.errors import (
     MissingReferenceError,
 )
 from cwstore.store import Store
+from tests.kits.database import contents, tamper
 from tests.kits.engine import (
     assert_ours_alone,
     locked,
     whole_chain,
 )
-from tests.kits.entities import contents
 
 SECRET = "sk-do-not-tell-7f3a"
 
@@ -30,19 +29,11 @@ SECRET = "sk-do-not-tell-7f3a"
 # Rows that another program spoilt
 
 
-def spoil(file: Path, sql: str) -> None:
-    db = apsw.Connection(str(file))
-    db.pragma("ignore_check_constraints", True)
-    db.pragma("foreign_keys", False)
-    db.execute(sql)
-    db.close()
-
-
 def test_a_value_that_no_version_of_ours_wrote_is_reported_as_damage(file: Path) -> None:
     with Store.open(file) as store:
         good = store.initiatives.create(name="good")
         bad = store.initiatives.create(name="bad")
-    spoil(file, "UPDATE initiatives SET status = 'dreaming' WHERE name = 'bad'")
+    tamper(file, "UPDATE initiatives SET status = 'dreaming' WHERE name = 'bad'")
     with Store.open(file) as store:
         for call in (
             lambda: store.initiatives.find_by_id(bad.id),
@@ -59,7 +50,7 @@ def test_a_value_that_no_version_of_ours_wrote_is_reported_as_damage(file: Path)
 def test_a_time_beyond_the_year_9999_is_reported_as_damage(file: Path) -> None:
     with Store.open(file) as store:
         store.initiatives.create(name="late")
-    spoil(file, "UPDATE initiatives SET created_at = 9223372036854775807")
+    tamper(file, "UPDATE initiatives SET created_at = 9223372036854775807")
     with Store.open(file) as store, pytest.raises(CorruptDatabaseError, match="Initiative"):
         store.initiatives.find_all()
 
@@ -212,6 +203,6 @@ def test_many_rows_need_no_stamp(store: Store) -> None:
 def test_many_rows_for_a_table_that_somebody_removed_are_refused_as_damage(
     store: Store, file: Path
 ) -> None:
-    spoil(file, "DROP TABLE agent_log_chunks")
+    tamper(file, "DROP TABLE agent_log_chunks")
     with pytest.raises(CorruptDatabaseError, match=r"agent_log_chunks: .* run `cwstore check`"):
         store.log_chunks.insert_chunks([("agent", "name", 1, "content")])

@@ -1,4 +1,4 @@
-"""A store and the ways in which Python makes processes; more in `test_engine_processes`."""
+"""A store and the ways in which Python makes processes; more in `test_processes`."""
 
 import multiprocessing
 import socket

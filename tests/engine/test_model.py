@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-import apsw
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -19,6 +18,7 @@ from tests.engine.model.people import People
 from tests.engine.model.plan import planned
 from tests.engine.model.reading import Reading
 from tests.engine.model.work import Work
+from tests.kits.database import raw
 
 
 class WholeStore(Work, People, History, Reading):
@@ -80,7 +80,6 @@ def test_every_method_of_every_repository_is_called_by_a_rule() -> None:
 
 
 def test_the_model_knows_every_table() -> None:
-    db = apsw.Connection(str(planned()[0]), flags=apsw.SQLITE_OPEN_READONLY)
-    names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
-    db.close()
+    with raw(planned()[0]) as database:
+        names = database.tables()
     assert names == {*TABLES, "schema_migrations", "sqlite_sequence"}

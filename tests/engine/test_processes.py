@@ -13,8 +13,8 @@ import pytest
 from cwstore._sqlite.connection import connect
 from cwstore.errors import BusyError, CwstoreError, StoreClosedError
 from cwstore.store import Store
+from tests.kits.database import contents
 from tests.kits.engine import Other, Task, assert_ours_alone, connections_to, locked, names, reached
-from tests.kits.entities import contents
 
 # Waiting
 

@@ -13,6 +13,7 @@ import pytest
 from cwstore.entities.accounts import Account
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
+from tests.kits.database import contents
 from tests.kits.entities import (
     MICROSECOND,
     NANOID,
@@ -20,7 +21,6 @@ from tests.kits.entities import (
     assert_refused_calls,
     assert_updated,
     at,
-    contents,
     moment,
     refused,
 )

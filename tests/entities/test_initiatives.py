@@ -9,6 +9,7 @@ import pytest
 from cwstore.entities.initiatives import Initiative, InitiativeStatus
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
+from tests.kits.database import contents
 from tests.kits.entities import (
     MICROSECOND,
     NANOID,
@@ -16,7 +17,6 @@ from tests.kits.entities import (
     assert_refused_calls,
     assert_updated,
     at,
-    contents,
     moment,
     refused,
 )

@@ -2,22 +2,20 @@
 
 from collections import UserDict
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import apsw
 import pytest
 
 from cwstore.entities.log_chunks import LogChunk, NewLogChunk
 from cwstore.errors import ConflictError, InvalidValueError
 from cwstore.store import Store
+from tests.kits.database import contents
 from tests.kits.entities import (
     NANOID,
     SetClock,
     assert_refused_calls,
-    contents,
     moment,
     refused,
     undone,
@@ -226,18 +224,6 @@ def test_a_bad_argument_is_refused_before_the_first_chunk_is_asked_for(
         ("page", lambda: chunks.iter_by_agent_id("a", page=2**63), ()),
         ("page", lambda: chunks.iter_by_agent_id("a", page=bad), ()),
     )
-
-
-def test_between_pages_nothing_is_held_and_new_chunks_come_too(store: Store, file: Path) -> None:
-    append(store, "a", 1, *"12345")
-    following = store.log_chunks.iter_by_agent_id("a", page=2)
-    seen = [chunk.content for chunk in islice(following, 3)]
-    append(store, "a", 1, "6")
-    db = apsw.Connection(str(file))
-    busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    db.close()
-    assert busy[0] == 0
-    assert [*seen, *(chunk.content for chunk in following)] == list("123456")
 
 
 def test_whoever_follows_misses_nothing_and_sees_nothing_twice(store: Store, file: Path) -> None:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 
 from cwstore.entities import log_retention as _log_prune
@@ -32,14 +31,6 @@ def sessions(store: Store, *agents: str) -> list[tuple[str, int, int]]:
         for key in agents
         for chunk in store.log_chunks.find_by_agent_id(key)
     ]
-
-
-def page_counts(file: Path) -> tuple[int, int]:
-    """Pages of the file, and how many of them are free."""
-    db = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
-    counts = db.pragma("page_count"), db.pragma("freelist_count")
-    db.close()
-    return counts
 
 
 def test_a_prune_without_a_limit_or_with_a_bad_one_is_refused(store: Store, file: Path) -> None:
@@ -194,43 +185,6 @@ def test_a_session_that_is_written_to_meanwhile_stays(
     monkeypatch.setattr(_log_prune, "_judge", then_others_write)
     assert store.log_chunks.prune(keep_sessions=0) == NOTHING
     assert sessions(store, "a", "b", "c") == [("a", 1, 1), ("a", 1, 1), ("b", 1, 1)]
-
-
-def test_the_space_is_given_back(store: Store, file: Path) -> None:
-    pages, _ = page_counts(file)
-    store.log_chunks.insert_chunks([("gone", "n", 1, "x" * 10_000)] * 1_000)
-    assert page_counts(file)[0] > pages + 2_000
-    store.log_chunks.prune(keep_sessions=0)
-    # Those that the empty table's indexes keep, and maps of where pages have gone.
-    assert page_counts(file)[0] < pages + 10
-    assert page_counts(file)[1] == 0
-
-
-def test_the_file_is_smaller_at_once_while_the_store_is_open(store: Store, file: Path) -> None:
-    before = file.stat().st_size
-    store.log_chunks.insert_chunks([("gone", "n", 1, "x" * 10_000)] * 1_000)
-    assert store.log_chunks.prune(keep_sessions=0) == PruneReport(1, 1_000, 10_000_000)
-    assert file.stat().st_size < before + 100_000
-
-
-def test_in_memory_a_prune_ends() -> None:
-    with Store.open(":memory:") as store:
-        log(store, *[("gone", 1, 10_000)] * 500)
-        assert store.log_chunks.prune(keep_sessions=0) == PruneReport(1, 500, 5_000_000)
-
-
-def test_on_a_file_that_cannot_shrink_a_prune_ends(store: Store, file: Path) -> None:
-    store.close()
-    db = apsw.Connection(str(file))
-    for text in ("journal_mode = DELETE", "auto_vacuum = 0"):
-        db.execute(f"PRAGMA {text}").fetchall()
-    db.execute("VACUUM")
-    assert db.pragma("auto_vacuum") == 0
-    db.close()
-    with Store.open(file) as again:
-        log(again, *[("gone", 1, 10_000)] * 500)
-        assert again.log_chunks.prune(keep_sessions=0) == PruneReport(1, 500, 5_000_000)
-        assert page_counts(file)[1] > 1_000
 
 
 def test_in_a_transaction_of_the_caller_a_prune_can_be_undone(store: Store) -> None:

@@ -15,13 +15,13 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
+from tests.kits.database import contents
 from tests.kits.entities import (
     NANOID,
     SetClock,
     assert_refused_calls,
     assert_updated,
     at,
-    contents,
     moment,
     refused,
 )

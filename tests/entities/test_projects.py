@@ -9,12 +9,12 @@ import pytest
 from cwstore.entities.projects import Project
 from cwstore.errors import ConflictError, InvalidValueError, MissingReferenceError, NotFoundError
 from cwstore.store import Store
+from tests.kits.database import contents, rows_written
 from tests.kits.entities import (
     NANOID,
     SetClock,
     assert_refused_calls,
     assert_updated,
-    contents,
     moment,
     refused,
 )
@@ -212,12 +212,11 @@ def test_setting_the_projects_writes_the_difference_alone(store: Store) -> None:
     a, b, c = make(store, "a"), make(store, "b"), make(store, "c")
     assert store.projects.set_initiative_projects("i", ["b", "a", "b"]) == [a, b]
 
-    changes = store._db._writer.connection.total_changes
-    before = changes()
+    before = rows_written(store)
     assert store.projects.set_initiative_projects("i", ["c", "b"]) == [b, c]
-    assert changes() == before + 2
+    assert rows_written(store) == before + 2
     assert store.projects.set_initiative_projects("i", {"b", "c"}) == [b, c]
-    assert changes() == before + 2
+    assert rows_written(store) == before + 2
     assert store.projects.set_initiative_projects("i", []) == []
     assert store.projects.find_projects_by_initiative_id("i") == []
 

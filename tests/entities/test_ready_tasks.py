@@ -11,7 +11,8 @@ from cwstore.entities.phases import PhaseStatus
 from cwstore.entities.tasks import Task, TaskCategory, TaskStatus, TaskType
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
-from tests.kits.entities import assert_refused_calls, assert_updated, at, contents, moment, refused
+from tests.kits.database import contents
+from tests.kits.entities import assert_refused_calls, assert_updated, at, moment, refused
 
 
 def make(store: Store, *ids: str, **given: Any) -> list[Task]:

@@ -10,7 +10,8 @@ from cwstore.entities.agents import Agent, AgentStatus
 from cwstore.entities.tasks import TaskStatus
 from cwstore.errors import ConflictError
 from cwstore.store import Store
-from tests.kits.entities import assert_updated, at, contents, moment, refused
+from tests.kits.database import contents
+from tests.kits.entities import assert_updated, at, moment, refused
 
 
 def make(store: Store, name: str, **given: Any) -> Agent:

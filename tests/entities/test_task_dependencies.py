@@ -7,7 +7,8 @@ from typing import Any
 from cwstore.entities.tasks import Task
 from cwstore.errors import CycleError, MissingReferenceError
 from cwstore.store import Store
-from tests.kits.entities import at, contents, moment, refused
+from tests.kits.database import contents
+from tests.kits.entities import at, moment, refused
 
 
 def make(store: Store, *ids: str, **given: Any) -> list[Task]:

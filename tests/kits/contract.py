@@ -30,15 +30,10 @@ from cwstore.errors import (
 from cwstore.store import Store
 from cwstore.testing.strategies import _hints
 from tests.kits.checker import repositories
+from tests.kits.database import referenced_tables, rows_written
 from tests.kits.entities import moment, undone
 
 UNKNOWN = "no-such-row"
-_PARENTS = """
-    SELECT parent."from", parent."table"
-    FROM sqlite_schema AS child
-    JOIN pragma_foreign_key_list(child.name) AS parent
-"""
-
 # What signatures and row types do not say.
 _LEAST = {"limit": 0, "page": 1, "keep_sessions": 0, "max_bytes": 0, "line_number": 1}
 _NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 to be refused
@@ -263,8 +258,7 @@ class World:
     def __init__(self, store: Store) -> None:
         #: By table: the row that methods are called with, and another one to refer to.
         self.rows = populate(store)
-        parents = store._db._writer.connection.execute(_PARENTS).fetchall()
-        self._parents = {str(column): str(table) for column, table in parents}
+        self._parents = referenced_tables(store)
         phase = self.rows["phases"][0]
         self._given: dict[str, object] = {
             "target_type": "phase",
@@ -354,10 +348,9 @@ class World:
     def rows_written(self, store: Store, method: Method, arguments: Mapping[str, object]) -> int:
         """How many rows the call would change."""
         with method.trial(store) as tried:
-            connection = tried._db._writer.connection
-            before = connection.total_changes()
+            before = rows_written(tried)
             method(tried, arguments)
-            return connection.total_changes() - before
+            return rows_written(tried) - before
 
 
 def populate(store: Store) -> dict[str, list[Any]]:

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-import apsw
 import pytest
 
 from cwstore.errors import CwstoreError, InvalidValueError
 from cwstore.store import Store
+from tests.kits.database import contents
 
 T = TypeVar("T")
 
@@ -39,16 +39,6 @@ def at(file: Path, when: datetime, act: Callable[[Store], T]) -> T:
     """Let a store of its own, whose clock shows exactly `when`, do one thing."""
     with Store.open(file, clock=SetClock(when)) as store:
         return act(store)
-
-
-def contents(file: Path) -> dict[str, object]:
-    """Every row of every table."""
-    db = apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        names = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-        return {str(name): db.execute(f'SELECT * FROM "{name}"').fetchall() for (name,) in names}
-    finally:
-        db.close()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import Store
+from tests.kits.database import contents
 from tests.kits.engine import (
     DeliberateError,
     FaultyDisk,
@@ -25,7 +26,6 @@ from tests.kits.engine import (
     locked,
     names,
 )
-from tests.kits.entities import contents
 
 # Transactions that SQLite undid as a whole
 

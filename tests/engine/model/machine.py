@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -25,6 +24,7 @@ from cwstore.store import Store
 from cwstore.testing.strategies import times
 from tests.engine.model.data import DEFAULTS, FROM, MICROSECOND, TABLES, Errors, Key, Model, raw
 from tests.engine.model.plan import planned
+from tests.kits.database import open_raw
 from tests.kits.engine import DeliberateError
 
 #: A row, by position; now and then none that exists, or NULL where that is allowed.
@@ -94,25 +94,24 @@ class Machine(RuleBasedStateMachine):
         self.holder = 0
         self.low = self.high = self.dials[0].floor
         self.looked_at: tuple[object, int] | None = None
-        self.raw = apsw.Connection(str(self.file), flags=apsw.SQLITE_OPEN_READONLY)
+        self.database = open_raw(self.file)
 
     def open(self, number: int) -> Store:
         self.dials[number].forget()
         return Store.open(self.file, clock=self.dials[number], busy_timeout=0)
 
     def teardown(self) -> None:
-        if not hasattr(self, "raw"):
+        if not hasattr(self, "database"):
             return
         with ExitStack() as left:
             left.callback(self.place.cleanup)
             for store in self.stores:
                 left.callback(store.close)
-            left.callback(self.raw.close)
+            left.callback(self.database.close)
             while self.held:
                 self.roll_back()
             self.the_tables_are_those_of_the_model()
-            for problem in ("PRAGMA integrity_check", "PRAGMA foreign_key_check"):
-                assert self.raw.execute(problem).fetchall() in ([], [("ok",)])
+            assert self.database.problems() == []
 
     # Picking rows
 
@@ -311,12 +310,12 @@ class Machine(RuleBasedStateMachine):
     def the_tables_are_those_of_the_model(self) -> None:
         """Every column of every row of every table, by another connection."""
         model = self.held[0][1] if self.held else self.model
-        looked_at = self.raw.pragma("data_version"), model.state
+        looked_at = self.database.commits(), model.state
         if looked_at == self.looked_at:
             return
         self.looked_at = looked_at
         for table in TABLES:
-            stored = self.raw.execute(f"SELECT * FROM {table}").fetchall()
+            stored = self.database.rows(table)
             expected = [raw(row) for row in model.tables[table].values()]
             if stored != expected:
                 assert sorted(stored, key=repr) == sorted(expected, key=repr), table
