@@ -16,7 +16,13 @@ import pytest
 from cwstore.aio import AsyncStore
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError, StoreClosedError
 from cwstore.store import Store
-from tests.kits.engine import Other, failing_sync, faulty_disk
+from tests.kits.disk import (
+    failing_sync,
+    faulty_disk,
+)
+from tests.kits.engine import (
+    Other,
+)
 
 T = TypeVar("T")
 

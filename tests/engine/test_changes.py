@@ -19,7 +19,16 @@ from cwstore.errors import (
     OutcomeUnknownError,
     StoreClosedError,
 )
-from tests.kits.engine import PATIENCE, Other, Task, failing_sync, faulty_disk, reached
+from tests.kits.disk import (
+    failing_sync,
+    faulty_disk,
+)
+from tests.kits.engine import (
+    PATIENCE,
+    Other,
+    Task,
+    reached,
+)
 from tests.kits.entities import undone
 
 INSERT, UPDATE, DELETE = ChangeOperation.INSERT, ChangeOperation.UPDATE, ChangeOperation.DELETE

@@ -38,7 +38,13 @@ from tests.kits.contract import (
     outcome_of_unknown,
 )
 from tests.kits.database import contents, raw
-from tests.kits.engine import FaultyDisk, faulty_disk, locked
+from tests.kits.disk import (
+    FaultyDisk,
+    faulty_disk,
+)
+from tests.kits.engine import (
+    locked,
+)
 from tests.kits.entities import undone
 
 METHODS = every_method()

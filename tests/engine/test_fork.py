@@ -10,8 +10,7 @@ import pytest
 
 from cwstore.errors import StoreClosedError
 from cwstore.store import Store
-from tests.engine.test_processes import in_child
-from tests.kits.engine import Other, locked, names
+from tests.kits.engine import Other, in_child, locked, names
 
 # Each method of multiprocessing
 

@@ -11,10 +11,21 @@ from types import SimpleNamespace
 import pytest
 
 from cwstore._sqlite.connection import connect
-from cwstore.errors import BusyError, CwstoreError, StoreClosedError
+from cwstore.errors import BusyError, StoreClosedError
 from cwstore.store import Store
 from tests.kits.database import contents
-from tests.kits.engine import Other, Task, assert_ours_alone, connections_to, locked, names, reached
+from tests.kits.disk import (
+    connections_to,
+)
+from tests.kits.engine import (
+    Other,
+    Task,
+    assert_ours_alone,
+    in_child,
+    locked,
+    names,
+    reached,
+)
 
 # Waiting
 
@@ -180,31 +191,6 @@ def test_a_process_killed_in_a_transaction_leaves_what_it_had_committed_and_no_l
 
 
 # Forking
-
-
-def in_child(work: Callable[[], str]) -> Callable[[], str]:
-    """Fork, and run `work` in the child; what comes back gives its result, or its error."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        said = "died"
-        try:
-            os.close(reading)
-            said = work()
-        except CwstoreError as error:
-            said = f"{type(error).__name__}: {error}"
-        finally:
-            os.write(writing, said.encode())
-            os._exit(0)
-    os.close(writing)
-
-    def outcome() -> str:
-        with os.fdopen(reading) as pipe:
-            said = pipe.read()
-        os.waitpid(child, 0)
-        return said
-
-    return outcome
 
 
 def test_a_store_is_refused_in_a_forked_child_and_the_parent_goes_on(

@@ -13,13 +13,15 @@ import pytest
 
 from cwstore.errors import BusyError, ConflictError, CwstoreError, StoreClosedError
 from cwstore.store import Store
+from tests.kits.disk import (
+    connections_to,
+)
 from tests.kits.engine import (
     PATIENCE,
     DeliberateError,
     Other,
     Task,
     assert_ours_alone,
-    connections_to,
     names,
     reached,
     undone,

@@ -15,6 +15,20 @@ from cwstore.store import Store
 
 Row = tuple[Any, ...]
 
+#: What the driver raises, and no error of ours may carry.
+DRIVER_ERROR = apsw.Error
+
+#: A program that holds the write lock of the file named by its argument, until it reads a line.
+HOLD_LOCK = """
+import sys, apsw
+db = apsw.Connection(sys.argv[1])
+db.execute("BEGIN IMMEDIATE")
+print("holding", flush=True)
+sys.stdin.readline()
+db.execute("ROLLBACK")
+db.close()
+"""
+
 
 class RawDatabase:
     """A connection of its own, which reads what is committed."""

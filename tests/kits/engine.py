@@ -1,5 +1,6 @@
-"""For tests of the engine: processes on a leash, a disk that fails on demand, error chains."""
+"""For tests of an engine: processes on a leash, work on threads, error chains."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -11,22 +12,12 @@ from threading import Event
 from types import TracebackType
 from typing import Self
 
-import apsw
-
+from cwstore.errors import CwstoreError
 from cwstore.store import Store
+from tests.kits.database import DRIVER_ERROR, HOLD_LOCK
 
 # Longer than anything here takes; a test that waits so long has failed.
 PATIENCE = 60.0
-
-_HOLD = """
-import sys, apsw
-db = apsw.Connection(sys.argv[1])
-db.execute("BEGIN IMMEDIATE")
-print("holding", flush=True)
-sys.stdin.readline()
-db.execute("ROLLBACK")
-db.close()
-"""
 
 
 class Other:
@@ -72,7 +63,7 @@ class Other:
 @contextmanager
 def locked(file: Path) -> Generator[Other, None, None]:
     """Another process holds the write lock of the file, until it is told to go on."""
-    with Other(_HOLD, file) as other:
+    with Other(HOLD_LOCK, file) as other:
         assert other.hear() == "holding"
         yield other
 
@@ -114,11 +105,6 @@ def reached(event: Event) -> None:
     assert event.wait(PATIENCE)
 
 
-def connections_to(file: Path) -> list[apsw.Connection]:
-    """Connections of this process to the file."""
-    return [one for one in apsw.connections() if one.filename == str(file)]
-
-
 def whole(directory: Path) -> dict[str, object]:
     """Every file below with its bytes, mode and time of change. Only while nothing has it open."""
     found: dict[str, object] = {}
@@ -142,70 +128,31 @@ def whole_chain(error: BaseException) -> list[BaseException]:
 
 
 def assert_ours_alone(error: BaseException) -> None:
-    """Nothing of apsw hangs on the error, nor an error that carries a bound value."""
+    """Nothing of the driver hangs on the error, nor an error that carries a bound value."""
     for one in whole_chain(error):
-        assert not isinstance(one, apsw.Error | UnicodeError), repr(one)
+        assert not isinstance(one, DRIVER_ERROR | UnicodeError), repr(one)
 
 
-class FaultyDisk(apsw.VFS):
-    """The default file system of SQLite while it is in use; `fail` says what goes wrong."""
+def in_child(work: Callable[[], str]) -> Callable[[], str]:
+    """Fork, and run `work` in the child; what comes back gives its result, or its error."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = "died"
+        try:
+            os.close(reading)
+            said = work()
+        except CwstoreError as error:
+            said = f"{type(error).__name__}: {error}"
+        finally:
+            os.write(writing, said.encode())
+            os._exit(0)
+    os.close(writing)
 
-    def __init__(self) -> None:
-        super().__init__("faulty", "unix", makedefault=True)
-        #: Called with "open", "read", "write" or "sync" and the path; a code makes that fail.
-        self.fail: Callable[[str, str], int] = _never
+    def outcome() -> str:
+        with os.fdopen(reading) as pipe:
+            said = pipe.read()
+        os.waitpid(child, 0)
+        return said
 
-    def xOpen(  # noqa: N802 SQLite's name
-        self, name: str | apsw.URIFilename | None, flags: list[int]
-    ) -> "FaultyFile":  # a name that apsw gives
-        path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
-        self.check("open", path)
-        return FaultyFile(self, path, name, flags)
-
-    def check(self, operation: str, path: str) -> None:
-        code = self.fail(operation, path)
-        if code:
-            raise apsw.exception_for(code)
-
-
-class FaultyFile(apsw.VFSFile):
-    """A file on it."""
-
-    def __init__(
-        self, disk: FaultyDisk, path: str, name: str | apsw.URIFilename | None, flags: list[int]
-    ) -> None:
-        super().__init__("unix", name, flags)
-        self._disk = disk
-        self._path = path
-
-    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 SQLite's name
-        self._disk.check("read", self._path)
-        return super().xRead(amount, offset)
-
-    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 SQLite's name
-        self._disk.check("write", self._path)
-        super().xWrite(data, offset)
-
-    def xSync(self, flags: int) -> None:  # noqa: N802 SQLite's name
-        self._disk.check("sync", self._path)
-        super().xSync(flags)
-
-
-def _never(operation: str, path: str) -> int:
-    return 0
-
-
-def failing_sync(operation: str, path: str) -> int:
-    """For `FaultyDisk.fail`: the write-ahead log cannot be synced."""
-    return apsw.SQLITE_IOERR_FSYNC if operation == "sync" and path.endswith("-wal") else 0
-
-
-@contextmanager
-def faulty_disk() -> Generator[FaultyDisk, None, None]:
-    """What is opened inside lies on a disk that can be made to fail."""
-    disk = FaultyDisk()
-    try:
-        yield disk
-    finally:
-        disk.fail = _never
-        disk.unregister()
+    return outcome

@@ -13,7 +13,15 @@ from cwstore._sqlite.connection import connect_reader
 from cwstore._sqlite.write_queue import open_line
 from cwstore.errors import BusyError
 from cwstore.store import Store
-from tests.kits.engine import Other, Task, faulty_disk, locked, reached
+from tests.kits.disk import (
+    faulty_disk,
+)
+from tests.kits.engine import (
+    Other,
+    Task,
+    locked,
+    reached,
+)
 
 MEGABYTE = 1_000_000
 NEARLY = 15  # megabytes written, and the next one makes the log long

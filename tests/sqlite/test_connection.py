@@ -18,7 +18,15 @@ from cwstore.errors import (
     StorageError,
 )
 from cwstore.store import Store
-from tests.kits.engine import Other, assert_ours_alone, connections_to, locked, whole
+from tests.kits.disk import (
+    connections_to,
+)
+from tests.kits.engine import (
+    Other,
+    assert_ours_alone,
+    locked,
+    whole,
+)
 from tests.kits.schema import HEAD
 
 

@@ -12,7 +12,12 @@ from cwstore._sqlite import apsw_types as _apsw
 from cwstore._sqlite import connection as _connect
 from cwstore.errors import ForeignDatabaseError, StorageError
 from cwstore.store import Store
-from tests.kits.engine import assert_ours_alone, faulty_disk
+from tests.kits.disk import (
+    faulty_disk,
+)
+from tests.kits.engine import (
+    assert_ours_alone,
+)
 from tests.kits.schema import HEAD
 
 

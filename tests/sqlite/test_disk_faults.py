@@ -15,14 +15,16 @@ from cwstore.errors import (
 )
 from cwstore.store import Store
 from tests.kits.database import contents
-from tests.kits.engine import (
-    DeliberateError,
+from tests.kits.disk import (
     FaultyDisk,
-    Task,
-    assert_ours_alone,
     connections_to,
     failing_sync,
     faulty_disk,
+)
+from tests.kits.engine import (
+    DeliberateError,
+    Task,
+    assert_ours_alone,
     locked,
     names,
 )

@@ -18,7 +18,12 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import Store
-from tests.kits.engine import assert_ours_alone, faulty_disk
+from tests.kits.disk import (
+    faulty_disk,
+)
+from tests.kits.engine import (
+    assert_ours_alone,
+)
 
 
 @pytest.fixture

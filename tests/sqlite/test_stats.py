@@ -17,7 +17,16 @@ from cwstore import ReaderStats
 from cwstore._sqlite.connection import connect_reader
 from cwstore.cli import main
 from cwstore.store import Store
-from tests.kits.engine import PATIENCE, DeliberateError, Other, connections_to, reached, undone
+from tests.kits.disk import (
+    connections_to,
+)
+from tests.kits.engine import (
+    PATIENCE,
+    DeliberateError,
+    Other,
+    reached,
+    undone,
+)
 
 HERE = os.getpid()
 PROCESS = Path("/proc/self/comm").read_text().rstrip()

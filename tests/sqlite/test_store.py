@@ -18,7 +18,17 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import REPOSITORIES, Store
-from tests.kits.engine import DeliberateError, Task, connections_to, locked, names, reached, undone
+from tests.kits.disk import (
+    connections_to,
+)
+from tests.kits.engine import (
+    DeliberateError,
+    Task,
+    locked,
+    names,
+    reached,
+    undone,
+)
 from tests.kits.schema import HEAD
 
 # Opening
