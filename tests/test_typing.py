@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typedd
 
 import pytest
 
-from tests.checker_kit import repositories
+from tests.kits.checker import repositories
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ROOT / "tests" / "typing"

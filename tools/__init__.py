@@ -1,1 +1,1 @@
-"""The Python behind the tools: `tools/x` runs `tools/_x.py`."""
+"""The tools: commands without a suffix, their Python in `_python`, their data in `_data`."""

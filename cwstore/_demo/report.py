@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore._transfer.backlog import ImportReport
-from cwstore.cli import terminal as _console
 
 if TYPE_CHECKING:
     from cwstore.store import Store
@@ -120,32 +119,3 @@ def claimed_twice(
         times = max(claims.get(task_id, 0), begun.get(task_id, 0))
         twice += max(0, times - 1 - given_back[task_id])
     return twice
-
-
-def show(report: DemoReport) -> None:
-    """Print the table."""
-    rows = [(f"tasks {status.replace('_', ' ')}", f"{n:,}") for status, n in report.tasks.items()]
-    rows += [
-        ("claims", f"{report.claims:,}"),
-        ("claims made twice", f"{report.claims_made_twice:,}"),
-        ("tasks run before a dependency was complete", f"{report.tasks_run_too_early:,}"),
-        ("tasks left that could run", f"{report.tasks_left:,}"),
-        ("busy errors", f"{report.busy_errors:,}"),
-        ("log chunks", f"{report.log_chunks:,}"),
-        ("log bytes", f"{report.log_bytes:,}"),
-        ("messages", f"{report.messages:,}"),
-        ("conversations", f"{report.conversations:,}"),
-        ("conversations answered", f"{report.conversations_answered:,}"),
-        ("accounts exhausted", f"{report.accounts_exhausted:,}"),
-        ("workers", f"{report.workers:,}"),
-    ]
-    if report.workers_ended_early:
-        rows.append(("workers that ended early", f"{report.workers_ended_early:,}"))
-        rows.append(("tasks given back", f"{report.tasks_given_back:,}"))
-    rows.append(("seconds", f"{report.seconds:.2f}"))
-    if report.imported is not None:
-        _console.say(report.imported.summary)
-        for remark in report.imported.refused:
-            _console.say(f"  refused: {remark}")
-    _console.table("All tasks are done" if report.ok else "Not as it must be", ("", ""), rows)
-    _console.say(f"The file is {report.path}")

@@ -1,7 +1,7 @@
 """A worker of the demo: a process with a store and an agent of its own, which runs task after task.
 
-Whatever it did is told to the parent at once, after the store has acknowledged it: a record that
-does not come from the store.
+It reports each step to the parent, as soon as the store has acknowledged it. So the parent has a
+record of its own, to compare with what the store holds.
 """
 
 import json
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROVIDER = "demo"  # accounts of its own: the demo touches none that do real work
 _ADJECTIVES = ("amber", "brave", "calm", "dapper", "eager", "fancy", "gentle", "happy")
 _ANIMALS = ("badger", "crane", "dolphin", "ermine", "falcon", "gecko", "heron", "ibis")
-_LOOK = 0.005  # seconds between two looks at a store in which nothing is ready
+_POLL = 0.005  # seconds between two polls of a store in which nothing is ready
 _RECOVERY = timedelta(milliseconds=40)  # of an exhausted account
 
 
@@ -68,7 +68,7 @@ class _Worker:
 
     def run(self) -> None:
         """Carry out tasks until nothing is ready and nothing that runs can change that."""
-        self._tell("ready", self._agent.id)
+        self._report("ready", self._agent.id)
         self._parent.recv()  # all start at once
         while True:
             seen = self._store.data_version()
@@ -81,7 +81,7 @@ class _Worker:
             elif self._store.data_version() == seen:
                 break
         self._store.agents.update(self._agent.id, status="stopped", exit_code=0)
-        self._tell("left")
+        self._report("left")
 
     def _register(self) -> Agent:
         """The first agent name that is free: another demo may have run on this file."""
@@ -118,7 +118,7 @@ class _Worker:
                 phase = store.phases.find_by_id(task.phase_id)
                 if phase is not None and phase.status == "approved":
                     store.phases.update(phase.id, status="in_progress")
-        self._tell("claimed", task.id)
+        self._report("claimed", task.id)
         return task
 
     def _somebody_runs(self) -> bool:
@@ -127,7 +127,7 @@ class _Worker:
 
     def _wait_for_change(self, seen: int) -> None:
         while self._store.data_version() == seen:
-            self._pause(_LOOK)
+            self._pause(_POLL)
 
     # Carrying out a task
 
@@ -136,7 +136,7 @@ class _Worker:
         for needed_id in store.tasks.get_dependencies(task.id):
             needed = store.tasks.find_by_id(needed_id)
             if needed is None or needed.status != "completed":
-                self._tell("early", task.id)
+                self._report("early", task.id)
         session = store.log_chunks.get_session_count(self._agent.id) + 1
         account = self._take_account()
         context = store.tasks.dependency_summaries(task.id)
@@ -183,7 +183,7 @@ class _Worker:
                 left = store.tasks.find_by_phase_id(task.phase_id)
                 if all(one.status == "completed" for one in left):
                     store.phases.update(task.phase_id, status="completed")
-        self._tell("finished", task.id)
+        self._report("finished", task.id)
 
     def _log(self, session: int, *lines: dict[str, Any]) -> None:
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -203,11 +203,11 @@ class _Worker:
             if account is not None:
                 self._store.agents.update(self._agent.id, account_id=account.id)
                 return account
-            self._pause(_LOOK)
+            self._pause(_POLL)
 
     def _exhaust(self, account: Account) -> Account:
         self._store.accounts.mark_exhausted(account.id, datetime.now(UTC) + _RECOVERY)
-        self._tell("exhausted", account.id)
+        self._report("exhausted", account.id)
         return self._take_account()
 
     # Talking
@@ -215,7 +215,7 @@ class _Worker:
     def _answer_questions(self) -> None:
         for asked in self._store.conversations.find_pending_for_agent(self._agent.id):
             self._store.conversations.answer(asked.id, "Yes: see the summary of my last task.")
-            self._tell("answered", asked.id)
+            self._report("answered", asked.id)
 
     def _ask_an_agent(self, task: Task, luck: int) -> None:
         others = [
@@ -231,7 +231,7 @@ class _Worker:
                 initiative_id=self._job.initiative_id,
                 task_id=task.id,
             )
-            self._tell("asked", asked.id)
+            self._report("asked", asked.id)
 
     def _ask_the_user(self, task: Task) -> None:
         message = self._store.messages.create(
@@ -242,11 +242,11 @@ class _Worker:
             content=f"May I begin? {task.name}",
             requires_response=True,
         )
-        self._tell("asked_user", message.id)
+        self._report("asked_user", message.id)
 
     # The parent
 
-    def _tell(self, kind: str, about: str = "") -> None:
+    def _report(self, kind: str, about: str = "") -> None:
         self._parent.send(Event(kind, about))
 
     def _pause(self, seconds: float) -> None:

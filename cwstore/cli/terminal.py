@@ -1,12 +1,14 @@
 """What the commands print: tables and progress, through rich on a terminal, else as plain text."""
 
+import json
 import shutil
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
 from importlib.util import find_spec
-from typing import TextIO
+from typing import Any, TextIO
 
 #: Says how far a job is: done, of how many, and a note.
 Report = Callable[[float, float, str], None]
@@ -23,6 +25,12 @@ def say(text: str, stream: TextIO | None = None) -> None:
 def complain(program: str, text: str) -> None:
     """Print one line about what went wrong, whatever line breaks the text holds."""
     say(f"{program}: {' '.join(text.split())}", sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    """Print a report, or plain data."""
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    print(json.dumps(plain, indent=2))
 
 
 def clean(text: str, stream: TextIO) -> str:

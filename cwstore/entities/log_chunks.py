@@ -213,17 +213,18 @@ class LogChunkRepository(Repository[Mode]):
         statement, binds = _choose(agent_id, session_number, after)
         binds["limit"] = _at_least(1, "page", page)
         statement.bind(binds)  # refuses a bad argument now, not when the first chunk is asked for
-        return self._pages(statement, binds)
+        return self._pages(agent_id, session_number, after, page)
 
     def _pages(
-        self, statement: Statement[LogChunk], binds: dict[str, object]
+        self, agent_id: str, session_number: int | None, after: int | None, page: int
     ) -> Iterator[LogChunk]:
         while True:
-            chunks = self._db.fetch_all(statement, **binds)
+            statement, binds = _choose(agent_id, session_number, after)
+            chunks = self._db.fetch_all(statement, **binds, limit=page)
             yield from chunks
-            if len(chunks) != binds["limit"]:
+            if len(chunks) != page:
                 return
-            binds["after"] = chunks[-1].seq
+            after = chunks[-1].seq
 
     @command
     def delete_by_agent_id(self, agent_id: str) -> int:

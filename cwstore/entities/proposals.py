@@ -270,12 +270,12 @@ class ProposalRepository(Repository[Mode]):
         agent without any, or that does not exist, gives an empty list.
         """
         if current_status is None:
-            statement = _UPDATE_BY_AGENT.statement(patch, checked=False)
-            changed = self._db.write_all(statement, **patch, agent_id=agent_id)
+            of_all = _UPDATE_BY_AGENT.statement(patch, checked=False)
+            changed = self._db.write_all(of_all, **patch, agent_id=agent_id)
         else:
-            statement = _UPDATE_BY_AGENT_AND_STATUS.statement(patch, checked=False)
+            of_some = _UPDATE_BY_AGENT_AND_STATUS.statement(patch, checked=False)
             changed = self._db.write_all(
-                statement, **patch, agent_id=agent_id, current_status=current_status
+                of_some, **patch, agent_id=agent_id, current_status=current_status
             )
         # RETURNING promises no order.
         return sorted(changed, key=lambda row: (row.sort_order, row.created_at, row.id))

@@ -1,16 +1,19 @@
 """Match the call sites with the statements: `self._db.fetch_one(_FIND_BY_ID, id=id)`.
 
-The source is read, not run. A call may name its statement through a local variable, a choice
-(`_A if x else _B`) or a container (`choice.find`, `_BY_KEY[key]`): each candidate must then take
-the keywords. What comes in through `**` is unknown: the binds that are not written out must at
-least occur as text, or as a key of a TypedDict, in the module or in one that it imports from.
+The source is read, not run. A call names its statement by a constant, or through any of these: a
+local variable, a choice (`_A if x else _B`), a container (`choice.find`, `_BY_KEY[key]`), a
+function of the module that returns it (`_choose(...)`). Each statement that it may stand for must
+then take the keywords; a variable stands for everything that the function assigns to it. A
+statement that comes in as a parameter is not followed: the call is reported.
+
+What comes in through `**` is unknown: the binds that are not written out must at least occur as
+text, or as a key of a TypedDict, in the module or in one that it imports from.
 """
 
 import ast
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
 
 from cwstore.core.statement import Patch, bind_names
 from cwstore.testing.checker.found import AnyPatch, Found, Source, known_keys
@@ -27,7 +30,6 @@ _VERBS = {
     "insert_many": (True, False),
 }
 _PATCH = "patch_row"  # the function that runs a patch; the database is its first argument
-_DEEPEST = 8  # steps from a call to where its statement is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +98,14 @@ def _candidates(call: Call, statements: list[Found], sources: list[Source]) -> l
     by_home: defaultdict[tuple[str, str], list[Found]] = defaultdict(list)
     for found in statements:
         by_home[found.source.module.__name__, found.constant].append(found)
-    named = {
+    constants = {
         (name, found.inside): found
         for name, home in _visible(call.source, sources).items()
         for found in by_home.get(home, ())
     }
     chosen: dict[str, Found] = {}
-    for expression in _resolved(call.statement, call.function, call.node, call.source):
-        for found in _meant(expression, named, call, statements):
+    for value in _values(call.statement, call.function, call.source):
+        for found in _named(value, constants):
             chosen[found.subject] = found
     return list(chosen.values())
 
@@ -119,116 +121,70 @@ def _visible(source: Source, sources: Iterable[Source]) -> dict[str, tuple[str, 
     return names
 
 
-def _resolved(
-    node: ast.expr, function: ast.AST, before: ast.expr, source: Source, depth: int = 0
+def _values(
+    node: ast.expr, function: ast.AST, source: Source, seen: frozenset[object] = frozenset()
 ) -> Iterator[ast.expr]:
-    """What an expression may stand for: arms of a choice, values of a variable or parameter."""
-    if depth > _DEEPEST:
-        return
-    if isinstance(node, ast.IfExp):
-        for arm in (node.body, node.orelse):
-            yield from _resolved(arm, function, before, source, depth + 1)
-        return
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        yield from _returned(node.func.id, source, depth)
-        return
-    passed = list(_passed(node, function, source))
-    values = [(value, function) for value in _local_values(node, function, before)] or passed
-    if not values:
-        yield node
-    for value, home in values:
-        yield from _resolved(value, home, value, source, depth + 1)
+    """What an expression may stand for.
+
+    That is each arm of a choice, each value that the function assigns to a variable, and each value
+    that a function of the module returns, of a tuple each part. Anything else stands for itself.
+    """
+    match node:
+        case ast.IfExp():
+            for arm in (node.body, node.orelse):
+                yield from _values(arm, function, source, seen)
+        case ast.Name() if assigned := _assigned(node.id, function):
+            key = (function, node.id)
+            for value in assigned if key not in seen else ():
+                yield from _values(value, function, source, seen | {key})
+        case ast.Attribute():  # of a container
+            for value in _values(node.value, function, source, seen):
+                yield ast.Attribute(value, node.attr)
+        case ast.Call(func=ast.Name(name)):
+            for called in _functions(name, source) if name not in seen else ():
+                for part in _returned(called):
+                    yield from _values(part, called, source, seen | {name})
+        case _:
+            yield node
 
 
-def _returned(name: str, source: Source, depth: int) -> Iterator[ast.expr]:
-    """What a function of the module returns, part by part."""
-    for function in _functions(source):
-        if function.name != name:
-            continue
-        for node in ast.walk(function):
-            if isinstance(node, ast.Return) and node.value:
-                parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
-                for part in parts:
-                    yield from _resolved(part, function, part, source, depth + 1)
-
-
-def _passed(
-    node: ast.expr, function: ast.AST, source: Source
-) -> Iterator[tuple[ast.expr, ast.AST]]:
-    """What the calls within the module give for a parameter, with the calling functions."""
-    if not isinstance(node, ast.Name) or not isinstance(function, ast.FunctionDef):
-        return
-    names = [argument.arg for argument in function.args.args]
-    if node.id not in names:
-        return
-    position = names.index(node.id) - (names[0] == "self")
-    for caller in _functions(source):
-        for call in ast.walk(caller):
-            if isinstance(call, ast.Call) and _name_of(call.func) == function.name:
-                yield from ((one.value, caller) for one in call.keywords if one.arg == node.id)
-                if position < len(call.args):
-                    yield call.args[position], caller
-
-
-def _functions(source: Source) -> Iterator[ast.FunctionDef]:
-    return (node for node in ast.walk(source.tree) if isinstance(node, ast.FunctionDef))
-
-
-def _name_of(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)
-
-
-def _local_values(node: ast.expr, function: ast.AST, before: ast.expr) -> Iterator[ast.expr]:
-    """What the function assigns to the variable: the last time above in the same block, or all."""
-    above: list[tuple[ast.stmt, ast.expr]] = []
-    for statement in ast.walk(function) if isinstance(node, ast.Name) else ():
-        if isinstance(statement, ast.Assign) and statement.lineno <= before.lineno:
-            names = {ast.unparse(part) for target in statement.targets for part in _parts(target)}
-            if ast.unparse(node) in names and before is not statement.value:
-                above.append((statement, statement.value))
-    above.sort(key=lambda pair: pair[0].lineno)
-    if above and _same_block(function, above[-1][0], before):
-        above = above[-1:]
-    yield from (value for _, value in above)
-
-
-def _parts(target: ast.expr) -> list[ast.expr]:
-    return target.elts if isinstance(target, ast.Tuple) else [target]
-
-
-def _same_block(function: ast.AST, statement: ast.stmt, expression: ast.expr) -> bool:
-    """Whether the statement runs always when the expression is reached."""
-    blocks = (
-        cast("list[ast.stmt]", body)
+def _assigned(name: str, function: ast.AST) -> list[ast.expr]:
+    """What the function assigns to the variable, anywhere."""
+    return [
+        node.value
         for node in ast.walk(function)
-        for body in (getattr(node, name, None) for name in ("body", "orelse", "finalbody"))
-        if isinstance(body, list)
-    )
-    return any(
-        expression in ast.walk(one) for block in blocks if statement in block for one in block
-    )
+        if isinstance(node, ast.Assign)
+        and name in {ast.unparse(part) for target in node.targets for part in _parts(target)}
+    ]
 
 
-def _meant(
-    node: ast.expr, named: dict[tuple[str, str], Found], call: Call, statements: list[Found]
-) -> Iterator[Found]:
-    if isinstance(node, ast.Call):  # _UPDATE.statement(keys, checked=False)
-        is_patch = isinstance(node.func, ast.Attribute) and node.func.attr == "statement"
-        node = node.func.value if is_patch and isinstance(node.func, ast.Attribute) else node
-    if isinstance(node, ast.Subscript):
-        node = node.value
-    if isinstance(node, ast.Name):
-        yield from (found for (name, _), found in named.items() if name == node.id)
-    elif isinstance(node, ast.Attribute):
-        exact = named.get((ast.unparse(node.value), f".{node.attr}"))
-        if exact:
-            yield exact
-            return
-        # Of a container that came from elsewhere only the field is known.
-        reachable = {call.source.module.__name__, *_imported(call.source)}
-        for found in statements:
-            if found.inside.endswith(f".{node.attr}") and found.source.module.__name__ in reachable:
-                yield found
+def _functions(name: str, source: Source) -> list[ast.FunctionDef]:
+    return [
+        node for node in source.tree.body if isinstance(node, ast.FunctionDef) and node.name == name
+    ]
+
+
+def _returned(function: ast.FunctionDef) -> list[ast.expr]:
+    returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
+    return [part for node in returns if node.value for part in _parts(node.value)]
+
+
+def _parts(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
+def _named(node: ast.expr, constants: dict[tuple[str, str], Found]) -> list[Found]:
+    """The statements that an expression names: all of a dict or sequence, one of a patch."""
+    match node:
+        case ast.Call(func=ast.Attribute(ast.Name(name), "statement")):  # of a patch
+            inside = ""
+        case ast.Attribute(ast.Name(name), attribute):
+            inside = f".{attribute}"
+        case ast.Subscript(ast.Name(name)) | ast.Name(name):
+            return [found for (constant, _), found in constants.items() if constant == name]
+        case _:
+            return []
+    return [constants[name, inside]] if (name, inside) in constants else []
 
 
 def _imported(source: Source) -> set[str]:
@@ -260,8 +216,8 @@ def _check_verb(
 
 
 def _is_dropped(call: Call) -> bool:
-    """`write` without looking at the result is a way to run without a savepoint of its own."""
-    return call.verb in {"write", "write_all"} and any(
+    """`write_one` without looking at the result is a way to run without a savepoint of its own."""
+    return call.verb in {"write_one", "write_all"} and any(
         isinstance(node, ast.Expr) and node.value is call.node for node in ast.walk(call.function)
     )
 

@@ -1,0 +1,206 @@
+"""The parent of the demo's workers: starts and ends them, and answers for the user."""
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection, get_context
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, Any
+
+from cwstore._demo.report import DemoReport, claimed_twice, read_logs, run_too_early
+from cwstore._demo.worker import Event, Job, work
+from cwstore.entities.agents import Agent
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import SpawnProcess
+
+    from cwstore._transfer.backlog import ImportReport
+    from cwstore.store import Store
+
+#: Told how much is done, of how much, and a note.
+OnProgress = Callable[[float, float, str], None]
+
+TERMINATE_SECONDS = 5.0  # that a worker has to end after it was told to; then it is killed
+
+
+@dataclass(eq=False, slots=True)
+class WorkerProcess:
+    """A worker, as its parent sees it."""
+
+    process: "SpawnProcess"
+    pipe: "Connection[Any, Any]"
+    token: str
+    agent_id: str = ""  # once it is ready
+    left: bool = False  # having nothing more to do
+    failed: bool = False  # and told why
+
+
+class Supervisor:
+    """The workers, what they told, and the user whom they ask."""
+
+    def __init__(self, store: "Store", initiative_id: str, on_progress: OnProgress | None) -> None:
+        self._store = store
+        self._initiative_id = initiative_id
+        self._on_progress = on_progress
+        self._all: list[WorkerProcess] = []
+        self._running: list[WorkerProcess] = []
+        self._started = False
+        self._events: Counter[str] = Counter()
+        self._claims: Counter[str] = Counter()
+        self._early: set[str] = set()
+        self._released: Counter[str] = Counter()
+        self._errors: list[str] = []
+        tasks = store.tasks.find_by_initiative_id(initiative_id)
+        self._to_do = sum(task.status != "completed" for task in tasks)
+
+    def start(self, jobs: list[Job]) -> None:
+        """Start the processes; they wait for each other."""
+        context = get_context("spawn")
+        with _children_ignore_ctrl_c():
+            for job in jobs:
+                ours, theirs = context.Pipe()
+                process = context.Process(target=work, args=(job, theirs), daemon=True)
+                process.start()
+                theirs.close()  # now the worker's end is held by the worker alone
+                self._all.append(WorkerProcess(process, ours, job.token))
+        self._running = list(self._all)
+
+    def watch(self) -> None:
+        """Listen until the last worker has ended."""
+        while self._running:
+            heard = connection.wait([worker.pipe for worker in self._running])
+            for worker in [one for one in self._running if one.pipe in heard]:
+                try:
+                    event = worker.pipe.recv()
+                except (EOFError, OSError):
+                    self._reap(worker)
+                else:
+                    self._handle(worker, event)
+            if not self._started and all(worker.agent_id for worker in self._running):
+                self._start_work()
+
+    def _start_work(self) -> None:
+        self._started = True
+        for worker in self._running:
+            try:
+                worker.pipe.send("begin")
+            except OSError:
+                pass  # it has just ended, which `watch` will hear
+
+    def _handle(self, worker: WorkerProcess, event: Event) -> None:
+        self._events[event.kind] += 1
+        match event.kind:
+            case "ready":
+                worker.agent_id = event.about
+            case "claimed":
+                self._claims[event.about] += 1
+            case "early":
+                self._early.add(event.about)
+            case "asked_user":
+                self._answer_as_user(event.about)
+            case "left":
+                worker.left = True
+            case "busy" | "error":
+                worker.failed = True
+                self._errors.append(event.about)
+            case _:
+                pass
+        if self._on_progress:
+            done = self._events["finished"]
+            running = self._events["claimed"] - done - sum(self._released.values())
+            note = (
+                f"{done} of {self._to_do} tasks, {running} running on {len(self._running)} workers"
+            )
+            self._on_progress(done, self._to_do, note)
+
+    def _answer_as_user(self, message_id: str) -> None:
+        self._store.messages.respond(message_id, content="Yes, go on.", sender_type="user")
+
+    def _reap(self, worker: WorkerProcess) -> None:
+        """A worker has ended; one that did not say so before gives back what it was at."""
+        self._running.remove(worker)
+        worker.pipe.close()
+        worker.process.join()
+        if worker.left:
+            return
+        code = worker.process.exitcode
+        if code is not None and code > 0 and not worker.failed:
+            self._errors.append(f"a worker ended with exit code {code}")
+        self._release_tasks({worker.token})
+
+    def _release_tasks(self, tokens: set[str]) -> None:
+        def is_alive(agent: Agent) -> bool:
+            return agent.process_token not in tokens
+
+        for crashed in self._store.agents.reconcile(is_alive):
+            if crashed.task_id is not None:
+                self._released[crashed.task_id] += 1
+
+    def terminate(self) -> None:
+        """End all workers now, and give back what they were at."""
+        for worker in self._all:
+            worker.pipe.close()  # is what they look out for
+        for worker in self._all:
+            worker.process.join(TERMINATE_SECONDS)
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._release_tasks({worker.token for worker in self._all})
+
+    # Afterwards
+
+    def report(self, file: str, imported: "ImportReport | None", began: float) -> DemoReport:
+        """Look at what the store holds and at what the workers told."""
+        store = self._store
+        agent_ids = {worker.agent_id for worker in self._all if worker.agent_id}
+        logs = read_logs(store, agent_ids)
+        tasks = Counter(
+            str(task.status) for task in store.tasks.find_by_initiative_id(self._initiative_id)
+        )
+        ready = store.tasks.find_ready(initiative_id=self._initiative_id)
+        return DemoReport(
+            path=file,
+            initiative_id=self._initiative_id,
+            workers=len(self._all),
+            imported=imported,
+            tasks=dict(sorted(tasks.items())),
+            claims=sum(self._claims.values()),
+            claims_made_twice=claimed_twice(
+                self._claims,
+                {task_id: len(seqs) for task_id, seqs in logs.starts.items()},
+                self._released,
+            ),
+            tasks_run_too_early=len(self._early | run_too_early(store, self._initiative_id, logs)),
+            tasks_left=len(ready) + tasks["in_progress"],
+            busy_errors=self._events["busy"],
+            worker_errors=tuple(self._errors),
+            workers_ended_early=sum(not worker.left for worker in self._all),
+            tasks_given_back=sum(self._released.values()),
+            log_chunks=logs.chunks,
+            log_bytes=logs.bytes,
+            messages=sum(
+                message.sender_id in agent_ids or message.recipient_id in agent_ids
+                for message in store.messages.find_all()
+            ),
+            conversations=self._events["asked"],
+            conversations_answered=self._events["answered"],
+            accounts_exhausted=self._events["exhausted"],
+            seconds=time.monotonic() - began,
+        )
+
+
+@contextmanager
+def _children_ignore_ctrl_c() -> Generator[None]:
+    """Processes started inside ignore Ctrl-C: a terminal sends it to all, the parent ends them."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,100 @@
+"""The commands `migrate`, `status` and `rehearse`. Each prints, and returns its exit code."""
+
+import os
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cwstore.cli import terminal
+from cwstore.migrations import api
+
+if TYPE_CHECKING:
+    from cwstore.core.reports import Progress, Step
+
+
+def migrate(options: Namespace) -> int:
+    """Bring the file to the newest version, or to `options.target`."""
+    with terminal.progress("Migrating") as report:
+        done = api.migrate(
+            options.path,
+            directory=options.directory,
+            target=options.target,
+            backup=options.backup,
+            on_progress=_to_bar(report),
+        )
+    if options.json:
+        terminal.print_json(done)
+        return 0
+    if done.steps:
+        _show_steps(f"Migrated in {done.seconds:.2f} s", done.steps)
+    if done.backup is not None:
+        terminal.say(f"Backup: {done.backup}")
+    terminal.say(f"{options.path} has version {done.version}; {_count(done.steps)} applied.")
+    return 0
+
+
+def status(options: Namespace) -> int:
+    """Show the version and what is pending; the file is only read."""
+    found = api.status(options.path, directory=options.directory)
+    if options.json:
+        terminal.print_json(found)
+        return 0
+    rows = [
+        ("version", f"{found.version} of {found.newest}"),
+        ("usable by code from version", str(found.compatible_from)),
+        ("size", f"{found.size:,} bytes" if os.path.exists(found.path) else "no file yet"),
+        ("backup before migrating", found.backup or "none"),
+        ("pending migrations", str(len(found.pending))),
+    ]
+    terminal.table(found.path, ("", ""), rows)
+    for name in found.pending:
+        terminal.say(f"pending: {name}")
+    if found.pending and found.version:
+        given = f" --directory {options.directory}" if options.directory else ""
+        terminal.say(f"`cwstore rehearse {options.path}{given}` shows what they would do.")
+    return 0
+
+
+def rehearse(options: Namespace) -> int:
+    """Migrate a copy, and show what that did to it."""
+    with terminal.progress("Rehearsing") as report:
+        done = api.rehearse(
+            options.path,
+            directory=options.directory,
+            target=options.target,
+            on_progress=_to_bar(report),
+        )
+    if options.json:
+        terminal.print_json(done)
+        return 0
+    if done.steps:
+        _show_steps(f"Rehearsed on a copy in {done.seconds:.2f} s", done.steps)
+    for violation in done.violations or ("none leads nowhere",):
+        terminal.say(f"foreign keys: {violation}")
+    terminal.say(
+        f"{options.path} was not touched. It would go from version {done.version_before} to"
+        f" {done.version}, from {done.size_before:,} to {done.size:,} bytes."
+    )
+    return 0
+
+
+def _to_bar(report: terminal.Report) -> "Callable[[Progress], None]":
+    def show(at: "Progress") -> None:
+        share = at.statement / at.of_statements if at.of_statements else 1.0
+        report(
+            at.migration - 1 + share,
+            at.of_migrations,
+            f"migration {at.migration} of {at.of_migrations}: {at.name},"
+            f" statement {at.statement} of {at.of_statements}, {at.seconds:.1f} s",
+        )
+
+    return show
+
+
+def _show_steps(title: str, steps: "Sequence[Step]") -> None:
+    rows = [(s.name, str(s.statements), f"{s.rows_changed:,}", f"{s.seconds:.3f}") for s in steps]
+    terminal.table(title, ("migration", "statements", "rows changed", "seconds"), rows)
+
+
+def _count(steps: "Sequence[Step]") -> str:
+    return "1 migration" if len(steps) == 1 else f"{len(steps)} migrations"

@@ -1,0 +1,702 @@
+"""AsyncStore: the same repositories awaited, whole transactions, cancellation and closing."""
+
+import asyncio
+import contextvars
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+
+from cwstore.aio import AsyncStore
+from cwstore.errors import ConflictError, InvalidValueError, NotFoundError, StoreClosedError
+from cwstore.store import Store
+from tests.kits.disk import (
+    failing_sync,
+    faulty_disk,
+)
+from tests.kits.engine import (
+    Other,
+)
+
+T = TypeVar("T")
+
+
+def run(file: Path, scene: Callable[[AsyncStore], Awaitable[T]], **options: Any) -> T:
+    """Play a scene under asyncio on a store of its own."""
+
+    async def play() -> T:
+        async with await AsyncStore.open(file, **options) as store:
+            return await scene(store)
+
+    return asyncio.run(play())
+
+
+class GatedClock:
+    """A clock that stops whoever reads it, while the gate is closed: inside of a transaction."""
+
+    def __init__(self) -> None:
+        self.read = threading.Event()
+        self.gate = threading.Event()
+
+    def __call__(self) -> datetime:
+        self.read.set()
+        assert self.gate.wait(30)
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+async def set_in_thread(event: threading.Event) -> None:
+    """Wait for a threading event without holding up the loop."""
+    assert await asyncio.to_thread(event.wait, 30)
+
+
+def test_awaited_methods_do_and_return_what_the_plain_ones_do(file: Path) -> None:
+    async def scene(store: AsyncStore) -> list[object]:
+        initiative = await store.initiatives.create(name="i", id="i")
+        task = await store.tasks.create(name="t", id="t", initiative_id=initiative.id)
+        claimed = await store.tasks.claim_next_ready(initiative_id="i")
+        assert claimed is not None
+        return [initiative, await store.tasks.find_by_id(task.id), claimed]
+
+    initiative, found, claimed = run(file, scene)
+    with Store.open(file) as store:
+        assert [initiative] == store.initiatives.find_all()
+        assert [found] == [claimed] == store.tasks.find_all()
+
+
+def test_errors_arrive_where_the_call_is_awaited(file: Path) -> None:
+    async def scene(store: AsyncStore) -> None:
+        with pytest.raises(NotFoundError):
+            await store.tasks.update("none", name="x")
+        with pytest.raises(InvalidValueError) as refused:
+            await store.tasks.create(name="")
+        assert refused.value.field == "name"
+
+    run(file, scene)
+
+
+def test_a_transaction_is_kept_as_a_whole_and_returns_the_result(file: Path) -> None:
+    def plan(tx: Store) -> list[str]:
+        phase = tx.phases.create(initiative_id=tx.initiatives.create(name="i").id, name="p")
+        return [tx.tasks.create(name=name, phase_id=phase.id).id for name in "ab"]
+
+    async def scene(store: AsyncStore) -> list[str]:
+        return await store.transaction(plan)
+
+    ids = run(file, scene)
+    with Store.open(file) as store:
+        assert [task.id for task in store.tasks.find_all()] == ids
+
+
+def test_a_transaction_that_raises_leaves_nothing(file: Path) -> None:
+    def fail(tx: Store) -> None:
+        tx.initiatives.create(name="i")
+        raise ConflictError("no")
+
+    async def scene(store: AsyncStore) -> None:
+        with pytest.raises(ConflictError, match=r"^no$"):
+            await store.transaction(fail)
+        assert await store.initiatives.find_all() == []
+
+    run(file, scene)
+
+
+def test_concurrent_transactions_lose_no_update(file: Path) -> None:
+    def add_one(tx: Store) -> None:
+        task = tx.tasks.find_by_id("t")
+        assert task is not None
+        tx.tasks.update("t", sort_order=task.sort_order + 1)
+
+    async def scene(store: AsyncStore) -> int:
+        await store.tasks.create(name="t", id="t")
+        await asyncio.gather(*(store.transaction(add_one) for _ in range(40)))
+        task = await store.tasks.find_by_id("t")
+        assert task is not None
+        return task.sort_order
+
+    assert run(file, scene) == 40
+
+
+def test_a_coroutine_is_refused_as_a_transaction(file: Path) -> None:
+    async def wrong(tx: Store) -> None:
+        tx.initiatives.create(name="never")
+
+    async def scene(store: AsyncStore) -> None:
+        with pytest.raises(InvalidValueError, match="work"):
+            await store.transaction(wrong)
+        assert await store.initiatives.find_all() == []
+
+    run(file, scene)
+
+
+def test_what_is_no_function_is_refused_as_a_transaction(file: Path) -> None:
+    async def scene(store: AsyncStore) -> None:
+        with pytest.raises(InvalidValueError) as refused:
+            await store.transaction(5)  # type: ignore[arg-type]
+        assert refused.value.field == "work"
+
+    run(file, scene)
+
+
+def test_a_transaction_sees_the_context_variables_of_its_caller(file: Path) -> None:
+    user = contextvars.ContextVar("user", default="nobody")
+
+    async def scene(store: AsyncStore) -> str:
+        user.set("me")
+        return await store.transaction(lambda _: user.get())
+
+    assert run(file, scene) == "me"
+
+
+def test_a_result_does_not_wait_for_the_next_transaction(file: Path) -> None:
+    go = threading.Event()
+
+    async def scene(store: AsyncStore) -> None:
+        await store.data_version()
+        first = asyncio.create_task(store.data_version())
+        second = asyncio.create_task(store.transaction(lambda _: go.wait(30)))
+        await first
+        go.set()
+        assert await second
+
+    run(file, scene)
+
+
+def test_a_call_that_is_cancelled_before_it_began_changes_nothing_and_says_so(file: Path) -> None:
+    go = threading.Event()
+
+    async def scene(store: AsyncStore) -> None:
+        began = threading.Event()
+        first = asyncio.create_task(store.transaction(lambda _: (began.set(), go.wait(30))))
+        await set_in_thread(began)
+        second = asyncio.create_task(caught(store.initiatives.create(name="never")))
+        await asyncio.sleep(0)
+        second.cancel()
+        assert "before the call began; nothing was changed" in await second
+        go.set()
+        await first
+        assert await store.initiatives.find_all() == []
+
+    run(file, scene)
+
+
+def test_a_call_that_is_cancelled_while_it_runs_is_completed_and_says_so(file: Path) -> None:
+    clock = GatedClock()
+
+    async def scene(store: AsyncStore) -> None:
+        task = asyncio.create_task(caught(store.initiatives.create(name="kept", id="i")))
+        await set_in_thread(clock.read)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        clock.gate.set()
+        assert "was completed" in await task
+        assert [found.id for found in await store.initiatives.find_all()] == ["i"]
+
+    run(file, scene, clock=clock)
+
+
+def test_a_transaction_that_is_cancelled_while_it_runs_is_rolled_back_and_says_so(
+    file: Path,
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def work(tx: Store) -> None:
+        tx.initiatives.create(name="never")
+        began.set()
+        assert go.wait(30)
+
+    async def scene(store: AsyncStore) -> None:
+        task = asyncio.create_task(caught(store.transaction(work)))
+        await set_in_thread(began)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        assert "before the commit; the transaction was rolled back" in await task
+        assert await store.initiatives.find_all() == []
+
+    run(file, scene)
+
+
+def test_a_call_that_fails_after_it_was_cancelled_says_so(file: Path) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def work(_: Store) -> None:
+        began.set()
+        assert go.wait(30)
+        raise ConflictError("no")
+
+    async def scene(store: AsyncStore) -> None:
+        task = asyncio.create_task(caught(store.transaction(work)))
+        await set_in_thread(began)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        assert "failed; what it had not committed was rolled back" in await task
+
+    run(file, scene)
+
+
+def test_a_call_whose_commit_fails_after_it_was_cancelled_says_that_it_may_be_kept(
+    file: Path,
+) -> None:
+    clock = GatedClock()
+
+    with faulty_disk() as disk:
+
+        async def scene(store: AsyncStore) -> None:
+            task = asyncio.create_task(caught(store.initiatives.create(name="perhaps")))
+            await set_in_thread(clock.read)
+            task.cancel()
+            await asyncio.sleep(0)
+            disk.fail = failing_sync
+            clock.gate.set()
+            assert "read whether it was kept" in await task
+            disk.fail = lambda operation, path: 0
+
+        run(file, scene, clock=clock, durable=True)
+
+
+class CountingLoop(asyncio.SelectorEventLoop):
+    """It counts what is called soon."""
+
+    called = 0
+
+    def call_soon(self, *args: Any, **kwargs: Any) -> asyncio.Handle:
+        self.called += 1
+        return super().call_soon(*args, **kwargs)
+
+
+def test_who_is_cancelled_by_a_scope_of_anyio_waits_without_spinning(file: Path) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    async def play() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, CountingLoop)
+        async with await AsyncStore.open(file) as store:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(store.transaction, lambda _: (began.set(), go.wait(30)))
+                    await set_in_thread(began)
+                    loop.called = 0
+                    loop.call_later(0.2, go.set)
+                    scope.cancel()
+            assert scope.cancelled_caught
+            assert loop.called < 100
+
+    anyio.run(play, backend_options={"loop_factory": CountingLoop})
+
+
+_CANCELLED_WITHOUT_ANYIO = """
+import asyncio, sys, threading
+from cwstore.aio import AsyncStore
+
+async def main():
+    began, go = threading.Event(), threading.Event()
+    async with await AsyncStore.open(sys.argv[1]) as store:
+        task = asyncio.create_task(store.transaction(lambda tx: (began.set(), go.wait())))
+        await asyncio.to_thread(began.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        try:
+            await task
+        except asyncio.CancelledError as cancelled:
+            print(*cancelled.__notes__)
+    assert "anyio" not in sys.modules
+
+asyncio.run(main())
+"""
+
+
+def test_who_does_not_use_anyio_is_not_made_to(file: Path) -> None:
+    with Other(_CANCELLED_WITHOUT_ANYIO, file) as other:
+        assert other.end() == [
+            "cwstore: cancelled before the commit; the transaction was rolled back"
+        ]
+
+
+async def caught(call: Awaitable[object]) -> str:
+    """The notes of the cancellation that ends the call."""
+    try:
+        await call
+    except asyncio.CancelledError as cancelled:
+        return " ".join(cancelled.__notes__)
+    return "not cancelled"
+
+
+def test_reads_go_on_beside_a_long_transaction_and_do_not_see_it(file: Path) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def work(tx: Store) -> None:
+        tx.initiatives.create(name="later")
+        began.set()
+        assert go.wait(30)
+
+    async def scene(store: AsyncStore) -> None:
+        task = asyncio.create_task(store.transaction(work))
+        await set_in_thread(began)
+        assert await store.initiatives.find_all() == []
+        go.set()
+        await task
+        assert len(await store.initiatives.find_all()) == 1
+
+    run(file, scene)
+
+
+def test_closing_waits_for_every_call_that_was_made(file: Path) -> None:
+    async def play() -> list[object]:
+        store = await AsyncStore.open(file)
+        calls = [asyncio.create_task(store.tasks.create(name=f"t{n}")) for n in range(30)]
+        await asyncio.sleep(0)
+        await store.close()
+        return await asyncio.gather(*calls)
+
+    made = asyncio.run(play())
+    with Store.open(file) as store:
+        assert store.tasks.find_all() == made
+
+
+def test_a_closed_store_refuses_calls_and_closes_again(file: Path) -> None:
+    async def play() -> None:
+        store = await AsyncStore.open(file)
+        await store.close()
+        await store.close()
+        with pytest.raises(StoreClosedError):
+            await store.tasks.find_all()
+        with pytest.raises(StoreClosedError):
+            await store.tasks.create(name="t")
+        with pytest.raises(StoreClosedError):
+            await store.transaction(lambda tx: None)
+
+    asyncio.run(play())
+
+
+def test_closing_waits_for_what_runs_aside_and_so_does_closing_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    check = Store.check
+
+    def slow_check(store: Store) -> object:
+        began.set()
+        assert go.wait(30)
+        return check(store)
+
+    monkeypatch.setattr(Store, "check", slow_check)
+
+    async def play() -> None:
+        store = await AsyncStore.open(file)
+        checking = asyncio.create_task(store.check())
+        await set_in_thread(began)
+        closing = [asyncio.create_task(store.close()) for _ in range(2)]
+        done, _ = await asyncio.wait(closing, timeout=0.1)
+        assert not done
+        with pytest.raises(StoreClosedError):
+            await store.stats()
+        go.set()
+        await asyncio.gather(*closing)
+        assert (await checking).ok
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_store_that_is_left_by_cancellation_is_closed(file: Path, backend: str) -> None:
+    async def play() -> None:
+        store = await AsyncStore.open(file)
+        await store.initiatives.create(name="i")
+        with anyio.CancelScope() as scope:
+            async with store:
+                scope.cancel()
+                await anyio.sleep_forever()
+        assert scope.cancelled_caught
+        # The last connection that closes removes the write-ahead log.
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+    anyio.run(play, backend=backend)
+
+
+async def use_elsewhere(store: AsyncStore) -> None:
+    """Each call is refused in another loop."""
+    for call in (
+        store.initiatives.find_all,
+        lambda: store.initiatives.create(name="never"),
+        store.check,
+        store.changes,
+    ):
+        with pytest.raises(ConflictError, match="event loop"):
+            await call()
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+@pytest.mark.parametrize("home", ["asyncio", "trio"])
+def test_another_loop_is_refused_and_may_close_the_store_once_its_own_is_over(
+    file: Path, home: str, backend: str
+) -> None:
+    async def use(store: AsyncStore) -> None:
+        await use_elsewhere(store)
+        await store.close()
+        await store.close()
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+    store = anyio.run(AsyncStore.open, file, backend=home)
+    anyio.run(use, store, backend=backend)
+    with Store.open(file) as again:
+        assert again.initiatives.find_all() == []
+
+
+@pytest.mark.parametrize("home", ["asyncio", "trio"])
+def test_another_loop_may_not_close_a_store_while_its_own_runs(file: Path, home: str) -> None:
+    async def close(store: AsyncStore) -> None:
+        with pytest.raises(ConflictError, match="event loop"):
+            await store.close()
+
+    async def play() -> None:
+        async with await AsyncStore.open(file) as store:
+            await anyio.to_thread.run_sync(anyio.run, close, store)
+            await store.initiatives.create(name="i")
+
+    anyio.run(play, backend=home)
+
+
+_FORK = """
+import os, sys
+import anyio
+from cwstore import AsyncStore
+from cwstore.errors import StoreClosedError
+
+async def main():
+    store = await AsyncStore.open(sys.argv[1])
+    changes = await store.changes()
+    await store.initiatives.create(name="i")
+    child = os.fork()
+    if child == 0:
+        refused = 0
+        for use in (store.initiatives.find_all, store.check, lambda: anext(changes)):
+            try:
+                await use()
+            except StoreClosedError:
+                refused += 1
+        await store.close()
+        os._exit(refused)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    print((await anext(changes)).table)
+    await store.close()
+
+anyio.run(main, backend=sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_forked_child_is_refused_and_closes_at_once(file: Path, backend: str) -> None:
+    with Other(_FORK, file, backend) as other:
+        assert other.end() == ["3", "initiatives"]
+
+
+def test_an_open_that_is_refused_raises_and_leaves_no_thread(file: Path) -> None:
+    file.mkdir()
+    before = threading.active_count()
+
+    async def play() -> None:
+        with pytest.raises(Exception, match="is a directory"):
+            await AsyncStore.open(file)
+
+    asyncio.run(play())
+    for thread in threading.enumerate():
+        if thread.name == "cwstore writer":
+            thread.join(30)
+    assert threading.active_count() <= before
+
+
+def test_an_open_that_is_cancelled_leaves_no_store_open(file: Path) -> None:
+    reached, go = threading.Event(), threading.Event()
+
+    def stop_at_migration(_: object) -> None:
+        reached.set()
+        assert go.wait(30)
+
+    async def play() -> None:
+        task = asyncio.create_task(AsyncStore.open(file, on_progress=stop_at_migration))
+        await set_in_thread(reached)
+        task.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(play())
+    for thread in threading.enumerate():
+        if thread.name == "cwstore writer":
+            thread.join(30)
+    # The last connection that closes removes the write-ahead log.
+    assert sorted(path.name for path in file.parent.iterdir()) == [file.name]
+
+
+def test_log_chunks_are_iterated_in_order_while_others_write(file: Path) -> None:
+    async def scene(store: AsyncStore) -> list[str]:
+        await store.log_chunks.insert_chunks([("a", "n", 1, f"{n}") for n in range(1_203)])
+        contents: list[str] = []
+        async for chunk in store.log_chunks.iter_by_agent_id("a", page=100):
+            contents.append(chunk.content)
+            if chunk.content == "600":
+                await store.log_chunks.insert_chunk(
+                    "a", agent_name="n", session_number=1, content="last"
+                )
+        return contents
+
+    assert run(file, scene) == [*(f"{n}" for n in range(1_203)), "last"]
+
+
+def test_an_iteration_can_be_left_early(file: Path) -> None:
+    async def scene(store: AsyncStore) -> str:
+        await store.log_chunks.insert_chunks([("a", "n", 1, f"{n}") for n in range(10)])
+        async for chunk in store.log_chunks.iter_by_agent_id("a"):
+            return chunk.content
+        return "none"
+
+    assert run(file, scene) == "0"
+
+
+def test_the_whole_file_is_looked_after_like_with_a_plain_store(file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+
+    async def scene(store: AsyncStore) -> None:
+        before = await store.data_version()
+        with Store.open(file) as other:
+            other.initiatives.create(name="i")
+            assert await store.check() == other.check()
+            assert (await store.stats()).tables == other.stats().tables
+        assert await store.data_version() != before
+        await store.backup(copy)
+
+    run(file, scene)
+    with Store.open(copy) as store, Store.open(file) as original:
+        assert store.initiatives.find_all() == original.initiatives.find_all() != []
+
+
+def test_in_memory_tasks_share_one_database() -> None:
+    async def play() -> int:
+        async with await AsyncStore.open(":memory:") as store:
+            await asyncio.gather(*(store.initiatives.create(name="i") for _ in range(10)))
+            return len(await store.initiatives.find_all())
+
+    assert asyncio.run(play()) == 10
+
+
+def test_trio_tasks_use_the_same_store(file: Path) -> None:
+    async def play() -> None:
+        async with await AsyncStore.open(file) as store:
+            async with anyio.create_task_group() as group:
+                for n in range(20):
+                    group.start_soon(lambda n=n: store.initiatives.create(name="i", id=f"{n:02}"))
+            found = await store.initiatives.find_all()
+            assert sorted(one.id for one in found) == [f"{n:02}" for n in range(20)]
+            assert await store.transaction(lambda tx: len(tx.initiatives.find_all())) == 20
+
+    anyio.run(play, backend="trio")
+
+
+def test_under_trio_a_call_that_runs_is_completed_and_the_cancellation_says_so(file: Path) -> None:
+    clock = GatedClock()
+    notes: list[str] = []
+
+    async def play() -> None:
+        async with await AsyncStore.open(file, clock=clock) as store:
+
+            async def create() -> None:
+                try:
+                    await store.initiatives.create(name="kept", id="i")
+                except anyio.get_cancelled_exc_class() as cancelled:
+                    notes.extend(cancelled.__notes__)
+                    raise
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(create)
+                await anyio.to_thread.run_sync(clock.read.wait, 30)
+                group.cancel_scope.cancel()
+                clock.gate.set()
+            assert [found.id for found in await store.initiatives.find_all()] == ["i"]
+
+    anyio.run(play, backend="trio")
+    assert notes == ["cwstore: the call had begun and was completed; only its result is lost"]
+
+
+def test_under_trio_a_call_that_has_not_begun_is_withdrawn(file: Path) -> None:
+    began, go = threading.Event(), threading.Event()
+    notes: list[str] = []
+
+    async def play() -> None:
+        async with await AsyncStore.open(file) as store:
+
+            async def create() -> None:
+                try:
+                    await store.initiatives.create(name="never")
+                except anyio.get_cancelled_exc_class() as cancelled:
+                    notes.extend(cancelled.__notes__)
+                    raise
+
+            async with anyio.create_task_group() as outer:
+                outer.start_soon(store.transaction, lambda _: (began.set(), go.wait(30)))
+                await anyio.to_thread.run_sync(began.wait, 30)
+                async with anyio.create_task_group() as inner:
+                    inner.start_soon(create)
+                    await anyio.lowlevel.checkpoint()
+                    inner.cancel_scope.cancel()
+                go.set()
+            assert await store.initiatives.find_all() == []
+
+    anyio.run(play, backend="trio")
+    assert notes == ["cwstore: cancelled before the call began; nothing was changed"]
+
+
+def test_a_result_that_comes_when_the_loop_is_closed_is_dropped_and_the_work_is_kept(
+    file: Path,
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def work(tx: Store) -> None:
+        began.set()
+        assert go.wait(30)
+        tx.initiatives.create(name="kept")
+
+    async def leave_early() -> tuple[AsyncStore, object]:
+        store = await AsyncStore.open(file)
+        task = asyncio.ensure_future(store.transaction(work))
+        await set_in_thread(began)
+        return store, task
+
+    loop = asyncio.new_event_loop()
+    store, _ = loop.run_until_complete(leave_early())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    go.set()
+    for worker in (store._reader, store._writer):
+        worker.stop()
+        worker._thread.join(30)
+        assert not worker._thread.is_alive()
+    with Store.open(file) as again:
+        assert [one.name for one in again.initiatives.find_all()] == ["kept"]
+
+
+UNCLOSED = """
+import asyncio, sys
+from cwstore.aio import AsyncStore
+
+async def main():
+    store = await AsyncStore.open(sys.argv[1])
+    await store.initiatives.create(name="kept")
+
+asyncio.run(main())
+"""
+
+
+def test_a_store_that_nobody_closed_does_not_hang_the_exit(file: Path) -> None:
+    subprocess.run([sys.executable, "-c", UNCLOSED, str(file)], check=True, timeout=60)
+    with Store.open(file) as store:
+        assert [one.name for one in store.initiatives.find_all()] == ["kept"]

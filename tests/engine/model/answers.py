@@ -1,0 +1,194 @@
+"""What questions to a model should be answered: readiness, approval, turns, orders, retention."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.engine.model.data import Model, by_order, std
+
+Edges = set[tuple[str, str]]
+
+URGENCY = {"high": 0, "medium": 1, "low": 2}
+# An account that was put behind all others for good does not push them to the end of time.
+LAST_DAY = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+def edges_of(model: Model, table: str) -> Edges:
+    """(dependent, dependency) of phases or of tasks."""
+    return set(model.tables["phase_dependencies" if table == "phases" else "task_dependencies"])
+
+
+def below(edges: Edges, id: str) -> set[str]:
+    """All that it depends on, directly or not."""
+    found: set[str] = set()
+    waiting = [id]
+    while waiting:
+        one = waiting.pop()
+        new = {needed for dependent, needed in edges if dependent == one} - found
+        found |= new
+        waiting += new
+    return found
+
+
+def topological(rows: list[Any], edges: Edges) -> list[Any]:
+    """Again and again the oldest row of which nothing that it needs is left."""
+    left, ordered = sorted(rows, key=std), list[Any]()
+    while left:
+        ids = {row.id for row in left}
+        row = next(row for row in left if not below(edges, row.id) & ids)
+        left.remove(row)
+        ordered.append(row)
+    return ordered
+
+
+def neighbours(model: Model, table: str, id: str) -> tuple[list[str], list[str]]:
+    """What it waits for and what waits for it, oldest first."""
+    edges, rows = edges_of(model, table), model.rows(table)
+    return (
+        [row.id for row in rows if (id, row.id) in edges],
+        [row.id for row in rows if (row.id, id) in edges],
+    )
+
+
+def summaries(model: Model, id: str) -> list[Any]:
+    """The completed tasks below it, dependencies first."""
+    edges = edges_of(model, "tasks")
+    needed = below(edges, id)
+    done = [row for row in model.rows("tasks", status="completed") if row.id in needed]
+    return topological(done, edges)
+
+
+def is_ready(model: Model, task: Any) -> bool:
+    """Whether it can be claimed."""
+    tables = model.tables
+    phase = tables["phases"].get(task.phase_id)
+    initiative = tables["initiatives"].get(task.initiative_id)
+    return (
+        task.status == "pending"
+        and all(
+            tables["tasks"][needed].status == "completed"
+            for waiting, needed in tables["task_dependencies"]
+            if waiting == task.id
+        )
+        and (initiative is None or initiative.status == "active")
+        and (phase is None or phase.status in {"approved", "in_progress"})
+        and all(
+            tables["phases"][needed].status == "completed"
+            for waiting, needed in tables["phase_dependencies"]
+            if waiting == task.phase_id
+        )
+    )
+
+
+def ready(
+    model: Model,
+    initiative_id: str | None,
+    categories: Iterable[str] | None,
+    types: Iterable[str],
+) -> list[Any]:
+    """The ready tasks, most urgent first."""
+    chosen = [
+        task
+        for task in model.rows("tasks")
+        if is_ready(model, task)
+        and (initiative_id is None or task.initiative_id == initiative_id)
+        and (categories is None or task.category in categories)
+        and task.type in types
+    ]
+    return sorted(chosen, key=lambda task: (URGENCY[task.priority], *by_order(task)))
+
+
+def requires_approval(model: Model, task: Any) -> bool:
+    """As the task says, else its initiative, else yes."""
+    if task.requires_approval is not None:
+        return task.requires_approval
+    if task.initiative_id is not None:
+        return model.tables["initiatives"][task.initiative_id].merge_requires_approval
+    return True
+
+
+def next_accounts(model: Model, provider: str, low: datetime, high: datetime) -> list[str | None]:
+    """Whose turn it may be, if the clock shows something from `low` to `high`."""
+    rows = model.rows("accounts", provider=provider)
+    moments = [row.exhausted_until for row in rows if row.exhausted_until is not None]
+    found: list[str | None] = []
+    for now in [low, *(moment for moment in moments if low <= moment <= high)]:
+        free = [
+            row
+            for row in rows
+            if not row.is_exhausted
+            or (row.exhausted_until is not None and row.exhausted_until <= now)
+        ]
+        free.sort(key=lambda row: (row.last_used_at is not None, row.last_used_at, *by_order(row)))
+        found.append(free[0].id if free else None)
+    return found
+
+
+# Retention
+
+
+@dataclass(frozen=True)
+class Session:
+    """The chunks of one run of an agent."""
+
+    agent_id: str
+    number: int
+    chunks: tuple[Any, ...]  # in order of arrival
+    must_stay: bool
+
+    @property
+    def bytes(self) -> int:
+        return sum(len(chunk.content.encode()) for chunk in self.chunks)
+
+    @property
+    def last_seq(self) -> int:
+        return self.chunks[-1].seq
+
+
+def sessions(model: Model) -> list[Session]:
+    """Every session, least recently written to first."""
+    chunks = sorted(model.tables["agent_log_chunks"].values(), key=lambda chunk: chunk.seq)
+    by_session: dict[tuple[str, int], list[Any]] = {}
+    for chunk in chunks:
+        by_session.setdefault((chunk.agent_id, chunk.session_number), []).append(chunk)
+    made = [
+        Session(
+            agent_id,
+            number,
+            tuple(mine),
+            agent_id in model.tables["agents"] and number == session_count(model, agent_id),
+        )
+        for (agent_id, number), mine in by_session.items()
+    ]
+    return sorted(made, key=lambda session: session.last_seq)
+
+
+def session_count(model: Model, agent_id: str) -> int:
+    """The greatest session number; 0 if there is none."""
+    chunks = model.tables["agent_log_chunks"].values()
+    return max((one.session_number for one in chunks if one.agent_id == agent_id), default=0)
+
+
+def to_prune(
+    model: Model, before: datetime | None, keep_sessions: int | None, max_bytes: int | None
+) -> list[Session]:
+    """The sessions that should go."""
+    gone: list[Session] = []
+    left: list[Session] = []
+    for session in sessions(model):
+        newer = {
+            chunk.session_number
+            for chunk in model.tables["agent_log_chunks"].values()
+            if chunk.agent_id == session.agent_id and chunk.session_number > session.number
+        }
+        too_old = before is not None and session.chunks[-1].created_at < before
+        too_many = keep_sessions is not None and len(newer) >= keep_sessions
+        doomed = not session.must_stay and (too_old or too_many)
+        (gone if doomed else left).append(session)
+    size = sum(session.bytes for session in left)
+    for session in left:
+        if max_bytes is not None and size > max_bytes and not session.must_stay:
+            gone.append(session)
+            size -= session.bytes
+    return gone

@@ -1,0 +1,308 @@
+"""Rules: agents, accounts, messages, conversations and proposals."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from cwstore.entities.accounts import AccountRepository
+from cwstore.entities.agents import Agent, AgentRepository
+from cwstore.entities.conversations import ConversationRepository
+from cwstore.entities.messages import MessageRepository, PartyType, PartyTypeLike
+from cwstore.entities.proposals import ProposalRepository, ProposalStatus, ProposalStatusLike
+from cwstore.errors import (
+    ConflictError,
+    InvalidValueError,
+    MissingReferenceError,
+    NotFoundError,
+)
+from cwstore.testing.strategies import Arguments, arguments, ids, members, patches, texts, times
+from tests.engine.model.answers import LAST_DAY, next_accounts
+from tests.engine.model.data import MICROSECOND, Errors, by_order, std
+from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, UNKNOWN, Machine, step
+
+PROVIDER = st.sampled_from(["claude", "claude", "", "\U0001f600"])
+#: A time, or that many microseconds after what the clock shows.
+MOMENT = times() | st.integers(-3, 3) | st.just(10**9)
+OF_AGENT = {"task_id": OPTIONAL_REF, "initiative_id": OPTIONAL_REF, "account_id": OPTIONAL_REF}
+PARTIES = members(PartyType)
+
+
+class People(Machine):
+    """Who works, on which account, and what they tell each other."""
+
+    def moment(self, given: datetime | int) -> datetime:
+        if isinstance(given, int):
+            return self.dials[self.by].now + timedelta(microseconds=max(0, given))
+        return given
+
+    # Agents
+
+    @step(given=arguments(AgentRepository, session_id=st.sampled_from(["s", " "]), **OF_AGENT))
+    def create_agent(self, given: Arguments) -> None:
+        given = self.fill("agents", given)
+        self.create("agents", lambda store: store.agents.create(**given), given)
+
+    @step(one=REF, lock=LOCK, patch=patches(AgentRepository, **OF_AGENT))
+    def update_agent(self, one: int, lock: int | None, patch: Arguments) -> None:
+        key, patch = self.pick("agents", one), self.fill("agents", patch)
+        self.update("agents", lambda store: store.agents.update, key, patch, lock)
+
+    @step(one=REF, task=REF, status=st.sampled_from(["running", "waiting_for_input"]))
+    def let_an_agent_run(self, one: int, task: int, status: str) -> None:
+        patch = {"status": status, "task_id": self.pick("tasks", task), "pid": 1}
+        key = self.pick("agents", one)
+        self.update("agents", lambda store: store.agents.update, key, patch, 0)
+
+    @step(one=REF)
+    def delete_agent(self, one: int) -> None:
+        key = self.pick("agents", one)
+        self.delete("agents", lambda store: store.agents.delete(key), key)
+
+    @step(dead=st.sets(st.integers(0, 3)), meanwhile=st.none() | REF)
+    def reconcile(self, dead: set[int], meanwhile: int | None) -> None:
+        """While the first is looked at, an agent gets another process."""
+        if self.held:
+            if self.by == self.holder:
+                self.call(lambda store: store.agents.reconcile(_never_asked), {ConflictError})
+            return
+        store = self.stores[self.by]
+        asked: list[Agent] = []
+
+        def is_alive(agent: Agent) -> bool:
+            asked.append(agent)
+            if len(asked) == 1 and meanwhile is not None:
+                old = running[meanwhile % len(running)]
+                key, pid = old.id, 1 if old.pid is None else old.pid // 2 + 1
+                self.update("agents", lambda store: store.agents.update, key, {"pid": pid}, None)
+            return len(asked) - 1 not in dead
+
+        running = [row for row in self.model.rows("agents") if _has_process(row)]
+        crashed = self.call(lambda store: store.agents.reconcile(is_alive))
+        assert asked == running
+        expected: list[str] = []
+        for seen in [row for at, row in enumerate(running) if at in dead]:
+            row = self.model.tables["agents"][seen.id]
+            if (row.pid, row.process_token) == (seen.pid, seen.process_token):
+                expected.append(row.id)
+                self.check_updated("agents", store.agents.find_by_id(row.id), status="crashed")
+                self.check_given_back(row.task_id)
+        assert [row.id for row in crashed] == expected
+        assert crashed == [self.model.tables["agents"][key] for key in expected]
+
+    def check_given_back(self, task_id: str | None) -> None:
+        """Its task is pending again, unless another agent runs on it."""
+        task = self.model.tables["tasks"].get(task_id)
+        others = [row for row in self.model.rows("agents", task_id=task_id) if _has_process(row)]
+        if task is not None and task.status == "in_progress" and not others:
+            row = self.stores[self.by].tasks.find_by_id(task.id)
+            self.check_updated("tasks", row, status="pending")
+
+    # Accounts
+
+    @step(given=arguments(AccountRepository, provider=PROVIDER))
+    def create_account(self, given: Arguments) -> None:
+        self.create("accounts", lambda store: store.accounts.create(**given), given)
+
+    @step(one=REF, lock=LOCK, patch=patches(AccountRepository, provider=PROVIDER))
+    def update_account(self, one: int, lock: int | None, patch: Arguments) -> None:
+        key = self.pick("accounts", one)
+        self.update("accounts", lambda store: store.accounts.update, key, patch, lock)
+
+    @step(one=REF)
+    def delete_account(self, one: int) -> None:
+        key = self.pick("accounts", one)
+        self.delete("accounts", lambda store: store.accounts.delete(key), key)
+
+    @step(provider=PROVIDER)
+    def find_next_available(self, provider: str) -> None:
+        store, model = self.view()
+        dial = self.dials[self.by]
+        low = max(dial.now, dial.floor)
+        account = store.accounts.find_next_available(provider)
+        assert (account and account.id) in next_accounts(model, provider, low, dial.ceiling)
+        assert account is None or account == model.tables["accounts"][account.id]
+
+    @step(provider=PROVIDER, times=st.integers(1, 4))
+    def claim_next_available(self, provider: str, times: int) -> None:
+        for _ in range(times):
+            account = self.call(lambda store: store.accounts.claim_next_available(provider))
+            if account is REFUSED:
+                return
+            expected = next_accounts(self.model, provider, self.low, self.high)
+            assert (account and account.id) in expected
+            if account is None:
+                return
+            used = account.last_used_at
+            known = [row.last_used_at for row in self.model.rows("accounts", provider=provider)]
+            latest = max((one for one in known if one and one < LAST_DAY), default=None)
+            if latest is not None and latest >= self.low:
+                assert used > latest
+            else:
+                assert self.low <= used <= self.high
+            assert used <= max(self.high, (latest or self.low) + MICROSECOND)
+            self.check_updated("accounts", account, last_used_at=used)
+
+    @step(one=REF, until=st.none() | MOMENT)
+    def mark_exhausted(self, one: int, until: datetime | int | None) -> None:
+        key = self.pick("accounts", one)
+        until = until if until is None else self.moment(until)
+        errors: Errors = set() if key in self.view()[1].tables["accounts"] else {NotFoundError}
+        account = self.call(lambda store: store.accounts.mark_exhausted(key, until), errors)
+        if account is not REFUSED:
+            self.check_updated("accounts", account, is_exhausted=True, exhausted_until=until)
+
+    @step()
+    def clear_expired_exhaustion(self) -> None:
+        count = self.call(lambda store: store.accounts.clear_expired_exhaustion())
+        if count is REFUSED:
+            return
+        resting = [row for row in self.model.rows("accounts") if row.exhausted_until is not None]
+        for row in resting:
+            account: Any = self.stores[self.by].accounts.find_by_id(row.id)
+            if row.exhausted_until <= self.low or (
+                row.exhausted_until <= self.high and not account.is_exhausted
+            ):
+                self.check_updated("accounts", account, is_exhausted=False, exhausted_until=None)
+                count -= 1
+        assert count == 0
+
+    # Messages
+
+    @step(
+        given=arguments(
+            MessageRepository,
+            sender_id=OPTIONAL_REF,
+            recipient_id=OPTIONAL_REF,
+            parent_message_id=OPTIONAL_REF,
+        )
+    )
+    def create_message(self, given: Arguments) -> None:
+        given = self.fill("messages", given)
+        self.create("messages", lambda store: store.messages.create(**given), given)
+
+    @step(sender=PARTIES, recipient=PARTIES, one=OPTIONAL_REF, other=OPTIONAL_REF)
+    def users_have_no_id(self, sender: str, recipient: str, one: int, other: int) -> None:
+        numbers = {"sender_id": one, "recipient_id": other}
+        given = self.fill("messages", numbers | {"content": ""})
+        given |= {"sender_type": sender, "recipient_type": recipient}
+        self.create("messages", lambda store: store.messages.create(**given), given)
+
+    @step(one=REF, lock=LOCK, patch=patches(MessageRepository))
+    def update_message(self, one: int, lock: int | None, patch: Arguments) -> None:
+        key = self.pick("messages", one)
+        self.update("messages", lambda store: store.messages.update, key, patch, lock)
+
+    @step(one=REF)
+    def delete_message(self, one: int) -> None:
+        key = self.pick("messages", one)
+        self.delete("messages", lambda store: store.messages.delete(key), key)
+
+    @step(one=REF, content=texts(), party=PARTIES, agent=st.sampled_from([None, 0, 1, UNKNOWN]))
+    def respond(self, one: int, content: str, party: PartyTypeLike, agent: int | None) -> None:
+        key = self.pick("messages", one)
+        sender = None if agent is None else self.pick("agents", agent)
+        tables = self.view()[1].tables
+        message = tables["messages"].get(key)
+        errors: Errors = set()
+        if (sender is None) != (party == "user"):
+            errors.add(InvalidValueError)
+        if message is None:
+            errors.add(NotFoundError)
+        elif message.status == "responded":
+            errors.add(ConflictError)
+        if sender is not None and sender not in tables["agents"]:
+            errors.add(MissingReferenceError)
+        reply = self.call(
+            lambda store: store.messages.respond(key, content, party, sender_id=sender), errors
+        )
+        if reply is REFUSED or message is None:
+            return
+        parent = self.stores[self.by].messages.find_by_id(key)
+        self.check_updated("messages", parent, status="responded")
+        expected = {
+            "sender_type": party,
+            "sender_id": sender,
+            "recipient_type": message.sender_type,
+            "recipient_id": message.sender_id,
+            "type": "response",
+            "content": content,
+            "parent_message_id": key,
+        }
+        self.check_made("messages", reply, expected)
+
+    # Conversations
+
+    @step(
+        given=arguments(
+            ConversationRepository,
+            from_agent_id=REF,
+            to_agent_id=REF,
+            initiative_id=OPTIONAL_REF,
+            phase_id=OPTIONAL_REF,
+            task_id=OPTIONAL_REF,
+        )
+    )
+    def create_conversation(self, given: Arguments) -> None:
+        given = self.fill("conversations", given)
+        self.create("conversations", lambda store: store.conversations.create(**given), given)
+
+    @step(one=REF, answer=texts())
+    def answer(self, one: int, answer: str) -> None:
+        key = self.pick("conversations", one)
+        asked = self.view()[1].tables["conversations"].get(key)
+        errors: Errors = {NotFoundError} if asked is None else set()
+        if asked is not None and asked.status == "answered":
+            errors.add(ConflictError)
+        row = self.call(lambda store: store.conversations.answer(key, answer), errors)
+        if row is not REFUSED:
+            self.check_updated("conversations", row, answer=answer, status="answered")
+
+    # Proposals
+
+    @step(given=arguments(ProposalRepository, agent_id=REF, initiative_id=REF, target_id=ids()))
+    def create_proposal(self, given: Arguments) -> None:
+        given = self.fill("proposals", given)
+        self.create("proposals", lambda store: store.proposals.create(**given), given)
+
+    @step(one=REF, lock=LOCK, patch=patches(ProposalRepository, target_id=st.none() | ids()))
+    def update_proposal(self, one: int, lock: int | None, patch: Arguments) -> None:
+        key = self.pick("proposals", one)
+        self.update("proposals", lambda store: store.proposals.update, key, patch, lock)
+
+    @step(
+        one=REF,
+        status=st.none() | members(ProposalStatus),
+        patch=patches(ProposalRepository, target_id=st.none() | ids()),
+    )
+    def update_many_proposals(
+        self, one: int, status: ProposalStatusLike | None, patch: Arguments
+    ) -> None:
+        key = self.pick("agents", one)
+        wanted = {"agent_id": key} | ({} if status is None else {"status": status})
+        found = self.view()[1].rows("proposals", **wanted)
+        rows = self.call(
+            lambda store: store.proposals.update_many_by_agent_id(
+                key, current_status=status, **patch
+            )
+        )
+        if rows is REFUSED:
+            return
+        for row in sorted(rows, key=std):
+            self.check_updated("proposals", row, **patch)
+        expected = sorted((replace(row, **patch) for row in found), key=by_order)
+        assert [row.id for row in rows] == [row.id for row in expected]
+
+    @step(one=REF)
+    def delete_proposal(self, one: int) -> None:
+        key = self.pick("proposals", one)
+        self.delete("proposals", lambda store: store.proposals.delete(key), key)
+
+
+def _has_process(agent: Agent) -> bool:
+    return agent.status in {"running", "waiting_for_input"}
+
+
+def _never_asked(agent: Agent) -> bool:
+    raise AssertionError(f"asked about {agent.id} inside of a transaction")

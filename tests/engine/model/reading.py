@@ -1,0 +1,181 @@
+"""Rules that only look: every finder of initiatives, phases, tasks, pages, projects, agents, ..."""
+
+import pytest
+from hypothesis import strategies as st
+
+from cwstore.entities.agents import AgentStatus, AgentStatusLike
+from cwstore.entities.initiatives import InitiativeStatus, InitiativeStatusLike
+from cwstore.entities.messages import PartyType, PartyTypeLike
+from cwstore.entities.proposals import ProposalStatus, ProposalStatusLike
+from cwstore.entities.tasks import TaskCategory, TaskCategoryLike, TaskType, TaskTypeLike
+from cwstore.errors import NotFoundError
+from cwstore.testing.strategies import members
+from tests.engine.model.answers import (
+    edges_of,
+    neighbours,
+    ready,
+    requires_approval,
+    summaries,
+    topological,
+)
+from tests.engine.model.data import by_order
+from tests.engine.model.machine import REF, Machine, step
+
+
+class Reading(Machine):
+    """What is found, in which order."""
+
+    @step(one=REF, status=members(InitiativeStatus))
+    def read_plans(self, one: int, status: InitiativeStatusLike) -> None:
+        store, model = self.view()
+        assert store.initiatives.find_all() == model.rows("initiatives")
+        assert store.initiatives.find_by_status(status) == model.rows("initiatives", status=status)
+        key = self.pick("initiatives", one)
+        assert store.initiatives.find_by_id(key) == model.tables["initiatives"].get(key)
+        phases = model.rows("phases", initiative_id=key)
+        assert store.phases.find_by_initiative_id(key) == phases
+        edges = edges_of(model, "phases")
+        assert store.phases.topological_order(key) == topological(phases, edges)
+        assert store.phases.find_all() == model.rows("phases")
+        key = self.pick("phases", one)
+        assert store.phases.find_by_id(key) == model.tables["phases"].get(key)
+        before, after = neighbours(model, "phases", key)
+        assert store.phases.get_dependencies(key) == before
+        assert store.phases.get_dependents(key) == after
+
+    @step(one=REF, initiative=REF, phase=REF)
+    def read_tasks(self, one: int, initiative: int, phase: int) -> None:
+        store, model = self.view()
+        assert store.tasks.find_all() == model.rows("tasks")
+        assert store.tasks.find_pending_approval() == model.rows("tasks", status="pending_approval")
+        edges = edges_of(model, "tasks")
+        key = self.pick("initiatives", initiative)
+        rows = model.rows("tasks", initiative_id=key)
+        assert store.tasks.find_by_initiative_id(key) == sorted(rows, key=by_order)
+        assert store.tasks.topological_order(initiative_id=key) == topological(rows, edges)
+        key = self.pick("phases", phase)
+        rows = model.rows("tasks", phase_id=key)
+        assert store.tasks.find_by_phase_id(key) == sorted(rows, key=by_order)
+        assert store.tasks.topological_order(phase_id=key) == topological(rows, edges)
+        key = self.pick("tasks", one)
+        rows = model.rows("tasks", parent_task_id=key)
+        assert store.tasks.find_by_parent_task_id(key) == sorted(rows, key=by_order)
+        before, after = neighbours(model, "tasks", key)
+        assert store.tasks.get_dependencies(key) == before
+        assert store.tasks.get_dependents(key) == after
+        assert store.tasks.dependency_summaries(key) == summaries(model, key)
+        task = model.tables["tasks"].get(key)
+        assert store.tasks.find_by_id(key) == task
+        if task is not None:
+            assert store.tasks.requires_approval(key) is requires_approval(model, task)
+            return
+        with pytest.raises(NotFoundError):
+            store.tasks.requires_approval(key)
+
+    @step(
+        one=st.none() | REF,
+        categories=st.none() | st.lists(members(TaskCategory), max_size=6),
+        types=st.just(["auto"]) | st.lists(members(TaskType), max_size=3),
+        limit=st.none() | st.integers(0, 3) | st.just(2**63 - 1),
+    )
+    def find_ready(
+        self,
+        one: int | None,
+        categories: list[TaskCategoryLike] | None,
+        types: list[TaskTypeLike],
+        limit: int | None,
+    ) -> None:
+        store, model = self.view()
+        key = None if one is None else self.pick("initiatives", one)
+        assert store.tasks.find_ready() == ready(model, None, None, ["auto"])
+        found = store.tasks.find_ready(
+            initiative_id=key, categories=categories, types=types, limit=limit
+        )
+        assert found == ready(model, key, categories, types)[:limit]
+
+    @step(one=REF, other=REF)
+    def read_pages_and_projects(self, one: int, other: int) -> None:
+        store, model = self.view()
+        assert store.pages.find_all() == model.rows("pages")
+        key = self.pick("initiatives", one)
+        rows = model.rows("pages", initiative_id=key)
+        assert store.pages.find_by_initiative_id(key) == sorted(rows, key=by_order)
+        roots = [row for row in rows if row.parent_page_id is None]
+        assert store.pages.find_root_page(key) == (roots[0] if roots else None)
+        projects = sorted(model.rows("projects"), key=lambda project: project.name)
+        assert store.projects.find_all() == projects
+        mine = [row for row in projects if (key, row.id) in model.tables["initiative_projects"]]
+        assert store.projects.find_projects_by_initiative_id(key) == mine
+        key = self.pick("pages", other)
+        assert store.pages.find_by_id(key) == model.tables["pages"].get(key)
+        rows = model.rows("pages", parent_page_id=key)
+        assert store.pages.find_by_parent_page_id(key) == sorted(rows, key=by_order)
+        key = self.pick("projects", other)
+        assert store.projects.find_by_id(key) == model.tables["projects"].get(key)
+
+    @step(one=REF, status=members(AgentStatus), task=REF)
+    def read_agents(self, one: int, status: AgentStatusLike, task: int) -> None:
+        store, model = self.view()
+        assert store.agents.find_all() == model.rows("agents")
+        assert store.agents.find_by_status(status) == model.rows("agents", status=status)
+        key = self.pick("agents", one)
+        agent = model.tables["agents"].get(key)
+        assert store.agents.find_by_id(key) == agent
+        name, session = ("nobody", "s") if agent is None else (agent.name, agent.session_id or "s")
+        assert store.agents.find_by_name(name) == agent
+        same = model.rows("agents", session_id=session)
+        assert store.agents.find_by_session_id(session) == (same[-1] if same else None)
+        key = self.pick("tasks", task)
+        assert store.agents.find_by_task_id(key) == model.rows("agents", task_id=key)
+        accounts = sorted(model.rows("accounts"), key=by_order)
+        assert store.accounts.find_all() == accounts
+        key = self.pick("accounts", one)
+        account = model.tables["accounts"].get(key)
+        assert store.accounts.find_by_id(key) == account
+        provider = "claude" if account is None else account.provider
+        assert store.accounts.find_by_provider(provider) == [
+            row for row in accounts if row.provider == provider
+        ]
+
+    @step(one=REF, party=st.none() | members(PartyType), agent=st.none() | REF)
+    def read_messages(self, one: int, party: PartyTypeLike | None, agent: int | None) -> None:
+        store, model = self.view()
+        assert store.messages.find_all() == model.rows("messages")
+        assert store.messages.find_pending_for_user() == model.rows(
+            "messages", recipient_type="user", status="pending"
+        )
+        key = self.pick("messages", one)
+        assert store.messages.find_by_id(key) == model.tables["messages"].get(key)
+        assert store.messages.find_replies(key) == model.rows("messages", parent_message_id=key)
+        recipient = None if agent is None else self.pick("agents", agent)
+        found = store.messages.find_requiring_response(recipient_type=party, recipient_id=recipient)
+        assert found == [
+            row
+            for row in model.rows("messages", requires_response=True)
+            if row.status != "responded"
+            and party in {None, row.recipient_type}
+            and recipient in {None, row.recipient_id}
+        ]
+
+    @step(one=REF, agent=REF, status=members(ProposalStatus))
+    def read_proposals_and_conversations(
+        self, one: int, agent: int, status: ProposalStatusLike
+    ) -> None:
+        store, model = self.view()
+        assert store.proposals.find_all() == model.rows("proposals")
+        key = self.pick("proposals", one)
+        assert store.proposals.find_by_id(key) == model.tables["proposals"].get(key)
+        key = self.pick("initiatives", one)
+        rows = model.rows("proposals", initiative_id=key)
+        assert store.proposals.find_by_initiative_id(key) == sorted(rows, key=by_order)
+        key = self.pick("agents", agent)
+        rows = sorted(model.rows("proposals", agent_id=key), key=by_order)
+        assert store.proposals.find_by_agent_id(key) == rows
+        rows = [row for row in rows if row.status == status]
+        assert store.proposals.find_by_agent_id_and_status(key, status) == rows
+        assert store.proposals.count_by_agent_id_and_status(key, status) == len(rows)
+        assert store.conversations.find_pending_for_agent(key) == model.rows(
+            "conversations", to_agent_id=key, status="pending"
+        )
+        key = self.pick("conversations", one)
+        assert store.conversations.find_by_id(key) == model.tables["conversations"].get(key)

@@ -1,0 +1,665 @@
+"""The change feed: what was committed, in order, cascades too, and nothing that was rolled back."""
+
+import asyncio
+import gc
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from cwstore import AsyncStore, Change, ChangeFeed, ChangeOperation, Store
+from cwstore.errors import (
+    BusyError,
+    ConflictError,
+    CycleError,
+    InvalidValueError,
+    OutcomeUnknownError,
+    StoreClosedError,
+)
+from tests.kits.disk import (
+    failing_sync,
+    faulty_disk,
+)
+from tests.kits.engine import (
+    PATIENCE,
+    Other,
+    Task,
+    reached,
+)
+from tests.kits.entities import undone
+
+INSERT, UPDATE, DELETE = ChangeOperation.INSERT, ChangeOperation.UPDATE, ChangeOperation.DELETE
+ELSEWHERE = Change(ChangeOperation.ELSEWHERE)
+OVERFLOW = Change(ChangeOperation.OVERFLOW)
+
+
+def test_each_committed_change_is_told_with_table_id_and_operation(store: Store) -> None:
+    with store.changes() as feed:
+        store.tasks.create(name="t", id="t")
+        store.tasks.update("t", name="u")
+        store.log_chunks.insert_chunk("a", agent_name="n", session_number=1, content="x", id="c")
+        store.tasks.delete("t")
+        assert feed.get() == [
+            Change(INSERT, "tasks", "t"),
+            Change(UPDATE, "tasks", "t"),
+            Change(INSERT, "agent_log_chunks", "c"),
+            Change(DELETE, "tasks", "t"),
+        ]
+
+
+def test_what_was_there_before_is_not_told(store: Store) -> None:
+    store.tasks.create(name="t", id="t")
+    with store.changes() as feed:
+        assert feed.get(timeout=0) == []
+
+
+def test_what_goes_by_cascade_or_trigger_is_told(store: Store) -> None:
+    store.initiatives.create(name="i", id="i")
+    store.tasks.create(name="a", id="a", initiative_id="i")
+    store.tasks.create(name="b", id="b", parent_task_id="a")
+    store.tasks.create_dependency("a", "b")
+    session = store.chat_sessions.create_session("task", "b", initiative_id="i")
+    with store.changes() as feed:
+        store.tasks.delete("a")
+        changes = feed.get()
+    assert sorted((str(c.table), str(c.id)) for c in changes) == [
+        ("chat_sessions", session.id),
+        ("task_dependencies", "('a', 'b')"),
+        ("tasks", "a"),
+        ("tasks", "b"),
+    ]
+    assert {change.operation for change in changes} == {DELETE}
+
+
+def test_a_transaction_is_told_as_a_whole_after_its_commit(store: Store) -> None:
+    with store.changes() as feed:
+        with store.transaction():
+            store.tasks.create(name="a", id="a")
+            store.tasks.create(name="b", id="b")
+            assert feed.get(timeout=0) == []
+        assert feed.get() == [Change(INSERT, "tasks", "a"), Change(INSERT, "tasks", "b")]
+
+
+def test_nothing_of_what_was_undone_is_told(store: Store) -> None:
+    with store.changes() as feed:
+        with undone(store):
+            store.tasks.create(name="never")
+        with store.transaction():
+            store.tasks.create(name="a", id="a")
+            with undone(store):
+                store.tasks.create(name="never")
+                with store.transaction():
+                    store.tasks.create(name="never")
+            store.tasks.create(name="b", id="b")
+        assert feed.get() == [Change(INSERT, "tasks", "a"), Change(INSERT, "tasks", "b")]
+
+
+def test_a_statement_that_fails_half_way_is_not_told_and_takes_nothing_along(
+    store: Store,
+) -> None:
+    store.tasks.create(name="a", id="a")
+    store.tasks.create(name="b", id="b")
+    store.tasks.create_dependency("a", "b")
+    with store.changes() as feed:
+        with store.transaction():
+            store.tasks.update("a", name="before")
+            with pytest.raises(CycleError):
+                store.tasks.create_dependency("b", "a")  # the row is written, then guarded
+            store.tasks.create(name="c", id="c")
+        assert feed.get() == [Change(UPDATE, "tasks", "a"), Change(INSERT, "tasks", "c")]
+
+
+def test_another_store_that_commits_is_told_as_elsewhere(store: Store, file: Path) -> None:
+    with Store.open(file) as other, store.changes() as feed:
+        other.tasks.create(name="t")
+        assert feed.get(timeout=30) == [ELSEWHERE]
+        assert feed.get(timeout=0) == []
+
+
+def test_ones_own_commits_are_not_elsewhere(store: Store) -> None:
+    with store.changes() as feed:
+        store.tasks.create(name="t", id="t")
+        assert feed.get() == [Change(INSERT, "tasks", "t")]
+        assert feed.get(timeout=0.2) == []
+
+
+def test_a_listener_who_is_too_slow_is_told_and_hears_what_comes_after(store: Store) -> None:
+    with store.changes(capacity=3) as feed:
+        for n in range(5):
+            store.tasks.create(name="t", id=f"{n}")
+        assert feed.get() == [OVERFLOW, Change(INSERT, "tasks", "4")]
+
+
+@pytest.mark.parametrize("capacity", [0, -1, True, "9", None])
+def test_a_capacity_that_holds_nothing_is_refused(store: Store, capacity: int) -> None:
+    with pytest.raises(InvalidValueError) as refused:
+        store.changes(capacity=capacity)
+    assert refused.value.field == "capacity"
+
+
+def test_every_listener_hears_everything(store: Store) -> None:
+    with store.changes() as first, store.changes() as second:
+        store.tasks.create(name="t", id="t")
+        assert first.get() == second.get() == [Change(INSERT, "tasks", "t")]
+
+
+def test_who_waits_is_woken_by_a_change_of_another_thread(store: Store) -> None:
+    heard: list[Change] = []
+    with store.changes() as feed:
+        listener = threading.Thread(target=lambda: heard.extend(feed.get(30)))
+        listener.start()
+        store.tasks.create(name="t", id="t")
+        listener.join()
+    assert heard == [Change(INSERT, "tasks", "t")]
+
+
+def test_iterating_ends_when_the_feed_or_the_store_is_closed(store: Store) -> None:
+    for close in (lambda feed: feed.close(), lambda feed: store.close()):
+        feed = store.changes()
+        store.tasks.create(name="t", id=f"{close}")
+        heard: list[Change] = []
+        listener = threading.Thread(target=lambda feed=feed, heard=heard: heard.extend(feed))
+        listener.start()
+        close(feed)
+        listener.join(30)
+        assert heard == [Change(INSERT, "tasks", f"{close}")]
+
+
+def test_when_nobody_listens_nothing_is_recorded(store: Store) -> None:
+    store.changes().close()
+    with store.changes() as feed:
+        feed.close()
+        store.tasks.create(name="t", id="t")
+        with pytest.raises(StoreClosedError):
+            feed.get()
+    with store.changes() as feed:
+        assert feed.get(timeout=0) == []
+
+
+def test_listening_may_begin_and_end_inside_of_a_transaction(store: Store) -> None:
+    with store.transaction():
+        with store.transaction():
+            feed = store.changes()
+            store.tasks.create(name="a", id="a")
+        with store.changes() as second:
+            store.tasks.create(name="b", id="b")
+            assert second.get(timeout=0) == []
+    # What the others had done when it began cannot be looked up in a transaction: told once.
+    assert feed.get() == [Change(INSERT, "tasks", "a"), Change(INSERT, "tasks", "b"), ELSEWHERE]
+    assert feed.get(timeout=0) == []
+    with store.transaction():
+        feed.close()
+        feed.close()
+    assert store._db._writer.recorder is None
+
+
+def test_a_transaction_that_changes_nothing_is_not_told(store: Store) -> None:
+    with store.changes() as feed:
+        with store.transaction():
+            assert store.tasks.find_all() == []
+        assert feed.get(timeout=0) == []
+
+
+def test_a_table_that_came_later_is_not_told(store: Store) -> None:
+    with store.changes() as feed:
+        connection = store._db._writer.connection
+        connection.execute("CREATE TABLE later (id TEXT)")
+        connection.execute("INSERT INTO later VALUES ('x')")
+        store.tasks.create(name="t", id="t")
+        assert feed.get() == [Change(INSERT, "tasks", "t")]
+
+
+def test_listening_goes_on_after_a_connection_was_lost(file: Path) -> None:
+    with (
+        faulty_disk() as disk,
+        Store.open(file, durable=True) as store,
+        store.changes() as feed,
+    ):
+        disk.fail = failing_sync
+        with pytest.raises(OutcomeUnknownError):
+            store.tasks.create(name="perhaps")
+        disk.fail = lambda operation, path: 0
+        assert feed.get(timeout=0) == [ELSEWHERE]  # it may be there
+        store.tasks.create(name="t", id="t")
+        # Whether others have committed cannot be told across two connections.
+        assert feed.get() == [Change(INSERT, "tasks", "t"), ELSEWHERE]
+        assert feed.get(timeout=0) == []
+
+
+def test_a_commit_elsewhere_is_told_though_the_connection_was_lost(file: Path) -> None:
+    with (
+        faulty_disk() as disk,
+        Store.open(file, durable=True) as store,
+        store.changes() as feed,
+        Store.open(file) as other,
+    ):
+        disk.fail = failing_sync
+        with pytest.raises(OutcomeUnknownError):
+            store.tasks.create(name="perhaps")
+        disk.fail = lambda operation, path: 0
+        assert feed.get(timeout=0) == [ELSEWHERE]  # it may be there
+        feed.get(timeout=0)  # looks through a new connection
+        other.tasks.create(name="t")
+        assert feed.get(timeout=30) == [ELSEWHERE]
+
+
+def test_a_look_elsewhere_does_not_wait_for_a_thread_that_uses_the_connection(
+    store: Store, file: Path
+) -> None:
+    taken, looked = threading.Event(), threading.Event()
+
+    def use() -> None:
+        assert store._db._writer.lock.try_acquire()
+        taken.set()
+        reached(looked)
+        store._db._writer.lock.release()
+
+    with Store.open(file) as other, store.changes() as feed:
+        using = Task(use)
+        reached(taken)
+        other.tasks.create(name="t")
+        assert feed.get(timeout=0) == []
+        looked.set()
+        using.finish()
+        assert feed.get(timeout=30) == [ELSEWHERE]
+
+
+def test_a_commit_that_is_interrupted_after_it_was_kept_is_told_as_elsewhere(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = store._db._writer
+
+    class Interrupted:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(cursor, name)
+
+        def execute(self, text: str, *binds: Any) -> Any:
+            done = cursor.execute(text, *binds)
+            if text == "COMMIT":
+                raise KeyboardInterrupt
+            return done
+
+    with store.changes() as feed:
+        cursor = writer.cursor
+        monkeypatch.setattr(writer, "cursor", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            store.tasks.create(name="t", id="t")
+        monkeypatch.undo()
+        assert store.tasks.find_by_id("t") is not None
+        assert feed.get(timeout=0) == [ELSEWHERE]
+
+
+def test_what_a_transaction_that_was_left_in_another_thread_had_changed_is_not_told(
+    store: Store,
+) -> None:
+    left, begun, go = store.transaction(), threading.Event(), threading.Event()
+
+    def begin() -> None:
+        left.__enter__()
+        store.tasks.create(name="never", id="never")
+        begun.set()
+        reached(go)
+
+    with store.changes() as feed:
+        thread = threading.Thread(target=begin)
+        thread.start()
+        reached(begun)
+        with pytest.raises(ConflictError):
+            left.__exit__(None, None, None)
+        go.set()
+        thread.join()
+        store.tasks.create(name="t", id="t")
+        assert feed.get(timeout=0) == [Change(INSERT, "tasks", "t"), ELSEWHERE]
+
+
+def test_what_is_undone_with_the_savepoint_in_which_listening_began_is_not_told(
+    store: Store,
+) -> None:
+    with store.transaction():
+        with undone(store):
+            feed = store.changes()
+            store.tasks.create(name="never")
+            with store.transaction():
+                store.tasks.create(name="never")
+        store.tasks.create(name="t", id="t")
+    assert Change(INSERT, "tasks", "t") == feed.get()[0]
+    feed.close()
+
+
+def test_a_commit_elsewhere_is_told_though_listening_began_in_a_transaction(
+    store: Store, file: Path
+) -> None:
+    with Store.open(file) as other:
+        with store.transaction():
+            feed = store.changes()
+        other.tasks.create(name="t")
+        assert feed.get(timeout=30) == [ELSEWHERE]
+        feed.close()
+
+
+def test_a_commit_elsewhere_is_told_to_who_always_has_something_to_hear(
+    store: Store, file: Path
+) -> None:
+    with Store.open(file) as other, store.changes() as feed:
+        store.tasks.create(name="t")
+        other.tasks.create(name="t")
+        heard: list[Change] = []
+        end = time.monotonic() + PATIENCE
+        while ELSEWHERE not in heard and time.monotonic() < end:
+            store.tasks.create(name="t")
+            heard = feed.get()
+        assert ELSEWHERE in heard
+
+
+def test_a_look_elsewhere_that_fails_after_a_commit_leaves_the_commit_alone(store: Store) -> None:
+    def no_look(action: int, what: str | None, *_: object) -> int:
+        refused = action == apsw.SQLITE_PRAGMA and what == "data_version"
+        return apsw.SQLITE_DENY if refused else apsw.SQLITE_OK
+
+    with store.changes() as feed:
+        store._db._writer.connection.set_authorizer(no_look)
+        store.tasks.create(name="t", id="t")
+        assert feed.get(timeout=0) == [Change(INSERT, "tasks", "t")]
+
+
+def test_one_transaction_takes_no_more_memory_than_the_listeners_can_hold(store: Store) -> None:
+    store.log_chunks.insert_chunks([("a", "n", 1, "x")] * 5_000)
+    with store.changes(capacity=2) as small, store.changes(capacity=10) as feed:
+        recorder = store._db._writer.recorder
+        assert recorder is not None
+        with store.transaction():
+            store.log_chunks.delete_by_agent_id("a")
+            assert len(recorder.changes) == 11
+            store.tasks.create(name="t", id="t")
+        assert small.get() == feed.get() == [OVERFLOW]
+
+
+def test_what_did_not_fit_is_forgotten_with_the_savepoint_that_is_undone(store: Store) -> None:
+    with store.changes(capacity=3) as feed:
+        with store.transaction():
+            store.tasks.create(name="a", id="a")
+            with undone(store):
+                for _ in range(9):
+                    store.tasks.create(name="never")
+            store.tasks.create(name="b", id="b")
+        assert feed.get() == [Change(INSERT, "tasks", "a"), Change(INSERT, "tasks", "b")]
+
+
+def test_a_greater_feed_that_joins_a_transaction_is_told_that_changes_are_missing(
+    store: Store,
+) -> None:
+    with store.changes(capacity=1):
+        with store.transaction():
+            store.tasks.create(name="a", id="a")
+            greater = store.changes(capacity=9)
+            store.tasks.create(name="b", id="b")
+        assert OVERFLOW in greater.get()
+        greater.close()
+
+
+def test_a_feed_is_closed_at_once_beside_a_long_transaction(file: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+    ended: list[BaseException] = []
+
+    def hold() -> None:
+        with store.transaction():
+            begun.set()
+            reached(go)
+            store.tasks.create(name="t")
+
+    def listen() -> None:
+        try:
+            feed.get()
+        except StoreClosedError as closed:
+            ended.append(closed)
+
+    with Store.open(file, busy_timeout=0.1) as store:
+        feed = store.changes()
+        holder, listener = threading.Thread(target=hold), threading.Thread(target=listen)
+        holder.start()
+        reached(begun)
+        listener.start()
+        with pytest.raises(BusyError):
+            feed.close()
+        listener.join(PATIENCE)
+        assert len(ended) == 1
+        go.set()
+        holder.join()
+        with pytest.raises(StoreClosedError):  # nothing came to it after it was closed
+            feed.get(timeout=0)
+        feed.close()
+        assert store._db._writer.recorder is None
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), "9", True, [1]])
+def test_a_timeout_that_is_no_number_is_refused(store: Store, timeout: float) -> None:
+    with store.changes() as feed, pytest.raises(InvalidValueError) as refused:
+        feed.get(timeout)
+    assert refused.value.field == "timeout"
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 10**400, 1])
+def test_any_number_of_seconds_will_do(store: Store, timeout: float) -> None:
+    with store.changes() as feed:
+        store.tasks.create(name="t", id="t")
+        assert feed.get(timeout) == [Change(INSERT, "tasks", "t")]
+        assert feed.get(-timeout) == []
+
+
+_FORK = """
+import os, sys, threading
+from cwstore import Store
+from cwstore.errors import StoreClosedError
+
+store = Store.open(sys.argv[1])
+feed = store.changes()
+store.tasks.create(name="t", id="t")
+held, go = threading.Event(), threading.Event()
+
+def hold():
+    with feed._arrived:  # as a listener does for a moment, again and again
+        held.set()
+        go.wait()
+
+threading.Thread(target=hold).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    refused = 0
+    for use in (feed.get, lambda: feed.get(0), lambda: list(feed)):
+        try:
+            use()
+        except StoreClosedError as error:
+            refused += "forked" in str(error)
+    feed.close()
+    os._exit(refused)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+go.set()
+print(feed.get()[0].id)
+store.close()
+"""
+
+
+def test_a_feed_is_refused_in_a_forked_child_and_closed_there_at_once(file: Path) -> None:
+    with Other(_FORK, file) as other:
+        assert other.end() == ["3", "t"]
+
+
+def test_a_look_elsewhere_that_is_interrupted_tells_nothing(store: Store) -> None:
+    connection = store._db._writer.connection
+    with store.changes() as feed:
+        connection.set_progress_handler(lambda: True, 1)
+        assert feed.get(timeout=0) == []
+        connection.set_progress_handler(None)
+
+
+def test_a_feed_that_is_closed_twice_takes_nobody_along(store: Store) -> None:
+    with store.changes() as other:
+        feed = store.changes()
+        feed.close()
+        feed.close()
+        store.tasks.create(name="t", id="t")
+        assert other.get(timeout=0) == [Change(INSERT, "tasks", "t")]
+
+
+def test_in_memory_changes_are_told_too() -> None:
+    with Store.open(":memory:") as store, store.changes() as feed:
+        store.tasks.create(name="t", id="t")
+        assert feed.get() == [Change(INSERT, "tasks", "t")]
+        assert feed.get(timeout=0) == []
+
+
+def test_tasks_listen_by_iterating(file: Path) -> None:
+    async def play() -> list[Change]:
+        async with await AsyncStore.open(file) as store:
+            changes = await store.changes()
+            await store.tasks.create(name="a", id="a")
+            await store.transaction(lambda tx: tx.tasks.update("a", name="b"))
+            return [await anext(changes), await anext(changes)]
+
+    assert asyncio.run(play()) == [Change(INSERT, "tasks", "a"), Change(UPDATE, "tasks", "a")]
+
+
+def test_a_listening_task_ends_when_it_is_cancelled_or_the_store_is_closed(file: Path) -> None:
+    async def listen(store: AsyncStore, heard: list[Change]) -> None:
+        heard.extend([change async for change in await store.changes()])
+
+    async def play() -> None:
+        heard: list[Change] = []
+        store = await AsyncStore.open(file)
+        cancelled = asyncio.create_task(listen(store, heard))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        left = asyncio.create_task(listen(store, heard))
+        while store._store._db._writer.recorder is None:
+            await asyncio.sleep(0)
+        await store.tasks.create(name="t", id="t")
+        await store.close()
+        await left  # closing ends the iteration, after what was still to be told
+        assert heard == [Change(INSERT, "tasks", "t")]
+
+    asyncio.run(play())
+
+
+async def end_of_listeners() -> None:
+    """Wait until those that were left have ended."""
+    for thread in threading.enumerate():
+        if thread.name == "cwstore changes":
+            await asyncio.to_thread(thread.join, PATIENCE)
+            assert not thread.is_alive()
+
+
+def test_who_is_cancelled_while_he_waits_for_the_next_change_loses_none(file: Path) -> None:
+    async def play() -> list[Change]:
+        async with await AsyncStore.open(file) as store:
+            changes = await store.changes()
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(changes), 0.01)
+            waiting = asyncio.ensure_future(anext(changes))
+            await store.tasks.create(name="a", id="a")
+            waiting.cancel()
+            heard = await asyncio.gather(waiting, return_exceptions=True)
+            await store.tasks.create(name="b", id="b")
+            told = [one for one in heard if isinstance(one, Change)]
+            while Change(INSERT, "tasks", "b") not in told:
+                told.append(await anext(changes))
+            return told
+
+    assert asyncio.run(play()) == [Change(INSERT, "tasks", "a"), Change(INSERT, "tasks", "b")]
+
+
+def test_an_iterator_that_is_closed_or_dropped_before_its_first_change_listens_no_more(
+    file: Path,
+) -> None:
+    async def play() -> None:
+        async with await AsyncStore.open(file) as store:
+            changes: Any = await store.changes()
+            await changes.aclose()
+            await changes.aclose()
+            with pytest.raises(StopAsyncIteration):
+                await anext(changes)
+            await end_of_listeners()
+            assert store._store._db._writer.recorder is None
+            changes = await store.changes()
+            await store.tasks.create(name="t", id="t")
+            assert await anext(changes) == Change(INSERT, "tasks", "t")
+            del changes
+            gc.collect()
+            await end_of_listeners()
+            assert store._store._db._writer.recorder is None
+
+    asyncio.run(play())
+
+
+def test_listening_that_is_cancelled_while_it_begins_has_not_begun(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    begin = Store.changes
+
+    def listen(store: Store, *, capacity: int) -> ChangeFeed:
+        feed = begin(store, capacity=capacity)
+        begun.set()
+        reached(go)
+        return feed
+
+    monkeypatch.setattr(Store, "changes", listen)
+
+    async def play() -> None:
+        async with await AsyncStore.open(file) as store:
+            task = asyncio.create_task(store.changes())
+            await asyncio.to_thread(reached, begun)
+            task.cancel()
+            await asyncio.sleep(0)
+            go.set()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await end_of_listeners()
+            assert store._store._db._writer.recorder is None
+
+    asyncio.run(play())
+
+
+def test_listening_that_is_refused_raises(file: Path) -> None:
+    async def play() -> None:
+        async with await AsyncStore.open(file) as store:
+            with pytest.raises(InvalidValueError):
+                await store.changes(capacity=0)
+
+    asyncio.run(play())
+
+
+def test_an_iterator_that_is_closed_beside_a_long_transaction_listens_no_more_after_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, waited, go = threading.Event(), threading.Event(), threading.Event()
+    close = ChangeFeed.close
+
+    def close_feed(feed: ChangeFeed) -> None:
+        try:
+            close(feed)
+        except BusyError:
+            waited.set()
+            raise
+
+    monkeypatch.setattr(ChangeFeed, "close", close_feed)
+
+    async def play() -> None:
+        async with await AsyncStore.open(file, busy_timeout=0.01) as store:
+            changes: Any = await store.changes()
+            task = asyncio.create_task(store.transaction(lambda _: (begun.set(), reached(go))))
+            await asyncio.to_thread(reached, begun)
+            await changes.aclose()
+            await asyncio.to_thread(reached, waited)
+            go.set()
+            await task
+            await end_of_listeners()
+            assert store._store._db._writer.recorder is None
+
+    asyncio.run(play())

@@ -1,0 +1,399 @@
+"""Many processes on one file: waiting, claiming, dying, forking."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
+
+import pytest
+
+from cwstore._sqlite.connection import connect
+from cwstore.errors import BusyError, StoreClosedError
+from cwstore.store import Store
+from tests.kits.database import contents
+from tests.kits.disk import (
+    connections_to,
+)
+from tests.kits.engine import (
+    Other,
+    Task,
+    assert_ours_alone,
+    in_child,
+    locked,
+    names,
+    reached,
+)
+
+# Waiting
+
+
+@pytest.mark.parametrize("busy_timeout", [0, 0.03])
+def test_who_waits_too_long_for_another_process_is_told_so(file: Path, busy_timeout: float) -> None:
+    with Store.open(file, busy_timeout=busy_timeout) as store:
+        task = store.tasks.create(name="task")
+        before = contents(file)
+        with locked(file) as other:
+            calls: list[Callable[[], object]] = [
+                lambda: store.tasks.update(task.id, name="changed"),
+                lambda: store.tasks.claim(task.id),
+                lambda: store.tasks.create_dependency(task.id, task.id),
+                lambda: store.transaction().__enter__(),
+                lambda: store.log_chunks.prune(keep_sessions=1),
+            ]
+            for call in calls:
+                with pytest.raises(BusyError) as caught:
+                    call()
+                message = str(caught.value)
+                assert "another connection held the lock" in message
+                assert str(file) in message
+                assert f"{busy_timeout:g} s" in message
+                assert_ours_alone(caught.value)
+            assert store.tasks.find_all() == [task]
+            assert contents(file) == before
+            other.tell()
+            other.end()
+        assert store.tasks.update(task.id, name="changed").name == "changed"
+
+
+def test_a_store_can_be_opened_and_read_while_another_process_holds_the_lock(
+    store: Store, file: Path
+) -> None:
+    store.initiatives.create(name="there")
+    with locked(file), Store.open(file, busy_timeout=0) as second:
+        assert names(second) == ["there"]
+
+
+def test_a_writer_waits_for_another_process(file: Path) -> None:
+    with Store.open(file, busy_timeout=60) as store:
+        store.initiatives.create(name="quick")
+        waiting = Event()
+        patience = store._db._writer.busy_handler
+
+        def noticed(earlier_calls: int) -> bool:
+            waiting.set()
+            return patience(earlier_calls)
+
+        store._db._writer.connection.set_busy_handler(noticed)
+        with locked(file) as other:
+            writing = Task(lambda: store.initiatives.create(name="patient"))
+            reached(waiting)
+            other.tell()
+            writing.finish()
+        assert names(store) == ["quick", "patient"]
+
+
+def test_what_was_spent_on_waiting_for_a_thread_is_counted(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent: list[float] = []
+
+    def clock() -> datetime:
+        queue = store._db._writer.queue
+        assert queue is not None
+        spent.append(queue.seconds_spent)
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    moments = iter([100.0, 142.0])
+    waiting = Event()
+
+    def monotonic() -> float:
+        waiting.set()
+        return next(moments)
+
+    with Store.open(file, clock=clock, busy_timeout=60) as store:
+        monkeypatch.setattr("cwstore._sqlite.writer.time", SimpleNamespace(monotonic=monotonic))
+        with store.transaction():
+            store.initiatives.create(name="had not to wait")
+            writing = Task(lambda: store.initiatives.create(name="waited"))
+            reached(waiting)
+        writing.finish()
+        store.initiatives.create(name="had not to wait")
+    assert spent == [0.0, 42.0, 0.0]
+
+
+# Working together
+
+_CLAIM = """
+import sys
+from cwstore.store import Store
+with Store.open(sys.argv[1], busy_timeout=60) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    while (task := store.tasks.claim_next_ready()) is not None:
+        print(task.id)
+"""
+
+_COUNT = """
+import sys
+from cwstore.store import Store
+with Store.open(sys.argv[1], busy_timeout=60) as store:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for _ in range(40):
+        with store.transaction():
+            task = store.tasks.find_by_id("counter")
+            store.tasks.update("counter", sort_order=task.sort_order + 1)
+"""
+
+
+def test_no_task_is_claimed_twice_by_processes(store: Store, file: Path) -> None:
+    with store.transaction():
+        made = {store.tasks.create(name="work").id for _ in range(90)}
+    with Other(_CLAIM, file) as one, Other(_CLAIM, file) as two:
+        assert [one.hear(), two.hear()] == ["ready", "ready"]
+        one.tell()
+        two.tell()
+        own: list[str] = []
+        while (task := store.tasks.claim_next_ready()) is not None:
+            own.append(task.id)
+        claimed = own + one.end() + two.end()
+    assert len(claimed) == 90
+    assert set(claimed) == made
+
+
+def test_processes_that_count_in_transactions_lose_nothing(store: Store, file: Path) -> None:
+    store.tasks.create(name="counter", id="counter")
+    with Other(_COUNT, file) as one, Other(_COUNT, file) as two:
+        assert [one.hear(), two.hear()] == ["ready", "ready"]
+        one.tell()
+        two.tell()
+        one.end()
+        two.end()
+    counted = store.tasks.find_by_id("counter")
+    assert counted is not None
+    assert counted.sort_order == 80
+
+
+_DIE = """
+import os, signal, sys
+from cwstore.store import Store
+store = Store.open(sys.argv[1])
+store.initiatives.create(name="acknowledged")
+with store.transaction():
+    store.initiatives.create(name="undone")
+    print("inside", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_process_killed_in_a_transaction_leaves_what_it_had_committed_and_no_lock(
+    file: Path,
+) -> None:
+    with Store.open(file, busy_timeout=0) as store:
+        with Other(_DIE, file) as other:
+            assert other.hear() == "inside"
+        store.initiatives.create(name="goes on")
+        assert names(store) == ["acknowledged", "goes on"]
+        assert store.check().ok
+
+
+# Forking
+
+
+def test_a_store_is_refused_in_a_forked_child_and_the_parent_goes_on(
+    store: Store, file: Path
+) -> None:
+    made = store.initiatives.create(name="before")
+    assert names(store) == ["before"]
+    calls: list[Callable[[], object]] = [
+        lambda: names(store),
+        lambda: store.initiatives.create(name="by the child"),
+        lambda: store.initiatives.update(made.id, name="by the child"),
+        lambda: store.tasks.create_dependency("a", "b"),
+        lambda: store.transaction().__enter__(),
+        store.data_version,
+        store.check,
+    ]
+
+    def try_all() -> str:
+        refusals = 0
+        for call in calls:
+            with pytest.raises(StoreClosedError, match="forked; open a store of its own") as caught:
+                call()
+            assert_ours_alone(caught.value)
+            refusals += 1
+        store.close()
+        assert connections_to(file) == []
+        opened = {os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()}
+        assert [path for path in opened if path.startswith(str(file))] == []
+        return f"{refusals} refused"
+
+    assert in_child(try_all)() == "7 refused"
+    store.initiatives.create(name="after")
+    assert names(store) == ["before", "after"]
+    with locked(file):
+        pass
+
+
+def test_what_a_child_writes_outlives_the_parents_store(file: Path) -> None:
+    """SQLite in the child must not believe that it holds the locks of the parent."""
+    store = Store.open(file)
+    store.initiatives.create(name="by the parent")
+    assert names(store) == ["by the parent"]
+    child_is_open, child_may_write = os.pipe(), os.pipe()
+
+    def work() -> str:
+        with Store.open(file) as own:
+            os.write(child_is_open[1], b"x")
+            os.read(child_may_write[0], 1)
+            own.initiatives.create(name="by the child")
+            return ", ".join(names(own))
+
+    outcome = in_child(work)
+    os.read(child_is_open[0], 1)
+    store.close()
+    os.write(child_may_write[1], b"x")
+    assert outcome() == "by the parent, by the child"
+    with Store.open(file) as again:
+        assert names(again) == ["by the parent", "by the child"]
+        assert again.check().ok
+    for descriptor in (*child_is_open, *child_may_write):
+        os.close(descriptor)
+
+
+def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
+    store: Store, file: Path
+) -> None:
+    with store.transaction():
+        store.initiatives.create(name="parent")
+
+        def leave() -> str:
+            with pytest.raises(StoreClosedError, match="forked"):
+                store.transaction().__exit__(None, None, None)
+            store.transaction().__exit__(ValueError, None, None)
+            with pytest.raises(StoreClosedError, match="forked"):
+                names(store)
+            Store.open(file)
+            return "opened"
+
+        assert in_child(leave)().startswith(f"StoreClosedError: {file} was in use by a thread")
+        with Store.open(file) as other:
+            assert names(other) == []
+        store.initiatives.create(name="parent goes on")
+    assert names(store) == ["parent", "parent goes on"]
+
+
+def test_a_child_may_not_open_a_file_whose_connection_a_thread_uses_without_a_transaction(
+    store: Store, file: Path
+) -> None:
+    """As a listener does who looks whether another process has committed."""
+    taken, forked = Event(), Event()
+
+    def look() -> None:
+        assert store._db._writer.lock.try_acquire()
+        taken.set()
+        reached(forked)
+        store._db._writer.lock.release()
+
+    looking = Task(look)
+    reached(taken)
+    outcome = in_child(lambda: str(Store.open(file)))
+    forked.set()
+    looking.finish()
+    assert outcome().startswith(f"StoreClosedError: {file} was in use by a thread")
+
+
+def test_a_child_may_not_open_a_file_that_a_thread_was_just_opening(
+    store: Store, file: Path
+) -> None:
+    half_open = connect(str(file), busy_timeout=0)  # no store has it yet
+    outcome = in_child(lambda: str(Store.open(file)))
+    half_open.close()
+    assert outcome().startswith(f"StoreClosedError: {file} was in use by a thread")
+
+
+def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
+    store: Store, file: Path
+) -> None:
+    inside, forked = Event(), Event()
+
+    def write() -> None:
+        with store.transaction():
+            store.initiatives.create(name="by the thread")
+            inside.set()
+            reached(forked)
+
+    writing = Task(write)
+    reached(inside)
+
+    def open_own() -> str:
+        with Store.open(":memory:") as memory:
+            memory.initiatives.create(name="other stores can be opened")
+        Store.open(file)
+        return "opened"
+
+    outcome = in_child(open_own)
+    forked.set()
+    writing.finish()
+    assert outcome() == (
+        f"StoreClosedError: {file} was in use by a thread of the parent when this process was"
+        " forked, and cannot be opened here; fork while the store rests, or start processes by"
+        " 'spawn'"
+    )
+    assert names(store) == ["by the thread"]
+
+
+_FORK_AND_EXIT = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+from cwstore.store import Store
+store = Store.open(sys.argv[1])
+def write():
+    with store.transaction():
+        store.initiatives.create(name="one")
+pool = ThreadPoolExecutor(1)  # the child frees what is left of its thread
+pool.submit(write).result()
+if sys.argv[2] == "in a transaction":
+    store._db._writer.connection.pragma("cache_size", 10)  # pages go to the log early
+    within = store.transaction()
+    within.__enter__()
+    store.initiatives.create(name="two", branch="x" * 1_000_000)
+    for number in range(300):
+        store.tasks.create(name="x" * 1_000, id=str(number))
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    if sys.argv[2] == "in a transaction":
+        within.__exit__(None, None, None)
+    else:
+        store.initiatives.create(name="two")
+    assert store.check().ok
+    print(*(one.name for one in store.initiatives.find_all()))
+    store.close()
+"""
+
+
+@pytest.mark.parametrize("when", ["at rest", "in a transaction"])
+def test_a_child_that_ends_by_itself_takes_nothing_of_the_parents_along(
+    file: Path, when: str
+) -> None:
+    """Its interpreter frees what it can on the way out."""
+    with Other(_FORK_AND_EXIT, file, when) as other:
+        assert other.end() == ["one two"]
+
+
+def _work(store: Store, file: Path, answers: "multiprocessing.SimpleQueue[str]") -> None:
+    try:
+        store.initiatives.create(name="never")
+    except StoreClosedError:
+        with Store.open(file) as own:
+            own.initiatives.create(name="by a worker")
+        answers.put("refused, opened its own")
+
+
+def test_workers_of_multiprocessing_open_their_own(store: Store, file: Path) -> None:
+    names(store)
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    workers = [context.Process(target=_work, args=(store, file, answers)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    assert [answers.get(), answers.get()] == ["refused, opened its own"] * 2
+    store.initiatives.create(name="by the parent")
+    assert sorted(names(store)) == ["by a worker", "by a worker", "by the parent"]

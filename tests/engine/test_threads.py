@@ -1,0 +1,469 @@
+"""One store in many threads: who sees what, who waits for whom, and what the dead leave behind."""
+
+import asyncio
+import gc
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Barrier, Event, Thread
+
+import pytest
+
+from cwstore.errors import BusyError, ConflictError, CwstoreError, StoreClosedError
+from cwstore.store import Store
+from tests.kits.disk import (
+    connections_to,
+)
+from tests.kits.engine import (
+    PATIENCE,
+    DeliberateError,
+    Other,
+    Task,
+    assert_ours_alone,
+    names,
+    reached,
+    undone,
+)
+
+
+def test_a_thread_sees_its_own_open_transaction_and_nobody_else_does(store: Store) -> None:
+    store.initiatives.create(name="before")
+    with store.transaction():
+        store.initiatives.create(name="mine")
+        assert names(store) == ["before", "mine"]
+        assert Task(lambda: names(store)).finish() == ["before"]
+        assert names(store) == ["before", "mine"]
+    assert Task(lambda: names(store)).finish() == ["before", "mine"]
+
+
+def test_readers_are_not_held_up_by_a_long_write_transaction(store: Store) -> None:
+    made = store.tasks.create(name="there")
+    written, read = Event(), Event()
+
+    def write() -> None:
+        with store.transaction():
+            store.tasks.update(made.id, name="changed")
+            written.set()
+            reached(read)
+
+    writing = Task(write)
+    reached(written)
+    # All of these come back while the transaction is open, or this test never ends.
+    readers = [Task(lambda: store.tasks.find_by_id(made.id)) for _ in range(4)]
+    assert [task.finish() for task in readers] == [made] * 4
+    assert store.tasks.find_ready() == [made]
+    assert store.tasks.topological_order(initiative_id="none") == []
+    read.set()
+    writing.finish()
+    assert [task.name for task in store.tasks.find_ready()] == ["changed"]
+
+
+def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:
+    """A list is one snapshot: never half of somebody's transaction."""
+    done = Event()
+
+    def write() -> None:
+        for _ in range(60):
+            with store.transaction():
+                store.initiatives.create(name="left")
+                store.initiatives.create(name="right")
+        done.set()
+
+    writing = Task(write)
+    seen: set[int] = set()
+    while not done.is_set():
+        found = names(store)
+        assert found.count("left") == found.count("right")
+        seen.add(len(found))
+    writing.finish()
+    assert len(names(store)) == 120
+
+
+@pytest.mark.parametrize("death", [DeliberateError, SystemExit, KeyboardInterrupt])
+def test_a_thread_that_dies_in_a_transaction_undoes_it_and_frees_the_lock(
+    store: Store, file: Path, death: type[BaseException]
+) -> None:
+    def die() -> None:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            raise death
+
+    with pytest.raises(death):
+        Task(die).finish()
+    store.initiatives.create(name="same store")
+    with Store.open(file, busy_timeout=0) as other:
+        other.initiatives.create(name="other store")
+    assert names(store) == ["same store", "other store"]
+
+
+def test_a_thread_that_ends_without_leaving_its_transaction_undoes_it_and_frees_the_lock(
+    store: Store, file: Path
+) -> None:
+    within = store.transaction()
+
+    def end() -> None:
+        within.__enter__()
+        store.initiatives.create(name="undone")
+        with store.transaction():
+            store.initiatives.create(name="undone too")
+            nested = store.transaction()
+            nested.__enter__()
+
+    for _ in range(3):  # the next thread may get the number of the one that ended
+        thread = Thread(target=end)
+        thread.start()
+        thread.join(PATIENCE)
+    with Store.open(file, busy_timeout=0) as other:
+        other.initiatives.create(name="other store")
+    store.initiatives.create(name="same store")
+    assert names(store) == ["other store", "same store"]
+
+
+def test_a_transaction_of_an_ended_thread_that_is_left_later_disturbs_no_other(
+    store: Store,
+) -> None:
+    """As a generator does that nobody closed while its thread lived."""
+    within = store.transaction()
+    thread = Thread(target=within.__enter__)
+    thread.start()
+    thread.join(PATIENCE)
+    with store.transaction():
+        store.initiatives.create(name="kept")
+        with pytest.raises(ConflictError, match="another thread"):
+            within.__exit__(None, None, None)
+        store.initiatives.create(name="kept too")
+    assert names(store) == ["kept", "kept too"]
+
+
+_END_BESIDE_A_TRANSACTION = """
+import sys
+from threading import Event, Thread
+from cwstore.store import Store
+store, written = Store.open(sys.argv[1]), Event()
+def write():
+    with store.transaction():
+        store.initiatives.create(name="undone")
+        written.set()
+        Event().wait()
+store.initiatives.create(name="kept")
+Thread(target=write, daemon=True).start()
+written.wait()
+"""
+
+
+def test_a_daemon_thread_that_the_end_of_its_process_cuts_off_leaves_nothing(
+    store: Store, file: Path
+) -> None:
+    with Other(_END_BESIDE_A_TRANSACTION, file) as other:
+        other.end()
+    with Store.open(file, busy_timeout=0) as again:
+        again.initiatives.create(name="after")
+    assert names(store) == ["kept", "after"]
+    assert store.check().ok
+
+
+@pytest.mark.parametrize("busy_timeout", [0.0, 0.02])
+def test_who_waits_too_long_for_another_thread_is_told_so(file: Path, busy_timeout: float) -> None:
+    with Store.open(file, busy_timeout=busy_timeout) as store:
+        inside, refused = Event(), Event()
+
+        def hold() -> None:
+            with store.transaction():
+                store.initiatives.create(name="theirs")
+                inside.set()
+                reached(refused)
+
+        holding = Task(hold)
+        reached(inside)
+        calls: list[tuple[Callable[[], object], str]] = [
+            (lambda: store.initiatives.create(name="mine"), "initiatives"),
+            (lambda: store.tasks.create_dependency("a", "b"), "database"),
+            (lambda: store.transaction().__enter__(), "database"),
+            (store._db.vacuum, "database"),
+            (store._db.data_version, "database"),
+            (store.changes, "database"),
+        ]
+        for call, what in calls:
+            with pytest.raises(BusyError) as caught:
+                call()
+            message = str(caught.value)
+            assert message.startswith(f"{what}: ")
+            assert "another thread of this process" in message
+            assert str(file) in message
+            assert f"{busy_timeout:g} s" in message
+            assert_ours_alone(caught.value)
+        refused.set()
+        holding.finish()
+        store.initiatives.create(name="mine")
+        assert names(store) == ["theirs", "mine"]
+
+
+def test_a_writer_waits_for_the_transaction_of_another_thread(store: Store) -> None:
+    inside, go_on = Event(), Event()
+
+    def hold() -> None:
+        with store.transaction():
+            store.initiatives.create(name="first")
+            inside.set()
+            reached(go_on)
+            store.initiatives.create(name="second")
+
+    holding = Task(hold)
+    reached(inside)
+    waiting = Task(lambda: store.initiatives.create(name="third"))
+    go_on.set()
+    holding.finish()
+    waiting.finish()
+    assert names(store) == ["first", "second", "third"]
+
+
+def test_no_task_is_claimed_twice_by_threads(store: Store) -> None:
+    with store.transaction():
+        made = {store.tasks.create(name="work").id for _ in range(80)}
+    start = Barrier(4)
+
+    def work() -> list[str]:
+        start.wait(30)
+        claimed: list[str] = []
+        while (task := store.tasks.claim_next_ready()) is not None:
+            claimed.append(task.id)
+        return claimed
+
+    claimed: list[str] = []
+    for task in [Task(work) for _ in range(4)]:
+        result = task.finish()
+        assert isinstance(result, list)
+        claimed += result
+    assert len(claimed) == 80
+    assert set(claimed) == made
+
+
+def test_counting_in_transactions_loses_nothing(store: Store) -> None:
+    task = store.tasks.create(name="counter")
+
+    def count() -> None:
+        for _ in range(25):
+            with store.transaction():
+                now = store.tasks.find_by_id(task.id)
+                assert now is not None
+                store.tasks.update(task.id, sort_order=now.sort_order + 1)
+
+    for thread in [Task(count) for _ in range(4)]:
+        thread.finish()
+    counted = store.tasks.find_by_id(task.id)
+    assert counted is not None
+    assert counted.sort_order == 100
+
+
+def test_the_optimistic_lock_lets_one_of_many_threads_through(store: Store) -> None:
+    task = store.tasks.create(name="wanted")
+    start = Barrier(4)
+
+    def change() -> bool:
+        start.wait(30)
+        try:
+            store.tasks.update(task.id, if_updated_at=task.updated_at, name="changed")
+        except ConflictError:
+            return False
+        return True
+
+    assert sorted(str(one.finish()) for one in [Task(change) for _ in range(4)]) == [
+        "False",
+        "False",
+        "False",
+        "True",
+    ]
+
+
+def test_a_transaction_left_by_another_thread_is_undone_and_the_store_goes_on(
+    store: Store, file: Path
+) -> None:
+    """Some frameworks enter a generator in one thread of a pool and leave it in another one."""
+
+    def within() -> Generator[None, None, None]:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            yield
+
+    suspended = within()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(next, suspended).result(PATIENCE)
+        with pytest.raises(ConflictError) as caught:
+            next(suspended)
+    assert str(caught.value) == (
+        "transaction left by another thread than had entered it: rolled back"
+    )
+    store.initiatives.create(name="same store")
+    with Store.open(file, busy_timeout=0) as other:
+        other.initiatives.create(name="other store")
+    assert names(store) == ["same store", "other store"]
+
+
+def test_leaving_a_transaction_in_memory_in_another_thread_loses_the_database() -> None:
+    def within() -> Generator[None, None, None]:
+        with store.transaction():
+            yield
+
+    with Store.open(":memory:") as store:
+        suspended = within()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(next, suspended).result(PATIENCE)
+            with pytest.raises(StoreClosedError, match="in-memory database was lost"):
+                next(suspended)
+
+
+def test_a_failing_transaction_left_by_another_thread_keeps_its_own_error(store: Store) -> None:
+    def within() -> Generator[None, None, None]:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            yield
+
+    suspended = within()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(next, suspended).result(PATIENCE)
+        suspended.close()
+    store.initiatives.create(name="goes on")
+    assert names(store) == ["goes on"]
+
+
+def test_two_stores_on_one_file_see_what_the_other_committed(store: Store, file: Path) -> None:
+    with Store.open(file) as other:
+        store.initiatives.create(name="one")
+        assert names(other) == ["one"]
+        with undone(other):
+            other.initiatives.create(name="undone")
+            assert names(store) == ["one"]
+        other.initiatives.create(name="two")
+        assert names(store) == ["one", "two"]
+
+
+def waiting(store: Store, threads: int) -> None:
+    """Return once that many threads wait for the store."""
+    while len(store._db._writer.lock._waiting) < threads:
+        pass
+
+
+def test_who_waits_for_a_transaction_that_is_left_elsewhere_waits_no_longer(file: Path) -> None:
+    with Store.open(file, busy_timeout=PATIENCE) as store:
+
+        def within() -> Generator[None, None, None]:
+            with store.transaction():
+                yield
+
+        suspended = within()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(next, suspended).result(PATIENCE)
+            writers = [Task(lambda: store.initiatives.create(name="waited")) for _ in range(2)]
+            waiting(store, 2)
+            suspended.close()
+            for writer in writers:
+                writer.finish()
+        assert names(store) == ["waited", "waited"]
+
+
+def test_threads_may_close_a_store_at_the_same_moment(store: Store, file: Path) -> None:
+    with store.transaction():
+        store.initiatives.create(name="kept")
+        closers = [Task(store.close) for _ in range(3)]
+        waiting(store, 3)
+    for closer in closers:
+        closer.finish()
+    assert connections_to(file) == []
+    with Store.open(file) as again:
+        assert names(again) == ["kept"]
+
+
+def test_a_stale_transaction_that_is_left_within_a_later_write_disturbs_it_not(file: Path) -> None:
+    stale: list[AbstractContextManager[None]] = []
+
+    def clock() -> datetime:
+        while stale:
+            stale.pop().__exit__(DeliberateError, None, None)
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    with Store.open(file, clock=clock) as store:
+        within = store.transaction()
+        thread = Thread(target=within.__enter__)
+        thread.start()
+        thread.join(PATIENCE)
+        stale.append(within)
+        store.initiatives.create(name="whole")
+        assert stale == []
+        assert names(store) == ["whole"]
+
+
+def test_a_transaction_that_is_left_elsewhere_while_its_thread_works_on_it_is_undone(
+    store: Store,
+) -> None:
+    inside, go_on = Event(), Event()
+
+    def stop() -> bool:
+        inside.set()
+        reached(go_on)
+        return False
+
+    within = store.transaction()
+
+    def work() -> None:
+        with within:
+            store._db._writer.connection.set_progress_handler(stop, 1)
+            store.initiatives.create(name="undone")
+
+    working = Task(work)
+    reached(inside)  # in the middle of a statement
+    with pytest.raises(ConflictError, match="another thread"):
+        within.__exit__(None, None, None)
+    go_on.set()
+    with pytest.raises(CwstoreError):
+        working.finish()
+    store.initiatives.create(name="goes on")
+    assert names(store) == ["goes on"]
+
+
+def test_a_task_may_not_write_into_the_transaction_of_another_task(store: Store) -> None:
+    """Plain `with` around an `await`; AsyncStore does without."""
+
+    async def hold(inside: asyncio.Event, go_on: asyncio.Event) -> None:
+        with store.transaction():
+            store.initiatives.create(name="of the first")
+            inside.set()
+            await go_on.wait()
+            store.initiatives.create(name="of the first, too")
+
+    async def main() -> None:
+        inside, go_on = asyncio.Event(), asyncio.Event()
+        first = asyncio.create_task(hold(inside, go_on))
+        await inside.wait()
+        for call in (
+            lambda: store.initiatives.create(name="of the second"),
+            lambda: store.log_chunks.insert_chunks([("a", "a", 1, "{}")]),
+            lambda: store.transaction().__enter__(),
+            store.initiatives.find_all,
+        ):
+            with pytest.raises(ConflictError) as refusal:
+                call()
+            assert str(refusal.value) == (
+                "another task of this thread has a transaction open on this store; use AsyncStore,"
+                " or do not await inside of `with store.transaction()`"
+            )
+        go_on.set()
+        await first
+        store.initiatives.create(name="of the second")
+
+    asyncio.run(main())
+    assert names(store) == ["of the first", "of the first, too", "of the second"]
+
+
+def test_a_store_that_nobody_closed_goes_when_it_is_let_go(file: Path) -> None:
+    gc.disable()
+    try:
+        store = Store.open(file)
+        store.initiatives.create(name="kept")
+        with store.transaction():
+            store.initiatives.create(name="kept, too")
+        del store
+        assert connections_to(file) == []
+    finally:
+        gc.enable()

@@ -1,0 +1,196 @@
+"""What log_chunks.prune deletes, and what it never does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cwstore.entities import log_retention as _log_prune
+from cwstore.entities.log_chunks import LogChunk, PruneReport
+from cwstore.store import Store
+from tests.kits.entities import MICROSECOND, SetClock, assert_refused_calls, moment, undone
+
+NOTHING = PruneReport(sessions=0, chunks=0, bytes=0)
+
+
+def log(store: Store, *written: tuple[str, int, int]) -> None:
+    """One chunk of so many bytes for each (agent, session, bytes)."""
+    store.log_chunks.insert_chunks(
+        (agent_id, "n", session_number, "x" * size) for agent_id, session_number, size in written
+    )
+
+
+def agent(store: Store, key: str) -> None:
+    store.agents.create(name=key, worktree_id="w", id=key)
+
+
+def sessions(store: Store, *agents: str) -> list[tuple[str, int, int]]:
+    """Agent, session and bytes of each chunk of these agents that is there."""
+    return [
+        (chunk.agent_id, chunk.session_number, len(chunk.content))
+        for key in agents
+        for chunk in store.log_chunks.find_by_agent_id(key)
+    ]
+
+
+def test_a_prune_without_a_limit_or_with_a_bad_one_is_refused(store: Store, file: Path) -> None:
+    log(store, ("gone", 1, 1))
+    prune: Any = store.log_chunks.prune
+    assert_refused_calls(
+        file,
+        ("before", prune, ()),
+        ("before", lambda: prune(before=moment(0).replace(tzinfo=None)), ()),
+        ("before", lambda: prune(before=5), ()),
+        ("keep_sessions", lambda: prune(keep_sessions=-1), ()),
+        ("keep_sessions", lambda: prune(keep_sessions=True), ()),
+        ("max_bytes", lambda: prune(max_bytes=-1), ()),
+        ("max_bytes", lambda: prune(max_bytes=1.5), ()),
+    )
+
+
+def test_an_empty_log_has_nothing_to_prune(store: Store) -> None:
+    assert store.log_chunks.prune(before=moment(0), keep_sessions=0, max_bytes=0) == NOTHING
+
+
+def test_a_session_goes_if_its_newest_chunk_is_older(file: Path) -> None:
+    clock = SetClock(moment(0))
+    with Store.open(file, clock=clock) as store:
+        agent(store, "a")
+        for second, key, number in ((1, "a", 1), (2, "a", 2), (3, "a", 1), (4, "gone", 1)):
+            clock.now = moment(second)
+            log(store, (key, number, 10))
+        clock.now = moment(5)
+        log(store, ("a", 3, 10))
+        assert store.log_chunks.prune(before=moment(2)) == NOTHING
+        assert store.log_chunks.prune(before=moment(2) + MICROSECOND) == PruneReport(1, 1, 10)
+        assert sessions(store, "a", "gone") == [("a", 1, 10)] * 2 + [("a", 3, 10), ("gone", 1, 10)]
+        assert store.log_chunks.prune(before=moment(3) + MICROSECOND) == PruneReport(1, 2, 20)
+        assert store.log_chunks.prune(before=moment(100)) == PruneReport(1, 1, 10)
+        assert sessions(store, "a", "gone") == [("a", 3, 10)]
+
+
+def test_each_agent_keeps_its_newest_sessions(store: Store) -> None:
+    agent(store, "a")
+    log(store, *[(key, number, 1) for number in (3, 1, 2, 9) for key in ("a", "b")])
+    log(store, ("c", 5, 1))
+    assert store.log_chunks.prune(keep_sessions=4) == NOTHING
+    assert store.log_chunks.prune(keep_sessions=2) == PruneReport(4, 4, 4)
+    assert sessions(store, "a", "b", "c") == [
+        ("a", 3, 1), ("a", 9, 1), ("b", 3, 1), ("b", 9, 1), ("c", 5, 1),
+    ]  # fmt: skip
+    assert store.log_chunks.prune(keep_sessions=0) == PruneReport(4, 4, 4)
+    assert sessions(store, "a", "b", "c") == [("a", 9, 1)]
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "left"),
+    [
+        (100, ["a1", "gone1", "a2", "gone2", "a3"]),
+        (99, ["gone1", "a2", "gone2", "a3"]),
+        (90, ["gone1", "a2", "gone2", "a3"]),
+        (89, ["a2", "gone2", "a3"]),
+        (70, ["a2", "gone2", "a3"]),
+        (69, ["gone2", "a3"]),
+        (45, ["gone2", "a3"]),
+        (44, ["a3"]),
+        (15, ["a3"]),
+        (14, ["a3"]),
+        (0, ["a3"]),
+    ],
+)
+def test_the_sessions_written_to_least_recently_go_until_the_rest_fits(
+    store: Store, max_bytes: int, left: list[str]
+) -> None:
+    agent(store, "a")
+    # By the newest chunk: a1 (10), gone1 (20), a2 (25), gone2 (30), a3 (15).
+    log(store, ("a", 2, 5), ("a", 1, 10), ("gone", 1, 20), ("a", 2, 20), ("gone", 2, 30))
+    log(store, ("a", 3, 15))
+    sizes = {"a1": 10, "gone1": 20, "a2": 25, "gone2": 30, "a3": 15}
+    gone = [name for name in sizes if name not in left]
+    report = store.log_chunks.prune(max_bytes=max_bytes)
+    assert report == PruneReport(
+        sessions=len(gone),
+        chunks=len(gone) + ("a2" in gone),
+        bytes=sum(sizes[name] for name in gone),
+    )
+    there = {f"{key}{number}" for key, number, _ in sessions(store, "a", "gone")}
+    assert there == set(left)
+
+
+def test_what_must_stay_counts_though_it_was_written_to_least_recently(store: Store) -> None:
+    agent(store, "a")
+    log(store, ("a", 1, 50), ("gone", 1, 20), ("gone", 2, 20))
+    assert store.log_chunks.prune(max_bytes=70) == PruneReport(1, 1, 20)
+    assert sessions(store, "a", "gone") == [("a", 1, 50), ("gone", 2, 20)]
+
+
+def test_bytes_are_those_of_utf_8(store: Store) -> None:
+    store.log_chunks.insert_chunks([("gone", "n", 1, "\N{SNOWMAN}"), ("gone", "n", 2, "é")])
+    assert store.log_chunks.prune(max_bytes=5) == NOTHING
+    assert store.log_chunks.prune(max_bytes=4) == PruneReport(1, 1, 3)
+
+
+def test_a_session_goes_if_one_of_several_limits_says_so(file: Path) -> None:
+    clock = SetClock(moment(0))
+    with Store.open(file, clock=clock) as store:
+        log(store, ("old", 1, 1))
+        clock.now = moment(10)
+        log(store, ("many", 1, 1), ("big", 1, 7), ("many", 2, 1))
+        report = store.log_chunks.prune(before=moment(5), keep_sessions=1, max_bytes=7)
+        assert report == PruneReport(3, 3, 9)
+        assert sessions(store, "old", "many", "big") == [("many", 2, 1)]
+
+
+def test_the_size_is_that_of_what_the_other_limits_leave(store: Store) -> None:
+    log(store, ("a", 1, 5), ("b", 1, 5), ("b", 2, 5))
+    assert store.log_chunks.prune(keep_sessions=1, max_bytes=10) == PruneReport(1, 1, 5)
+    assert sessions(store, "a", "b") == [("a", 1, 5), ("b", 2, 5)]
+
+
+def test_a_reader_sees_a_long_session_whole_or_not_at_all(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(store, *[("gone", 1, 2)] * 1_201, ("other", 1, 1))
+    seen: list[int] = []
+    with Store.open(file) as reader:
+
+        def then_look(*arguments: Any, **binds: Any) -> int:
+            seen.append(len(sessions(reader, "gone")))
+            deleted = execute(*arguments, **binds)
+            seen.append(len(sessions(reader, "gone")))
+            return deleted
+
+        execute = store._db.execute
+        monkeypatch.setattr(store._db, "execute", then_look)
+        report = store.log_chunks.prune(max_bytes=1)
+        seen.append(len(sessions(reader, "gone")))
+    assert report == PruneReport(sessions=1, chunks=1_201, bytes=2_402)
+    assert seen == [1_201, 1_201, 0]
+    assert sessions(store, "gone", "other") == [("other", 1, 1)]
+
+
+def test_a_session_that_is_written_to_meanwhile_stays(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(store, ("a", 1, 1), ("b", 1, 1), ("c", 1, 1), ("c", 2, 1))
+    judge = _log_prune._judge
+
+    def then_others_write(*arguments: Any) -> object:
+        judged = judge(*arguments)
+        log(store, ("a", 1, 1))
+        agent(store, "b")
+        store.log_chunks.delete_by_agent_id("c")
+        return judged
+
+    monkeypatch.setattr(_log_prune, "_judge", then_others_write)
+    assert store.log_chunks.prune(keep_sessions=0) == NOTHING
+    assert sessions(store, "a", "b", "c") == [("a", 1, 1), ("a", 1, 1), ("b", 1, 1)]
+
+
+def test_in_a_transaction_of_the_caller_a_prune_can_be_undone(store: Store) -> None:
+    log(store, ("gone", 1, 1))
+    chunks: list[LogChunk] = store.log_chunks.find_by_agent_id("gone")
+    with undone(store):
+        assert store.log_chunks.prune(keep_sessions=0) == PruneReport(1, 1, 1)
+        assert store.log_chunks.find_by_agent_id("gone") == []
+    assert store.log_chunks.find_by_agent_id("gone") == chunks

@@ -1,0 +1,194 @@
+"""What agents.reconcile finds after a restart, and what it leaves alone."""
+
+from pathlib import Path
+from threading import Barrier, Thread
+from typing import Any
+
+import pytest
+
+from cwstore.entities.agents import Agent, AgentStatus
+from cwstore.entities.tasks import TaskStatus
+from cwstore.errors import ConflictError
+from cwstore.store import Store
+from tests.kits.database import contents
+from tests.kits.entities import assert_updated, at, moment, refused
+
+
+def make(store: Store, name: str, **given: Any) -> Agent:
+    """An agent whose id is its name."""
+    return store.agents.create(name=name, worktree_id=f"/trees/{name}", id=name, **given)
+
+
+def test_the_dead_crash_and_give_their_tasks_back(store: Store) -> None:
+    for status in ("in_progress", "completed", "blocked"):
+        store.tasks.create(name="x", id=status, status=status)
+    store.tasks.create(name="x", id="of-alive", status="in_progress")
+    waiting = make(store, "waiting", status="waiting_for_input", task_id="in_progress", pid=1)
+    done = make(store, "done", status="running", task_id="completed", process_token="p")
+    blocked = make(store, "blocked", status="running", task_id="blocked")
+    lone = make(store, "lone", status="running")
+    make(store, "alive", status="running", task_id="of-alive")
+    for status in ("idle", "stopped", "crashed"):
+        make(store, status, status=status, task_id="of-alive")
+    asked: list[Agent] = []
+    before = {agent.id: agent for agent in store.agents.find_all()}
+    tasks = {task.id: task for task in store.tasks.find_all()}
+
+    def is_alive(agent: Agent) -> bool:
+        asked.append(agent)
+        return agent.id == "alive"
+
+    crashed = store.agents.reconcile(is_alive)
+
+    assert asked == [waiting, done, blocked, lone, before["alive"]]
+    for was, now in zip((waiting, done, blocked, lone), crashed, strict=True):
+        assert_updated(was, now, status=AgentStatus.CRASHED)
+        before[now.id] = now
+    assert store.agents.find_all() == list(before.values())
+    given_back = store.tasks.find_by_id("in_progress")
+    assert given_back is not None
+    assert_updated(tasks["in_progress"], given_back, status=TaskStatus.PENDING)
+    tasks["in_progress"] = given_back
+    assert store.tasks.find_all() == list(tasks.values())
+    assert store.agents.reconcile(lambda agent: agent.id == "alive") == []
+
+
+def test_the_dead_come_oldest_first_and_ties_by_id(store: Store, file: Path) -> None:
+    for key, second, status in (
+        ("c", 2, "running"),
+        ("b", 1, "running"),
+        ("a", 2, "waiting_for_input"),
+        ("d", 1, "waiting_for_input"),
+    ):
+        given = {"status": status}
+        at(file, moment(second), lambda one, key=key, given=given: make(one, key, **given))
+    dead = store.agents.reconcile(lambda agent: False)
+    assert [agent.id for agent in dead] == ["b", "d", "a", "c"]
+    assert dead == store.agents.find_all()
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        {"status": "stopped"},
+        {"status": "waiting_for_input"},
+        {"pid": 2},
+        {"pid": None},
+        {"process_token": "q"},
+        {"process_token": None},
+    ],
+)
+def test_an_agent_that_changed_while_it_was_looked_at_is_left_alone(
+    store: Store, file: Path, patch: dict[str, Any]
+) -> None:
+    store.tasks.create(name="x", id="t", status="in_progress")
+    make(store, "a", status="running", task_id="t", pid=1, process_token="p")
+    tasks = store.tasks.find_all()
+    changed: list[Agent] = []
+
+    def is_alive(agent: Agent) -> bool:
+        # By another store with no patience: nothing may hold the write lock now.
+        with Store.open(file, busy_timeout=0) as other:
+            changed.append(other.agents.update("a", **patch))
+        return False
+
+    assert store.agents.reconcile(is_alive) == []
+    assert store.agents.find_all() == changed
+    assert store.tasks.find_all() == tasks
+
+
+def test_what_else_changed_meanwhile_is_kept(store: Store, file: Path) -> None:
+    store.tasks.create(name="x", id="t", status="in_progress")
+    make(store, "a", status="running")
+    make(store, "gone", status="running")
+    changed: list[Agent] = []
+
+    def is_alive(agent: Agent) -> bool:
+        if agent.id == "a":
+            changed.append(store.agents.update("a", name="b", task_id="t"))
+        else:
+            store.agents.delete(agent.id)
+        return False
+
+    (crashed,) = store.agents.reconcile(is_alive)
+    assert_updated(changed[0], crashed, status=AgentStatus.CRASHED)
+    assert [task.status for task in store.tasks.find_all()] == [TaskStatus.PENDING]
+
+
+def test_a_task_that_another_agent_runs_is_not_given_back(store: Store) -> None:
+    task = store.tasks.create(name="x", id="t", status="in_progress")
+    make(store, "dead", status="running", task_id="t")
+    make(store, "alive", status="running", task_id="t")
+    store.agents.reconcile(lambda agent: agent.id == "alive")
+    assert store.tasks.find_all() == [task]
+    store.agents.reconcile(lambda agent: False)
+    (given_back,) = store.tasks.find_all()
+    assert_updated(task, given_back, status=TaskStatus.PENDING)
+
+
+def test_if_looking_fails_nobody_crashes(store: Store, file: Path) -> None:
+    make(store, "a", status="running")
+    make(store, "b", status="running")
+    before = contents(file)
+
+    def is_alive(agent: Agent) -> bool:
+        if agent.id == "b":
+            raise PermissionError("cannot look")
+        return False
+
+    with pytest.raises(PermissionError):
+        store.agents.reconcile(is_alive)
+    assert contents(file) == before
+
+
+def test_inside_of_a_transaction_nobody_is_looked_at(store: Store, file: Path) -> None:
+    make(store, "a", status="running")
+    asked: list[Agent] = []
+
+    def is_alive(agent: Agent) -> bool:
+        asked.append(agent)
+        return False
+
+    with store.transaction(), refused(file, ConflictError, match="leave it first"):
+        store.agents.reconcile(is_alive)
+    assert asked == []
+    assert [agent.id for agent in store.agents.reconcile(is_alive)] == ["a"]
+
+
+def test_a_transaction_of_another_thread_does_not_keep_from_looking(store: Store) -> None:
+    make(store, "a", status="running")
+    asked: list[Agent] = []
+
+    def is_alive(agent: Agent) -> bool:
+        asked.append(agent)
+        return True
+
+    with store.transaction():
+        thread = Thread(target=lambda: store.agents.reconcile(is_alive))
+        thread.start()
+        thread.join()
+    assert asked == store.agents.find_all()
+
+
+def test_of_two_that_reconcile_at_once_one_crashes_each_agent(file: Path, store: Store) -> None:
+    for number in range(20):
+        make(store, f"a{number:02}", status="running")
+    barrier = Barrier(2)
+    crashed: list[Agent] = []
+
+    def reconcile() -> None:
+        with Store.open(file) as own:
+
+            def is_alive(agent: Agent) -> bool:
+                if agent.id == "a19":
+                    barrier.wait()
+                return False
+
+            crashed.extend(own.agents.reconcile(is_alive))
+
+    threads = [Thread(target=reconcile) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(crashed, key=lambda agent: agent.id) == store.agents.find_all()

@@ -1,0 +1,108 @@
+"""The database of a store, looked at past cwstore.
+
+What every engine must pass looks at the database through this module alone. For a second engine
+only these few functions have to be written again.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from cwstore.store import Store
+
+Row = tuple[Any, ...]
+
+#: What the driver raises, and no error of ours may carry.
+DRIVER_ERROR = apsw.Error
+
+#: A program that holds the write lock of the file named by its argument, until it reads a line.
+HOLD_LOCK = """
+import sys, apsw
+db = apsw.Connection(sys.argv[1])
+db.execute("BEGIN IMMEDIATE")
+print("holding", flush=True)
+sys.stdin.readline()
+db.execute("ROLLBACK")
+db.close()
+"""
+
+
+class RawDatabase:
+    """A connection of its own, which reads what is committed."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, table: str) -> list[Row]:
+        """Every row of the table, in no order."""
+        return self._connection.execute(f'SELECT * FROM "{table}"').fetchall()
+
+    def tables(self) -> set[str]:
+        """The names of all tables, those of the engine and of the migrations too."""
+        text = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        return {str(name) for (name,) in self._connection.execute(text)}
+
+    def commits(self) -> object:
+        """Another value after every commit that others made."""
+        return self._connection.pragma("data_version")
+
+    def problems(self) -> list[Row]:
+        """Damage, and references that lead nowhere."""
+        found = [
+            *self._connection.execute("PRAGMA integrity_check").fetchall(),
+            *self._connection.execute("PRAGMA foreign_key_check").fetchall(),
+        ]
+        return [row for row in found if row != ("ok",)]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def open_raw(file: Path) -> RawDatabase:
+    """To be closed by the caller; `raw` closes it itself."""
+    return RawDatabase(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY))
+
+
+@contextmanager
+def raw(file: Path) -> Generator[RawDatabase, None, None]:
+    """A look at the database of a store that may be open."""
+    opened = open_raw(file)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def contents(file: Path) -> dict[str, list[Row]]:
+    """Every row of every table."""
+    with raw(file) as database:
+        return {name: database.rows(name) for name in database.tables()}
+
+
+def tamper(file: Path, sql: str, *binds: object) -> int:
+    """Run one statement that no check and no foreign key stops; how many rows it changed."""
+    connection = apsw.Connection(str(file))
+    try:
+        connection.pragma("ignore_check_constraints", True)
+        connection.pragma("foreign_keys", False)
+        connection.execute(sql, binds)
+        return connection.changes()
+    finally:
+        connection.close()
+
+
+def rows_written(store: Store) -> int:
+    """How many rows the store has inserted, updated and deleted since it was opened."""
+    return store._db._writer.connection.total_changes()
+
+
+def referenced_tables(store: Store) -> dict[str, str]:
+    """By column that is a foreign key: the table that it refers to."""
+    text = """
+        SELECT key."from", key."table" FROM sqlite_schema AS owner,
+        pragma_foreign_key_list(owner.name) AS key WHERE owner.type = 'table'
+    """
+    return {str(column): str(table) for column, table in store._db._writer.connection.execute(text)}

@@ -1,0 +1,76 @@
+"""For tests of the SQLite engine: a disk that fails on demand, connections that are open."""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+
+def connections_to(file: Path) -> list[apsw.Connection]:
+    """Connections of this process to the file."""
+    return [one for one in apsw.connections() if one.filename == str(file)]
+
+
+class FaultyDisk(apsw.VFS):
+    """The default file system of SQLite while it is in use; `fail` says what goes wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("faulty", "unix", makedefault=True)
+        #: Called with "open", "read", "write" or "sync" and the path; a code makes that fail.
+        self.fail: Callable[[str, str], int] = _never
+
+    def xOpen(  # noqa: N802 SQLite's name
+        self, name: str | apsw.URIFilename | None, flags: list[int]
+    ) -> "FaultyFile":  # a name that apsw gives
+        path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
+        self.check("open", path)
+        return FaultyFile(self, path, name, flags)
+
+    def check(self, operation: str, path: str) -> None:
+        code = self.fail(operation, path)
+        if code:
+            raise apsw.exception_for(code)
+
+
+class FaultyFile(apsw.VFSFile):
+    """A file on it."""
+
+    def __init__(
+        self, disk: FaultyDisk, path: str, name: str | apsw.URIFilename | None, flags: list[int]
+    ) -> None:
+        super().__init__("unix", name, flags)
+        self._disk = disk
+        self._path = path
+
+    def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 SQLite's name
+        self._disk.check("read", self._path)
+        return super().xRead(amount, offset)
+
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 SQLite's name
+        self._disk.check("write", self._path)
+        super().xWrite(data, offset)
+
+    def xSync(self, flags: int) -> None:  # noqa: N802 SQLite's name
+        self._disk.check("sync", self._path)
+        super().xSync(flags)
+
+
+def _never(operation: str, path: str) -> int:
+    return 0
+
+
+def failing_sync(operation: str, path: str) -> int:
+    """For `FaultyDisk.fail`: the write-ahead log cannot be synced."""
+    return apsw.SQLITE_IOERR_FSYNC if operation == "sync" and path.endswith("-wal") else 0
+
+
+@contextmanager
+def faulty_disk() -> Generator[FaultyDisk, None, None]:
+    """What is opened inside lies on a disk that can be made to fail."""
+    disk = FaultyDisk()
+    try:
+        yield disk
+    finally:
+        disk.fail = _never
+        disk.unregister()

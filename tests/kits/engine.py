@@ -1,0 +1,158 @@
+"""For tests of an engine: processes on a leash, work on threads, error chains."""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Event
+from types import TracebackType
+from typing import Self
+
+from cwstore.errors import CwstoreError
+from cwstore.store import Store
+from tests.kits.database import DRIVER_ERROR, HOLD_LOCK
+
+# Longer than anything here takes; a test that waits so long has failed.
+PATIENCE = 60.0
+
+
+class Other:
+    """Another process that runs `code` with `sys.argv[1:]` and talks in lines."""
+
+    def __init__(self, code: str, *arguments: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code, *(str(one) for one in arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def hear(self) -> str:
+        """Its next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().rstrip("\n")
+
+    def tell(self, line: str = "go on") -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def end(self) -> list[str]:
+        """Let it end by itself; what it still said. It must succeed."""
+        said, _ = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == 0
+        return said.splitlines()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@contextmanager
+def locked(file: Path) -> Generator[Other, None, None]:
+    """Another process holds the write lock of the file, until it is told to go on."""
+    with Other(HOLD_LOCK, file) as other:
+        assert other.hear() == "holding"
+        yield other
+
+
+class Task:
+    """Work on a thread of its own."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        executor = ThreadPoolExecutor(1)
+        self._future = executor.submit(work)
+        executor.shutdown(wait=False)
+
+    def finish(self) -> object:
+        """Its result, or the error that it raised."""
+        return self._future.result(PATIENCE)
+
+
+class DeliberateError(Exception):
+    """Raised by a test to leave a transaction."""
+
+
+@contextmanager
+def undone(
+    store: Store, error: type[BaseException] = DeliberateError
+) -> Generator[None, None, None]:
+    """A transaction that an exception leaves after the body."""
+    with suppress(error), store.transaction():
+        yield
+        raise error
+
+
+def names(store: Store) -> list[str]:
+    """Of all initiatives, oldest first."""
+    return [one.name for one in store.initiatives.find_all()]
+
+
+def reached(event: Event) -> None:
+    """Wait for an event that must come."""
+    assert event.wait(PATIENCE)
+
+
+def whole(directory: Path) -> dict[str, object]:
+    """Every file below with its bytes, mode and time of change. Only while nothing has it open."""
+    found: dict[str, object] = {}
+    for one in sorted(directory.rglob("*")):
+        status = one.lstat()
+        data = one.read_bytes() if stat.S_ISREG(status.st_mode) else None
+        found[one.name] = (data, stat.S_IFMT(status.st_mode), status.st_mtime_ns)
+    return found
+
+
+def whole_chain(error: BaseException) -> list[BaseException]:
+    """The error and all that hang on it as cause or context."""
+    chain: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is not None and one not in chain:
+            chain.append(one)
+            waiting += [one.__cause__, one.__context__]
+    return chain
+
+
+def assert_ours_alone(error: BaseException) -> None:
+    """Nothing of the driver hangs on the error, nor an error that carries a bound value."""
+    for one in whole_chain(error):
+        assert not isinstance(one, DRIVER_ERROR | UnicodeError), repr(one)
+
+
+def in_child(work: Callable[[], str]) -> Callable[[], str]:
+    """Fork, and run `work` in the child; what comes back gives its result, or its error."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        said = "died"
+        try:
+            os.close(reading)
+            said = work()
+        except CwstoreError as error:
+            said = f"{type(error).__name__}: {error}"
+        finally:
+            os.write(writing, said.encode())
+            os._exit(0)
+    os.close(writing)
+
+    def outcome() -> str:
+        with os.fdopen(reading) as pipe:
+            said = pipe.read()
+        os.waitpid(child, 0)
+        return said
+
+    return outcome

@@ -1,0 +1,229 @@
+"""From every version that ever was to the newest one: no row changes, nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from hypothesis import Phase, given, settings
+
+from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.schema.structure import differences
+from cwstore.migrations.api import migrate
+from cwstore.migrations.scripts import load
+from tests.kits.migrations import upgrade as apply
+from tests.kits.upgrades import (
+    DEEP,
+    GRAPHS,
+    LIMITS,
+    PARENTS,
+    Values,
+    changed,
+    columns_of,
+    contents,
+    faults,
+    fill,
+    readable,
+    structure_of,
+    values,
+)
+from tools._python.released import fingerprints, recorded, structure_sum
+
+SQL = Path(__file__).parents[2] / "sql"
+HEAD = len(load())
+EXAMPLE = Values(texts=["", "x" * 10_000, "é\n"], integers=list(LIMITS), seed=7, size=12)
+# 3 of the 60 that other tests get: an example is many hundred rows and up to ten migrations.
+# They are not made smaller when one fails: that takes minutes, and `changed` shows the row.
+few = settings(
+    max_examples=max(settings().max_examples // 20, 1),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+versions = pytest.mark.parametrize("version", range(1, HEAD))
+
+
+def database(version: int) -> Any:
+    """A connection as the store opens it, to a new database of this version in memory."""
+    connection = _connect.connect(_connect.MEMORY, busy_timeout=0)
+    upgrade(connection, version)
+    return connection
+
+
+def upgrade(connection: Any, version: int = HEAD) -> None:
+    apply(connection, Path(_connect.MEMORY), target=version)
+
+
+def example() -> Values:
+    """The fixed one, none of its ids given out yet."""
+    return Values(EXAMPLE.texts, EXAMPLE.integers, EXAMPLE.seed, EXAMPLE.size)
+
+
+# Every row
+
+
+@versions
+@few
+@given(drawn=values)
+def test_every_row_survives_each_step_and_the_rest_of_the_way(version: int, drawn: Values) -> None:
+    connection = database(version)
+    fill(connection, drawn)
+    tables = readable(connection)
+    rows = contents(connection, tables)
+    for target in (version + 1, HEAD):
+        upgrade(connection, target)
+        assert changed(rows, contents(connection, tables)) == []
+        assert faults(connection) == []
+        assert structure_sum(structure_of(connection)) == recorded(SQL)[target - 1].structure
+    connection.close()
+
+
+@versions
+def test_a_file_of_every_version_is_upgraded_with_all_rows_and_a_backup_of_it(
+    version: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.db"
+    migrate(path, target=version)
+    rows, tables = filled(path)
+    report = migrate(path)
+    assert (report.version_before, report.version) == (version, HEAD)
+    assert len(report.applied) == HEAD - version
+    assert report.backup is not None
+    for file in (path, Path(report.backup)):
+        connection = _connect.connect(str(file), busy_timeout=0)
+        assert changed(rows, contents(connection, tables)) == []
+        assert faults(connection) == []
+        connection.close()
+
+
+def filled(path: Path) -> tuple[Any, dict[str, tuple[str, ...]]]:
+    connection = _connect.connect(str(path), busy_timeout=0)
+    connection.execute("BEGIN")
+    fill(connection, example())
+    connection.execute("COMMIT")
+    tables = readable(connection)
+    rows = contents(connection, tables)
+    connection.close()
+    return rows, tables
+
+
+@versions
+def test_an_upgraded_database_is_structured_like_a_new_one(version: int) -> None:
+    upgraded, new = database(version), database(HEAD)
+    fill(upgraded, example())
+    upgrade(upgraded)
+    assert differences(structure_of(new), structure_of(upgraded)) == []
+
+
+@versions
+def test_each_single_step_leads_from_one_recorded_structure_to_the_next(version: int) -> None:
+    connection = database(version)
+    lines = recorded(SQL)
+    assert structure_sum(structure_of(connection)) == lines[version - 1].structure
+    upgrade(connection, version + 1)
+    assert structure_sum(structure_of(connection)) == lines[version].structure
+    assert lines == fingerprints(tuple(load()))
+
+
+# That the rows are what they should be
+
+
+@pytest.mark.parametrize("version", range(1, HEAD + 1))
+def test_the_rows_have_nulls_limits_every_enum_value_deep_chains_and_graphs(version: int) -> None:
+    connection = database(version)
+    fill(connection, example())
+    structure = structure_of(connection)
+    for table in structure.columns:
+        for column in columns_of(structure, table):
+            found = {
+                value
+                for (value,) in connection.execute(f"SELECT {column.name} FROM {table}").fetchall()
+            }
+            assert set(column.values) <= found
+            assert len(found) > 1
+            assert (None in found) == column.nullable
+            if column.is_integer and not column.values and column.name != "seq":
+                limits = {max(number, column.least) for number in LIMITS}
+                assert len(limits & found) > 2 if column.nullable else limits <= found
+        assert count(connection, table) >= 4
+    for table, parent in PARENTS.items():
+        if table in structure.columns:
+            assert depth(connection, table, parent) >= DEEP
+    for table, (nodes, _, _) in GRAPHS.items():
+        if table in structure.columns:
+            assert count(connection, table) > count(connection, nodes)
+
+
+def count(connection: Any, table: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0])
+
+
+def depth(connection: Any, table: str, parent: str) -> int:
+    ((deepest,),) = connection.execute(f"""
+        WITH RECURSIVE below (id, depth) AS (
+            SELECT id, 1 FROM {table} WHERE {parent} IS NULL
+            UNION ALL
+            SELECT child.id, depth + 1 FROM below JOIN {table} AS child ON child.{parent} = below.id
+        )
+        SELECT max(depth) FROM below
+    """).fetchall()
+    return int(deepest)
+
+
+@pytest.mark.parametrize(
+    ("version", "value"), [(2, "execute"), (10, "review"), (10, "refine"), (11, "refine")]
+)
+def test_the_enum_values_are_those_of_the_version(version: int, value: str) -> None:
+    columns = {
+        column.name: column for column in columns_of(structure_of(database(version)), "tasks")
+    }
+    assert (value in columns["category"].values) == (value != "refine" or version == 11)
+
+
+# What a version changes
+
+
+def subtasks(connection: Any) -> None:
+    for task, parent in [("top", None), ("middle", "top"), ("leaf", "middle"), ("other", None)]:
+        connection.execute(
+            "INSERT INTO tasks (id, parent_task_id, name, created_at, updated_at)"
+            " VALUES (:id, :parent, 'task', 1, 1)",
+            {"id": task, "parent": parent},
+        )
+    connection.execute("INSERT INTO task_dependencies VALUES ('other', 'leaf')")
+
+
+def after_delete(connection: Any) -> tuple[list[Any], list[Any]]:
+    connection.execute("DELETE FROM tasks WHERE id = 'top'")
+    return (
+        connection.execute("SELECT id, parent_task_id FROM tasks ORDER BY id").fetchall(),
+        connection.execute("SELECT task_id FROM task_dependencies").fetchall(),
+    )
+
+
+def test_until_version_9_subtasks_of_a_deleted_task_became_tasks_of_their_own() -> None:
+    connection = database(9)
+    subtasks(connection)
+    left = [("leaf", "middle"), ("middle", None), ("other", None)]
+    assert after_delete(connection) == (left, [("other",)])
+
+
+@pytest.mark.parametrize("version", [10, HEAD])
+def test_since_version_10_subtasks_go_with_their_task_those_stored_before_too(version: int) -> None:
+    connection = database(9)
+    subtasks(connection)
+    upgrade(connection, version)
+    assert after_delete(connection) == ([("other", None)], [])
+
+
+def test_refine_is_refused_until_version_10_and_kept_from_then_on() -> None:
+    connection = database(10)
+    subtasks(connection)
+    statement = "UPDATE tasks SET category = 'refine' WHERE id = 'leaf'"
+    with pytest.raises(apsw.ConstraintError, match="tasks_category_ck"):
+        connection.execute(statement)
+    upgrade(connection, 11)
+    connection.execute(statement)
+    assert connection.execute("SELECT id FROM tasks WHERE category = 'refine'").fetchall() == [
+        ("leaf",)
+    ]

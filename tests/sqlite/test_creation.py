@@ -1,0 +1,156 @@
+"""A new file, when another process or the disk comes in between; what cannot be used after all."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from cwstore._sqlite import apsw_types, connection
+from cwstore.errors import ForeignDatabaseError, StorageError
+from cwstore.store import Store
+from tests.kits.disk import (
+    faulty_disk,
+)
+from tests.kits.engine import (
+    assert_ours_alone,
+)
+from tests.kits.schema import HEAD
+
+
+def names_in(directory: Path) -> list[str]:
+    return sorted(one.name for one in directory.iterdir())
+
+
+# Another process
+
+
+def test_a_file_that_another_process_makes_meanwhile_is_taken(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def slowly(draft: str, path: str) -> None:
+        monkeypatch.undo()
+        with Store.open(file) as other:
+            other.initiatives.create(name="of the other process")
+        link(draft, path)
+
+    monkeypatch.setattr(os, "link", slowly)
+    with Store.open(file) as store:
+        assert [one.name for one in store.initiatives.find_all()] == ["of the other process"]
+    assert names_in(tmp_path) == ["store.db"]
+
+
+def test_a_draft_that_another_process_cleared_away_is_not_missed(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def and_clear(draft: str, path: str) -> None:
+        link(draft, path)
+        Path(draft).unlink()
+
+    monkeypatch.setattr(os, "link", and_clear)
+    with Store.open(file) as store:
+        assert store.version == HEAD
+    assert names_in(tmp_path) == ["store.db"]
+
+
+def test_drafts_that_go_while_they_are_looked_at_are_not_missed(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    draft = tmp_path / ".store.db.ours.new"
+    draft.hardlink_to(file)
+    scan: Callable[[str], Iterator[os.DirEntry[str]]] = os.scandir
+
+    def and_clear(directory: str) -> Iterator[os.DirEntry[str]]:
+        entries = list(scan(directory))
+        monkeypatch.undo()
+        draft.unlink()
+        return iter(entries)
+
+    monkeypatch.setattr(os, "scandir", and_clear)
+    with Store.open(file) as store:
+        assert store.version == HEAD
+
+
+def test_a_draft_of_another_file_is_left_alone(file: Path, tmp_path: Path) -> None:
+    Store.open(file).close()
+    (tmp_path / ".store.db.ours.new").hardlink_to(file)
+    (tmp_path / ".store.db.theirs.new").write_text("not done yet")
+    Store.open(file).close()
+    assert names_in(tmp_path) == [".store.db.theirs.new", "store.db"]
+
+
+# The disk
+
+
+def test_a_directory_without_links_is_refused_and_nothing_is_left(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(draft: str, path: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StorageError, match=r"cannot create .*not permitted; check the directory"):
+        Store.open(file)
+    assert names_in(tmp_path) == []
+
+
+def test_a_disk_that_fails_while_a_file_is_made_leaves_nothing(file: Path, tmp_path: Path) -> None:
+    with faulty_disk() as disk:
+        disk.fail = lambda operation, path: apsw.SQLITE_IOERR_WRITE if operation == "write" else 0
+        with pytest.raises(StorageError, match=r"creating .*the disk failed") as caught:
+            Store.open(file)
+        assert_ours_alone(caught.value)
+        assert names_in(tmp_path) == []
+
+
+# What may not be, or cannot
+
+
+def test_something_else_beside_a_log_is_refused_and_the_log_is_kept(file: Path) -> None:
+    file.write_bytes(b"no database at all\n" * 100)
+    log = file.with_name("store.db-wal")
+    log.write_bytes(b"all that is left of somebody's data" * 100)
+    with pytest.raises(ForeignDatabaseError, match="is not an SQLite database"):
+        Store.open(file)
+    assert log.read_bytes() == b"all that is left of somebody's data" * 100
+
+
+def test_a_file_that_this_user_may_not_use_is_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(StorageError, match="cannot be read and written by this user"):
+        Store.open(file)
+
+
+def test_a_file_that_can_only_be_read_after_all_is_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    monkeypatch.setattr(connection, "_READ_WRITE", apsw.SQLITE_OPEN_READONLY)
+    with pytest.raises(StorageError, match="can only be read; mend the permissions"):
+        Store.open(file)
+
+
+class WithoutForeignKeys(apsw.Connection):
+    """As of an SQLite that was built without them."""
+
+    def config(self, op: int, *args: Any) -> int:
+        return 0 if op == apsw.SQLITE_DBCONFIG_ENABLE_FKEY else super().config(op, *args)
+
+
+def test_an_sqlite_without_foreign_keys_is_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    monkeypatch.setattr(apsw_types.apsw, "Connection", WithoutForeignKeys)
+    with pytest.raises(StorageError, match="built without foreign keys"):
+        Store.open(file)

@@ -1,0 +1,429 @@
+"""What goes wrong underneath: full disks, failing disks, transactions that SQLite undid."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cwstore.errors import (
+    CwstoreError,
+    OutcomeUnknownError,
+    StorageError,
+    StoreClosedError,
+)
+from cwstore.store import Store
+from tests.kits.database import contents
+from tests.kits.disk import (
+    FaultyDisk,
+    connections_to,
+    failing_sync,
+    faulty_disk,
+)
+from tests.kits.engine import (
+    DeliberateError,
+    Task,
+    assert_ours_alone,
+    locked,
+    names,
+)
+
+# Transactions that SQLite undid as a whole
+
+
+def interrupted(store: Store) -> None:
+    """Write, and let SQLite be interrupted: it then rolls back whatever transaction is open."""
+    writer = store._db._writer.connection
+    writer.set_progress_handler(lambda: True, 1)
+    try:
+        with pytest.raises(CwstoreError, match="Interrupt"):
+            store.initiatives.create(name="interrupted")
+    finally:
+        writer.set_progress_handler(None)
+
+
+LOST = "the whole transaction was rolled back"
+
+
+def test_a_transaction_that_sqlite_undid_is_not_continued_statement_by_statement(
+    store: Store, file: Path
+) -> None:
+    store.initiatives.create(name="before")
+    before = contents(file)
+    calls: list[Callable[[], object]] = [
+        lambda: store.initiatives.create(name="not on its own"),
+        lambda: store.tasks.create_dependency("a", "b"),
+        store.initiatives.find_all,
+        lambda: store.transaction().__enter__(),
+    ]
+
+    def go_on_regardless() -> None:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            interrupted(store)
+            for call in calls:
+                with pytest.raises(CwstoreError, match=LOST):
+                    call()
+                assert contents(file) == before
+
+    with pytest.raises(CwstoreError, match=LOST) as caught:
+        go_on_regardless()
+    assert_ours_alone(caught.value)
+    assert contents(file) == before
+    store.initiatives.create(name="after")
+    assert names(store) == ["before", "after"]
+
+
+def test_the_levels_around_a_lost_transaction_are_lost_too(store: Store) -> None:
+    def go_on_outside() -> None:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            with suppress(DeliberateError), store.transaction():
+                interrupted(store)
+                raise DeliberateError
+            with pytest.raises(CwstoreError, match=LOST):
+                store.initiatives.create(name="not on its own")
+
+    with pytest.raises(CwstoreError, match=LOST):
+        go_on_outside()
+    assert names(store) == []
+    store.initiatives.create(name="after")
+    assert names(store) == ["after"]
+
+
+def test_no_level_of_a_lost_transaction_can_be_left_as_if_it_were_kept(store: Store) -> None:
+    def leave_inner_level() -> None:
+        with store.transaction():
+            interrupted(store)
+
+    with store.transaction():
+        pass
+    with suppress(DeliberateError), store.transaction():
+        with pytest.raises(CwstoreError, match=LOST):
+            leave_inner_level()
+        raise DeliberateError
+    assert names(store) == []
+
+
+def test_an_exception_out_of_a_lost_transaction_stays_what_it_is(store: Store) -> None:
+    def leave_by_error() -> None:
+        with store.transaction(), store.transaction():
+            interrupted(store)
+            raise DeliberateError
+
+    with pytest.raises(DeliberateError):
+        leave_by_error()
+    assert names(store) == []
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda store: store.initiatives.create(name="undone"),
+        lambda store: store.log_chunks.insert_chunks([("a", "a", 1, "{}")] * 2),
+    ],
+)
+def test_whoever_goes_on_in_a_lost_transaction_is_told_why_it_was_lost(
+    store: Store, write: Callable[[Store], object]
+) -> None:
+    db = store._db._writer.connection
+    for table in ("initiatives", "agent_log_chunks"):
+        db.execute(
+            f"CREATE TEMP TRIGGER undo_{table} BEFORE INSERT ON main.{table}"
+            " BEGIN SELECT RAISE(ROLLBACK, 'by a trigger'); END"
+        )
+
+    def go_on_regardless() -> None:
+        with store.transaction():
+            with pytest.raises(CwstoreError, match="by a trigger") as first:
+                write(store)
+            with pytest.raises(CwstoreError) as second:
+                store.initiatives.find_all()
+            assert type(second.value) is type(first.value)
+            assert str(second.value) == f"{first.value} ({LOST}: leave it)"
+
+    with pytest.raises(CwstoreError, match=rf"by a trigger.*{LOST}"):
+        go_on_regardless()
+    assert names(store) == []
+
+
+def test_a_pragma_that_fails_is_told_by_name(store: Store, file: Path) -> None:
+    def refuse(operation: int, first: str | None, *others: str | None) -> int:
+        denied = operation == apsw.SQLITE_PRAGMA and first in {"freelist_count", "data_version"}
+        return apsw.SQLITE_DENY if denied else apsw.SQLITE_OK
+
+    store._db._writer.connection.set_authorizer(refuse)
+    calls = {"freelist_count": store._db.vacuum, "data_version": store._db.data_version}
+    for pragma, call in calls.items():
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert f"PRAGMA {pragma} ({file})" in str(caught.value)
+        assert_ours_alone(caught.value)
+
+
+@pytest.mark.parametrize("word", ["SAVEPOINT", "RELEASE", "ROLLBACK TO"])
+def test_a_savepoint_that_fails_loses_the_transaction(store: Store, word: str) -> None:
+    def refuse(operation: int, first: str | None, *others: str | None) -> int:
+        wanted = {"SAVEPOINT": "BEGIN", "RELEASE": "RELEASE", "ROLLBACK TO": "ROLLBACK"}[word]
+        denied = operation == apsw.SQLITE_SAVEPOINT and first == wanted
+        return apsw.SQLITE_DENY if denied else apsw.SQLITE_OK
+
+    def nested() -> None:
+        with store.transaction():
+            store.initiatives.create(name="outer")
+            try:
+                with store.transaction():
+                    store.initiatives.create(name="inner")
+                    if word == "ROLLBACK TO":
+                        raise DeliberateError
+            except (StorageError, DeliberateError) as error:
+                assert_ours_alone(error)
+
+    store._db._writer.connection.set_authorizer(refuse)
+    with pytest.raises(StorageError, match=f"{word} level.*whole transaction was rolled") as caught:
+        nested()
+    assert_ours_alone(caught.value)
+    store._db._writer.connection.set_authorizer(None)
+    assert names(store) == []
+    store.initiatives.create(name="after")
+    assert names(store) == ["after"]
+
+
+# Full disk
+
+
+def test_a_full_database_changes_nothing_and_the_store_goes_on(store: Store, file: Path) -> None:
+    made = store.initiatives.create(name="before")
+    before = contents(file)
+    writer = store._db._writer.connection
+    limit = writer.pragma("max_page_count")
+    writer.pragma("max_page_count", writer.pragma("page_count"))
+    with pytest.raises(StorageError, match="initiatives: the disk is full; make room") as caught:
+        store.initiatives.update(made.id, name="x" * 100_000)
+    assert_ours_alone(caught.value)
+
+    def in_a_transaction() -> None:
+        with store.transaction():
+            store.initiatives.update(made.id, name="y" * 100_000)
+
+    with pytest.raises(StorageError, match="the disk is full"):
+        in_a_transaction()
+    assert contents(file) == before
+    writer.pragma("max_page_count", limit)
+    assert store.initiatives.update(made.id, name="x" * 100_000).name == "x" * 100_000
+
+
+@pytest.fixture
+def disk() -> Iterator[FaultyDisk]:
+    with faulty_disk() as faulty:
+        yield faulty
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [(apsw.SQLITE_FULL, "the disk is full"), (apsw.SQLITE_IOERR_WRITE, "the disk failed")],
+)
+def test_a_commit_that_cannot_be_written_changes_nothing(
+    disk: FaultyDisk, file: Path, code: int, message: str
+) -> None:
+    with Store.open(file) as store:
+        store.initiatives.create(name="before")
+        before = contents(file)
+        disk.fail = lambda operation, path: (
+            code if operation == "write" and path.endswith("-wal") else 0
+        )
+        with pytest.raises(StorageError, match=message) as caught:
+            store.initiatives.create(name="undone")
+        assert_ours_alone(caught.value)
+
+        def in_a_transaction() -> None:
+            with store.transaction():
+                store.initiatives.create(name="undone")
+                store.initiatives.create(name="undone too")
+
+        with pytest.raises(StorageError, match=message):
+            in_a_transaction()
+        disk.fail = lambda operation, path: 0
+        assert contents(file) == before
+        store.initiatives.create(name="after")
+        assert names(store) == ["before", "after"]
+        assert store.check().ok
+
+
+# A disk that fails while it syncs
+
+
+def test_when_the_sync_of_a_commit_fails_the_outcome_is_unknown_and_the_store_goes_on(
+    disk: FaultyDisk, file: Path
+) -> None:
+    with Store.open(file, durable=True) as store:
+        store.initiatives.create(name="before")
+        doubted = store._db._writer.connection
+        disk.fail = failing_sync
+        with pytest.raises(OutcomeUnknownError, match="read before you repeat it") as caught:
+            store.initiatives.create(name="perhaps")
+        assert_ours_alone(caught.value)
+        disk.fail = lambda operation, path: 0
+        seen = names(store)
+        assert seen in (["before"], ["before", "perhaps"])
+        store.initiatives.create(name="after")
+        assert names(store) == [*seen, "after"]
+        assert store._db._writer.connection is not doubted
+        assert store._db._writer.connection.pragma("synchronous") == 2
+        assert store._db._writer.connection.pragma("foreign_keys") == 1
+        with pytest.raises(apsw.ConnectionClosedError):
+            doubted.pragma("user_version")
+        assert store.check().ok
+    with Store.open(file) as again:
+        assert names(again) == [*seen, "after"]
+
+
+def test_the_outcome_of_a_whole_transaction_may_be_unknown_too(
+    disk: FaultyDisk, file: Path
+) -> None:
+    with Store.open(file, durable=True) as store:
+
+        def doubtful() -> None:
+            with store.transaction():
+                store.initiatives.create(name="perhaps")
+                with store.transaction():
+                    store.initiatives.create(name="perhaps too")
+                disk.fail = failing_sync
+
+        with pytest.raises(OutcomeUnknownError):
+            doubtful()
+        disk.fail = lambda operation, path: 0
+        assert len(names(store)) in {0, 2}
+        with store.transaction():
+            store.initiatives.create(name="after")
+        assert names(store)[-1] == "after"
+        Task(lambda: store.initiatives.create(name="by a thread")).finish()
+
+
+def test_a_store_outlives_a_time_in_which_no_new_connection_can_be_had(
+    disk: FaultyDisk, file: Path
+) -> None:
+    with Store.open(file, durable=True) as store:
+        disk.fail = failing_sync
+        with pytest.raises(OutcomeUnknownError):
+            store.initiatives.create(name="perhaps")
+        disk.fail = lambda operation, path: apsw.SQLITE_CANTOPEN if operation == "open" else 0
+        for call in (
+            lambda: store.initiatives.create(name="no connection"),
+            lambda: store.transaction().__enter__(),
+            store.data_version,
+        ):
+            with pytest.raises(StorageError, match="cannot be opened") as caught:
+                call()
+            assert_ours_alone(caught.value)
+        disk.fail = lambda operation, path: 0
+        store.initiatives.create(name="after")
+        assert names(store)[-1] == "after"
+
+
+def test_a_lost_connection_is_not_replaced_by_a_new_empty_file(
+    disk: FaultyDisk, file: Path
+) -> None:
+    with Store.open(file, durable=True) as store:
+        disk.fail = failing_sync
+        with pytest.raises(OutcomeUnknownError):
+            store.initiatives.create(name="perhaps")
+        disk.fail = lambda operation, path: 0
+        file.rename(file.with_name("moved.db"))
+        with pytest.raises(StorageError, match="cannot look at"):
+            store.initiatives.create(name="nowhere")
+        assert not file.exists()
+
+
+def test_a_store_whose_connection_was_dropped_can_be_closed(disk: FaultyDisk, file: Path) -> None:
+    store = Store.open(file, durable=True)
+    disk.fail = failing_sync
+    with pytest.raises(OutcomeUnknownError):
+        store.initiatives.create(name="perhaps")
+    disk.fail = lambda operation, path: 0
+    store.close()
+    assert connections_to(file) == []
+
+
+def test_a_rollback_that_fails_drops_the_connection_and_undoes_the_transaction(
+    store: Store,
+) -> None:
+    """Closing a connection rolls back what ROLLBACK itself could not."""
+
+    def refuse(operation: int, first: str | None, *others: str | None) -> int:
+        denied = operation == apsw.SQLITE_TRANSACTION and first == "ROLLBACK"
+        return apsw.SQLITE_DENY if denied else apsw.SQLITE_OK
+
+    def fail() -> None:
+        with store.transaction():
+            store.initiatives.create(name="undone")
+            store._db._writer.connection.set_authorizer(refuse)
+            raise DeliberateError
+
+    with pytest.raises(DeliberateError) as caught:
+        fail()
+    assert_ours_alone(caught.value)
+    store.initiatives.create(name="after")
+    assert names(store) == ["after"]
+
+
+def test_an_in_memory_store_says_that_it_is_lost_with_its_connection() -> None:
+    def refuse(operation: int, first: str | None, *others: str | None) -> int:
+        denied = operation == apsw.SQLITE_TRANSACTION and first == "ROLLBACK"
+        return apsw.SQLITE_DENY if denied else apsw.SQLITE_OK
+
+    def fail() -> None:
+        with store.transaction():
+            store._db._writer.connection.set_authorizer(refuse)
+            raise DeliberateError
+
+    store = Store.open(":memory:")
+    with pytest.raises(DeliberateError):
+        fail()
+    for call in (store.initiatives.find_all, lambda: store.initiatives.create(name="x")):
+        with pytest.raises(StoreClosedError) as caught:
+            call()
+        assert str(caught.value) == (
+            "the in-memory database was lost with its connection; open a new store"
+        )
+    store.close()
+
+
+def test_a_read_that_fails_does_not_spoil_the_next_one(disk: FaultyDisk, file: Path) -> None:
+    with Store.open(file) as store:
+        made = store.initiatives.create(name="there")
+        disk.fail = lambda operation, path: apsw.SQLITE_CANTOPEN if operation == "open" else 0
+        with pytest.raises(StorageError, match="cannot be opened") as caught:
+            store.initiatives.find_all()  # has no reader yet
+        assert_ours_alone(caught.value)
+        disk.fail = lambda operation, path: 0
+        assert store.initiatives.find_all() == [made]
+
+
+def test_switching_to_wal_passes_on_what_goes_wrong(disk: FaultyDisk, tmp_path: Path) -> None:
+    """A file of ours that somebody switched to another journal."""
+    file = tmp_path / "store.db"
+    Store.open(file).close()
+    db = apsw.Connection(str(file))
+    db.pragma("journal_mode", "delete")
+    db.close()
+    with locked(file), pytest.raises(CwstoreError) as caught:
+        Store.open(file, busy_timeout=0)
+    assert_ours_alone(caught.value)
+    attempts: list[str] = []
+
+    def fail(operation: str, path: str) -> int:
+        if operation == "write":
+            attempts.append(path)
+            return apsw.SQLITE_IOERR_WRITE
+        return 0
+
+    disk.fail = fail
+    with pytest.raises(StorageError, match="the disk failed") as caught_too:
+        Store.open(file)
+    assert_ours_alone(caught_too.value)
+    assert len(attempts) < 5, "only a lock is waited for"
+    disk.fail = lambda operation, path: 0
+    with Store.open(file) as store:
+        assert store._db._writer.connection.pragma("journal_mode") == "wal"

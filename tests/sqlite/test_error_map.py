@@ -1,0 +1,169 @@
+"""Which error stands for what SQLite reports: by its code, with the names that it tells."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cwstore._sqlite.error_map import map_error
+from cwstore.core.faults import refused_bind
+from cwstore.entities import log_chunks
+from cwstore.errors import (
+    BusyError,
+    ConflictError,
+    CorruptDatabaseError,
+    CwstoreError,
+    InvalidValueError,
+    StorageError,
+    StoreClosedError,
+)
+from cwstore.store import Store
+from tests.kits.disk import (
+    faulty_disk,
+)
+from tests.kits.engine import (
+    assert_ours_alone,
+)
+
+
+@pytest.fixture
+def raw() -> apsw.Connection:
+    db = apsw.Connection(":memory:")
+    db.execute("CREATE TABLE notes (id INTEGER NOT NULL, body TEXT NOT NULL) STRICT")
+    db.execute("INSERT INTO notes (rowid, id, body) VALUES (1, 1, 'first')")
+    return db
+
+
+def fault(db: apsw.Connection, sql: str) -> CwstoreError:
+    with pytest.raises(apsw.Error) as caught:
+        db.execute(sql)
+    return map_error(caught.value, "notes", 5.0, sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "field", "message"),
+    [
+        ("INSERT INTO notes (id) VALUES (1)", "body", "body: must not be None (table notes)"),
+        ("UPDATE notes SET id = 'one'", "id", "id: wrong type for table notes"),
+    ],
+)
+def test_a_value_that_only_the_table_refuses_is_named(
+    raw: apsw.Connection, sql: str, field: str, message: str
+) -> None:
+    error = fault(raw, sql)
+    assert isinstance(error, InvalidValueError)
+    assert (error.field, str(error)) == (field, message)
+
+
+def test_a_constraint_of_a_kind_that_is_not_ours_is_a_conflict(raw: apsw.Connection) -> None:
+    error = fault(raw, "INSERT INTO notes (rowid, id, body) VALUES (1, 2, 'second')")
+    assert type(error) is ConflictError
+    assert str(error) == "notes: UNIQUE constraint failed: notes.rowid"
+
+
+def test_a_binding_that_is_at_fault_is_the_one_that_is_no_text() -> None:
+    assert refused_bind({"id": "é", "sort_order": 1, "name": "\ud800"}).field == "name"
+    with pytest.raises(AssertionError):
+        refused_bind({"id": "é"})
+
+
+def limited(store: Store, limit: int, value: int) -> None:
+    store._db._writer.connection.limit(limit, value)
+
+
+def test_a_value_that_is_too_large_is_refused(store: Store) -> None:
+    limited(store, apsw.SQLITE_LIMIT_LENGTH, 10_000)
+    with pytest.raises(InvalidValueError, match="too large for one SQLite row") as caught:
+        store.initiatives.create(name="x" * 20_000)
+    assert_ours_alone(caught.value)
+    assert store.initiatives.find_all() == []
+
+
+def test_rows_that_are_nested_too_deep_to_be_deleted_at_once_are_a_conflict(store: Store) -> None:
+    parent = None
+    for number in range(12):
+        parent = store.tasks.create(name="t", id=f"{number}", parent_task_id=parent).id
+    limited(store, apsw.SQLITE_LIMIT_TRIGGER_DEPTH, 10)
+    with pytest.raises(ConflictError, match="nested in each other; delete the inner first"):
+        store.tasks.delete("0")
+    assert len(store.tasks.find_all()) == 12
+
+
+def test_a_connection_that_is_closed_meanwhile_is_a_closed_store(raw: apsw.Connection) -> None:
+    raw.close()
+    assert type(fault(raw, "SELECT 1")) is StoreClosedError
+
+
+def test_a_look_at_the_version_that_is_interrupted_is_an_error_of_ours(store: Store) -> None:
+    connection = store._db._writer.connection
+    connection.set_progress_handler(lambda: True, 1)
+    with pytest.raises(CwstoreError, match=r"PRAGMA data_version .*Interrupt") as caught:
+        store.data_version()
+    connection.set_progress_handler(None)
+    assert_ours_alone(caught.value)
+    assert store.data_version() > 0
+
+
+@pytest.mark.parametrize("look", [Store.check, Store.stats], ids=["check", "stats"])
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (apsw.SQLITE_IOERR_READ, (StorageError, "the disk failed")),
+        (apsw.SQLITE_BUSY, (BusyError, "another connection held the lock")),
+    ],
+    ids=["failing", "in use"],
+)
+@pytest.mark.parametrize("at_once", [True, False], ids=["while it is opened", "after that"])
+def test_a_look_at_the_whole_file_that_fails_is_told_and_nothing_is_called_damaged(
+    look: Callable[[Store], object],
+    code: int,
+    expected: tuple[type[CwstoreError], str],
+    at_once: bool,
+    file: Path,
+) -> None:
+    error, message = expected
+    reads = good = 0
+
+    def fail(operation: str, path: str) -> int:
+        nonlocal reads
+        reads += operation == "read"
+        return code if operation == "read" and reads > good else 0
+
+    with faulty_disk() as disk, Store.open(file) as store, Store.open(file) as other:
+        before = other.initiatives.create(name="before")
+        good = 10**9
+        disk.fail = fail
+        with store._db.lease_reader():  # opens the file, and no more
+            good = 0 if at_once else reads
+        reads = 0
+        with pytest.raises(error, match=message) as caught:
+            look(store)
+        assert_ours_alone(caught.value)
+        disk.fail = lambda operation, path: 0
+        look(store)
+        assert store.initiatives.find_all() == [before]
+
+
+def test_a_ledger_of_another_shape_is_refused_and_left_alone(file: Path) -> None:
+    Store.open(file).close()
+    db = apsw.Connection(str(file))
+    db.execute("ALTER TABLE schema_migrations RENAME COLUMN text_sum TO length")
+    db.close()
+    before = file.read_bytes()
+    with pytest.raises(CorruptDatabaseError, match="text_sum"):
+        Store.open(file)
+    assert file.read_bytes() == before
+
+
+def test_rows_that_come_one_by_one_are_refused_too_once_the_transaction_is_lost(
+    store: Store,
+) -> None:
+    def go_on_regardless() -> None:
+        with store.transaction():
+            store._db._writer.abort_error = StorageError("the disk failed")
+            store._db._writer.run_many(log_chunks._INSERT_ONE_OF_MANY, [])
+
+    with pytest.raises(StorageError, match="the whole transaction was rolled back"):
+        go_on_regardless()
+    assert store.log_chunks.insert_chunks([("agent", "name", 1, "{}")]) == 1

@@ -1,0 +1,227 @@
+"""What `check` tells of a file that no store would open, and of one with damaged pages."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from cwstore._sqlite.inspection import CheckReport, check_file
+from cwstore.cli import main
+from cwstore.errors import (
+    ConflictError,
+    CorruptDatabaseError,
+    ForeignDatabaseError,
+    MigrationError,
+    SchemaTooNewError,
+    StorageError,
+)
+from cwstore.migrations.api import migrate, status
+from cwstore.store import Store
+from tests.kits.engine import assert_ours_alone, locked
+from tests.kits.migrations import run
+
+WHOLE = CheckReport(integrity=(), foreign_keys=(), drift=())
+MALFORMED = "database disk image is malformed"
+OLD = 9
+
+
+@pytest.fixture
+def current(file: Path) -> Path:
+    """A file of the newest version with some rows."""
+    with Store.open(file) as store:
+        for number in range(60):
+            store.initiatives.create(name=f"initiative {number} " + "x" * 300)
+    return file
+
+
+def damage(file: Path, table: str) -> None:
+    """Overwrite the last page of a table."""
+    ((page,),) = run(file, f"SELECT max(pageno) FROM dbstat WHERE name = '{table}'")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: (page - 1) * 4096] + b"\xff" * 4096 + whole[page * 4096 :])
+
+
+def reported(file: Path, capsys: pytest.CaptureFixture[str]) -> CheckReport:
+    """What is found; the command must list the same, exit with 1, and leave the file alone."""
+    before = file.read_bytes()
+    report = check_file(file)
+    assert main(["check", str(file), "--json"]) == 1
+    said, complaint = capsys.readouterr()
+    assert json.loads(said) == json.loads(json.dumps({"ok": False, **asdict(report)}))
+    assert complaint == f"cwstore: {file} has the problems listed; restore a backup\n"
+    assert file.read_bytes() == before
+    return report
+
+
+# Files that no store would open
+
+
+def test_what_was_changed_by_hand_is_listed_with_all_else_that_is_wrong(
+    current: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(current, "PRAGMA foreign_keys = OFF")
+    run(current, "DROP INDEX initiatives_status_ix")
+    run(current, "CREATE TABLE mine (a)")
+    run(current, "INSERT INTO phase_dependencies VALUES ('nothing', 'nowhere')")
+    with pytest.raises(MigrationError):
+        Store.open(current)
+    assert reported(current, capsys) == CheckReport(
+        integrity=(),
+        foreign_keys=("phase_dependencies: 2 rows refer to rows of phases that do not exist",),
+        drift=("index initiatives_status_ix is missing", "table mine is not expected"),
+    )
+
+
+def test_where_foreign_keys_make_no_sense_any_more_the_structure_is_still_compared(
+    current: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(current, "DROP TABLE review_comments")
+    run(current, "CREATE TABLE review_comments (phase_id REFERENCES phases (content))")
+    run(current, "INSERT INTO review_comments VALUES ('x')")
+    report = reported(current, capsys)
+    assert report.integrity == ()
+    assert report.foreign_keys == ('foreign key mismatch - "review_comments" referencing "phases"',)
+    assert "column review_comments.body is missing" in report.drift
+
+
+def test_an_older_file_is_held_against_its_own_version(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    migrate(file, target=OLD)
+    before = file.read_bytes()
+    assert check_file(file) == WHOLE
+    assert main(["check", str(file)]) == 0
+    assert capsys.readouterr() == (f"{file}: whole, and as its version says.\n", "")
+    assert file.read_bytes() == before
+    assert status(file).version == OLD
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+    run(file, "CREATE TABLE mine (a)")
+    assert reported(file, capsys) == CheckReport((), (), ("table mine is not expected",))
+
+
+def test_what_is_no_file_of_ours_is_refused_and_none_is_made(file: Path) -> None:
+    with pytest.raises(StorageError, match=f"{file} is not there; give the path"):
+        check_file(file)
+    with pytest.raises(StorageError, match=":memory: is not there"):
+        check_file(":memory:")
+    with pytest.raises(StorageError, match="is a directory"):
+        check_file(file.parent)
+    assert list(file.parent.iterdir()) == []
+    run(file, "CREATE TABLE theirs (a)")
+    with pytest.raises(ForeignDatabaseError, match="belongs to another application"):
+        check_file(file)
+
+
+def newer(file: Path, compatible_with: str) -> None:
+    """One more migration than this code knows."""
+    run(
+        file,
+        "INSERT INTO schema_migrations"
+        f" SELECT version + 1, '9999_later', '', 0, {compatible_with}, structure, 0"
+        " FROM schema_migrations ORDER BY version DESC LIMIT 1",
+    )
+    run(file, f"PRAGMA user_version = {status(':memory:').newest + 1}")
+
+
+def test_a_newer_file_is_refused_unless_it_says_that_this_code_may_use_it(current: Path) -> None:
+    newer(current, "NULL")
+    with pytest.raises(SchemaTooNewError, match="update cwstore"):
+        check_file(current)
+    run(current, "UPDATE schema_migrations SET compatible_with = 1 WHERE name = '9999_later'")
+    assert check_file(current) == WHOLE
+    with Store.open(current) as store:
+        assert store.check() == WHOLE
+    run(current, "CREATE TABLE mine (a)")
+    with pytest.raises(MigrationError, match="changed by hand"):
+        check_file(current)
+
+
+def test_what_the_log_holds_is_read_and_stays_there(current: Path, tmp_path: Path) -> None:
+    with Store.open(current) as store:
+        store.initiatives.create(name="in the log")
+        copies = [tmp_path / f"copy.db{end}" for end in ("", "-wal")]
+        for end, copy in zip(("", "-wal"), copies, strict=True):
+            copy.write_bytes(Path(f"{current}{end}").read_bytes())
+    before = [copy.read_bytes() for copy in copies]
+    assert check_file(copies[0]) == WHOLE
+    assert [copy.read_bytes() for copy in copies] == before
+
+
+def test_a_file_that_is_written_to_can_be_checked(current: Path) -> None:
+    with locked(current):
+        assert check_file(current) == WHOLE
+
+
+def test_a_ledger_of_another_shape_is_refused(current: Path) -> None:
+    run(current, "ALTER TABLE schema_migrations RENAME COLUMN text_sum TO length")
+    with pytest.raises(CorruptDatabaseError, match="reading the version of") as caught:
+        check_file(current)
+    assert_ours_alone(caught.value)
+
+
+# Damaged pages
+
+
+def test_damage_is_told_as_far_as_it_could_be_read_and_the_rest_is_checked(
+    current: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(current, "PRAGMA foreign_keys = OFF")
+    run(current, "INSERT INTO phase_dependencies VALUES ('nothing', 'nowhere')")
+    damage(current, "initiatives")
+    with Store.open(current) as store:
+        report = store.check()
+    first, *_, last = report.integrity
+    assert first.startswith("*** in database main ***")
+    assert last == MALFORMED
+    assert report == CheckReport(
+        report.integrity,
+        ("phase_dependencies: 2 rows refer to rows of phases that do not exist",),
+        (),
+    )
+    assert reported(current, capsys) == report
+    told = r"not kept, its source is damaged: \*\*\* in"
+    with Store.open(current) as store, pytest.raises(CorruptDatabaseError, match=told):
+        store.backup(current.with_name("copy.db"))
+
+
+def test_where_rows_that_refer_cannot_be_read_the_structure_is_still_compared(
+    current: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(current) as store:
+        owner = store.initiatives.find_all()[0].id
+        for number in range(60):
+            store.phases.create(initiative_id=owner, name=f"phase {number} " + "x" * 300)
+    run(current, "CREATE TABLE mine (a)")
+    damage(current, "phases")
+    report = reported(current, capsys)
+    assert report.integrity[0].startswith("*** in database main ***")
+    assert report.integrity.count(MALFORMED) == 1
+    assert report == CheckReport(report.integrity, (), ("table mine is not expected",))
+
+
+def test_a_damaged_ledger_is_damage(current: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damage(current, "schema_migrations")
+    report = reported(current, capsys)
+    assert report.integrity[0].startswith("*** in database main ***")
+    assert report == CheckReport(report.integrity, (), ())
+
+
+# In memory
+
+
+def test_in_memory_a_store_is_copied_checked_and_counted(tmp_path: Path) -> None:
+    with Store.open(":memory:") as store:
+        made = store.initiatives.create(name="kept")
+        store.backup(tmp_path / "copy.db")
+        assert store.check() == WHOLE
+        assert {table.name: table.rows for table in store.stats().tables}["initiatives"] == 1
+        with store.transaction():
+            store.initiatives.create(name="not yet")
+            with pytest.raises(ConflictError, match="leave it first"):
+                store.backup(tmp_path / "other.db")
+            assert store.check() == WHOLE
+            assert {table.name: table.rows for table in store.stats().tables}["initiatives"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
+    with Store.open(tmp_path / "copy.db") as copy:
+        assert copy.initiatives.find_all() == [made]

@@ -1,0 +1,70 @@
+"""Every statement of the package is checked, and the tool says so."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import cwstore.entities
+from cwstore.testing import Report, check_statements
+
+ROOT = Path(__file__).resolve().parents[2]
+# In one worker, so that the report is made once.
+pytestmark = pytest.mark.xdist_group("statements")
+
+ALLOWED = tomllib.loads(
+    (ROOT / "tools" / "_data" / "allowed_plans.toml").read_text(encoding="utf-8")
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tools._python.check_statements", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return check_statements(cwstore.entities, ROOT / "sql" / "migrations", allow=ALLOWED)
+
+
+def test_no_statement_of_the_package_has_a_fault(report: Report) -> None:
+    report.expect_no_faults()
+    assert len(report.lines) > 100
+
+
+def test_nothing_but_plans_is_tolerated() -> None:
+    assert ALLOWED.keys() == {"scan", "sort"}
+
+
+def test_every_module_with_statements_is_in_the_report(report: Report) -> None:
+    modules = {line.subject.partition(".")[0] for line in report.lines}
+    makers = (
+        path.stem
+        for path in (ROOT / "cwstore").rglob("*.py")
+        if path.stem != "statement"
+        and any(maker in path.read_text(encoding="utf-8") for maker in ("rows_of(", "values_of("))
+    )
+    assert set(makers) == modules
+    assert modules >= {"initiatives", "tasks", "log_chunks"}
+
+
+def test_the_tool_shows_plan_tables_and_indexes_of_each_statement_and_finds_no_fault() -> None:
+    done = run("--table")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (
+        "tasks._FIND_PENDING_APPROVAL\n"
+        "    SCAN tasks USING INDEX tasks_pending_approval_ix\n"
+        "    reads: tasks | writes: - | indexes: tasks_pending_approval_ix\n"
+    ) in done.stdout
+    assert done.stdout.endswith(" statements, 0 faults\n")
+
+
+def test_the_tool_refuses_what_it_does_not_know() -> None:
+    assert run("--tables").returncode == 2

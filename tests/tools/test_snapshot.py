@@ -1,0 +1,265 @@
+"""What tools/snapshot writes is current, and it refuses what must not change or is not true."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cwstore.core.statement import bind_names
+from cwstore.migrations.scripts import load
+from tools._python import snapshot
+from tools._python.released import (
+    broken_records,
+    false_claims,
+    fingerprints,
+    made,
+    manifest,
+    recorded,
+    released,
+)
+
+SQL = Path(__file__).parents[2] / "sql"
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[Path, str]:
+    return snapshot.generated(SQL)
+
+
+@pytest.fixture
+def sql(tmp_path: Path, generated: dict[Path, str]) -> Path:
+    """A copy of sql/ to break, everything in it current."""
+    copy = Path(shutil.copytree(SQL, tmp_path / "sql"))
+    for path, text in generated.items():
+        (copy / path.relative_to(SQL)).write_text(text, encoding="utf-8")
+    return copy
+
+
+def edit(path: Path, before: str, after: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after, 1), encoding="utf-8")
+
+
+def test_every_generated_file_is_current() -> None:
+    """If this fails, run tools/snapshot and look at what it changed."""
+    assert list(snapshot.stale(SQL)) == []
+
+
+# sql/fingerprints
+
+
+def test_each_migration_and_the_structure_after_it_are_as_they_were_recorded() -> None:
+    """A migration that was released is frozen: what has to change goes into a new one."""
+    assert broken_records(SQL) == []
+    assert recorded(SQL) == fingerprints(tuple(load()))
+    assert len({line.structure for line in recorded(SQL)}) == len(load())
+
+
+@pytest.mark.parametrize("version", [1, 10, 11])
+def test_a_migration_edited_by_one_token_is_refused_and_nothing_is_written(
+    sql: Path, version: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load(sql / "migrations")[version - 1].file_name
+    edit(sql / "migrations" / script, "', '", "', 'x', '")
+    before = {path: path.read_bytes() for path in sql.rglob("*") if path.is_file()}
+    assert snapshot.main(["--sql", str(sql)]) == 1
+    assert {path: path.read_bytes() for path in before} == before
+    assert f"tools/snapshot: {script} was edited after it was recorded" in capsys.readouterr().err
+    assert any(script in line for line in broken_records(sql))
+
+
+def test_comments_and_layout_of_a_migration_may_change(sql: Path) -> None:
+    edit(
+        sql / "migrations" / "0007_reviews.sql",
+        "CREATE TABLE review_comments (",
+        "create\ntable review_comments (",
+    )
+    edit(sql / "migrations" / "0007_reviews.sql", "create\ntable", "CREATE  TABLE")
+    edit(sql / "migrations" / "0007_reviews.sql", "-- Serves review", "-- It serves review")
+    assert broken_records(sql) == []
+    assert list(snapshot.stale(sql)) == [sql / "schema.sql"]
+
+
+def test_a_structure_that_is_not_the_recorded_one_is_told(sql: Path) -> None:
+    edit(sql / "fingerprints", recorded(sql)[4].structure, "0123456789abcdef")
+    (line,) = broken_records(sql)
+    assert line.startswith("version 5 has another structure than recorded")
+
+
+def test_a_recorded_migration_that_is_gone_is_told(sql: Path) -> None:
+    (sql / "migrations" / "0011_refine.sql").unlink()
+    (line,) = broken_records(sql)
+    assert line == "migration 0011 is recorded, but it is gone: restore it"
+    assert snapshot.problems(sql) == [
+        "statements/0011.sql is of a version that no migration leads to: remove it"
+    ]
+
+
+def test_a_migration_that_was_never_released_can_be_recorded_anew(sql: Path) -> None:
+    edit(sql / "migrations" / "0011_refine.sql", "'refine'", "'refined'")
+    assert snapshot.main(["--sql", str(sql), "--amend", "11"]) == 0
+    assert recorded(sql)[:10] == recorded(SQL)[:10]
+    assert recorded(sql)[10] != recorded(SQL)[10]
+    assert snapshot.main(["--sql", str(sql), "--check"]) == 0
+
+
+# sql/statements, and what is promised about them
+
+
+def test_the_statements_of_the_newest_version_fit_its_schema() -> None:
+    newest = manifest(SQL, len(load()))
+    assert len(newest) > 200
+    assert {"tasks._CREATE", "tasks._UPDATE()", "tasks._UPDATE(name if unchanged)"} <= set(newest)
+    connection = made(load())
+    for text in newest.values():
+        assert not text.startswith("--")
+        connection.execute(f"EXPLAIN {text}", dict.fromkeys(bind_names(text))).fetchall()
+
+
+def test_there_is_a_manifest_for_every_version_from_the_first_release_on() -> None:
+    versions = released(SQL)
+    assert versions == list(range(versions[0], len(load()) + 1))
+
+
+def test_what_the_migrations_claim_to_be_compatible_with_is_true() -> None:
+    assert false_claims(SQL) == []
+
+
+def claim(sql: Path, script: str, of: int = 11) -> list[str]:
+    """What is found to be false if a new migration claims compatibility with version `of`."""
+    path = sql / "migrations" / "0012_next.sql"
+    path.write_text(f"-- compatible-with: {of}\n{script}", encoding="utf-8")
+    prefix = f"0012_next.sql is not compatible with {of}: "
+    return [line.removeprefix(prefix) for line in false_claims(sql) if line.startswith(prefix)]
+
+
+OLD_PROJECTS = "ALTER TABLE projects RENAME TO old;"
+FALSE_CLAIMS = [
+    (
+        "ALTER TABLE projects DROP COLUMN last_fetched_at;",
+        "projects._UPDATE(name) fails: no such column: last_fetched_at",
+    ),
+    (
+        "ALTER TABLE phases RENAME COLUMN name TO title;",
+        "phases._UPDATE(name) fails: no such column: name",
+    ),
+    ("DROP VIEW ready_tasks;", "tasks._READY.find fails: no such table: ready_tasks"),
+    (
+        """ALTER TABLE agents DROP CONSTRAINT agents_mode_ck;
+        ALTER TABLE agents ADD CONSTRAINT agents_mode_ck CHECK (mode IN ('execute', 'dream'));""",
+        "check agents_mode_ck of agents is another one: mode in ( 'execute' , 'dream' )",
+    ),
+    (
+        "ALTER TABLE phases ADD CONSTRAINT phases_short_ck CHECK (length(name) < 9);",
+        "check phases_short_ck of phases is new: length ( name ) < 9",
+    ),
+    (
+        "CREATE UNIQUE INDEX phases_name_ix ON phases (name);",
+        "index phases_name_ix is new: on phases ( name )",
+    ),
+    (
+        f"{OLD_PROJECTS} CREATE TABLE projects (id INTEGER);",
+        "column projects.id is another one: INTEGER NULL",
+    ),
+    (
+        f"{OLD_PROJECTS} CREATE TABLE projects (id TEXT, kind TEXT NOT NULL);",
+        "column projects.kind is new and has to be given: add a DEFAULT",
+    ),
+    (
+        f"{OLD_PROJECTS} CREATE TABLE projects (id TEXT, default_branch TEXT UNIQUE);",
+        "unique projects (default_branch) is new",
+    ),
+    (
+        f"{OLD_PROJECTS} CREATE TABLE projects (id TEXT, url TEXT REFERENCES old (url));",
+        "foreign key projects (url) to old is new",
+    ),
+]
+
+
+@pytest.mark.parametrize(("script", "line"), FALSE_CLAIMS)
+def test_a_false_claim_is_found(sql: Path, script: str, line: str) -> None:
+    assert line in claim(sql, script)
+
+
+def test_a_statement_that_returns_other_columns_is_a_false_claim(sql: Path) -> None:
+    statements = sql / "statements" / "0011.sql"
+    statements.write_text("-- phases._ALL\nSELECT * FROM phases;\n", encoding="utf-8")
+    columns = "id, initiative_id, name, content, status, created_at, updated_at, note"
+    assert claim(sql, "ALTER TABLE phases ADD COLUMN note TEXT;") == [
+        f"phases._ALL returns other columns: {columns}"
+    ]
+
+
+def test_what_older_code_does_not_notice_is_a_true_claim(sql: Path) -> None:
+    script = """
+        ALTER TABLE phases ADD COLUMN note TEXT;
+        ALTER TABLE phases ADD COLUMN kind TEXT NOT NULL DEFAULT 'x';
+        ALTER TABLE phases ADD CONSTRAINT phases_kind_ck CHECK (kind IN ('x', 'y'));
+        CREATE INDEX phases_kind_ix ON phases (kind);
+        CREATE UNIQUE INDEX phases_note_ix ON phases (note);
+        CREATE TABLE notes (id TEXT NOT NULL UNIQUE CHECK (id <> ''));
+        ALTER TABLE tasks DROP CONSTRAINT tasks_name_ck;
+    """
+    assert claim(sql, script) == []
+
+
+def test_a_claim_is_held_against_each_version_since_and_not_before_it(sql: Path) -> None:
+    (sql / "migrations" / "0012_a.sql").write_text("CREATE TABLE a (b);", encoding="utf-8")
+    shutil.copy(sql / "statements" / "0011.sql", sql / "statements" / "0012.sql")
+    with (sql / "statements" / "0012.sql").open("a", encoding="utf-8") as stream:
+        stream.write("\n-- a._ALL\nSELECT b FROM a;\n")
+    third = sql / "migrations" / "0013_b.sql"
+    third.write_text("-- compatible-with: 11\nDROP TABLE a;", encoding="utf-8")
+    assert false_claims(sql) == [
+        "0013_b.sql is not compatible with 12: a._ALL fails: no such table: a"
+    ]
+    (sql / "statements" / "0012.sql").unlink()
+    missing = "statements/0012.sql is missing, which tells what that code asks"
+    assert false_claims(sql) == [f"0013_b.sql is not compatible with 12: {missing}"]
+
+
+# the command
+
+
+FALSE_CLAIM = "-- compatible-with: 11\nDROP TABLE tasks;"
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "edited": lambda sql: edit(sql / "schema.sql", "TEXT", "text"),
+    "missing": lambda sql: (sql / "schema.sql").unlink(),
+    "statement": lambda sql: edit(sql / "statements" / "0011.sql", "SELECT", "select"),
+    "migration": lambda sql: (sql / "migrations" / "0012_x.sql").write_text("CREATE TABLE x (y);"),
+    "old migration": lambda sql: edit(sql / "migrations" / "0011_refine.sql", "refine'", "other'"),
+    "gap": lambda sql: next((sql / "migrations").glob("0003*")).unlink(),
+    "false claim": lambda sql: (sql / "migrations" / "0012_x.sql").write_text(FALSE_CLAIM),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_the_check_fails_on_anything_that_is_not_as_it_should_be(
+    sql: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert snapshot.main(["--sql", str(sql), "--check"]) == 0
+    assert capsys.readouterr() == ("", "")
+    spoil(sql)
+    before = {path: path.read_bytes() for path in sql.rglob("*") if path.is_file()}
+    assert snapshot.main(["--sql", str(sql), "--check"]) == 1
+    assert capsys.readouterr().err.startswith("tools/snapshot: ")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_tool_writes_what_is_missing_and_leaves_older_statements_alone(
+    sql: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = manifest(sql, 11)
+    edit(sql / "statements" / "0011.sql", "SELECT", "select")
+    (sql / "migrations" / "0012_x.sql").write_text("CREATE TABLE x (y);", encoding="utf-8")
+    assert snapshot.main(["--sql", str(sql)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"wrote {sql / name}" for name in ("schema.sql", "fingerprints", "statements/0012.sql")
+    ]
+    assert manifest(sql, 11) != now
+    assert manifest(sql, 12) == now
+    assert recorded(sql)[:11] == recorded(SQL)
+    assert snapshot.main(["--sql", str(sql)]) == 0
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,232 @@
+"""What each tool accepts: one function a tool, named as the tool is.
+
+Nothing here needs an environment: no import of cwstore or of what it needs. So a tool answers
+`--help` at once, by any Python: `python3 -m tools._python.arguments TOOL --help`.
+"""
+
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from pathlib import Path
+
+from tools._python.bakeoff.tool import MODULES
+from tools._python.bench.adapters import ADAPTERS
+
+_SQL = Path(__file__).resolve().parents[2] / "sql"
+
+
+def bakeoff() -> ArgumentParser:
+    """Migration scenarios on five tools."""
+    parser = ArgumentParser(
+        prog="tools/bakeoff",
+        description="Run migration scenarios on cwstore and on four other Python tools, each by"
+        " its documented interface and with the same SQL in the form that it wants.",
+        epilog="dbmate and Drizzle are no Python packages and are left out. A scenario fails if"
+        " any part of it does; a tool that has no notion of something accepts it without a word,"
+        " and that fails too. Where the application makes or configures the connection"
+        " (sqlite-utils, sqlspec) foreign keys are on, as rows that cascade need it. Races and"
+        " kills are not the same at each run.",
+    )
+    parser.add_argument("--only", metavar="A,D", help=f"these scenarios of {'-'.join('AJ')}")
+    parser.add_argument("--tools", metavar="X,Y", help=f"of {', '.join(MODULES)}")
+    parser.add_argument("--verbose", action="store_true", help="tell what happened")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    return parser
+
+
+def bench() -> ArgumentParser:
+    """Times beside other ways to SQLite."""
+    parser = ArgumentParser(
+        prog="tools/bench",
+        description="Time cwstore beside what a user would pick instead, on cwstore's own schema.",
+        epilog="Ratios are to `limit`: bare apsw, prepared statements, rows as tuples. `same-sql`"
+        " is the limit with cwstore's own statements: what lies between the two is SQL.",
+    )
+    parser.add_argument("--only", metavar="W1,W7", help="these workloads")
+    parser.add_argument("--adapters", metavar="A,B", help=f"of {', '.join(ADAPTERS)}")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer calls")
+    parser.add_argument("--rounds", type=int, help="default 21; with --quick 9")
+    parser.add_argument(
+        "--processor", action="store_true", help="ratios of processor time, for a busy machine"
+    )
+    parser.add_argument("--json", metavar="FILE", help="all figures, for programs")
+    return parser
+
+
+def callgrind() -> ArgumentParser:
+    """Instructions of one operation."""
+    parser = ArgumentParser(
+        prog="tools/callgrind",
+        description="""\
+Count the instructions of an operation of W1 to W9, and compare them with a baseline.
+
+Counts do not depend on the machine or its load, only on the builds of Python and apsw: a baseline
+is kept for each pair of these.
+""",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--only", metavar="W1,W7", help="these workloads")
+    parser.add_argument("--update", action="store_true", help="make these counts the baseline")
+    return parser
+
+
+def check_statements() -> ArgumentParser:
+    """Every SQL statement against the schema."""
+    parser = ArgumentParser(
+        prog="tools/check_statements",
+        description="Check every SQL statement against the schema of sql/migrations, running none.",
+        epilog="Exit codes: 0 no faults, 1 faults (one a line), 2 wrong usage. The plans that are"
+        " tolerated, each with its reason, are in tools/_data/allowed_plans.toml.",
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="each statement with its tables, plan and indexes"
+    )
+    return parser
+
+
+def fairness() -> ArgumentParser:
+    """How evenly writers get their turn."""
+    parser = ArgumentParser(
+        prog="tools/fairness",
+        description="Measure how evenly writers get their turn: processes on one file, waiting in"
+        " line and as SQLite waits, and threads on one store.",
+    )
+    parser.add_argument("--writers", type=int, default=8, help="at once (default: 8)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each way (default: 4)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
+    return parser
+
+
+def growth() -> ArgumentParser:
+    """Costs as the file grows."""
+    parser = ArgumentParser(
+        prog="tools/growth",
+        description="Measure what calls cost as the file grows, beside bare apsw: it takes minutes,"
+        " and gigabytes under .cache/.",
+    )
+    parser.add_argument(
+        "--sizes", default="1000,10000,100000,1000000", help="numbers of tasks, ascending"
+    )
+    parser.add_argument("--full", action="store_true", help="10,000,000 chunks in the last file")
+    parser.add_argument("--ids", type=int, metavar="N", help="only: the cost of ids at N chunks")
+    parser.add_argument("--json", metavar="FILE", help="all figures, for programs")
+    return parser
+
+
+def handshake() -> ArgumentParser:
+    """What opening costs."""
+    parser = ArgumentParser(
+        prog="tools/handshake",
+        description="Time the handshake with an up-to-date file beside a bare connect with the same"
+        " settings, and 100 migrations of a new file beside one: medians of interleaved rounds.",
+    )
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--calls", type=int, default=100, help="openings in a round")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    return parser
+
+
+def import_backlog() -> ArgumentParser:
+    """Issues into a store."""
+    parser = ArgumentParser(
+        prog="tools/import_backlog",
+        description="""\
+Loads a backlog, one issue a line as JSON, into a store.
+
+What is not stored is told line by line, and all numbers are held against what the store has in the
+end. Exit codes: 0 every line is accounted for (a refused one is, too), 1 the file or the store
+cannot be used or the numbers do not add up, 2 wrong usage.
+""",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="the backlog, JSON lines")
+    parser.add_argument("store", metavar="STORE", help="the cwstore file; it is made if need be")
+    parser.add_argument("--initiative", metavar="NAME", help="default: the file's name")
+    parser.add_argument("--all", action="store_true", help="list what is left out by rule, too")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    return parser
+
+
+def new_migration() -> ArgumentParser:
+    """The next migration."""
+    parser = ArgumentParser(
+        prog="tools/new_migration",
+        description="Writes sql/migrations/<next number>_NAME.sql, to be filled in.",
+    )
+    parser.add_argument("name", metavar="NAME", help="what it does, in snake_case: labels_on_tasks")
+    parser.add_argument(
+        "--directory", type=Path, default=_SQL / "migrations", help="(default: sql/migrations)"
+    )
+    return parser
+
+
+def overhead() -> ArgumentParser:
+    """What awaiting and listening cost."""
+    parser = ArgumentParser(
+        prog="tools/overhead",
+        description="Measure what awaiting a call costs over calling it, and what listening to"
+        " changes costs a write.",
+    )
+    parser.add_argument("--rounds", type=int, default=21, help="(default: 21)")
+    return parser
+
+
+def snapshot() -> ArgumentParser:
+    """What is generated."""
+    parser = ArgumentParser(
+        prog="tools/snapshot",
+        description="Writes sql/schema.sql, sql/fingerprints and the sql/statements of the newest"
+        " version, and computes the claims of compatibility.",
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if not current")
+    parser.add_argument(
+        "--amend",
+        type=int,
+        metavar="VERSION",
+        help="record this migration and later ones anew; only while they are not released",
+    )
+    parser.add_argument("--sql", type=Path, default=_SQL, help="the directory (default: sql)")
+    return parser
+
+
+def soak() -> ArgumentParser:
+    """Many processes on one file, some killed."""
+    parser = ArgumentParser(
+        prog="tools/soak",
+        description="Rounds of workers on one file, killed at random, until the time is up; then a"
+        " table of what was found.",
+    )
+    parser.add_argument("--minutes", type=float, default=10, help="how long (default: 10)")
+    parser.add_argument("--seconds", type=float, help="the same in seconds")
+    parser.add_argument("--processes", type=int, default=16, help="at once (default: 16)")
+    parser.add_argument("--seed", type=int, default=1, help="of what is random (default: 1)")
+    parser.add_argument("--kills", type=int, default=60, help="a round, at most (default: 60)")
+    parser.add_argument("--calm", type=int, default=15, help="progress between kills (default: 15)")
+    return parser
+
+
+def wal() -> ArgumentParser:
+    """How long the write-ahead log becomes."""
+    parser = ArgumentParser(
+        prog="tools/wal",
+        description="Measure how long the write-ahead log becomes while many read and write.",
+    )
+    parser.add_argument("--writers", type=int, default=2, help="processes (default: 2)")
+    parser.add_argument("--readers", type=int, default=4, help="processes (default: 4)")
+    parser.add_argument("--threads", type=int, default=1, help="of each process (default: 1)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each round (default: 5)")
+    parser.add_argument("--long-read", type=float, default=0.0, help="seconds, beginning after one")
+    parser.add_argument("--rounds", type=int, default=2, help="(default: 2)")
+    return parser
+
+
+TOOLS = {
+    tool.__name__: tool
+    for tool in (
+        *(bakeoff, bench, callgrind, check_statements, fairness, growth, handshake),
+        *(import_backlog, new_migration, overhead, snapshot, soak, wal),
+    )
+}
+
+if __name__ == "__main__":
+    # A tool's name and its arguments, `--help` among them.
+    TOOLS[sys.argv[1]]().parse_args(sys.argv[2:])

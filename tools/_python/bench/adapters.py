@@ -1,0 +1,15 @@
+"""The ways to SQLite that are compared."""
+
+#: Name in the table, and module of the adapter.
+ADAPTERS = {
+    "limit": "limit",
+    "same-sql": "same_sql",
+    "by-hand": "by_hand",
+    "stdlib": "stdlib",
+    "aiosql": "with_aiosql",
+    "sqlspec": "with_sqlspec",
+    "sqla-core": "with_core",
+    "sqla-orm": "with_orm",
+    "cwstore": "with_cwstore",
+    "cwstore-async": "with_cwstore_async",
+}

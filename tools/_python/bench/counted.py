@@ -1,0 +1,44 @@
+"""Runs under callgrind: every workload once, then one of them some times more.
+
+What the first part costs, start-up included, is subtracted by a run without the second.
+"""
+
+import gc
+import sys
+from importlib import import_module
+
+from tools._python.bench.workloads import calls_of
+
+#: Calls that are counted; callgrind is some fifty times slower than the machine.
+COUNTED = {
+    "W1": 40,
+    "W2": 200,
+    "W3": 20,
+    "W4": 40,
+    "W5a": 40,
+    "W5b": 2,
+    "W6": 200,
+    "W7": 40,
+    "W8": 1,
+    "W9": 100,
+}
+
+
+def main() -> None:
+    """Arguments: module of the adapter, its file, and the workload, or "none"."""
+    _, module, file, workload = sys.argv
+    adapter = import_module(f"tools._python.bench.{module}").Adapter()
+    adapter.open(file)
+    gc.disable()  # a collection costs what the objects of the whole process cost
+    for name in COUNTED:
+        for method, arguments in calls_of(name, -1, 1 if name == "W8" else 3):
+            getattr(adapter, method)(*arguments)
+    # Made in every run, so that making them cancels out.
+    calls = {name: calls_of(name, 0, count) for name, count in COUNTED.items()}
+    for method, arguments in calls.get(workload, []):
+        getattr(adapter, method)(*arguments)
+    adapter.close()
+
+
+if __name__ == "__main__":
+    main()

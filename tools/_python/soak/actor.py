@@ -1,0 +1,45 @@
+"""Who acts, and what a call of theirs is."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from time import monotonic_ns
+from typing import Any
+
+from tools._python.soak.history import Journal
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call and how to write it down. `run` is given the store, of either face."""
+
+    kind: str
+    key: str
+    run: Callable[[Any], Any]
+    args: tuple[Any, ...] = ()
+    outcome: Callable[[Any], Any] = lambda _: "ok"
+    extra: Callable[[Any], Any] = lambda _: None
+    whole: bool = False  #: a transaction: `run` is given the synchronous store inside of one
+
+
+@dataclass(slots=True)
+class Actor:
+    """One thread or task."""
+
+    id: str  #: of its agent, too
+    token: str  #: of its process
+    round: str
+    rng: Random
+    journal: Journal
+    graveyard: Path  #: a line for each process that was killed
+    season_ns: int  #: how long all meet at the same things
+    known: set[str] = field(default_factory=set[str])
+    cursors: dict[str, int] = field(default_factory=dict[str, int])
+
+    def season(self) -> str:
+        """What all actors of the round meet at now."""
+        return f"{self.round}.{monotonic_ns() // self.season_ns}"
+
+
+Step = Generator[Call, Any, None]
