@@ -32,27 +32,7 @@ if TYPE_CHECKING:
     from cwstore.migrations.api import status as status
     from cwstore.store import Store as Store
 
-__version__ = "0.1.0"
-
-# The public names by module; those of the entities are in their registry.
-_MODULES = {
-    "store": "Store",
-    "aio.store": "AsyncStore",
-    "core.repository": "Async Sync",
-    "migrations.api": "migrate rehearse status",
-    "core.reports": (
-        "CheckReport MigrationReport MigrationStatus Progress ReaderStats RehearsalReport Step "
-        "StoreStats TableStats"
-    ),
-    "core.changes": "Change ChangeFeed ChangeOperation",
-    "errors": (
-        "BusyError ConflictError CorruptDatabaseError CwstoreError CycleError "
-        "ForeignDatabaseError InvalidValueError MigrationError MissingReferenceError "
-        "NotFoundError OutcomeUnknownError SchemaTooNewError StorageError StoreClosedError"
-    ),
-}
-
-if not TYPE_CHECKING:  # a type checker knows the names from the imports above
+else:
 
     def _module_of_each():
         from cwstore.entities.registry import ENTITIES
@@ -74,3 +54,24 @@ if not TYPE_CHECKING:  # a type checker knows the names from the imports above
 
     def __dir__():
         return sorted(__getattr__("__all__"))
+
+
+__version__ = "0.1.0"
+
+# The public names by module; those of the entities are in their registry.
+_MODULES = {
+    "store": "Store",
+    "aio.store": "AsyncStore",
+    "core.repository": "Async Sync",
+    "migrations.api": "migrate rehearse status",
+    "core.reports": (
+        "CheckReport MigrationReport MigrationStatus Progress ReaderStats RehearsalReport Step "
+        "StoreStats TableStats"
+    ),
+    "core.changes": "Change ChangeFeed ChangeOperation",
+    "errors": (
+        "BusyError ConflictError CorruptDatabaseError CwstoreError CycleError "
+        "ForeignDatabaseError InvalidValueError MigrationError MissingReferenceError "
+        "NotFoundError OutcomeUnknownError SchemaTooNewError StorageError StoreClosedError"
+    ),
+}
