@@ -2,7 +2,6 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Container
 from dataclasses import dataclass
 
 from cwstore._sqlite.apsw_types import Connection
@@ -50,21 +49,17 @@ def take_inventory(connection: Connection) -> Inventory:
             if tables.get(table) != "shadow"  # it goes with the virtual table that keeps rows in it
         },
         rows,
-        _sequences(connection, tables) if "sqlite_sequence" in tables else {},
+        _sequences(connection) if "sqlite_sequence" in tables else {},
         frozenset(key_of(table, of, parent) for (table, _, parent), of in columns.items()),
     )
 
 
-def _sequences(connection: Connection, tables: Container[str]) -> dict[str, int]:
+def _sequences(connection: Connection) -> dict[str, int]:
     """Of several rows for a table SQLite takes the first."""
     first: dict[str, int | None] = {}
     for table, last in connection.execute(_SEQUENCES).fetchall():
         first.setdefault(table, last)
-    return {
-        lowered(table): last
-        for table, last in first.items()
-        if last is not None and table in tables
-    }
+    return {lowered(table): last for table, last in first.items() if last is not None}
 
 
 def undeclared_losses(before: Inventory, after: Inventory, script: Script) -> list[str]:
