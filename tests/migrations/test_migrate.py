@@ -31,6 +31,7 @@ from tests.kits.migrations import (
     refused,
     run,
     scripts,
+    upgrade,
 )
 
 

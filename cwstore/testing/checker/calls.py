@@ -91,6 +91,10 @@ def _calls(source: Source) -> Iterator[Call]:
                     yield Call(source, function, node, verb, node.args[0])
 
 
+def _name_of(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else ast.unparse(node)
+
+
 # Which statement
 
 
