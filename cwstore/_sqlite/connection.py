@@ -10,7 +10,7 @@ import time
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection, open_connection
-from cwstore._sqlite.busy_handler import BUSY_TIMEOUT, busy_handler
+from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.database_file import (
     APPLICATION_ID,
     MEMORY,
@@ -20,28 +20,10 @@ from cwstore._sqlite.database_file import (
     refuse_foreign,
     refuse_foreign_with_log,
     refuse_strange_file,
-    resolve,
 )
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
-from cwstore.core.arguments import check_busy_timeout, check_flags, check_progress
 from cwstore.errors import BusyError, CwstoreError, StorageError
-
-# Some of these belong to the modules above; migrations, inspection and the store ask here.
-__all__ = [
-    "APPLICATION_ID",
-    "BUSY_TIMEOUT",
-    "MEMORY",
-    "check_busy_timeout",
-    "check_flags",
-    "check_progress",
-    "connect",
-    "connect_reader",
-    "ensure_wal",
-    "refuse_bad_place",
-    "resolve",
-    "skip_checkpoint_on_close",
-]
 
 _CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, not an LRU: be generous
 _OLDEST_SQLITE = (3, 53)

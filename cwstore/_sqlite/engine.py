@@ -19,7 +19,7 @@ from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import Transaction, TransactionStack
 from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
-from cwstore.core.arguments import check_busy_timeout, check_flags, check_progress
+from cwstore.core.checks import check_busy_timeout, check_flags, check_progress
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement

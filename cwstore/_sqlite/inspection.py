@@ -9,13 +9,9 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.backup import find_damage
-from cwstore._sqlite.connection import (
-    BUSY_TIMEOUT,
-    MEMORY,
-    connect,
-    resolve,
-    skip_checkpoint_on_close,
-)
+from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
+from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
+from cwstore._sqlite.database_file import MEMORY, resolve
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.schema.drift import drift
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys

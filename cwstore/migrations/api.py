@@ -4,7 +4,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from cwstore.core.arguments import check_flags, check_progress
+from cwstore.core.checks import check_flags, check_progress
 from cwstore.core.drivers import engine_for
 from cwstore.core.reports import MigrationReport, MigrationStatus, Progress, RehearsalReport, Step
 from cwstore.errors import MigrationError, StorageError

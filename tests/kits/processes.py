@@ -28,7 +28,7 @@ def filling(number: int, rows: int) -> str:
 # Waits for a line, migrates, and tells each step: `started 0002_step 1`, then `applied N`.
 CHILD = """
 import sys
-from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.connection import connect
 from cwstore._sqlite.schema.target import SqliteTarget
 from cwstore.migrations.runner import upgrade
 from cwstore.migrations.scripts import load
@@ -39,7 +39,7 @@ def tell(progress):
 file, directory = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
-connection = _connect.connect(file, busy_timeout=0.5)
+connection = connect(file, busy_timeout=0.5)
 connection.create_scalar_function("inside", lambda: print("inside", flush=True) or 1, 0)
 try:
     report = upgrade(SqliteTarget(connection, file, 0.5), load(directory), on_progress=tell)

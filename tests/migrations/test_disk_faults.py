@@ -7,7 +7,7 @@ from typing import Any, cast
 import apsw
 import pytest
 
-from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.connection import connect
 from cwstore.errors import BusyError, OutcomeUnknownError, StorageError
 from cwstore.migrations.api import migrate
 from tests.kits.engine import assert_ours_alone
@@ -31,7 +31,7 @@ def directory(tmp_path: Path) -> Path:
 def test_after_a_full_disk_the_connection_can_go_on(file: Path, directory: Path) -> None:
     migrate(file, directory=directory)
     slow_scripts(directory)
-    connection = _connect.connect(str(file), busy_timeout=1)
+    connection = connect(str(file), busy_timeout=1)
     connection.pragma("max_page_count", 50)
     with pytest.raises(StorageError) as raised:
         upgrade(connection, file, directory=directory)
@@ -51,7 +51,7 @@ class Failing:
     """A connection that fails at one statement."""
 
     def __init__(self, file: Path, statement: str, error: apsw.Error) -> None:
-        self._connection = _connect.connect(str(file), busy_timeout=1)
+        self._connection = connect(str(file), busy_timeout=1)
         self._failure = statement, error
 
     def __getattr__(self, name: str) -> Any:

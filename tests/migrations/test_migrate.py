@@ -7,8 +7,8 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore._sqlite import connection as _connect
 from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.connection import connect
 from cwstore.errors import (
     InvalidValueError,
     MigrationError,
@@ -190,7 +190,7 @@ def test_an_exception_from_the_progress_callback_rolls_the_script_back(
 def test_the_writer_is_as_it_was_after_a_run_and_after_a_failure(
     tmp_path: Path, file: Path
 ) -> None:
-    connection = _connect.connect(str(file), busy_timeout=1)
+    connection = connect(str(file), busy_timeout=1)
     upgrade(connection, file, directory=scripts(tmp_path, *BASE))
     check_writer(connection)
     with pytest.raises(MigrationError):
@@ -285,7 +285,7 @@ def test_a_newer_file_with_a_promise_is_used_and_stays_newer(populated: Path) ->
     newer = "-- compatible-with: 2\nALTER TABLE tasks ADD COLUMN note TEXT;"
     newest = "-- compatible-with: 1\nSELECT 1;"
     migrate(populated, directory=scripts(populated.parent, *BASE, newer, newest))
-    connection = _connect.connect(str(populated), busy_timeout=1)
+    connection = connect(str(populated), busy_timeout=1)
     report = upgrade(connection, populated, directory=populated.parent / "sql0")
     assert (report.applied, report.version_before, report.version) == ((), 4, 4)
     connection.execute("INSERT INTO tasks (id) VALUES (9)").fetchall()

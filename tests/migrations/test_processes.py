@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.connection import connect
 from cwstore._sqlite.schema.lock import migration_lock
 from cwstore.errors import BusyError, MigrationError, StorageError
 from cwstore.migrations.api import migrate, status
@@ -140,9 +140,9 @@ def test_a_writer_that_does_not_let_go_is_busy_within_the_bound(
 ) -> None:
     migrate(file, directory=directory)
     add(directory, "SELECT 1;")
-    writer = _connect.connect(str(file), busy_timeout=0)
+    writer = connect(str(file), busy_timeout=0)
     writer.execute("BEGIN IMMEDIATE").fetchall()
-    connection = _connect.connect(str(file), busy_timeout=0.05)
+    connection = connect(str(file), busy_timeout=0.05)
     with pytest.raises(BusyError, match=r"for all of the 0\.05 s") as raised:
         upgrade(connection, file, directory=directory, busy_timeout=0.05)
     assert_ours_alone(raised.value)
@@ -155,9 +155,9 @@ def test_a_writer_that_does_not_let_go_is_busy_within_the_bound(
 
 def test_an_up_to_date_file_is_opened_while_another_one_writes(file: Path, directory: Path) -> None:
     migrate(file, directory=directory)
-    writer = _connect.connect(str(file), busy_timeout=0)
+    writer = connect(str(file), busy_timeout=0)
     writer.execute("BEGIN IMMEDIATE").fetchall()
-    connection = _connect.connect(str(file), busy_timeout=0)
+    connection = connect(str(file), busy_timeout=0)
     assert upgrade(connection, file, directory=directory, busy_timeout=0).applied == ()
     connection.close()
     writer.close()
@@ -172,14 +172,14 @@ def test_the_version_is_read_again_under_the_lock(file: Path, directory: Path) -
         """A connection that is overtaken just before it takes the lock."""
 
         def __init__(self) -> None:
-            self._connection = _connect.connect(str(file), busy_timeout=1)
+            self._connection = connect(str(file), busy_timeout=1)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._connection, name)
 
         def execute(self, sql: str, *binds: Any) -> Any:
             if sql == "BEGIN IMMEDIATE":
-                other = _connect.connect(str(file), busy_timeout=1)
+                other = connect(str(file), busy_timeout=1)
                 other.execute("BEGIN IMMEDIATE").fetchall()
                 other.execute("CREATE TABLE made (id INTEGER PRIMARY KEY)").fetchall()
                 other.execute(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.database_file import APPLICATION_ID
 from cwstore.errors import SchemaTooNewError
 from cwstore.migrations.api import migrate, status
 from cwstore.migrations.scripts import default_directory
@@ -169,7 +169,7 @@ def test_g_triggers_with_semicolons_of_every_kind_are_applied_whole(
     assert run(file, "SELECT sql FROM sqlite_schema WHERE name = 't'") == [(trigger[:-1],)]
 
 
-OURS = f"PRAGMA application_id = {_connect.APPLICATION_ID};"
+OURS = f"PRAGMA application_id = {APPLICATION_ID};"
 
 
 @faces

@@ -9,7 +9,8 @@ import apsw
 import pytest
 from hypothesis import Phase, given, settings
 
-from cwstore._sqlite import connection as _connect
+from cwstore._sqlite.connection import connect
+from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.schema.structure import differences
 from cwstore.migrations.api import migrate
 from cwstore.migrations.scripts import load
@@ -45,13 +46,13 @@ versions = pytest.mark.parametrize("version", range(1, HEAD))
 
 def database(version: int) -> Any:
     """A connection as the store opens it, to a new database of this version in memory."""
-    connection = _connect.connect(_connect.MEMORY, busy_timeout=0)
+    connection = connect(MEMORY, busy_timeout=0)
     upgrade(connection, version)
     return connection
 
 
 def upgrade(connection: Any, version: int = HEAD) -> None:
-    apply(connection, Path(_connect.MEMORY), target=version)
+    apply(connection, Path(MEMORY), target=version)
 
 
 def example() -> Values:
@@ -90,14 +91,14 @@ def test_a_file_of_every_version_is_upgraded_with_all_rows_and_a_backup_of_it(
     assert len(report.applied) == HEAD - version
     assert report.backup is not None
     for file in (path, Path(report.backup)):
-        connection = _connect.connect(str(file), busy_timeout=0)
+        connection = connect(str(file), busy_timeout=0)
         assert changed(rows, contents(connection, tables)) == []
         assert faults(connection) == []
         connection.close()
 
 
 def filled(path: Path) -> tuple[Any, dict[str, tuple[str, ...]]]:
-    connection = _connect.connect(str(path), busy_timeout=0)
+    connection = connect(str(path), busy_timeout=0)
     connection.execute("BEGIN")
     fill(connection, example())
     connection.execute("COMMIT")

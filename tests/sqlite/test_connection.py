@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from cwstore._sqlite import busy_handler, database_file
-from cwstore.core.arguments import check_busy_timeout
+from cwstore.core.checks import check_busy_timeout
 from cwstore.errors import (
     CorruptDatabaseError,
     CwstoreError,

@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection, go_on
-from cwstore._sqlite.connection import (
-    BUSY_TIMEOUT,
-    MEMORY,
-    connect,
-    ensure_wal,
-    refuse_bad_place,
-    resolve,
-    skip_checkpoint_on_close,
-)
+from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
+from cwstore._sqlite.connection import connect, ensure_wal, skip_checkpoint_on_close
+from cwstore._sqlite.database_file import MEMORY, refuse_bad_place, resolve
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.version import read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
