@@ -19,7 +19,7 @@ from cwstore._transfer.backlog import Backlog, ImportReport, import_backlog, rea
 from cwstore.cli.terminal import Report
 from cwstore.core.ids import make_id
 from cwstore.entities.agents import Agent
-from cwstore.errors import ConflictError, InvalidValueError
+from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 from cwstore.store import Store
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def _import(store: Store, backlog: Backlog, on_progress: Report | None) -> Impor
     if report.initiative_id is None:
         why = f"; {report.refused[0]}" if report.refused else ""
         raise ConflictError(
-            f"no issue of {backlog.file} could be stored{why}; give a new path, or none"
+            f"no issue of {backlog.file} could be stored{why}; give a new path, or none",
+            reason=ConflictReason.TAKEN,
         )
     return report
 

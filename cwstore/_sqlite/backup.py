@@ -10,7 +10,13 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import MEMORY, connect_reader, remove, resolve
 from cwstore._sqlite.error_map import map_error
-from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    CorruptDatabaseError,
+    InvalidValueError,
+    StorageError,
+)
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
 _OPERATIONS = 50_000  # of SQLite's machine, likewise
@@ -61,7 +67,10 @@ def write_backup(
     if not isinstance(source, str) and (
         cast("_Copier", source).txn_state("main") == apsw.SQLITE_TXN_WRITE
     ):
-        raise ConflictError("backup() inside of a transaction of this database: leave it first")
+        raise ConflictError(
+            "backup() inside of a transaction of this database: leave it first",
+            reason=ConflictReason.TRANSACTION,
+        )
     if replace:  # a link of that name is replaced, not followed
         given: str = os.fspath(target)
         directory, name = os.path.split(given)

@@ -24,6 +24,7 @@ from cwstore.core.mapping import Row
 from cwstore.core.statement import Patch, Statement
 from cwstore.errors import (
     ConflictError,
+    ConflictReason,
     NotFoundError,
     StoreClosedError,
 )
@@ -107,10 +108,13 @@ class SqliteDatabase:
             return rows[0]
         table = table_of(statement.text)
         if if_updated_at is None or self.fetch_one(patch.find, id=id) is None:
-            raise NotFoundError(f"{table}: no row has the id {id!r}")
+            raise NotFoundError(f"{table}: no row has the id {id!r}", table=table, id=id)
         raise ConflictError(
             f"{table}: row {id!r} was updated since {if_updated_at.isoformat()};"
-            " read it again and decide anew"
+            " read it again and decide anew",
+            reason=ConflictReason.STALE,
+            table=table,
+            id=id,
         )
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -118,6 +122,23 @@ class SqliteDatabase:
 
     def in_transaction(self) -> bool:
         return self._writer.owner == get_ident()
+
+    def state_token(self) -> object:
+        if self._writer.owner == get_ident() or self.file == _connect.MEMORY:
+            return None
+        readers = self._readers
+        try:
+            reader = readers.idle.pop()
+        except IndexError:
+            reader = self._open_reader()
+        try:
+            ((version,),) = reader.execute("PRAGMA data_version").fetchall()
+        except apsw.Error:
+            readers.drop(reader)
+            return None
+        readers.idle.append(reader)
+        # The number means something to that connection alone.
+        return reader.number, version
 
     def vacuum(self) -> None:
         """Shrink the file by its free pages, a few at a time, so that other writers get between."""

@@ -8,6 +8,7 @@ import apsw
 from cwstore.errors import (
     BusyError,
     ConflictError,
+    ConflictReason,
     CorruptDatabaseError,
     CwstoreError,
     CycleError,
@@ -94,7 +95,8 @@ def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "")
             return InvalidValueError("value", "too large for one SQLite row (1,000,000,000 bytes)")
         case apsw.SQLITE_ERROR if "too deep" in str(error) or "too many levels" in str(error):
             return ConflictError(
-                f"{what}: more than 1,000 rows are nested in each other; delete the inner first"
+                f"{what}: more than 1,000 rows are nested in each other; delete the inner first",
+                reason=ConflictReason.TRANSACTION,
             )
         case apsw.SQLITE_ERROR | apsw.SQLITE_SCHEMA:
             return CorruptDatabaseError(
@@ -162,7 +164,11 @@ def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:
     column = name.partition(".")[2]
     match code:
         case apsw.SQLITE_CONSTRAINT_UNIQUE | apsw.SQLITE_CONSTRAINT_PRIMARYKEY:
-            return ConflictError(f"{name}: this value is taken by another row; choose another")
+            return ConflictError(
+                f"{name}: this value is taken by another row; choose another",
+                reason=ConflictReason.TAKEN,
+                table=table,
+            )
         case apsw.SQLITE_CONSTRAINT_NOTNULL:
             return InvalidValueError(column or name, f"must not be None (table {table})")
         case apsw.SQLITE_CONSTRAINT_CHECK:
@@ -179,7 +185,7 @@ def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:
         case apsw.SQLITE_CONSTRAINT_TRIGGER:
             return _cycle(name)
         case _:
-            return ConflictError(f"{table}: {error}")
+            return ConflictError(f"{table}: {error}", reason=ConflictReason.TAKEN, table=table)
 
 
 def _cycle(where: str) -> CycleError:

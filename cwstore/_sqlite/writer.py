@@ -20,10 +20,12 @@ from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
 from cwstore.errors import (
     ConflictError,
+    ConflictReason,
     CwstoreError,
     MissingReferenceError,
     OutcomeUnknownError,
     StoreClosedError,
+    with_note,
 )
 
 if TYPE_CHECKING:
@@ -317,7 +319,8 @@ class Writer:
             if self.closed_reason:
                 raise StoreClosedError(self.closed_reason)
             raise ConflictError(
-                "transaction left by another thread than had entered it: rolled back"
+                "transaction left by another thread than had entered it: rolled back",
+                reason=ConflictReason.TRANSACTION,
             )
 
     def _refuse(self) -> None:
@@ -325,11 +328,12 @@ class Writer:
         if self._task is not None and running_task() is not self._task:
             raise ConflictError(
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
-                " or do not await inside of `with store.transaction()`"
+                " or do not await inside of `with store.transaction()`",
+                reason=ConflictReason.TRANSACTION,
             )
         if self._abort_error is not None:
             lost = self._abort_error
-            raise type(lost)(f"{lost} (the whole transaction was rolled back: leave it)")
+            raise with_note(lost, "(the whole transaction was rolled back: leave it)")
 
     # The connection
 
@@ -361,7 +365,10 @@ class Writer:
     def close(self) -> None:
         """Close it; waits for the transaction of another thread. A second call does nothing."""
         if self.owner == get_ident():
-            raise ConflictError("close() inside of a transaction: leave it first")
+            raise ConflictError(
+                "close() inside of a transaction: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
         try:
             self._turn.take(TIMEOUT_MAX)
             if not self.closed_reason:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from types import CoroutineType
 from typing import (
     Annotated,
     Any,
@@ -134,6 +135,7 @@ def _member(field: str, value: object, rule: ValueRule) -> str:
 
 
 _INTEGER = rule_of(int)
+_TEXT = rule_of(str)
 _ID = rule_of(NonEmpty)
 
 
@@ -149,13 +151,37 @@ def check_limit(limit: object) -> int:
 
 def check_id(field: str, value: object) -> None:
     """Refuse what cannot be an id, where no statement may come to check it."""
-    text = _text(field, value, _ID)
+    check_text(field, value, _ID)
+
+
+def check_text(field: str, value: object, rule: ValueRule = _TEXT) -> None:
+    """Refuse what is not text, where no statement may come to check it."""
+    text = _text(field, value, rule)
     try:
         text.encode()
         return
     except UnicodeEncodeError:  # carries the text: it is not chained
         pass
     raise InvalidValueError(field, "contains a lone surrogate, which is not text")
+
+
+def check_flag(field: str, value: object) -> None:
+    """Refuse what is not a bool, where no statement may come to check it."""
+    if not isinstance(value, bool):
+        _boolean(field, value)
+
+
+def check_answer(callback: str, answer: object) -> bool:
+    """What a callback returned: True or False and nothing else, or InvalidValueError.
+
+    None from one that forgot to return, or a coroutine, would else be taken for an answer.
+    """
+    if isinstance(answer, bool):
+        return answer
+    kind = type(answer).__name__
+    if isinstance(answer, CoroutineType):
+        cast("CoroutineType[Any, Any, Any]", answer).close()
+    raise InvalidValueError(callback, f"must return True or False, and it returned {kind}")
 
 
 def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:
@@ -174,8 +200,8 @@ def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-# The inline way of a plain, good value; {v} is the value of the bind {b}, {k} its ValueRule, {e} the
-# values of its enum.
+# The inline way of a plain, good value; {v} is the value of the bind {b}, {k} its ValueRule, {e}
+# the values of its enum.
 _CHECKS: dict[type[Any], str] = {
     str: r'if {v}.__class__ is not str or "\0" in {v}{or_empty}: {v} = text({b}, {v}, {k})',
     int: "if {v}.__class__ is not int or not MIN <= {v} <= MAX: {v} = integer({b}, {v}, {k})",

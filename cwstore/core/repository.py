@@ -60,6 +60,10 @@ class Database(Protocol):
         """Whether the calling thread has a transaction open."""
         ...
 
+    def state_token(self) -> object:
+        """Equal to an earlier one only if nothing was committed since; None where nobody knows."""
+        ...
+
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system. Not inside a transaction."""
         ...
@@ -68,7 +72,7 @@ class Database(Protocol):
 def row_or_raise(row: T | None, table: str, id: str) -> T:
     """The row; raises NotFoundError if there is none."""
     if row is None:
-        raise NotFoundError(f"{table}: no row has the id {id!r}")
+        raise NotFoundError(f"{table}: no row has the id {id!r}", table=table, id=id)
     return row
 
 

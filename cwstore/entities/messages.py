@@ -9,7 +9,7 @@ from cwstore.core.ids import make_id
 from cwstore.core.mapping import NonEmpty
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
-from cwstore.errors import ConflictError, InvalidValueError
+from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 
 class PartyType(StrEnum):
@@ -306,7 +306,10 @@ class MessageRepository(Repository[Mode]):
             if message is None:
                 row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=message_id), "messages", message_id)
                 raise ConflictError(
-                    f"messages: {message_id!r} has a response already; read it with find_replies"
+                    f"messages: {message_id!r} has a response already; read it with find_replies",
+                    reason=ConflictReason.SETTLED,
+                    table="messages",
+                    id=message_id,
                 )
             return self._db.insert(
                 _CREATE,
