@@ -23,6 +23,7 @@ from cwstore.core.repository import row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Statement, rows_of, values_of
 from cwstore.entities.task import (
     FIND_TASK,
+    ONLY_AUTO,
     TASK_COLUMNS,
     Task,
     TaskCategory,
@@ -191,15 +192,11 @@ _EXTEND_LEASE = _attempt(
     agent_id=NonEmpty | None,
 )
 
-_A_LEASE_HAS_PASSED = _flag("""
-    SELECT EXISTS (
-        SELECT 1
-        FROM task_attempts
-        WHERE lease_until <= :now
-          AND lease_until IS NOT NULL
-          AND outcome IS NULL
-    )
-""")
+_PASSED: LiteralString = """FROM task_attempts
+    WHERE lease_until <= :now
+      AND lease_until IS NOT NULL
+      AND outcome IS NULL"""
+_A_LEASE_HAS_PASSED = _flag(f"SELECT EXISTS (SELECT 1 {_PASSED})")
 
 _LOSE_EXPIRED = _id(f"""
     UPDATE task_attempts
@@ -345,8 +342,8 @@ class _Choice(NamedTuple):
 
     find: Statement[Task]
     claim: Statement[Task]
-    #: Whether one of the first _FRONT pending tasks in line is ready.
-    is_one_in_front: Statement[int]
+    #: 2: a lease has passed; 1: one of the first _FRONT pending tasks in line is ready; 0: neither.
+    look_at_front: Statement[int]
     #: Whether there is any, and the claim: both begin with the phases.
     is_one_anywhere: Statement[int]
     claim_anywhere: Statement[Task]
@@ -356,6 +353,7 @@ _ORDER: LiteralString = """ORDER BY
             CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
             sort_order, created_at, id"""
 _FRONT: LiteralString = "50"
+_LEASE_PASSED = 2
 
 
 def _choice(condition: LiteralString, **extra: type) -> _Choice:
@@ -395,7 +393,16 @@ def _choice(condition: LiteralString, **extra: type) -> _Choice:
     return _Choice(
         task_rows(f"SELECT {TASK_COLUMNS} {chosen}", limit=int, **extra),
         task_rows(_claim_of(f"SELECT id {chosen}"), limit=int, **extra),
-        _is(f"SELECT EXISTS (SELECT 1 {in_front})", **extra),
+        _is(
+            f"""
+            SELECT CASE
+                WHEN EXISTS (SELECT 1 {_PASSED}) THEN 2
+                WHEN EXISTS (SELECT 1 {in_front}) THEN 1
+                ELSE 0
+            END
+            """,
+            **extra,
+        ),
         _is(f"SELECT EXISTS (SELECT 1 {anywhere})", **extra),
         task_rows(_claim_of(f"SELECT id {anywhere} {_ORDER} LIMIT :limit"), limit=int, **extra),
     )
@@ -427,6 +434,10 @@ def _choose(
     types: Iterable[TaskTypeLike],
 ) -> tuple[_Choice, dict[str, object]]:
     """The statements for a filter, and their binds."""
+    if types is ONLY_AUTO and categories is None:  # the default
+        if initiative_id is None:
+            return _READY, {"type": TaskType.AUTO}
+        return _READY_OF_INITIATIVE, {"initiative_id": initiative_id, "type": TaskType.AUTO}
     wanted = check_members("types", types, TaskType)
     binds: dict[str, object] = {}
     if initiative_id is not None:
@@ -527,14 +538,15 @@ def claim_next_ready(
     micros = _lease_micros(lease)
     if agent_id is not None:
         check_id("agent_id", agent_id)
-    claim = _look(db, idle, choice, binds, agent_id)
+    claim, a_lease_has_passed = _look(db, idle, choice, binds, agent_id)
     if claim is None:
         return None
     with db.transaction():
         held = _held_by(db, agent_id)
         if held is not None:
             return _claimed_again(db, held, micros)
-        _take_back_expired(db)
+        if a_lease_has_passed:
+            _take_back_expired(db)
         task = db.write_one(claim, **binds, limit=1)
         return None if task is None else _hand_over(db, task, agent_id, micros)
 
@@ -545,25 +557,31 @@ def _look(
     choice: _Choice,
     binds: dict[str, object],
     agent_id: str | None,
-) -> Statement[Task] | None:
-    """The statement that may claim something; None: there is nothing. Takes no lock."""
-    if db.fetch_one(_A_LEASE_HAS_PASSED) or _held_by(db, agent_id) is not None:
-        return choice.claim
-    # "Nothing is ready" stays true until somebody commits. Asked first, so that a commit which comes
-    # after the look is noticed by the next one.
-    state = db.state_token()
+) -> tuple[Statement[Task] | None, bool]:
+    """The statement that may claim something, None if there is nothing; whether a lease has passed.
+
+    Takes no lock.
+    """
+    if _held_by(db, agent_id) is not None:
+        return choice.claim, False
+    # "Nothing is ready" stays true until somebody commits. The state is asked for first, so that a
+    # commit which comes after the look is noticed by the next one; and only by who found nothing
+    # before, since it costs a busy dispatcher 2 µs.
     key = (choice.claim.text, *binds.values())
-    if state is not None and idle.get(key) == state:
-        return None
-    if db.fetch_one(choice.is_one_in_front, **binds):
-        return choice.claim
+    state = db.state_token() if key in idle else None
+    if state is not None and idle[key] == state:
+        passed = bool(db.fetch_one(_A_LEASE_HAS_PASSED))
+        return (choice.claim if passed else None), passed
+    front = db.fetch_one(choice.look_at_front, **binds)
+    if front:
+        idle.pop(key, None)
+        return choice.claim, front == _LEASE_PASSED
     if db.fetch_one(choice.is_one_anywhere, **binds):
-        return choice.claim_anywhere
-    if state is not None:
-        if len(idle) >= _MOST_IDLE:
-            idle.clear()
-        idle[key] = state
-    return None
+        return choice.claim_anywhere, False
+    if len(idle) >= _MOST_IDLE:
+        idle.clear()
+    idle[key] = state
+    return None, False
 
 
 def _held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:

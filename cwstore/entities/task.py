@@ -60,6 +60,10 @@ class TaskPriority(StrEnum):
 TaskPriorityLike = TaskPriority | Literal["low", "medium", "high"]
 
 
+#: What an agent takes, unless it says otherwise.
+ONLY_AUTO = (TaskType.AUTO,)
+
+
 class TaskStatus(StrEnum):
     """Only a pending task can be ready; claiming it makes it in progress."""
 

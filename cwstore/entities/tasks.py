@@ -11,6 +11,7 @@ from cwstore.core.repository import Mode, Repository, command, query, row_or_rai
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
 from cwstore.entities.task import (
     FIND_TASK,
+    ONLY_AUTO,
     TASK_COLUMNS,
     Task,
     TaskCategory,
@@ -385,7 +386,7 @@ class TaskRepository(Repository[Mode]):
         *,
         initiative_id: str | None = None,
         categories: Iterable[TaskCategoryLike] | None = None,
-        types: Iterable[TaskTypeLike] = (TaskType.AUTO,),
+        types: Iterable[TaskTypeLike] = ONLY_AUTO,
         limit: int | None = None,
     ) -> list[Task]:
         """Tasks that can be claimed now: high priority first, then by sort_order, then oldest.
@@ -428,7 +429,7 @@ class TaskRepository(Repository[Mode]):
         *,
         initiative_id: str | None = None,
         categories: Iterable[TaskCategoryLike] | None = None,
-        types: Iterable[TaskTypeLike] = (TaskType.AUTO,),
+        types: Iterable[TaskTypeLike] = ONLY_AUTO,
         agent_id: str | None = None,
         lease: timedelta | None = None,
     ) -> Task | None:
