@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from cwstore.entities.agents import *
     from cwstore.entities.change_sets import *
     from cwstore.entities.chat_sessions import *
+    from cwstore.entities.claims import *
     from cwstore.entities.conversations import *
     from cwstore.entities.initiatives import *
     from cwstore.entities.log_chunks import *
     from cwstore.entities.messages import *
     from cwstore.entities.pages import *
     from cwstore.entities.phases import *
+    from cwstore.entities.plan_check import *
     from cwstore.entities.projects import *
     from cwstore.entities.proposals import *
     from cwstore.entities.review_comments import *
+    from cwstore.entities.task import *
     from cwstore.entities.tasks import *
     from cwstore.errors import *
     from cwstore.migrations.api import migrate as migrate
@@ -35,9 +38,10 @@ if TYPE_CHECKING:
 else:
 
     def _module_of_each():
-        from cwstore.entities.registry import ENTITIES
+        from cwstore.entities.registry import ENTITIES, SHARED
 
-        modules = _MODULES | {f"entities.{module}": names for module, names in ENTITIES.items()}
+        entities = {f"entities.{name}": names for name, names in (ENTITIES | SHARED).items()}
+        modules = _MODULES | entities
         return {name: module for module, names in modules.items() for name in names.split()}
 
     def __getattr__(name):
@@ -70,7 +74,7 @@ _MODULES = {
     ),
     "core.changes": "Change ChangeFeed ChangeOperation",
     "errors": (
-        "BusyError ConflictError CorruptDatabaseError CwstoreError CycleError "
+        "BusyError ConflictError ConflictReason CorruptDatabaseError CwstoreError CycleError "
         "ForeignDatabaseError InvalidValueError MigrationError MissingReferenceError "
         "NotFoundError OutcomeUnknownError SchemaTooNewError StorageError StoreClosedError"
     ),

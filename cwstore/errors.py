@@ -1,41 +1,107 @@
-"""The error tree: every failure a caller can meet, each with a message that says what to do."""
+"""The error tree: every failure a caller can meet, each with a message that says what to do.
+
+Errors carry what a program needs as attributes; the message is for people. They can be copied and
+pickled, so they come through a process pool as they are.
+"""
+
+from enum import StrEnum
 
 
 class CwstoreError(Exception):
     """Base of everything cwstore raises on purpose."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exception would call the class with the message alone, whatever its arguments are.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[CwstoreError], args: tuple[object, ...], attributes: dict[str, object]
+) -> CwstoreError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
+def with_note(error: CwstoreError, note: str) -> CwstoreError:
+    """A new error of the same kind and attributes whose message has one more sentence."""
+    return _restored(type(error), (f"{error} {note}",), error.__dict__)
+
 
 class NotFoundError(CwstoreError):
     """The row that was to be changed does not exist; nothing was changed."""
+
+    def __init__(self, message: str, *, table: str | None = None, id: str | None = None) -> None:
+        super().__init__(message)
+        self.table = table  #: None where the error is not about a row
+        self.id = id
+
+
+class ConflictReason(StrEnum):
+    """Why a call came into conflict with what is stored."""
+
+    TAKEN = "taken"  #: another row has the unique value or the id
+    STALE = "stale"  #: the row was updated since it was read
+    HELD = "held"  #: somebody else holds the task, or the agent holds another one
+    NOT_HELD = "not_held"  #: the caller does not hold the task, or no longer
+    NOT_READY = "not_ready"  #: something has to be done before the task can be claimed
+    SETTLED = "settled"  #: it was answered, responded to or reverted already
+    TRANSACTION = "transaction"  #: not possible in this transaction, thread or task
 
 
 class ConflictError(CwstoreError):
     """The row is not in the state the call needs, or a unique value is taken; nothing changed."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: ConflictReason = ConflictReason.TAKEN,
+        table: str | None = None,
+        id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.table = table  #: None where the error is not about a row
+        self.id = id
+
 
 class MissingReferenceError(CwstoreError):
     """A row refers to one that does not exist; nothing was changed."""
 
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field  #: the argument that names the missing row; None where nobody knows
+
 
 class InvalidValueError(CwstoreError):
-    """A value was refused before anything was written; `field` names the argument."""
+    """A value was refused before anything was written."""
 
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(f"{field}: {problem}")
-        self.field = field
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # A process of a pool pickles it; by itself, pickle would call the class with the message.
-        problem = str(self).removeprefix(f"{self.field}: ")
-        return type(self), (self.field, problem), vars(self)
+    def __init__(self, field: str, problem: str, *, index: int | None = None) -> None:
+        place = "" if index is None else f"item {index}: "
+        super().__init__(f"{place}{field}: {problem}")
+        self.field = field  #: the argument
+        self.index = index  #: which item of a batch, from 0; None: it was no batch
 
 
 class CycleError(CwstoreError):
     """The edge or parent would close a cycle; nothing was changed."""
 
+    def __init__(self, message: str, *, path: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        #: The ids of the ring: each waits for the next (or lies in it), the last for the first.
+        self.path = path
+
 
 class BusyError(CwstoreError):
     """Another connection held the lock for the whole busy timeout; nothing was changed."""
+
+    def __init__(
+        self, message: str, *, waited: float | None = None, holder: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.waited = waited  #: seconds; None where it was not measured
+        self.holder = holder  #: process and thread; None where nobody knows
 
 
 class OutcomeUnknownError(CwstoreError):

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from cwstore.entities.tasks import TaskCategoryLike, TaskPriorityLike
+    from cwstore.entities.task import TaskCategoryLike, TaskPriorityLike
     from cwstore.store import Store
 
 

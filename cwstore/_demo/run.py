@@ -10,7 +10,7 @@ from cwstore._demo.supervisor import OnProgress, Supervisor
 from cwstore._demo.worker import PROVIDER, Job
 from cwstore._transfer.backlog import Backlog, ImportReport, import_backlog, read_backlog
 from cwstore.core.ids import make_id
-from cwstore.errors import ConflictError, InvalidValueError
+from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 from cwstore.store import Store
 
 _ACCOUNTS = 3
@@ -69,7 +69,8 @@ def _import(store: Store, backlog: Backlog, on_progress: OnProgress | None) -> I
     if report.initiative_id is None:
         why = f"; {report.refused[0]}" if report.refused else ""
         raise ConflictError(
-            f"no issue of {backlog.file} could be stored{why}; give a new path, or none"
+            f"no issue of {backlog.file} could be stored{why}; give a new path, or none",
+            reason=ConflictReason.TAKEN,
         )
     return report
 

@@ -12,7 +12,13 @@ from cwstore._sqlite.connection import connect_reader
 from cwstore._sqlite.database_file import MEMORY, remove, resolve
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys
-from cwstore.errors import ConflictError, CorruptDatabaseError, InvalidValueError, StorageError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    CorruptDatabaseError,
+    InvalidValueError,
+    StorageError,
+)
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
 _OPERATIONS = 50_000  # of SQLite's machine, likewise
@@ -65,7 +71,10 @@ def write_backup(
     if not isinstance(source, str) and (
         cast("_Copier", source).txn_state("main") == apsw.SQLITE_TXN_WRITE
     ):
-        raise ConflictError("backup() inside of a transaction of this database: leave it first")
+        raise ConflictError(
+            "backup() inside of a transaction of this database: leave it first",
+            reason=ConflictReason.TRANSACTION,
+        )
     if replace:  # a link of that name is replaced, not followed
         given: str = os.fspath(target)
         directory, name = os.path.split(given)

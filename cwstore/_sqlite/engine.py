@@ -107,6 +107,23 @@ class SqliteDatabase:
     def in_transaction(self) -> bool:
         return self._writer.owner == get_ident()
 
+    def state_token(self) -> object:
+        if self._writer.owner == get_ident() or self.file == MEMORY:
+            return None
+        readers = self._readers
+        try:
+            reader = readers.idle.pop()
+        except IndexError:
+            reader = self._open_reader()
+        try:
+            ((version,),) = reader.execute("PRAGMA data_version").fetchall()
+        except apsw.Error:
+            readers.drop(reader)
+            return None
+        readers.idle.append(reader)
+        # The number means something to that connection alone.
+        return reader.number, version
+
     def vacuum(self) -> None:
         """Shrink the file by its free pages, a few at a time, so that others can write between."""
         writer = self._writer

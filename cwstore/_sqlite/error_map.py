@@ -8,6 +8,7 @@ from cwstore.core import faults
 from cwstore.errors import (
     BusyError,
     ConflictError,
+    ConflictReason,
     CorruptDatabaseError,
     CwstoreError,
     ForeignDatabaseError,
@@ -62,7 +63,8 @@ def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "")
         case apsw.SQLITE_BUSY | apsw.SQLITE_LOCKED:
             return BusyError(
                 f"{what}: another connection held the lock for all of the {busy_timeout:g} s that"
-                " this store may wait; look for a long write transaction, or raise busy_timeout"
+                " this store may wait; look for a long write transaction, or raise busy_timeout",
+                waited=busy_timeout,
             )
         case apsw.SQLITE_NOTADB:
             return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
@@ -76,7 +78,8 @@ def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "")
             return InvalidValueError("value", "too large for one SQLite row (1,000,000,000 bytes)")
         case apsw.SQLITE_ERROR if "too deep" in str(error) or "too many levels" in str(error):
             return ConflictError(
-                f"{what}: more than 1,000 rows are nested in each other; delete the inner first"
+                f"{what}: more than 1,000 rows are nested in each other; delete the inner first",
+                reason=ConflictReason.TRANSACTION,
             )
         case apsw.SQLITE_ERROR | apsw.SQLITE_SCHEMA:
             return CorruptDatabaseError(
@@ -125,4 +128,4 @@ def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:
         case apsw.SQLITE_CONSTRAINT_TRIGGER:
             return faults.cycle(name)
         case _:
-            return ConflictError(f"{table}: {error}")
+            return ConflictError(f"{table}: {error}", reason=ConflictReason.TAKEN, table=table)

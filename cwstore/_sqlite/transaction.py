@@ -14,7 +14,7 @@ import apsw
 
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.threads import running_task
-from cwstore.errors import ConflictError, OutcomeUnknownError, StoreClosedError
+from cwstore.errors import ConflictError, ConflictReason, OutcomeUnknownError, StoreClosedError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -272,7 +272,8 @@ class TransactionStack:
             if writer.closed_reason:
                 raise StoreClosedError(writer.closed_reason)
             raise ConflictError(
-                "transaction left by another thread than had entered it: rolled back"
+                "transaction left by another thread than had entered it: rolled back",
+                reason=ConflictReason.TRANSACTION,
             )
 
     def abandon_after_fork(self) -> "list[Connection]":

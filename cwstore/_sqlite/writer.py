@@ -18,7 +18,14 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.threads import FairLock, running_task
 from cwstore.core.faults import busy_thread, missing_reference, table_of
-from cwstore.errors import ConflictError, CwstoreError, MissingReferenceError, StoreClosedError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    CwstoreError,
+    MissingReferenceError,
+    StoreClosedError,
+    with_note,
+)
 
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
@@ -122,11 +129,12 @@ class Writer:
         if self.task is not None and running_task() is not self.task:
             raise ConflictError(
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
-                " or do not await inside of `with store.transaction()`"
+                " or do not await inside of `with store.transaction()`",
+                reason=ConflictReason.TRANSACTION,
             )
         if self.abort_error is not None:
             lost = self.abort_error
-            raise type(lost)(f"{lost} (the whole transaction was rolled back: leave it)")
+            raise with_note(lost, "(the whole transaction was rolled back: leave it)")
 
     # The lock
 
@@ -213,7 +221,10 @@ class Writer:
         A second call does nothing. Raises ConflictError inside a transaction of this thread.
         """
         if self.owner == get_ident():
-            raise ConflictError("close() inside of a transaction: leave it first")
+            raise ConflictError(
+                "close() inside of a transaction: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
         try:
             self.lock.acquire(TIMEOUT_MAX)
             if not self.closed_reason:

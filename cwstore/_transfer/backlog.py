@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cwstore._transfer.backlog_lines import Edge, Issue, edges_of, issue_of, parse_object
 from cwstore.errors import (
     ConflictError,
+    ConflictReason,
     CwstoreError,
     CycleError,
     InvalidValueError,
@@ -199,7 +200,10 @@ class Backlog:
             self.edges_read += len(edges)
             issue = issue_of(line, record)
             if issue.id in self._first_line:
-                raise ConflictError(f"id: the issue of line {self._first_line[issue.id]} has it")
+                raise ConflictError(
+                    f"id: the issue of line {self._first_line[issue.id]} has it",
+                    reason=ConflictReason.TAKEN,
+                )
         except (ConflictError, InvalidValueError) as error:
             self.refuse_issue(line, known, str(error), edges)
             self.tried.add(known or "")

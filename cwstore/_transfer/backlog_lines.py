@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cwstore.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from cwstore.entities.tasks import TaskPriorityLike
+    from cwstore.entities.task import TaskPriorityLike
 
 _PRIORITIES: "dict[int, TaskPriorityLike]" = {0: "high", 1: "high", 2: "medium", 3: "low", 4: "low"}
 _JSON_NAMES: dict[type[Any], str] = {

@@ -10,7 +10,7 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cwstore.errors import ConflictError, OutcomeUnknownError, StoreClosedError
+from cwstore.errors import ConflictError, ConflictReason, OutcomeUnknownError, StoreClosedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -313,7 +313,8 @@ class Worker:
             )
         if not self._loop.runs_here() and not (over and self._loop.is_over()):
             raise ConflictError(
-                "the store belongs to the event loop that opened it; open a store in this one too"
+                "the store belongs to the event loop that opened it; open a store in this one too",
+                reason=ConflictReason.TRANSACTION,
             )
 
     def stop(self, last: Callable[[], None] = _nothing) -> None:

@@ -126,6 +126,7 @@ def _member(field: str, value: object, rule: ValueRule) -> str:
 
 
 _INTEGER = rule_of(int)
+_TEXT = rule_of(str)
 _ID = rule_of(NonEmpty)
 
 
@@ -141,13 +142,31 @@ def check_limit(limit: object) -> int:
 
 def check_id(field: str, value: object) -> None:
     """Refuse what cannot be an id, where no statement may come to check it."""
-    text = _text(field, value, _ID)
+    check_text(field, value, _ID)
+
+
+def check_text(field: str, value: object, rule: ValueRule = _TEXT) -> None:
+    """Refuse what is not text, where no statement may come to check it."""
+    text = _text(field, value, rule)
     try:
         text.encode()
         return
     except UnicodeEncodeError:  # carries the text: it is not chained
         pass
     raise InvalidValueError(field, "contains a lone surrogate, which is not text")
+
+
+def check_answer(callback: str, answer: object) -> bool:
+    """What a callback returned: True or False and nothing else, or InvalidValueError.
+
+    None from one that forgot to return, or a coroutine, would else be taken for an answer.
+    """
+    if isinstance(answer, bool):
+        return answer
+    kind = type(answer).__name__
+    if isinstance(answer, types.CoroutineType):
+        cast("types.CoroutineType[Any, Any, Any]", answer).close()
+    raise InvalidValueError(callback, f"must return True or False, and it returned {kind}")
 
 
 def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:

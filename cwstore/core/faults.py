@@ -10,6 +10,7 @@ from datetime import datetime
 from cwstore.errors import (
     BusyError,
     ConflictError,
+    ConflictReason,
     CycleError,
     InvalidValueError,
     MissingReferenceError,
@@ -27,19 +28,26 @@ def table_of(text: str) -> str:
 
 def no_row(table: str, id: str) -> NotFoundError:
     """The row that the caller named is not there."""
-    return NotFoundError(f"{table}: no row has the id {id!r}")
+    return NotFoundError(f"{table}: no row has the id {id!r}", table=table, id=id)
 
 
 def updated_since(table: str, id: str, seen: datetime) -> ConflictError:
     """The row was updated after the caller read it."""
     return ConflictError(
-        f"{table}: row {id!r} was updated since {seen.isoformat()}; read it again and decide anew"
+        f"{table}: row {id!r} was updated since {seen.isoformat()}; read it again and decide anew",
+        reason=ConflictReason.STALE,
+        table=table,
+        id=id,
     )
 
 
 def taken(columns: str) -> ConflictError:
     """Another row has the value that must be unique; `columns` as in "table.column"."""
-    return ConflictError(f"{columns}: this value is taken by another row; choose another")
+    return ConflictError(
+        f"{columns}: this value is taken by another row; choose another",
+        reason=ConflictReason.TAKEN,
+        table=columns.partition(".")[0],
+    )
 
 
 def missing_value(table: str, column: str) -> InvalidValueError:
@@ -69,7 +77,8 @@ def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
     """The statement waited in vain for another thread."""
     return BusyError(
         f"{table_of(text)}: another thread of this process had a transaction open on {file} for all"
-        f" of the {busy_timeout:g} s that this store may wait"
+        f" of the {busy_timeout:g} s that this store may wait",
+        waited=busy_timeout,
     )
 
 
@@ -99,7 +108,8 @@ def missing_reference(
     if len(given) == 1:
         ((column, parent, key),) = given
         return MissingReferenceError(
-            f"{table}.{column}: no row of {parent} has the id {key!r}; create it first"
+            f"{table}.{column}: no row of {parent} has the id {key!r}; create it first",
+            field=column,
         )
     named = " or ".join(f"{column} {key!r} of {parent}" for column, parent, key in given)
     return MissingReferenceError(

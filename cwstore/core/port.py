@@ -56,6 +56,10 @@ class Database(Protocol):
         """Whether the calling thread has a transaction open."""
         ...
 
+    def state_token(self) -> object:
+        """Equal to an earlier one only if nothing was committed since; None where nobody knows."""
+        ...
+
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the file system. Not inside a transaction."""
         ...

@@ -128,12 +128,26 @@ _CLAIM_NEXT_AVAILABLE = _account(f"""
 _MARK_EXHAUSTED = _account(
     f"""
     UPDATE accounts
-    SET is_exhausted = 1, exhausted_until = :until, updated_at = {NEXT_UPDATED_AT}
+    SET exhausted_until = CASE
+            WHEN is_exhausted = 1
+             AND (exhausted_until IS NULL OR exhausted_until > :now AND exhausted_until > :until)
+            THEN exhausted_until
+            ELSE :until
+        END,
+        is_exhausted = 1,
+        updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id
     RETURNING {_COLUMNS}
     """,
     until=datetime | None,
 )
+
+_CLEAR_EXHAUSTED = _account(f"""
+    UPDATE accounts
+    SET is_exhausted = 0, exhausted_until = NULL, updated_at = {NEXT_UPDATED_AT}
+    WHERE id = :id
+    RETURNING {_COLUMNS}
+""")
 
 _CLEAR_EXPIRED_EXHAUSTION = _id(f"""
     UPDATE accounts
@@ -215,11 +229,17 @@ class AccountRepository(Repository[Mode]):
 
     @command
     def mark_exhausted(self, id: str, until: datetime | None) -> Account:
-        """Let it rest until then; None: until this is called again with a time.
+        """Let it rest until then; None: until `clear_exhausted`.
 
-        A time that has come makes it available. Raises NotFoundError.
+        A rest that has not passed is never shortened: of two limits of one account, such as five
+        hours and a week, the longer holds, whichever is reported last. Raises NotFoundError.
         """
         return row_or_raise(self._db.write_one(_MARK_EXHAUSTED, id=id, until=until), "accounts", id)
+
+    @command
+    def clear_exhausted(self, id: str) -> Account:
+        """End its rest, whatever it was: available again. Raises NotFoundError."""
+        return row_or_raise(self._db.write_one(_CLEAR_EXHAUSTED, id=id), "accounts", id)
 
     @command
     def clear_expired_exhaustion(self) -> int:

@@ -7,11 +7,12 @@ from enum import StrEnum
 from typing import Literal, TypedDict, Unpack
 
 from cwstore.core import publish
-from cwstore.core.checks import Json, NonEmpty
+from cwstore.core.checks import Json, NonEmpty, check_answer, check_id
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
-from cwstore.errors import ConflictError, InvalidValueError
+from cwstore.entities.claims import take_back_from
+from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 __all__ = ["Agent", "AgentMode", "AgentPatch", "AgentRepository", "AgentStatus"]
 
@@ -155,10 +156,19 @@ _FIND_BY_STATUS = _agent(f"""
 """)
 
 # In one statement, so that no agent is missed that goes from one status to the other meanwhile.
-_FIND_WITH_PROCESS = _agent(f"""
+_FIND_TO_ASK = _agent(f"""
     SELECT {_COLUMNS}
     FROM agents
-    WHERE status IN ('running', 'waiting_for_input')
+    WHERE id IN (
+            SELECT id
+            FROM agents
+            WHERE status IN ('running', 'waiting_for_input')
+            UNION
+            SELECT agent_id
+            FROM task_attempts
+            WHERE agent_id IS NOT NULL
+              AND outcome IS NULL
+        )
     ORDER BY created_at, id
 """)
 
@@ -194,13 +204,20 @@ _CRASH = _agent(
     process_token=str | None,
 )
 
-# Not while another agent runs on the task: given back, it would be run twice at once.
-_GIVE_BACK = _id(
+# Of a task that was set in progress without a claim. Not while another agent runs on it or holds
+# it: given back, it would be run twice at once.
+_GIVE_BACK_UNCLAIMED = _id(
     f"""
     UPDATE tasks
     SET status = 'pending', updated_at = {NEXT_UPDATED_AT}
     WHERE id = :task_id
       AND status = 'in_progress'
+      AND NOT EXISTS (
+            SELECT 1
+            FROM task_attempts
+            WHERE task_id = :task_id
+              AND outcome IS NULL
+          )
       AND NOT EXISTS (
             SELECT 1
             FROM agents
@@ -298,24 +315,39 @@ class AgentRepository(Repository[Mode]):
 
     @command
     def delete(self, id: str) -> bool:
-        """Delete it with its proposals and conversations; its logs stay. False if none was."""
-        return self._db.write_one(_DELETE, id=id) is not None
+        """Delete it with its proposals and conversations; its logs stay. False if none was.
+
+        The task that it holds is pending again, the attempt lost.
+        """
+        check_id("id", id)
+        with self._db.transaction():
+            take_back_from(self._db, id, "the agent was deleted")
+            return self._db.write_one(_DELETE, id=id) is not None
 
     @command
     def reconcile(self, is_alive: Callable[[Agent], bool]) -> list[Agent]:
-        """After a restart: the agents whose process died, as they are now, oldest first.
+        """Find the agents that are gone and take back what they held. Returns them, oldest first.
 
-        `is_alive` is asked about each agent that is running or waiting for input, before anything
-        is written and with no lock held. Then each dead one becomes crashed, and its task in
-        progress pending unless another agent runs on it; one transaction per agent. One that got
-        another status or process meanwhile is left alone and not returned. Raises ConflictError
-        inside of a transaction: others would wait for what `is_alive` does.
+        `is_alive` is asked about each agent that is running, waits for input or holds a task,
+        before anything is written and with no lock held. It returns True or False: anything else
+        is InvalidValueError, and nothing is changed. Then each dead one becomes crashed, its
+        attempt lost and its task pending; one transaction per agent. One that got another status
+        or process meanwhile is left alone and not returned. Under AsyncStore `is_alive` may be a
+        coroutine function. Raises ConflictError inside of a transaction: others would wait for what
+        `is_alive` does.
         """
         if not callable(is_alive):
             raise InvalidValueError("is_alive", "expected a callable that takes an Agent")
         if self._db.in_transaction():
-            raise ConflictError("reconcile() inside of a transaction: leave it first")
-        dead = [agent for agent in self._db.fetch_all(_FIND_WITH_PROCESS) if not is_alive(agent)]
+            raise ConflictError(
+                "reconcile() inside of a transaction: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
+        dead = [
+            agent
+            for agent in self._db.fetch_all(_FIND_TO_ASK)
+            if not check_answer("is_alive", is_alive(agent))
+        ]
         return [crashed for agent in dead if (crashed := self._crash(agent)) is not None]
 
     def _crash(self, seen: Agent) -> Agent | None:
@@ -327,8 +359,11 @@ class AgentRepository(Repository[Mode]):
                 pid=seen.pid,
                 process_token=seen.process_token,
             )
-            if crashed is not None and crashed.task_id is not None:
-                self._db.execute(_GIVE_BACK, task_id=crashed.task_id)
+            if crashed is None:
+                return None
+            held = take_back_from(self._db, seen.id, "the agent crashed")
+            if not held and crashed.task_id is not None:
+                self._db.execute(_GIVE_BACK_UNCLAIMED, task_id=crashed.task_id)
             return crashed
 
 

@@ -11,7 +11,7 @@ from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
-from cwstore.errors import ConflictError, InvalidValueError
+from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 __all__ = [
     "ChangeSet",
@@ -222,7 +222,12 @@ class ChangeSetRepository(Repository[Mode]):
             reverted = self._db.write_one(_MARK_REVERTED, id=id)
             if reverted is None:
                 row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "change_sets", id)
-                raise ConflictError(f"change_sets: {id!r} is reverted already; leave it so")
+                raise ConflictError(
+                    f"change_sets: {id!r} is reverted already; leave it so",
+                    reason=ConflictReason.SETTLED,
+                    table="change_sets",
+                    id=id,
+                )
             return reverted
 
 

@@ -198,7 +198,8 @@ class ChatSessionRepository(Repository[Mode]):
             )
             if session is None:
                 raise MissingReferenceError(
-                    f"chat_sessions: there is no {target_type} {target_id!r}; create it first"
+                    f"chat_sessions: there is no {target_type} {target_id!r}; create it first",
+                    field="target_id",
                 )
             foreign = self._db.fetch_one(
                 _FIND_FOREIGN_TARGET,

@@ -9,7 +9,7 @@ from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
-from cwstore.errors import ConflictError
+from cwstore.errors import ConflictError, ConflictReason
 
 __all__ = ["Conversation", "ConversationRepository", "ConversationStatus"]
 
@@ -133,7 +133,10 @@ class ConversationRepository(Repository[Mode]):
             if answered is None:
                 row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "conversations", id)
                 raise ConflictError(
-                    f"conversations: {id!r} is answered already; read the answer with find_by_id"
+                    f"conversations: {id!r} is answered already; read the answer with find_by_id",
+                    reason=ConflictReason.SETTLED,
+                    table="conversations",
+                    id=id,
                 )
             return answered
 

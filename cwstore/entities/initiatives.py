@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
-from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+
+if TYPE_CHECKING:
+    from cwstore.entities.plan_check import PlanProblem
 
 __all__ = ["Initiative", "InitiativePatch", "InitiativeRepository", "InitiativeStatus"]
 
@@ -152,5 +154,15 @@ class InitiativeRepository(Repository[Mode]):
         """Delete it with all that it owns; False if there was none."""
         return self._db.write_one(_DELETE, id=id) is not None
 
+    @query
+    def check_plan(self, initiative_id: str) -> "list[PlanProblem]":
+        """What can never become ready: rings, and work that waits for something blocked.
 
-publish(globals())
+        A ring may run through tasks, through phases, and through the membership of tasks in phases:
+        a phase waits for its tasks. Also where it leads through other initiatives. Rings come
+        first. Empty for a plan that can be carried out, and for an unknown initiative. Several
+        reads: call it in a transaction to see one moment.
+        """
+        from cwstore.entities.plan_check import check_plan  # what most processes do not need
+
+        return check_plan(self._db, initiative_id)

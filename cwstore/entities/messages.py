@@ -10,7 +10,7 @@ from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
-from cwstore.errors import ConflictError, InvalidValueError
+from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 __all__ = [
     "Message",
@@ -316,7 +316,10 @@ class MessageRepository(Repository[Mode]):
             if message is None:
                 row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=message_id), "messages", message_id)
                 raise ConflictError(
-                    f"messages: {message_id!r} has a response already; read it with find_replies"
+                    f"messages: {message_id!r} has a response already; read it with find_replies",
+                    reason=ConflictReason.SETTLED,
+                    table="messages",
+                    id=message_id,
                 )
             return self._db.insert(
                 _CREATE,

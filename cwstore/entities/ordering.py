@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, TypeVar
 
-from cwstore.errors import CorruptDatabaseError
+from cwstore.errors import CorruptDatabaseError, CycleError
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -57,3 +57,32 @@ def dependencies_first(rows: list[T], edges: Iterable[tuple[str, str]]) -> list[
             " find and delete one edge of it"
         )
     return ordered
+
+
+def ring_error(table: str, edges: Iterable[tuple[str, str]], start: str, needed: str) -> CycleError:
+    """The error for a refused edge from `start` to what it `needed`; it tells the whole ring.
+
+    An edge is (dependent, dependency). The ring is empty where it cannot be found any more:
+    somebody has removed an edge since.
+    """
+    below: defaultdict[str, list[str]] = defaultdict(list)
+    for dependent, dependency in edges:
+        below[dependent].append(dependency)
+    came_from = {needed: start}
+    reached = [needed]
+    for node in reached:
+        for dependency in below[node]:
+            if dependency not in came_from:
+                came_from[dependency] = node
+                reached.append(dependency)
+    path: list[str] = []
+    node = start
+    while node in came_from and (not path or node != start):
+        path.append(node)
+        node = came_from[node]
+    ring = (*path[:1], *reversed(path[1:]))
+    shown = " -> ".join(map(repr, (*ring, ring[0]))) if ring else f"{start!r} -> {needed!r}"
+    return CycleError(
+        f"{table}: this would close a cycle ({shown}); remove one of its other edges first",
+        path=ring,
+    )

@@ -10,8 +10,8 @@ from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
-from cwstore.entities.ordering import dependencies_first
-from cwstore.errors import InvalidValueError, MissingReferenceError
+from cwstore.entities.ordering import dependencies_first, ring_error
+from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
 
 __all__ = ["Phase", "PhasePatch", "PhaseRepository", "PhaseStatus"]
 
@@ -241,13 +241,20 @@ class PhaseRepository(Repository[Mode]):
                 _INITIATIVE_OF_NEEDED, depends_on_phase_id=depends_on_phase_id
             )
             if own is None or other is None:
-                missing = phase_id if own is None else depends_on_phase_id
-                raise MissingReferenceError(f"phases: no row has the id {missing!r}")
+                missing = "phase_id" if own is None else "depends_on_phase_id"
+                raise MissingReferenceError(
+                    f"phases: no row has the id {ends[missing]!r}", field=missing
+                )
             if own != other:
                 raise InvalidValueError(
                     "depends_on_phase_id", "is of another initiative than the phase itself"
                 )
-            self._db.execute(_CREATE_DEPENDENCY, **ends)
+            try:
+                self._db.execute(_CREATE_DEPENDENCY, **ends)
+                return
+            except CycleError:
+                edges = self._edges_of(own)
+        raise ring_error("phase_dependencies", edges, phase_id, depends_on_phase_id)
 
     @command
     def delete_dependency(self, phase_id: str, depends_on_phase_id: str) -> bool:
@@ -269,8 +276,10 @@ class PhaseRepository(Repository[Mode]):
     def topological_order(self, initiative_id: str) -> list[Phase]:
         """The phases of an initiative, dependencies first, else oldest first."""
         phases = self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
-        edges = self._db.fetch_all(_EDGES_OF_INITIATIVE, initiative_id=initiative_id)
-        return dependencies_first(phases, edges)
+        return dependencies_first(phases, self._edges_of(initiative_id))
+
+    def _edges_of(self, initiative_id: str) -> list[PhaseDependency]:
+        return self._db.fetch_all(_EDGES_OF_INITIATIVE, initiative_id=initiative_id)
 
 
 publish(globals())

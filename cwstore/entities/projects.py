@@ -222,7 +222,9 @@ class ProjectRepository(Repository[Mode]):
             for project_id in wanted:
                 if project_id not in present:
                     if self._db.fetch_one(_FIND_ONE_OF, project_ids=project_id) is None:
-                        raise MissingReferenceError(f"projects: no row has the id {project_id!r}")
+                        raise MissingReferenceError(
+                            f"projects: no row has the id {project_id!r}", field="project_ids"
+                        )
                     self._db.execute(_ADD, initiative_id=initiative_id, project_id=project_id)
             return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 ENTITIES = {
     "initiatives": "InitiativeRepository Initiative InitiativePatch InitiativeStatus",
     "phases": "PhaseRepository Phase PhasePatch PhaseStatus",
-    "tasks": "TaskRepository Task TaskCategory TaskPatch TaskPriority TaskStatus TaskType",
+    "tasks": "TaskRepository",
     "agents": "AgentRepository Agent AgentMode AgentPatch AgentStatus",
     "messages": "MessageRepository Message MessagePatch MessageStatus MessageType PartyType",
     "pages": "PageRepository Page PagePatch",
@@ -26,6 +26,13 @@ ENTITIES = {
         "ChangeSetRepository ChangeSet ChangeSetAction ChangeSetEntityType ChangeSetEntry "
         "ChangeSetStatus NewChangeSetEntry"
     ),
+}
+
+#: The modules beside these, with the public names that methods of repositories take and return.
+SHARED = {
+    "task": "Task TaskCategory TaskPatch TaskPriority TaskStatus TaskType",
+    "claims": "AttemptOutcome Obstacle ObstacleKind TaskAttempt",
+    "plan_check": "PlanProblem PlanProblemKind",
 }
 
 

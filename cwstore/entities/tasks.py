@@ -1,146 +1,44 @@
 """Tasks: the units that agents work on, with their dependencies, readiness and claims."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
-from typing import Literal, LiteralString, NamedTuple, TypedDict, Unpack
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 from cwstore.core import publish
-from cwstore.core.checks import NonEmpty, check_id, check_limit, check_members
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, Statement, rows_of, values_of
-from cwstore.errors import ConflictError, InvalidValueError
-
-__all__ = [
-    "Task",
-    "TaskCategory",
-    "TaskPatch",
-    "TaskPriority",
-    "TaskRepository",
-    "TaskStatus",
-    "TaskType",
-]
-
-
-class TaskType(StrEnum):
-    """Who finishes it: an agent alone, or a person at a checkpoint."""
-
-    AUTO = "auto"
-    CHECKPOINT_HUMAN_VERIFY = "checkpoint:human-verify"
-    CHECKPOINT_DECISION = "checkpoint:decision"
-    CHECKPOINT_HUMAN_ACTION = "checkpoint:human-action"
-
-
-TaskTypeLike = (
-    TaskType
-    | Literal["auto", "checkpoint:human-verify", "checkpoint:decision", "checkpoint:human-action"]
+from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.entities.task import (
+    FIND_TASK,
+    ONLY_AUTO,
+    TASK_COLUMNS,
+    Task,
+    TaskCategory,
+    TaskCategoryLike,
+    TaskPatch,
+    TaskPriority,
+    TaskPriorityLike,
+    TaskStatus,
+    TaskStatusLike,
+    TaskType,
+    TaskTypeLike,
+    task_rows,
 )
+from cwstore.errors import CycleError, InvalidValueError
 
+if TYPE_CHECKING:
+    from cwstore.core.port import Database
+    from cwstore.entities.claims import Idle, Obstacle, TaskAttempt
 
-class TaskCategory(StrEnum):
-    """The kind of work."""
+__all__ = ["TaskRepository"]
 
-    EXECUTE = "execute"
-    RESEARCH = "research"
-    DISCUSS = "discuss"
-    PLAN = "plan"
-    DETAIL = "detail"
-    REFINE = "refine"
-    VERIFY = "verify"
-    MERGE = "merge"
-    REVIEW = "review"
-
-
-TaskCategoryLike = (
-    TaskCategory
-    | Literal[
-        "execute", "research", "discuss", "plan", "detail", "refine", "verify", "merge", "review"
-    ]
-)
-
-
-class TaskPriority(StrEnum):
-    """High goes first."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-
-
-TaskPriorityLike = TaskPriority | Literal["low", "medium", "high"]
-
-
-class TaskStatus(StrEnum):
-    """Only a pending task can be ready; claiming it makes it in progress."""
-
-    PENDING_APPROVAL = "pending_approval"
-    PENDING = "pending"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    BLOCKED = "blocked"
-
-
-TaskStatusLike = (
-    TaskStatus | Literal["pending_approval", "pending", "in_progress", "completed", "blocked"]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One row of `tasks`, as it was when read."""
-
-    id: NonEmpty
-    phase_id: NonEmpty | None
-    initiative_id: NonEmpty | None
-    parent_task_id: NonEmpty | None
-    name: NonEmpty
-    description: str | None
-    type: TaskType
-    category: TaskCategory
-    priority: TaskPriority
-    status: TaskStatus
-    #: None inherits from the initiative; `TaskRepository.requires_approval` tells the outcome.
-    requires_approval: bool | None
-    sort_order: int
-    #: The agent's result, handed to dependent tasks as context; None until there is one.
-    summary: str | None
-    created_at: datetime
-    updated_at: datetime
-
-
-class TaskPatch(TypedDict, total=False):
-    """What `update` may change; a missing key keeps the value."""
-
-    name: str
-    description: str | None
-    type: TaskTypeLike
-    category: TaskCategoryLike
-    priority: TaskPriorityLike
-    status: TaskStatusLike
-    requires_approval: bool | None
-    sort_order: int
-    summary: str | None
-
-
-class TaskDependency(NamedTuple):
-    """An edge: the task waits for the other."""
-
-    task_id: NonEmpty
-    depends_on_task_id: NonEmpty
-
-
-_COLUMNS: LiteralString = """id, phase_id, initiative_id, parent_task_id, name, description,
-    type, category, priority, status, requires_approval, sort_order, summary, created_at,
-    updated_at"""
-_task = rows_of(Task)
 _id = values_of(str, Task)
 _flag = values_of(int, Task)
 
 # The initiative comes from the caller, else the phase, else the parent; no row if they disagree.
-_CREATE = _task(f"""
-    INSERT INTO tasks ({_COLUMNS})
+_CREATE = task_rows(f"""
+    INSERT INTO tasks ({TASK_COLUMNS})
     SELECT
         :id, :phase_id, owner.initiative_id, :parent_task_id, :name, :description, :type,
         :category, :priority, :status, :requires_approval, :sort_order, :summary, :now, :now
@@ -159,44 +57,38 @@ _CREATE = _task(f"""
             SELECT 1 FROM tasks
             WHERE id = :parent_task_id AND initiative_id <> owner.initiative_id
         )
-    RETURNING {_COLUMNS}
+    RETURNING {TASK_COLUMNS}
 """)
 
-_FIND_BY_ID = _task(f"""
-    SELECT {_COLUMNS}
-    FROM tasks
-    WHERE id = :id
-""")
-
-_FIND_ALL = _task(f"""
-    SELECT {_COLUMNS}
+_FIND_ALL = task_rows(f"""
+    SELECT {TASK_COLUMNS}
     FROM tasks
     ORDER BY created_at, id
 """)
 
-_FIND_BY_INITIATIVE = _task(f"""
-    SELECT {_COLUMNS}
+_FIND_BY_INITIATIVE = task_rows(f"""
+    SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE initiative_id = :initiative_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_PHASE = _task(f"""
-    SELECT {_COLUMNS}
+_FIND_BY_PHASE = task_rows(f"""
+    SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE phase_id = :phase_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_PARENT = _task(f"""
-    SELECT {_COLUMNS}
+_FIND_BY_PARENT = task_rows(f"""
+    SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE parent_task_id = :parent_task_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_PENDING_APPROVAL = _task(f"""
-    SELECT {_COLUMNS}
+_FIND_PENDING_APPROVAL = task_rows(f"""
+    SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE status = 'pending_approval'
     ORDER BY created_at, id
@@ -207,10 +99,10 @@ _UPDATE = Patch(
     UPDATE tasks
     SET /*patch*/ updated_at = {NEXT_UPDATED_AT}
     WHERE id = :id /*unchanged*/
-    RETURNING {_COLUMNS}
+    RETURNING {TASK_COLUMNS}
     """,
     TaskPatch,
-    _FIND_BY_ID,
+    FIND_TASK,
 )
 
 _DELETE = _id("""
@@ -228,30 +120,13 @@ _REQUIRES_APPROVAL = _flag(
     task_id=NonEmpty,
 )
 
-_REFUSED_CLAIM = (
-    "not ready: it is not pending, or its initiative, phase or dependencies hold it back"
-)
 
-_CLAIM = _task(
-    f"""
-    UPDATE tasks
-    SET status = 'in_progress', updated_at = {NEXT_UPDATED_AT}
-    WHERE id = (SELECT id FROM ready_tasks WHERE id = :task_id)
-    RETURNING {_COLUMNS}
-    """,
-    task_id=NonEmpty,
-)
+class TaskDependency(NamedTuple):
+    """An edge: the task waits for the other."""
 
-_GIVE_TO_AGENT = _id(
-    f"""
-    UPDATE agents
-    SET task_id = :task_id, updated_at = {NEXT_UPDATED_AT}
-    WHERE id = :agent_id
-    RETURNING id
-    """,
-    task_id=NonEmpty,
-    agent_id=NonEmpty,
-)
+    task_id: NonEmpty
+    depends_on_task_id: NonEmpty
+
 
 # The edges between tasks, and the statements that follow them.
 
@@ -307,7 +182,7 @@ _EDGES_BELOW = _edge(
     ids=str,
 )
 
-_FIND_COMPLETED_BELOW = _task(
+_FIND_COMPLETED_BELOW = task_rows(
     f"""
     WITH RECURSIVE reached (id) AS (
         SELECT depends_on_task_id FROM task_dependencies WHERE task_id = :task_id
@@ -316,7 +191,7 @@ _FIND_COMPLETED_BELOW = _task(
         FROM reached
         JOIN task_dependencies AS edge ON edge.task_id = reached.id
     )
-    SELECT {_COLUMNS}
+    SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE id IN (SELECT id FROM reached)
       AND status = 'completed'
@@ -325,74 +200,18 @@ _FIND_COMPLETED_BELOW = _task(
     task_id=NonEmpty,
 )
 
-# Which tasks are ready: the statements that look at them or claim one, by filter.
-
-
-class _Choice(NamedTuple):
-    """The ready tasks that meet a condition, most urgent first: to look at, or to claim one."""
-
-    find: Statement[Task]
-    claim: Statement[Task]
-
-
-def _choice(condition: LiteralString, **extra: type) -> _Choice:
-    chosen: LiteralString = f"""
-        FROM ready_tasks
-        WHERE {condition}
-        ORDER BY
-            CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-            sort_order, created_at, id
-        LIMIT :limit
-    """
-    claim: LiteralString = f"""
-        UPDATE tasks
-        SET status = 'in_progress', updated_at = {NEXT_UPDATED_AT}
-        WHERE id = (SELECT id {chosen})
-        RETURNING {_COLUMNS}
-    """
-    return _Choice(
-        _task(f"SELECT {_COLUMNS} {chosen}", limit=int, **extra),
-        _task(claim, limit=int, **extra),
-    )
-
-
-# One type is an equality; a lookup in a list costs a claim 9 µs more, so it has its own statements.
-_AMONG: LiteralString = """type IN (SELECT value FROM json_each(:types))
-          AND category IN (SELECT value FROM json_each(:categories))"""
-_READY = _choice("type = :type")
-_READY_AMONG = _choice(_AMONG, types=str, categories=str)
-_READY_OF_INITIATIVE = _choice("initiative_id = :initiative_id AND type = :type")
-_READY_OF_INITIATIVE_AMONG = _choice(
-    f"initiative_id = :initiative_id AND {_AMONG}", types=str, categories=str
-)
-
-
-def _choose(
-    initiative_id: str | None,
-    categories: Iterable[TaskCategoryLike] | None,
-    types: Iterable[TaskTypeLike],
-) -> tuple[_Choice, dict[str, object]]:
-    """The statements for a filter, and their binds."""
-    wanted = check_members("types", types, TaskType)
-    binds: dict[str, object] = {}
-    if initiative_id is not None:
-        binds["initiative_id"] = initiative_id
-    if categories is None and len(wanted) == 1:
-        binds["type"] = wanted[0]
-        return (_READY if initiative_id is None else _READY_OF_INITIATIVE), binds
-    from json import dumps  # what a process that takes any task does not need
-
-    binds["types"] = dumps(wanted)
-    binds["categories"] = dumps(
-        check_members(
-            "categories", TaskCategory if categories is None else categories, TaskCategory
-        )
-    )
-    return (_READY_AMONG if initiative_id is None else _READY_OF_INITIATIVE_AMONG), binds
-
 
 class TaskRepository(Repository[Mode]):
-    """Create, read, update, order and claim tasks."""
+    """Create, read, update, order and claim tasks.
+
+    What has to do with claims is in `claims`, which is imported when it is first needed.
+    """
+
+    __slots__ = ("_idle",)
+
+    def __init__(self, db: "Database") -> None:
+        super().__init__(db)
+        self._idle: Idle = {}
 
     @command
     def create(
@@ -442,7 +261,7 @@ class TaskRepository(Repository[Mode]):
     @query
     def find_by_id(self, id: str) -> Task | None:
         """The task, or None."""
-        return self._db.fetch_one(_FIND_BY_ID, id=id)
+        return self._db.fetch_one(FIND_TASK, id=id)
 
     @query
     def find_all(self) -> list[Task]:
@@ -499,7 +318,16 @@ class TaskRepository(Repository[Mode]):
 
         Raises CycleError, and MissingReferenceError if one of the two does not exist.
         """
-        self._db.execute(_CREATE_DEPENDENCY, task_id=task_id, depends_on_task_id=depends_on_task_id)
+        try:
+            self._db.execute(
+                _CREATE_DEPENDENCY, task_id=task_id, depends_on_task_id=depends_on_task_id
+            )
+            return
+        except CycleError:
+            edges = self._edges_below([depends_on_task_id])
+        from cwstore.entities.ordering import ring_error
+
+        raise ring_error("task_dependencies", edges, task_id, depends_on_task_id)
 
     @command
     def delete_dependency(self, task_id: str, depends_on_task_id: str) -> bool:
@@ -543,13 +371,14 @@ class TaskRepository(Repository[Mode]):
         return self._in_order(sorted(tasks, key=lambda task: (task.created_at, task.id)))
 
     def _in_order(self, tasks: list[Task]) -> list[Task]:
-        from json import dumps
-
         from cwstore.entities.ordering import dependencies_first  # what most processes do not need
 
-        ids = dumps([task.id for task in tasks])
-        edges = self._db.fetch_all(_EDGES_BELOW, ids=ids)
-        return dependencies_first(tasks, edges)
+        return dependencies_first(tasks, self._edges_below([task.id for task in tasks]))
+
+    def _edges_below(self, ids: list[str]) -> list[TaskDependency]:
+        from json import dumps
+
+        return self._db.fetch_all(_EDGES_BELOW, ids=dumps(ids))
 
     @query
     def find_ready(
@@ -557,31 +386,42 @@ class TaskRepository(Repository[Mode]):
         *,
         initiative_id: str | None = None,
         categories: Iterable[TaskCategoryLike] | None = None,
-        types: Iterable[TaskTypeLike] = (TaskType.AUTO,),
+        types: Iterable[TaskTypeLike] = ONLY_AUTO,
         limit: int | None = None,
     ) -> list[Task]:
         """Tasks that can be claimed now: high priority first, then by sort_order, then oldest.
 
         None means: of any initiative, of every category, all of them.
         """
-        choice, binds = _choose(initiative_id, categories, types)
-        return self._db.fetch_all(choice.find, **binds, limit=check_limit(limit))
+        from cwstore.entities.claims import Wanted, find_ready
+
+        return find_ready(self._db, Wanted(initiative_id, categories, types), limit)
+
+    @query
+    def why_not_ready(self, task_id: str) -> "list[Obstacle]":
+        """What holds it back: itself, its initiative, its phase, other phases, other tasks.
+
+        In this order, each kind oldest first; empty when it is ready. Raises NotFoundError.
+        """
+        from cwstore.entities.claims import why_not_ready
+
+        return why_not_ready(self._db, task_id)
 
     @command
-    def claim(self, task_id: str, *, agent_id: str | None = None) -> Task:
-        """Set a ready task in progress and, with `agent_id`, hand it to that agent, as one.
+    def claim(
+        self, task_id: str, *, agent_id: str | None = None, lease: timedelta | None = None
+    ) -> Task:
+        """Set a ready task in progress, open an attempt of the agent and give it the task, as one.
 
-        Of any number of callers in any number of processes one succeeds. Raises NotFoundError for
-        an unknown task or agent, and ConflictError if the task is not ready.
+        Of any number of callers in any number of processes one succeeds. With `lease` others may
+        take the task back once it has passed; without, only `agents.reconcile` can tell that the
+        holder is gone. An agent that claims the task it holds gets it again, with the new lease, if
+        one is given. Raises NotFoundError for an unknown task or agent, and ConflictError: somebody
+        else holds the task, the agent holds another one, or what holds the task back.
         """
-        if agent_id is not None:
-            check_id("agent_id", agent_id)
-        with self._db.transaction():
-            task = self._db.write_one(_CLAIM, task_id=task_id)
-            if task is None:
-                row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=task_id), "tasks", task_id)
-                raise ConflictError(f"tasks: {task_id!r} is {_REFUSED_CLAIM}")
-            return self._hand_over(task, agent_id)
+        from cwstore.entities.claims import claim
+
+        return claim(self._db, task_id, agent_id, lease)
 
     @command
     def claim_next_ready(
@@ -589,26 +429,92 @@ class TaskRepository(Repository[Mode]):
         *,
         initiative_id: str | None = None,
         categories: Iterable[TaskCategoryLike] | None = None,
-        types: Iterable[TaskTypeLike] = (TaskType.AUTO,),
+        types: Iterable[TaskTypeLike] = ONLY_AUTO,
         agent_id: str | None = None,
+        lease: timedelta | None = None,
     ) -> Task | None:
         """Claim the first task of `find_ready` as `claim` would, or None if there is none.
 
-        Raises NotFoundError for an unknown agent, unless there is no task for it.
+        Tasks whose lease has passed are taken back first. An agent that holds a task already gets
+        that one again, with the new lease, if one is given. When nothing is ready this is a read:
+        it takes no lock and waits for no writer. Raises NotFoundError for an unknown agent, unless
+        there is no task for it.
         """
-        choice, binds = _choose(initiative_id, categories, types)
-        if agent_id is None:
-            return self._db.write_one(choice.claim, **binds, limit=1)
-        check_id("agent_id", agent_id)
-        with self._db.transaction():
-            task = self._db.write_one(choice.claim, **binds, limit=1)
-            return None if task is None else self._hand_over(task, agent_id)
+        from cwstore.entities.claims import Wanted, claim_next_ready
 
-    def _hand_over(self, task: Task, agent_id: str | None) -> Task:
-        if agent_id is not None:
-            given = self._db.write_one(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
-            row_or_raise(given, "agents", agent_id)
-        return task
+        return claim_next_ready(
+            self._db, self._idle, Wanted(initiative_id, categories, types), agent_id, lease
+        )
+
+    @command
+    def complete(
+        self, task_id: str, *, agent_id: str | None = None, summary: str | None = None
+    ) -> Task:
+        """Set it completed and end the attempt, as one; for the holder alone.
+
+        `agent_id` None is the holder that was not named. None as summary keeps the one there is.
+        Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
+        """
+        from cwstore.entities.claims import complete
+
+        return complete(self._db, task_id, agent_id, summary)
+
+    @command
+    def release(
+        self, task_id: str, *, agent_id: str | None = None, detail: str | None = None
+    ) -> Task:
+        """Give it back: it is pending again, the attempt released; for the holder alone."""
+        from cwstore.entities.claims import release
+
+        return release(self._db, task_id, agent_id, detail)
+
+    @command
+    def fail(
+        self, task_id: str, *, agent_id: str | None = None, detail: str, retry: bool = True
+    ) -> Task:
+        """End the attempt as failed; for the holder alone, as `complete`.
+
+        The task is pending again, or blocked without `retry`. `detail` says why.
+        """
+        from cwstore.entities.claims import fail
+
+        return fail(self._db, task_id, agent_id, detail, retry)
+
+    @command
+    def extend_lease(
+        self, task_id: str, lease: timedelta, *, agent_id: str | None = None
+    ) -> "TaskAttempt":
+        """Let the lease of the open attempt end that long from now; for the holder alone.
+
+        Raises NotFoundError, and ConflictError as `complete` does.
+        """
+        from cwstore.entities.claims import extend_lease
+
+        return extend_lease(self._db, task_id, agent_id, lease)
+
+    @query
+    def find_attempts(self, task_id: str) -> "list[TaskAttempt]":
+        """The attempts at a task by number: the oldest first."""
+        from cwstore.entities.claims import find_attempts
+
+        return find_attempts(self._db, task_id)
+
+    @query
+    def find_open_attempts(self, agent_id: str | None = None) -> "list[TaskAttempt]":
+        """Attempts that did not end, oldest first; with `agent_id` that agent's, if it has one."""
+        from cwstore.entities.claims import find_open_attempts
+
+        return find_open_attempts(self._db, agent_id)
+
+    @command
+    def expire_leases(self) -> list[Task]:
+        """Take back each task whose lease has passed: its attempt is lost, it is pending again.
+
+        Returns the tasks, oldest first. When no lease has passed this is a read.
+        """
+        from cwstore.entities.claims import expire_leases
+
+        return expire_leases(self._db)
 
 
 publish(globals())
