@@ -98,6 +98,7 @@ class TransactionStack:
             if not queue.may_barge():
                 queue.seconds_spent += queue.wait_at_most(writer.busy_timeout - waited)
             writer.cursor.execute("BEGIN IMMEDIATE")
+            writer.take_over_stamps(queue)
             return
         except apsw.Error as error:
             fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
@@ -110,6 +111,7 @@ class TransactionStack:
         writer = self._writer
         if writer.abort_error is not None:
             writer.refuse()
+        writer.hand_on_stamps()
         try:
             writer.cursor.execute("COMMIT")
         except apsw.Error as error:

@@ -35,8 +35,8 @@ _MAX_TICKET = 1 << 62  # nor does a larger one
 _SPINS = 20  # looks without a pause: some 50 µs
 _TRIES = 50  # 2 ms apart: how long to wait for the process that removes the file
 
-# What `<file>-turn` holds: two numbers, then two times.
-_BYTES = 32
+# What `<file>-turn` holds: two numbers, two times, and the last stamp of the file.
+_BYTES = 40
 _NEXT_TICKET, _HEAD_TICKET = 0, 1
 _HEAD_SEEN, _HEAD_SINCE = 0, 1  # when the head last looked, and when it became the head
 
@@ -44,7 +44,7 @@ _HEAD_SEEN, _HEAD_SINCE = 0, 1  # when the head last looked, and when it became 
 class WriteQueue:
     """One writer's place in the queue. Its process lets one thread at a time use it."""
 
-    __slots__ = ("_descriptor", "_map", "_numbers", "_times", "seconds_spent", "ticket")
+    __slots__ = ("_descriptor", "_map", "_numbers", "_stamp", "_times", "seconds_spent", "ticket")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -52,9 +52,23 @@ class WriteQueue:
         # Each is read and written whole: 8 bytes, aligned.
         self._numbers = memoryview(self._map)[:16].cast("Q")
         # By the clock that all processes of a machine share.
-        self._times = memoryview(self._map)[16:].cast("d")
+        self._times = memoryview(self._map)[16:32].cast("d")
+        self._stamp = memoryview(self._map)[32:].cast("q")
         self.ticket: int | None = None  # None: this writer is not in the queue
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
+
+    @property
+    def last_stamp(self) -> int:
+        """The newest stamp that a writer of the file has given out; 0: none since it was opened.
+
+        Only the holder of SQLite's write lock reads or sets it: so stamps rise in commit order,
+        though the clocks of processes differ.
+        """
+        return self._stamp[0]
+
+    @last_stamp.setter
+    def last_stamp(self, stamp: int) -> None:
+        self._stamp[0] = stamp
 
     def may_barge(self) -> bool:
         """Whether a newcomer may ask SQLite ahead of those who wait."""
@@ -127,6 +141,7 @@ class WriteQueue:
         """Close what this process has open of it, and change nothing that others see."""
         self._numbers.release()
         self._times.release()
+        self._stamp.release()
         self._map.close()
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -161,7 +176,9 @@ def _open(name: str) -> int:
             if status.st_nlink:
                 if status.st_size < _BYTES:
                     # Written, so that a full disk says so now: touching a hole would kill us.
-                    os.pwrite(descriptor, bytes(_BYTES), 0)
+                    # What is there is kept: an older version may be using it.
+                    missing = bytes(_BYTES - status.st_size)
+                    os.pwrite(descriptor, missing, status.st_size)
                 return descriptor
         except OSError:
             os.close(descriptor)

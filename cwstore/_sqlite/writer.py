@@ -18,6 +18,7 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.threads import FairLock, running_task
 from cwstore.core.faults import busy_thread, missing_reference, table_of
+from cwstore.core.ids import make_rising_id
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -34,6 +35,15 @@ if TYPE_CHECKING:
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
     from cwstore.core.statement import Statement
+
+_HAS_STAMPS = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = 'newest_stamp'"
+_KEEP_STAMP = """
+    INSERT INTO stamps (id, stamp)
+    VALUES (1, :stamp)
+    ON CONFLICT (id) DO UPDATE
+    SET stamp = excluded.stamp
+    WHERE excluded.stamp > stamps.stamp
+"""
 
 
 class Writer:
@@ -61,6 +71,7 @@ class Writer:
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
+        self._knows_stamps = False  # of what the file holds, and other writers gave out
         self._adopt(connection)
 
     # Statements, by the thread that holds the lock
@@ -70,7 +81,7 @@ class Writer:
         if self.abort_error is not None or self.task is not None:
             self.refuse()
         if statement.stamp is not None:
-            values[statement.stamp] = self._clock()
+            self._fill_in(statement, statement.stamp, values)
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
         try:
@@ -99,7 +110,7 @@ class Writer:
             nonlocal current
             for current in rows:
                 if statement.stamp is not None:
-                    current[statement.stamp] = self._clock()
+                    self._fill_in(statement, statement.stamp, current)
                 yield current
 
         try:
@@ -112,6 +123,49 @@ class Writer:
         if not self.connection.in_transaction:
             self.abort_error = fault
         raise fault
+
+    def _fill_in(self, statement: "Statement[Any]", at: int, values: list[Any]) -> None:
+        """Give the binds that are the engine's: the time, and an id that rises with it."""
+        values[at] = stamp = self._clock()
+        if statement.rising_id is not None:
+            values[statement.rising_id] = make_rising_id(stamp)
+
+    # Stamps rise in commit order: each writer begins behind the one that wrote before it
+
+    def take_over_stamps(self, queue: "WriteQueue") -> None:
+        """Go on behind the last stamp of the file. For a transaction that has just begun."""
+        if not self._knows_stamps:
+            self._clock.raise_to(self._newest_stamp())
+            self._knows_stamps = True
+        self._clock.raise_to(queue.last_stamp)
+
+    def hand_on_stamps(self) -> None:
+        """Tell the next writer, in whatever process. For a transaction that is about to commit."""
+        if self.queue is not None and self._clock.last > self.queue.last_stamp:
+            self.queue.last_stamp = self._clock.last
+
+    def _newest_stamp(self) -> int:
+        """The newest stamp in the file, as far as it can be had without reading all of it."""
+        if not self.ask(_HAS_STAMPS):
+            return 0
+        ((stamp,),) = self.ask("SELECT stamp FROM newest_stamp")
+        return stamp or 0
+
+    def _keep_last_stamp(self) -> None:
+        """Store the last stamp in the file, unless it tells by itself, or somebody else writes.
+
+        Without it, a clock that is set back before the file is opened again would give out stamps
+        that lie before those of rows which were updated.
+        """
+        last = self._clock.last
+        try:
+            if not self._knows_stamps or self._newest_stamp() >= last:
+                return
+            self.connection.set_busy_handler(None)
+            self.cursor.execute("PRAGMA synchronous = NORMAL")  # it may be lost in a power cut
+            self.cursor.execute(_KEEP_STAMP, {"stamp": last}).fetchall()
+        except (apsw.Error, CwstoreError):
+            pass  # who writes now keeps it, or the disk fails: what was committed is kept
 
     def ask(self, text: str, binds: Mapping[str, str] | None = None) -> "list[Row]":
         """Run SQL of the engine's own, and fetch every row."""
@@ -229,6 +283,8 @@ class Writer:
             self.lock.acquire(TIMEOUT_MAX)
             if not self.closed_reason:
                 self.closed_reason = f"the store of {self.file} is closed; open a new one"
+                if not self.dropped:
+                    self._keep_last_stamp()
                 self.connection.close()
                 # A process that was killed leaves the file of the queue behind.
                 if self.queue or os.path.exists(f"{self.file}-turn"):

@@ -1,4 +1,8 @@
-"""Stamps: microseconds since 1970-01-01T00:00:00Z, strictly rising within one store."""
+"""Stamps: microseconds since 1970-01-01T00:00:00Z, strictly rising.
+
+A clock makes them rise within one store. The engine hands the last stamp of a file on from writer
+to writer (`last`, `raise_to`), so they rise over all processes and restarts, whatever the clocks do.
+"""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -17,27 +21,32 @@ class Clock:
     store's write lock: then creation order, commit order and the order of stamps agree.
     """
 
-    __slots__ = ("_last", "_source")
+    __slots__ = ("_source", "last")
 
     def __init__(self, source: Callable[[], datetime] | None) -> None:
         if source is not None and not callable(source):
             raise InvalidValueError("clock", "expected a callable that returns an aware datetime")
         self._source = source
-        self._last = -(2**63)
+        self.last = -(2**63)  # the newest stamp that is known
+
+    def raise_to(self, stamp: int) -> None:
+        """Let the next stamp exceed this one, which another writer has given out."""
+        if stamp > self.last:
+            self.last = min(stamp, _LAST_MICROSECOND)
 
     def read(self) -> int:
         """What time it is, for a comparison: never before a stamp that was given out."""
         source = self._source
         now = time_ns() // 1000 if source is None else to_micros("clock", source())
-        return max(now, self._last)
+        return max(now, self.last)
 
     def __call__(self) -> int:
         """The next stamp."""
         source = self._source
         now = time_ns() // 1000 if source is None else to_micros("clock", source())
-        if now <= self._last:
-            now = self._last + 1
+        if now <= self.last:
+            now = self.last + 1
             if now > _LAST_MICROSECOND:
                 raise InvalidValueError("clock", "it has reached the end of the year 9999")
-        self._last = now
+        self.last = now
         return now

@@ -2,7 +2,6 @@
 
 from binascii import b2a_base64
 from os import urandom
-from time import time_ns
 
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
@@ -18,12 +17,12 @@ def make_id() -> str:
     return b2a_base64(urandom(16), newline=False).translate(_URL_SAFE)[:21].decode()
 
 
-def make_rising_id() -> str:
-    """56 bits of the microsecond and 70 random ones: later ids sort after earlier ones.
+def make_rising_id(stamp: int) -> str:
+    """56 bits of the stamp (microseconds) and 70 random ones: later ids sort after earlier ones.
 
     For tables that grow without end. A random id goes to a random page of its index, which at
     1,000,000 log chunks made an append cost 1.5 to 2 times what it costs without the index; this
     one goes to the last page, 1.15 times (`tools/growth --ids 1000000`).
     """
-    drawn = (time_ns() // 1000).to_bytes(7) + urandom(9)
+    drawn = max(stamp, 0).to_bytes(7) + urandom(9)
     return b2a_base64(drawn, newline=False).translate(_IN_ORDER)[:21].decode()

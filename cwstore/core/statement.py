@@ -2,7 +2,8 @@
 
 Bind rules come from the entity: in an INSERT or an assignment of a patch a nullable column takes
 None, everywhere else (a key, a filter) None is refused. Binds that are no field of the entity are
-named with their type where the statement is made. `:now` is the engine's: one stamp a statement.
+named with their type where the statement is made. Two are the engine's: `:now`, one stamp a
+statement, and `:rising_id`, an id that begins with it.
 """
 
 import re
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 #: The assignment of every `updated_at`: it rises on each write, whatever the clock does.
 NEXT_UPDATED_AT: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END"
 
+#: Binds that the engine gives, while it holds the write lock.
+ENGINE_BINDS = frozenset({"now", "rising_id"})
+
 # A bind outside of quoted text and comments; 'checkpoint:human-verify' holds none.
 _BIND = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|:([a-z_]+)""")
 
@@ -58,7 +62,17 @@ class Statement(Generic[T_co]):
     `stamp` is the place of `:now` in what `bind` has returned, None where there is none.
     """
 
-    __slots__ = ("bind", "entity", "extra", "map", "map_row", "scalar", "stamp", "text")
+    __slots__ = (
+        "bind",
+        "entity",
+        "extra",
+        "map",
+        "map_row",
+        "rising_id",
+        "scalar",
+        "stamp",
+        "text",
+    )
 
     def __init__(
         self, text: str, entity: type[Any], scalar: type[Any] | None, extra: Mapping[str, Any]
@@ -68,6 +82,7 @@ class Statement(Generic[T_co]):
         self.scalar = scalar
         self.extra = extra
         self.stamp: int | None = None
+        self.rising_id: int | None = None
         self.bind: Binder = self._first_bind
         self.map: Callable[[list[Row]], list[T_co]] = self._first_map
         self.map_row: Callable[[Row], T_co] = self._first_map_row
@@ -80,7 +95,7 @@ class Statement(Generic[T_co]):
         for name in bind_names(self.text):
             if name in self.extra:
                 rules[name] = rule_of(self.extra[name])
-            elif name != "now":
+            elif name not in ENGINE_BINDS:
                 rule = rule_of(hints[name])
                 rules[name] = rule if takes_none else rule._replace(optional=False)
         return rules
@@ -93,6 +108,8 @@ class Statement(Generic[T_co]):
         names = bind_names(self.text)
         if "now" in names:
             self.stamp = names.index("now")
+        if "rising_id" in names:
+            self.rising_id = names.index("rising_id")
         self.bind = compile_binder(names, self.rules())
         return self.bind(binds)
 

@@ -19,7 +19,6 @@ from cwstore.core.checks import (
     check_members,
     check_text,
 )
-from cwstore.core.ids import make_rising_id
 from cwstore.core.repository import row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Statement, rows_of, values_of
 from cwstore.entities.task import (
@@ -129,7 +128,7 @@ _OPEN_ATTEMPT = _attempt(
     f"""
     INSERT INTO task_attempts ({_COLUMNS})
     VALUES (
-        :id, :task_id, :agent_id,
+        :rising_id, :task_id, :agent_id,
         (SELECT name FROM agents WHERE id = :agent_id),
         (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
         :now + :lease, NULL, NULL, NULL, :now, :now
@@ -601,7 +600,7 @@ def _hand_over(db: "Database", task: Task, agent_id: str | None, lease: int | No
     if agent_id is not None:
         given = db.write_one(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
         row_or_raise(given, "agents", agent_id)
-    db.execute(_OPEN_ATTEMPT, id=make_rising_id(), task_id=task.id, agent_id=agent_id, lease=lease)
+    db.execute(_OPEN_ATTEMPT, task_id=task.id, agent_id=agent_id, lease=lease)
     return task
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NotRequired, TypedDict, cast
+from typing import LiteralString, NotRequired, TypedDict, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_limit, is_integer, to_micros
-from cwstore.core.ids import make_rising_id
 from cwstore.core.repository import Mode, Repository, command, query, stream
 from cwstore.core.statement import Statement, rows_of, values_of
 from cwstore.entities.log_retention import PruneReport, prune_sessions
@@ -48,16 +47,16 @@ _COLUMNS = "seq, id, agent_id, agent_name, session_number, content, created_at"
 _chunk = rows_of(LogChunk)
 _number = values_of(int, LogChunk)
 
-_INSERT_CHUNK = _chunk(f"""
+_INSERT: LiteralString = """
     INSERT INTO agent_log_chunks (id, agent_id, agent_name, session_number, content, created_at)
-    VALUES (:id, :agent_id, :agent_name, :session_number, :content, :now)
-    RETURNING {_COLUMNS}
-""")
+    VALUES (
+        coalesce(:id, :rising_id), :agent_id, :agent_name, :session_number, :content, :now
+    )
+"""
 
-_INSERT_ONE_OF_MANY = _chunk("""
-    INSERT INTO agent_log_chunks (id, agent_id, agent_name, session_number, content, created_at)
-    VALUES (:id, :agent_id, :agent_name, :session_number, :content, :now)
-""")
+_INSERT_CHUNK = _chunk(f"{_INSERT} RETURNING {_COLUMNS}", id=NonEmpty | None)
+
+_INSERT_ONE_OF_MANY = _chunk(_INSERT, id=NonEmpty | None)
 
 _FIND_BY_AGENT = _chunk(
     f"""
@@ -116,7 +115,7 @@ def _binds_of(chunk: object) -> dict[str, object]:
         if len(values) == len(_NEW_CHUNK):
             agent_id, agent_name, session_number, content = values
             return {
-                "id": make_rising_id(),
+                "id": None,
                 "agent_id": agent_id,
                 "agent_name": agent_name,
                 "session_number": session_number,
@@ -124,8 +123,7 @@ def _binds_of(chunk: object) -> dict[str, object]:
             }
     elif isinstance(chunk, Mapping):
         given = dict(cast(Mapping[str, object], chunk))
-        if given.get("id") is None:
-            given["id"] = make_rising_id()
+        given.setdefault("id", None)
         if given.keys() == _KEYS:
             return given
     raise InvalidValueError(
@@ -160,7 +158,7 @@ class LogChunkRepository(Repository[Mode]):
         """Append one chunk; the agent need not exist. Raises ConflictError if the id is taken."""
         return self._db.insert(
             _INSERT_CHUNK,
-            id=make_rising_id() if id is None else id,
+            id=id,
             agent_id=agent_id,
             agent_name=agent_name,
             session_number=session_number,

@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore.core import ids as _ids
 from cwstore.core.ids import make_id, make_rising_id
 from cwstore.store import Store
 
 MICROSECONDS = st.integers(0, 2**56 - 1)
 
 
-@pytest.mark.parametrize("make", [make_id, make_rising_id])
+@pytest.mark.parametrize("make", [make_id, lambda: make_rising_id(1_790_000_000_000_000)])
 def test_an_id_is_21_url_safe_characters_and_never_the_same(make: Callable[[], str]) -> None:
     ids = [make() for _ in range(20_000)]
     assert len(set(ids)) == len(ids)
@@ -23,25 +22,16 @@ def test_an_id_is_21_url_safe_characters_and_never_the_same(make: Callable[[], s
 
 
 @given(st.lists(MICROSECONDS, min_size=2, max_size=2, unique=True))
-def test_a_rising_id_sorts_by_its_time(times: list[int]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        ids: list[str] = []
-        for time in sorted(times):
-            patch.setattr(_ids, "time_ns", lambda time=time: time * 1000)
-            ids.append(make_rising_id())
-    assert ids[0].encode() < ids[1].encode()
+def test_a_rising_id_sorts_by_its_stamp(stamps: list[int]) -> None:
+    first, second = (make_rising_id(stamp) for stamp in sorted(stamps))
+    assert first.encode() < second.encode()
 
 
-def test_rising_ids_of_one_microsecond_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ids, "time_ns", lambda: 1_790_000_000_000_000_000)
-    assert len({make_rising_id() for _ in range(20_000)}) == 20_000
+def test_rising_ids_of_one_stamp_differ() -> None:
+    assert len({make_rising_id(1_790_000_000_000_000) for _ in range(20_000)}) == 20_000
 
 
-def test_the_ids_of_log_chunks_rise_with_their_arrival(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = iter(range(1_790_000_000_000_000_000, 2**63, 1000))
-    monkeypatch.setattr(_ids, "time_ns", lambda: next(times))
+def test_the_ids_of_log_chunks_rise_with_their_arrival(store: Store) -> None:
     store.log_chunks.insert_chunk("a", agent_name="a", session_number=1, content="first")
     store.log_chunks.insert_chunks([("a", "a", 1, "many")] * 100)
     store.log_chunks.insert_chunk("b", agent_name="b", session_number=1, content="last")

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cwstore.core.statement import Patch, bind_names
+from cwstore.core.statement import ENGINE_BINDS, Patch, bind_names
 from cwstore.testing.checker.found import AnyPatch, Found, Source, known_keys
 from cwstore.testing.checker.report import Fault
 
@@ -234,7 +234,7 @@ def _check_binds(call: Call, found: Found, sources: list[Source]) -> Iterator[Fa
     if isinstance(value, Patch):
         yield from _check_patch(call, found, value, given)
         return
-    wanted = {name for name in bind_names(value.text) if name != "now"}
+    wanted = {name for name in bind_names(value.text) if name not in ENGINE_BINDS}
     for name in sorted(given - wanted):
         yield Fault(call.place, found.subject, "binds", f"it has no bind :{name}")
     missing = wanted - given
@@ -245,8 +245,10 @@ def _check_binds(call: Call, found: Found, sources: list[Source]) -> Iterator[Fa
 
 
 def _check_patch(call: Call, found: Found, patch: AnyPatch, given: set[str]) -> Iterator[Fault]:
-    plain = set(bind_names(patch.statement({}, False).text)) - {"now"}
-    whole = set(bind_names(patch.statement(dict.fromkeys(known_keys(patch)), True).text)) - {"now"}
+    plain = set(bind_names(patch.statement({}, False).text)) - ENGINE_BINDS
+    whole = (
+        set(bind_names(patch.statement(dict.fromkeys(known_keys(patch)), True).text)) - ENGINE_BINDS
+    )
     wanted = plain if call.verb != _PATCH else {"id"}
     if call.verb == _PATCH:
         given = {"id", "if_updated_at"}

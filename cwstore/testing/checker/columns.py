@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from cwstore.core.checks import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.lexer import Token, spoken
 from cwstore.core.mapping import field_names
-from cwstore.core.statement import Patch, bind_names
+from cwstore.core.statement import ENGINE_BINDS, Patch, bind_names
 from cwstore.testing.checker.found import AnyStatement
 from cwstore.testing.checker.reading import result_columns
 from cwstore.testing.checker.schema import Column, Schema
@@ -149,7 +149,7 @@ def check_binds(statement: AnyStatement, info: Any, schema: Schema) -> Iterator[
         other = sorted(set(named) ^ set(info.bindings_names)) or named
         yield "binds", f"write binds as :lower_case: {', '.join(other)}"
         return
-    hints = {*hints_of(statement.entity), *statement.extra, "now"}
+    hints = {*hints_of(statement.entity), *statement.extra, *ENGINE_BINDS}
     unknown = [name for name in named if name not in hints]
     for name in unknown:
         yield "binds", f":{name} is no field of {statement.entity.__name__}; name it with its type"

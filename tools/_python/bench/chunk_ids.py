@@ -77,9 +77,13 @@ class Log:
         return spent / count, (time.process_time_ns() - processor) / count
 
 
+def _rising_id() -> str:
+    return make_rising_id(time.time_ns() // 1000)
+
+
 def compare(folder: Path, count: int) -> dict[str, Any]:
     """Append to logs of `count` chunks that differ in their ids, in turn."""
-    makers = {"random": make_id, "rising": make_rising_id, "none": make_id}
+    makers = {"random": make_id, "rising": _rising_id, "none": make_id}
     logs = [Log(folder, name, make) for name, make in makers.items()]
     figures: dict[str, Any] = {"chunks": count}
     for log in logs:
