@@ -135,21 +135,23 @@ class Writer:
     def take_over_stamps(self, queue: "WriteQueue") -> None:
         """Go on behind the last stamp of the file. For a transaction that has just begun."""
         if not self._knows_stamps:
-            self._clock.raise_to(self._newest_stamp())
+            self._raise_clock(self._newest_stamp())
             self._knows_stamps = True
-        self._clock.raise_to(queue.last_stamp)
+        self._raise_clock(queue.last_stamp or None)
+
+    def _raise_clock(self, stamp: int | None) -> None:
+        if stamp is not None:
+            self._clock.raise_to(stamp)
 
     def hand_on_stamps(self) -> None:
         """Tell the next writer, in whatever process. For a transaction that is about to commit."""
         if self.queue is not None and self._clock.last > self.queue.last_stamp:
             self.queue.last_stamp = self._clock.last
 
-    def _newest_stamp(self) -> int:
+    def _newest_stamp(self) -> int | None:
         """The newest stamp in the file, as far as it can be had without reading all of it."""
-        if not self.ask(_HAS_STAMPS):
-            return 0
-        ((stamp,),) = self.ask("SELECT stamp FROM newest_stamp")
-        return stamp or 0
+        found = self.ask("SELECT stamp FROM newest_stamp") if self.ask(_HAS_STAMPS) else []
+        return found[0][0] if found else None
 
     def _keep_last_stamp(self) -> None:
         """Store the last stamp in the file, unless it tells by itself, or somebody else writes.
@@ -159,7 +161,8 @@ class Writer:
         """
         last = self._clock.last
         try:
-            if not self._knows_stamps or self._newest_stamp() >= last:
+            newest = self._newest_stamp() if self._knows_stamps else last
+            if newest is not None and newest >= last:
                 return
             self.connection.set_busy_handler(None)
             self.cursor.execute("PRAGMA synchronous = NORMAL")  # it may be lost in a power cut

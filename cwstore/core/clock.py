@@ -1,7 +1,8 @@
 """Stamps: microseconds since 1970-01-01T00:00:00Z, strictly rising.
 
 A clock makes them rise within one store. The engine hands the last stamp of a file on from writer
-to writer (`last`, `raise_to`), so they rise over all processes and restarts, whatever the clocks do.
+to writer (`last`, `raise_to`), so they rise over all processes and restarts, whatever the clocks
+do.
 """
 
 from collections.abc import Callable

@@ -12,7 +12,7 @@ import pytest
 
 from cwstore.errors import CwstoreError, InvalidValueError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import contents, store_of_its_own_time
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ class SetClock:
 
 def at(file: Path, when: datetime, act: Callable[[Store], T]) -> T:
     """Let a store of its own, whose clock shows exactly `when`, do one thing."""
-    with Store.open(file, clock=SetClock(when)) as store:
+    with store_of_its_own_time(file, SetClock(when)) as store:
         return act(store)
 
 

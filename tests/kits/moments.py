@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cwstore.store import Store
+from tests.kits.database import store_of_its_own_time
 from tests.kits.entities import MICROSECOND, SetClock, moment
 
 
@@ -14,4 +15,4 @@ def minute(number: int, microseconds: int = 0) -> datetime:
 
 def store_at(file: Path, number: int) -> Store:
     """One more store on the file. Its first stamp is that minute, each later one 1 µs more."""
-    return Store.open(file, clock=SetClock(minute(number)))
+    return store_of_its_own_time(file, SetClock(minute(number)))
