@@ -1,6 +1,7 @@
 """The apsw engine: one connection that writes, a pool of readers, and SQLite's errors made ours."""
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
@@ -271,6 +272,19 @@ class SqliteDatabase:
         readers = log_readers(self.file, self.open_snapshots())
         with self.lease_reader("stats") as connection:
             return inspection.stats(connection, self.file, self.version, self.busy_timeout, readers)
+
+    def __del__(self) -> None:
+        # Nobody can use it any more. Without this, connections, locks and descriptors would stay
+        # until the interpreter ends, since a thread that ended may still refer to them.
+        writer = getattr(self, "_writer", None)  # None: it was never made
+        if writer is not None and not writer.closed_reason:
+            warnings.warn(
+                f"the store of {self.file} was not closed; use `with` or call close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            self.close()
 
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""

@@ -1,17 +1,19 @@
 """AsyncStore: the same repositories, awaited; under asyncio, and under trio through anyio."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+import warnings
+from collections.abc import AsyncIterator, Callable
 from contextvars import Context, copy_context
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutine
-from itertools import islice
 from threading import Lock
 from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from cwstore.aio.lanes import Lanes
 from cwstore.aio.listener import Listener
+from cwstore.aio.own_ways import own_way
 from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
 from cwstore.core.repository import Async
 from cwstore.entities.registry import Repositories
@@ -25,11 +27,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_ITEMS_A_HOP = 500  # that a stream brings over at once
-
 
 class AsyncStore(Repositories[Async]):
-    """A store whose calls run on threads of its own, one that reads and one that writes.
+    """A store whose calls run on threads of its own: see `lanes`.
 
     A cancelled call either had not begun, and then nothing happened, or it is waited for; a
     transaction that was cancelled before its commit is rolled back. The exception carries a note
@@ -39,17 +39,15 @@ class AsyncStore(Repositories[Async]):
 
     __module__ = "cwstore"
 
-    def __init__(self, store: Store, reader: Worker, writer: Worker) -> None:
+    def __init__(self, store: Store, lanes: Lanes) -> None:
         self._store = store
-        self._reader = reader
-        self._writer = writer
-        self._aside_workers: set[Worker] = set()
+        self._lanes = lanes
         self._closing = Lock()
         #: Number of the newest migration that the file has.
         self.version = store.version
 
     def _make_repository(self, attribute: str) -> Any:
-        return self._awaited(getattr(self._store, attribute))
+        return _awaited(attribute, getattr(self._store, attribute), self._lanes)
 
     @classmethod
     async def open(
@@ -84,21 +82,23 @@ class AsyncStore(Repositories[Async]):
                 writer.stop(call.result.close)
             writer.stop()
             raise
-        return cls(store, Worker(loop, "cwstore reader"), writer)
+        return cls(store, Lanes(loop, writer))
 
     async def transaction(self, work: Callable[[Store], T]) -> T:
         """Run `work(tx)` as one transaction and return what it returns.
 
-        `work` is plain code: it is called on the writing thread with the synchronous store, whose
-        methods join in the transaction, and sees the caller's context variables. Everything is
-        kept, or undone if it raises. Tasks that call this at once take turns.
+        `work` is plain code: it is called on a thread of the store with the synchronous store,
+        whose methods join in the transaction, and sees the caller's context variables. Everything
+        is kept, or undone if it raises. Tasks that call this at once take turns; who waits for
+        longer than the busy timeout gets BusyError.
         """
         if not callable(work):
             raise InvalidValueError("work", f"expected a function, got {type(work).__name__}")
         call = Call(self._transact, (), {})
         call.args = (work, copy_context(), call)
         call.endless = True
-        return cast(T, await self._writer.run_call(call))
+        self._lanes.writes.refuse()
+        return cast(T, await self._lanes.transactions.pick().run_call(call))
 
     def _transact(self, work: Callable[[Store], T], context: Context, call: Call) -> T:
         with self._store.transaction():
@@ -118,7 +118,7 @@ class AsyncStore(Repositories[Async]):
         """
         call = Call(self._store.changes, (), {"capacity": capacity})
         try:
-            return Listener(await self._writer.run_call(call))
+            return Listener(await self._lanes.writes.run_call(call))
         except BaseException:
             # A call that was cancelled while it ran has begun to listen all the same.
             if call.result is not None:
@@ -127,19 +127,19 @@ class AsyncStore(Repositories[Async]):
 
     async def data_version(self) -> int:
         """A number that changes when another connection than this store's writer commits."""
-        return await self._writer.run(self._store.data_version)
+        return await self._lanes.writes.run(self._store.data_version)
 
     async def backup(self, path: str | os.PathLike[str]) -> None:
         """As `Store.backup`; other calls go on meanwhile."""
-        await self._aside(self._store.backup, path)
+        await self._lanes.aside(self._store.backup, path)
 
     async def check(self) -> "CheckReport":
         """As `Store.check`; other calls go on meanwhile."""
-        return await self._aside(self._store.check)
+        return await self._lanes.aside(self._store.check)
 
     async def stats(self) -> "StoreStats":
         """As `Store.stats`; other calls go on meanwhile."""
-        return await self._aside(self._store.stats)
+        return await self._lanes.aside(self._store.stats)
 
     async def close(self) -> None:
         """Wait for every call that was made, then close; a second call waits for the first.
@@ -147,10 +147,11 @@ class AsyncStore(Repositories[Async]):
         Once begun it is carried through: a task that is cancelled meanwhile waits for it, too.
         Does nothing in a forked child.
         """
-        if self._writer.is_inherited():
+        writes = self._lanes.writes
+        if writes.is_inherited():
             return
-        self._writer.refuse_elsewhere(over=True)
-        workers = [self._reader, self._writer, *self._aside_workers]
+        writes.refuse_elsewhere(over=True)
+        workers = self._lanes.workers()
         for worker in workers:
             worker.stop()
         call = Call(self._close, (workers,), {})
@@ -167,6 +168,21 @@ class AsyncStore(Repositories[Async]):
                 worker.join()
             self._store.close()
 
+    def __del__(self) -> None:
+        lanes = getattr(self, "_lanes", None)  # None: it was never opened
+        if lanes is None or lanes.writes.is_closed() or lanes.writes.is_inherited():
+            return
+        warnings.warn(
+            f"{self!r} was not closed; use `async with` or await its close()",
+            ResourceWarning,
+            stacklevel=2,
+            source=self,
+        )
+        *others, writes = lanes.workers()
+        for worker in others:
+            worker.stop()
+        writes.stop(partial(_close_after, others, self._store))
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -178,40 +194,32 @@ class AsyncStore(Repositories[Async]):
     ) -> None:
         await self.close()
 
-    async def _aside(self, function: Callable[..., T], *args: object) -> T:
-        """Run what takes long on a thread of its own, so that no point read waits for it."""
-        self._writer.refuse()
-        worker = Worker(running_loop(), "cwstore aside")
-        self._aside_workers.add(worker)
-        try:
-            return await worker.run(function, *args)
-        finally:
-            self._aside_workers.discard(worker)
-            worker.stop()
 
-    def _awaited(self, repository: "Repository[Sync]") -> Any:
-        """An object with the public methods of a repository, each as a coroutine function."""
-        awaited = SimpleNamespace()
-        for name in dir(repository):
-            if name.startswith("_"):
-                continue
+def _close_after(workers: list[Worker], store: Store) -> None:
+    for worker in workers:
+        worker.join()
+    store.close()
+
+
+def _awaited(attribute: str, repository: "Repository[Sync]", lanes: Lanes) -> Any:
+    """An object with the public methods of a repository, each as a coroutine function."""
+    awaited = SimpleNamespace()
+    for name in dir(repository):
+        if not name.startswith("_"):
             method = getattr(repository, name)
-            if hasattr(method, "streams"):
-                setattr(awaited, name, partial(self._stream, method))
-            else:
-                worker = self._reader if hasattr(method, "reads") else self._writer
-                setattr(awaited, name, partial(worker.run, method))
-        return awaited
-
-    async def _stream(
-        self, method: Callable[..., Iterator[T]], /, *args: Any, **kwargs: Any
-    ) -> AsyncIterator[T]:
-        """Bring over what the iterator yields, many items a hop."""
-        iterator: Iterator[T] = await self._reader.run(method, *args, **kwargs)
-        while items := await self._reader.run(_take, iterator):
-            for item in items:
-                yield item
+            way = own_way(lanes, attribute, name, repository) or _way(method, lanes)
+            setattr(awaited, name, way)
+    return awaited
 
 
-def _take(iterator: Iterator[T]) -> list[T]:
-    return list(islice(iterator, _ITEMS_A_HOP))
+def _way(method: Any, lanes: Lanes) -> Any:
+    """How a method is awaited: by what it does, and by whether its rows may be many."""
+    if hasattr(method, "streams"):
+        return partial(lanes.stream, method)
+    if hasattr(method, "lengthy"):
+        return partial(lanes.aside, method)
+    if not hasattr(method, "reads"):
+        return partial(lanes.writes.run, method)
+    if str(method.__annotations__["return"]).startswith("list["):
+        return partial(lanes.read_many, method)
+    return partial(lanes.points.run, method)

@@ -270,6 +270,7 @@ class Worker:
         self._loop = loop
         self._process = getpid()  # threads do not survive a fork
         self._closed = False
+        self.load = 0  # calls that have no outcome yet
         self._pending: list[Call] = []  # made in this turn of the loop
         self._batches: SimpleQueue[list[Call] | None] = SimpleQueue()
         # A daemon: a store that nobody closed must not hang the exit of the interpreter.
@@ -286,7 +287,11 @@ class Worker:
         """As `run`."""
         if self._closed or not self._loop.runs_here():
             self.refuse()
-        await self._loop.wait(call, self._submit)
+        self.load += 1
+        try:
+            await self._loop.wait(call, self._submit)
+        finally:
+            self.load -= 1
         if call.error is not None:
             try:
                 raise call.error
@@ -299,6 +304,10 @@ class Worker:
         if self._closed:
             raise StoreClosedError("the store is closed; open a new one")
         self.refuse_elsewhere()
+
+    def is_closed(self) -> bool:
+        """Whether it takes no more calls."""
+        return self._closed
 
     def is_inherited(self) -> bool:
         """Whether this is a forked child: the thread is not in it."""

@@ -98,6 +98,9 @@ if TYPE_CHECKING:
     class query(command[P, R_co]):
         """Marks a public method that only reads."""
 
+    class lengthy(command[P, R_co]):
+        """Marks a public method that may write for long, in many transactions."""
+
     class stream(Generic[P, R_co]):
         """Marks a public method that reads page by page and returns an iterator."""
 
@@ -122,6 +125,11 @@ else:
     def query(function):
         """Mark a public method that only reads."""
         function.reads = True
+        return function
+
+    def lengthy(function):
+        """Mark a public method that may write for long, in many transactions."""
+        function.lengthy = True
         return function
 
     def stream(function):

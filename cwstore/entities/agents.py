@@ -1,6 +1,6 @@
 """Agents: the coding agents that run tasks, each in a git worktree of its own."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -325,7 +325,9 @@ class AgentRepository(Repository[Mode]):
             return self._db.write_one(_DELETE, id=id) is not None
 
     @command
-    def reconcile(self, is_alive: Callable[[Agent], bool]) -> list[Agent]:
+    def reconcile(
+        self, is_alive: "Callable[[Agent], bool] | Callable[[Agent], Awaitable[bool]]"
+    ) -> list[Agent]:
         """Find the agents that are gone and take back what they held. Returns them, oldest first.
 
         `is_alive` is asked about each agent that is running, waits for input or holds a task,
@@ -344,11 +346,12 @@ class AgentRepository(Repository[Mode]):
                 reason=ConflictReason.TRANSACTION,
             )
         dead = [
-            agent
-            for agent in self._db.fetch_all(_FIND_TO_ASK)
-            if not check_answer("is_alive", is_alive(agent))
+            agent for agent in self._find_to_ask() if not check_answer("is_alive", is_alive(agent))
         ]
         return [crashed for agent in dead if (crashed := self._crash(agent)) is not None]
+
+    def _find_to_ask(self) -> list[Agent]:
+        return self._db.fetch_all(_FIND_TO_ASK)
 
     def _crash(self, seen: Agent) -> Agent | None:
         with self._db.transaction():

@@ -551,6 +551,21 @@ def claim_next_ready(
         return None if task is None else _hand_over(db, task, agent_id, micros)
 
 
+def may_claim(
+    db: "Database",
+    idle: Idle,
+    wanted: Wanted,
+    agent_id: str | None,
+    lease: timedelta | None,
+) -> bool:
+    """Whether `claim_next_ready` may give something: the look that it begins with."""
+    _lease_micros(lease)
+    if agent_id is not None:
+        check_id("agent_id", agent_id)
+    claim, _ = _look(db, idle, *_choose(wanted), agent_id)
+    return claim is not None
+
+
 def _look(
     db: "Database",
     idle: Idle,

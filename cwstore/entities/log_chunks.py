@@ -7,7 +7,7 @@ from typing import LiteralString, NotRequired, TypedDict, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_limit, is_integer, to_micros
-from cwstore.core.repository import Mode, Repository, command, query, stream
+from cwstore.core.repository import Mode, Repository, command, lengthy, query, stream
 from cwstore.core.statement import Statement, rows_of, values_of
 from cwstore.entities.log_retention import PruneReport, prune_sessions
 from cwstore.errors import InvalidValueError
@@ -224,7 +224,7 @@ class LogChunkRepository(Repository[Mode]):
                 return
             after = chunks[-1].seq
 
-    @command
+    @lengthy
     def delete_by_agent_id(self, agent_id: str) -> int:
         """Delete all chunks of the agent, as one; how many they were."""
         return self._db.execute(_DELETE_BY_AGENT, agent_id=agent_id)
@@ -234,7 +234,7 @@ class LogChunkRepository(Repository[Mode]):
         """The greatest session number of the agent, 0 if it has no chunks."""
         return self._db.fetch_one(_GET_SESSION_COUNT, agent_id=agent_id) or 0
 
-    @command
+    @lengthy
     def prune(
         self,
         *,

@@ -446,6 +446,21 @@ class TaskRepository(Repository[Mode]):
             self._db, self._idle, Wanted(initiative_id, categories, types), agent_id, lease
         )
 
+    def _may_claim(
+        self,
+        *,
+        initiative_id: str | None = None,
+        categories: Iterable[TaskCategoryLike] | None = None,
+        types: Iterable[TaskTypeLike] = ONLY_AUTO,
+        agent_id: str | None = None,
+        lease: timedelta | None = None,
+    ) -> bool:
+        """Whether `claim_next_ready` may give something: the look that it begins with."""
+        from cwstore.entities.claims import Wanted, may_claim
+
+        wanted = Wanted(initiative_id, categories, types)
+        return may_claim(self._db, self._idle, wanted, agent_id, lease)
+
     @command
     def complete(
         self, task_id: str, *, agent_id: str | None = None, summary: str | None = None

@@ -676,7 +676,7 @@ def test_a_result_that_comes_when_the_loop_is_closed_is_dropped_and_the_work_is_
     loop.run_until_complete(loop.shutdown_default_executor())
     loop.close()
     go.set()
-    for worker in (store._reader, store._writer):
+    for worker in store._lanes.workers():
         worker.stop()
         worker._thread.join(30)
         assert not worker._thread.is_alive()

@@ -1,0 +1,90 @@
+"""The threads of an AsyncStore, so that no call waits for another that needs not the same lock.
+
+Point reads have a thread, small writes have one. What may take longer has others: lists, whole
+transactions, and work on the whole file or on many rows.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cwstore.aio.workers import Worker, running_loop
+
+if TYPE_CHECKING:
+    from cwstore.aio.workers import Loop
+
+T = TypeVar("T")
+
+_LISTS = 4  # threads; more at once take Python's lock from each other
+_TRANSACTIONS = 8  # threads that wait for the write lock, each for its own busy timeout
+_ITEMS_A_HOP = 500  # that a stream brings over at once
+
+
+class Pool:
+    """Workers that are made when all others are busy, up to a number."""
+
+    def __init__(self, loop: "Loop", name: str, most: int) -> None:
+        self._loop = loop
+        self._name = name
+        self._most = most
+        self.workers: list[Worker] = []
+
+    def pick(self) -> Worker:
+        """A worker that rests, a new one, or the one with the fewest calls to run."""
+        least = min(self.workers, key=lambda worker: worker.load, default=None)
+        if least is None or (least.load and len(self.workers) < self._most):
+            least = Worker(self._loop, self._name)
+            self.workers.append(least)
+        return least
+
+
+class Lanes:
+    """Which thread runs what."""
+
+    def __init__(self, loop: "Loop", writes: Worker) -> None:
+        self.points = Worker(loop, "cwstore reader")
+        self.writes = writes
+        self.lists = Pool(loop, "cwstore lists", _LISTS)
+        self.transactions = Pool(loop, "cwstore transactions", _TRANSACTIONS)
+        self._aside: set[Worker] = set()
+
+    def workers(self) -> list[Worker]:
+        """All of them, those that write last."""
+        return [
+            self.points,
+            *self.lists.workers,
+            *self._aside,
+            *self.transactions.workers,
+            self.writes,
+        ]
+
+    async def aside(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run what takes long on a thread of its own."""
+        self.writes.refuse()
+        worker = Worker(running_loop(), "cwstore aside")
+        self._aside.add(worker)
+        try:
+            return await worker.run(function, *args, **kwargs)
+        finally:
+            self._aside.discard(worker)
+            worker.stop()
+
+    async def read_many(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a read whose rows may be many."""
+        self.points.refuse()
+        return await self.lists.pick().run(function, *args, **kwargs)
+
+    async def stream(
+        self, method: Callable[..., Iterator[T]], /, *args: Any, **kwargs: Any
+    ) -> AsyncIterator[T]:
+        """Bring over what the iterator yields, many items a hop."""
+        iterator: Iterator[T] = await self.read_many(method, *args, **kwargs)
+        take: Callable[[], list[T]] = partial(_take, iterator)
+        while items := await self.read_many(take):
+            for item in items:
+                yield item
+
+
+def _take(iterator: Iterator[T]) -> list[T]:
+    return list(islice(iterator, _ITEMS_A_HOP))

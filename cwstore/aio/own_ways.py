@@ -1,0 +1,65 @@
+"""Methods that are awaited in a way of their own, because parts of them need different threads.
+
+The parts are private methods of the repositories, which are `Any` here.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, Any, cast
+
+from cwstore.core.checks import check_answer
+
+if TYPE_CHECKING:
+    from cwstore.aio.lanes import Lanes
+    from cwstore.entities.agents import Agent
+    from cwstore.entities.task import Task
+
+
+async def reconcile(
+    lanes: "Lanes", agents: Any, is_alive: Callable[["Agent"], object]
+) -> "list[Agent]":
+    """As `AgentRepository.reconcile`; a coroutine function is awaited in the loop."""
+    if not _is_async(is_alive):
+        return await lanes.aside(agents.reconcile, is_alive)
+    answers: dict[object, bool] = {}
+    for agent in await lanes.read_many(agents._find_to_ask):
+        answer = await cast("Coroutine[Any, Any, object]", is_alive(agent))
+        answers[_process_of(agent)] = check_answer("is_alive", answer)
+    # An agent that got another status or process meanwhile was not asked: it is left alone.
+
+    def is_alive_now(agent: "Agent") -> bool:
+        return answers.get(_process_of(agent), True)
+
+    return await lanes.aside(agents.reconcile, is_alive_now)
+
+
+def _process_of(agent: "Agent") -> object:
+    return agent.id, agent.status, agent.pid, agent.process_token
+
+
+def _is_async(function: object) -> bool:
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+
+
+async def claim_next_ready(lanes: "Lanes", tasks: Any, **wanted: Any) -> "Task | None":
+    """As `TaskRepository.claim_next_ready`; a claim that finds nothing waits for no writer."""
+    for name, given in wanted.items():
+        if isinstance(given, Iterator):  # it is looked at twice
+            wanted[name] = list(cast("Iterator[object]", given))
+    if not await lanes.points.run(tasks._may_claim, **wanted):
+        return None
+    return await lanes.writes.run(tasks.claim_next_ready, **wanted)
+
+
+#: By attribute of the store and method.
+OWN_WAYS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("agents", "reconcile"): reconcile,
+    ("tasks", "claim_next_ready"): claim_next_ready,
+}
+
+
+def own_way(lanes: "Lanes", attribute: str, name: str, repository: object) -> Any:
+    """The method as it is awaited, or None if it has no way of its own."""
+    function = OWN_WAYS.get((attribute, name))
+    return function and partial(function, lanes, repository)
