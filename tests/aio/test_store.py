@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import subprocess
 import sys
 import threading
@@ -14,7 +15,14 @@ import anyio
 import pytest
 
 from cwstore.aio import AsyncStore
-from cwstore.errors import ConflictError, InvalidValueError, NotFoundError, StoreClosedError
+from cwstore.entities.agents import Agent
+from cwstore.errors import (
+    BusyError,
+    ConflictError,
+    InvalidValueError,
+    NotFoundError,
+    StoreClosedError,
+)
 from cwstore.store import Store
 from tests.kits.disk import (
     failing_sync,
@@ -153,18 +161,140 @@ def test_a_transaction_sees_the_context_variables_of_its_caller(file: Path) -> N
     assert run(file, scene) == "me"
 
 
-def test_a_result_does_not_wait_for_the_next_transaction(file: Path) -> None:
-    go = threading.Event()
+def test_reads_and_empty_claims_do_not_wait_for_a_transaction_of_another_task(file: Path) -> None:
+    began, go = threading.Event(), threading.Event()
 
     async def scene(store: AsyncStore) -> None:
-        await store.data_version()
-        first = asyncio.create_task(store.data_version())
-        second = asyncio.create_task(store.transaction(lambda _: go.wait(30)))
-        await first
+        made = await store.initiatives.create(name="x")
+        long = asyncio.create_task(store.transaction(lambda _: (began.set(), go.wait(30))))
+        await set_in_thread(began)
+        assert await store.initiatives.find_by_id(made.id) == made
+        assert await store.initiatives.find_all() == [made]
+        assert await store.tasks.claim_next_ready() is None
+        assert await store.log_chunks.get_session_count("nobody") == 0
+        assert [chunk async for chunk in store.log_chunks.iter_by_agent_id("nobody")] == []
+        await store.stats()
         go.set()
-        assert await second
+        await long
 
     run(file, scene)
+
+
+def test_writes_and_transactions_wait_for_one_of_another_task_for_the_busy_timeout_each(
+    file: Path,
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    async def scene() -> None:
+        async with await AsyncStore.open(file, busy_timeout=0.05) as store:
+            long = asyncio.create_task(store.transaction(lambda _: (began.set(), go.wait(30))))
+            await set_in_thread(began)
+            waiting = [
+                store.initiatives.create(name="late"),
+                store.transaction(lambda tx: tx.initiatives.create(name="late")),
+                store.transaction(lambda tx: tx.initiatives.create(name="later")),
+            ]
+            told = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(one) for one in told] == [BusyError] * 3
+            go.set()
+            await long
+            assert await store.initiatives.find_all() == []
+
+    asyncio.run(scene())
+
+
+def test_a_long_list_does_not_hold_up_point_reads_and_small_writes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    async def scene(store: AsyncStore) -> None:
+        made = await store.initiatives.create(name="x")
+        fetch_all = store._store._db.fetch_all
+
+        def slow(*args: Any, **binds: Any) -> Any:
+            began.set()
+            assert go.wait(30)
+            return fetch_all(*args, **binds)
+
+        monkeypatch.setattr(store._store._db, "fetch_all", slow)
+        long = asyncio.create_task(store.initiatives.find_all())
+        await set_in_thread(began)
+        assert await store.initiatives.find_by_id(made.id) == made
+        second = await store.initiatives.create(name="y")
+        go.set()
+        assert await long == [made, second]
+
+    run(file, scene)
+
+
+def test_work_on_many_rows_does_not_hold_up_small_writes(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, go = threading.Event(), threading.Event()
+
+    async def scene(store: AsyncStore) -> None:
+        await store.agents.create(name="a", worktree_id="w", status="running")
+
+        def is_alive(_: Agent) -> bool:
+            began.set()
+            return go.wait(30)
+
+        long = asyncio.create_task(store.agents.reconcile(is_alive))
+        await set_in_thread(began)
+        await store.initiatives.create(name="x")
+        go.set()
+        assert await long == []
+
+    run(file, scene)
+
+
+def test_a_coroutine_function_is_asked_who_is_alive_in_the_loop(file: Path) -> None:
+    async def scene(store: AsyncStore) -> None:
+        living = await store.agents.create(name="a", worktree_id="w", status="running")
+        dead = await store.agents.create(name="b", worktree_id="w", status="running")
+        changed = await store.agents.create(name="c", worktree_id="w", status="running", pid=1)
+        loop = asyncio.get_running_loop()
+
+        async def is_alive(agent: Agent) -> bool:
+            assert asyncio.get_running_loop() is loop
+            await store.agents.update(changed.id, pid=2)
+            return agent.id == living.id
+
+        assert [one.id for one in await store.agents.reconcile(is_alive)] == [dead.id]
+
+        async def forgets(agent: Agent) -> bool | None:
+            return None
+
+        with pytest.raises(InvalidValueError, match="it returned NoneType"):
+            await store.agents.reconcile(forgets)  # type: ignore[arg-type]
+        found = [one.status for one in await store.agents.find_all()]
+        assert found == ["running", "crashed", "running"]
+
+    run(file, scene)
+
+
+def test_a_store_that_is_dropped_warns_and_leaves_no_thread_and_no_descriptor(file: Path) -> None:
+    Store.open(file).close()
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    threads = set(threading.enumerate())
+
+    async def leave_open() -> list[threading.Thread]:
+        store = await AsyncStore.open(file)
+        await store.tasks.find_all()
+        await store.transaction(lambda tx: tx.initiatives.create(name="kept"))
+        return [one for one in threading.enumerate() if one not in threads]
+
+    with pytest.warns(ResourceWarning, match="was not closed; use `async with`"):
+        started = asyncio.run(leave_open())
+        gc.collect()
+    assert len(started) == 4
+    for thread in started:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    with Store.open(file) as again:
+        assert [one.name for one in again.initiatives.find_all()] == ["kept"]
 
 
 def test_a_call_that_is_cancelled_before_it_began_changes_nothing_and_says_so(file: Path) -> None:
@@ -680,6 +810,7 @@ def test_a_result_that_comes_when_the_loop_is_closed_is_dropped_and_the_work_is_
         worker.stop()
         worker._thread.join(30)
         assert not worker._thread.is_alive()
+    store._store.close()
     with Store.open(file) as again:
         assert [one.name for one in again.initiatives.find_all()] == ["kept"]
 
