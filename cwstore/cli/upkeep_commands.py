@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
+from cwstore.core.drivers import engine_for
 from cwstore.errors import MigrationError, StorageError
 
 if TYPE_CHECKING:
+    from cwstore.core.reports import CheckReport
     from cwstore.store import Store
 
 
 def check(options: Namespace) -> int:
     """Look for damage; 1 if there is any."""
-    from cwstore._sqlite.inspection import check_file
-
-    report = check_file(options.path)
+    report: CheckReport = engine_for(options.path, "inspection").check_file(options.path)
     if options.json:
         terminal.print_json({"ok": report.ok, **asdict(report)})
     else:
