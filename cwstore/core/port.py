@@ -97,9 +97,6 @@ class OpenDatabase(Database, Protocol):
         """See `Store.close`."""
         ...
 
-    # What else an engine has is its own; tests of the engine look at it.
-    def __getattr__(self, name: str) -> Any: ...
-
 
 class Engine(Protocol):
     """The module `engine` of an engine."""

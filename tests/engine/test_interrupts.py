@@ -9,6 +9,7 @@ import pytest
 
 from cwstore.errors import NotFoundError
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.engine import DeliberateError
 
 CODE = str(Path(sys.modules["cwstore"].__file__ or "").parent)
@@ -77,10 +78,10 @@ def looked(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("work", [single, refused, counted, nested, looked])
 def test_wherever_ctrl_c_comes_a_write_is_whole_or_not_there_and_the_next_is_kept(
-    store: Store, file: Path, work: Callable[[Store, str], None]
+    store: Store, work: Callable[[Store, str], None], open_store: OpenStore
 ) -> None:
     at, maybe = 0, set[str]()
-    with Store.open(file, busy_timeout=0) as other:
+    with open_store(busy_timeout=0) as other:
         work(store, "warm")
         kept = {"warm"}
         while True:
