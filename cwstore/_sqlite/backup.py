@@ -1,4 +1,4 @@
-"""Copy a database while it is used: whole and verified, or not at all."""
+"""Copy a database while it is used. The copy appears only when it is complete and verified."""
 
 import os
 import re

@@ -165,7 +165,8 @@ def check_answer(callback: str, answer: object) -> bool:
         return answer
     kind = type(answer).__name__
     if isinstance(answer, types.CoroutineType):
-        cast("types.CoroutineType[Any, Any, Any]", answer).close()
+        coroutine: types.CoroutineType[Any, Any, Any] = answer
+        coroutine.close()
     raise InvalidValueError(callback, f"must return True or False, and it returned {kind}")
 
 

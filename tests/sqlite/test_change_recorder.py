@@ -1,6 +1,7 @@
 """The recorder of changes: a lost connection, a connection in use, a commit that is interrupted."""
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import apsw
@@ -8,6 +9,7 @@ import pytest
 
 from cwstore import Change, ChangeOperation, Store
 from cwstore.errors import (
+    CwstoreError,
     OutcomeUnknownError,
 )
 from tests.kits.database import OpenStore, engine_of
@@ -16,9 +18,11 @@ from tests.kits.disk import (
     faulty_disk,
 )
 from tests.kits.engine import (
+    DeliberateError,
     Task,
     reached,
 )
+from tests.kits.interrupts import CtrlC
 
 INSERT = ChangeOperation.INSERT
 ELSEWHERE = Change(ChangeOperation.ELSEWHERE)
@@ -150,3 +154,28 @@ def test_in_memory_changes_are_told_too() -> None:
         store.tasks.create(name="t", id="t")
         assert feed.get() == [Change(INSERT, "tasks", "t")]
         assert feed.get(timeout=0) == []
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_wherever_ctrl_c_comes_in_a_savepoint_what_is_told_is_what_was_kept(
+    store: Store, fails: bool
+) -> None:
+    def within() -> None:
+        with suppress(DeliberateError), store.transaction():
+            store.initiatives.create(name="inside")
+            if fails:
+                raise DeliberateError
+
+    at, known, interrupted = 0, 0, True
+    with store.changes() as feed:
+        while interrupted:
+            with suppress(CwstoreError), store.transaction():
+                store.initiatives.create(name="before")
+                interrupted = CtrlC(at).within(within)
+                store.initiatives.create(name="after")
+            kept = [one.id for one in store.initiatives.find_all()[known:]]
+            told = [one.id for one in feed.get(timeout=0) if one != ELSEWHERE]
+            assert told == kept, at
+            known += len(kept)
+            at += 1
+    assert at > 20
