@@ -1,4 +1,4 @@
-"""The store: one database with all repositories. What is done, the engine of its address does."""
+"""The store: one database with all its repositories. It hands every call to an engine."""
 
 import os
 from collections.abc import Callable
@@ -65,17 +65,19 @@ class Store(Repositories[Sync]):
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside, by this thread, is kept or undone as one.
 
-        It begins at once as a writer (BEGIN IMMEDIATE). A nested one is a savepoint: an exception
-        undoes exactly the level that it leaves. Raises BusyError when the lock cannot be had.
+        Takes the write lock when it begins (BEGIN IMMEDIATE). A transaction inside it is a
+        savepoint: an exception undoes exactly the level that it leaves. Raises BusyError if the
+        lock is not free within `busy_timeout`.
         """
         return self._db.transaction()
 
     def changes(self, *, capacity: int = 10_000) -> "ChangeFeed":
         """Listen to what is committed from now on: iterate, or `get`; close it when done.
 
-        Told are table, id and operation of each row that this store changes, also by cascade, in
-        order and never before the commit; and that another store or process has committed
-        something. A listener who lets more than `capacity` changes wait loses them and is told so.
+        The feed tells table, id and operation of each row that this store changes, also by
+        cascade, in order and never before the commit. It also tells that another store or process
+        has committed something. If more than `capacity` changes wait, they are dropped, and the
+        feed says so.
         """
         return self._db.changes(capacity)
 
@@ -84,22 +86,22 @@ class Store(Repositories[Sync]):
         return self._db.data_version()
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the store, as it is at one moment, to a new file; others go on writing meanwhile.
+        """Copy the store, as it is at one moment, to a new file. Others may write meanwhile.
 
-        The copy is verified, readable by its owner alone, and never there in half. Raises
-        StorageError (`path` exists or cannot be written), CorruptDatabaseError, BusyError.
+        The copy is verified and readable by its owner alone. It appears only when it is complete.
+        Raises StorageError (`path` exists or cannot be written), CorruptDatabaseError, BusyError.
         """
         self._db.backup(path)
 
     def check(self) -> "CheckReport":
-        """Read the whole file for damage, foreign keys that lead nowhere and schema drift.
+        """Read the whole file; report damage, broken foreign keys and schema drift.
 
         Repairs nothing. Raises BusyError, so that a file in use is not taken for a damaged one.
         """
         return self._db.check()
 
     def stats(self) -> "StoreStats":
-        """Rows and bytes of each table, the sizes of the files, and who holds up the log.
+        """Rows and bytes of each table, the sizes of the files, and who reads from the log.
 
         Reads every page of the file.
         """
@@ -108,7 +110,8 @@ class Store(Repositories[Sync]):
     def close(self) -> None:
         """Close every connection; a second call does nothing.
 
-        Waits for a transaction of another thread. Raises ConflictError inside of one's own.
+        Waits for the transaction of another thread. Raises ConflictError inside a transaction of
+        this thread.
         """
         self._db.close()
 

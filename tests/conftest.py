@@ -5,12 +5,14 @@ import os
 import shutil
 import signal
 from collections.abc import Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 
 pytest_plugins = ["cwstore.testing.plugin"]
 
@@ -75,3 +77,9 @@ def store(file: Path, migrated: Path) -> Iterator[Store]:
     shutil.copyfile(migrated, file)
     with Store.open(file) as opened:
         yield opened
+
+
+@pytest.fixture
+def open_store(file: Path) -> OpenStore:
+    """Opens a store on the same database as `store`, to be closed by the test."""
+    return partial(Store.open, file)

@@ -13,6 +13,7 @@ from cwstore import errors
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "cwstore" / "ARCHITECTURE.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -63,3 +64,18 @@ def test_every_public_name_can_be_imported() -> None:
 def test_every_tool_that_the_readme_names_is_there() -> None:
     for tool in set(re.findall(r"\btools/(\w+)", README)):
         assert os.access(ROOT / "tools" / tool, os.X_OK), tool
+
+
+def test_the_architecture_names_files_and_tools_that_exist() -> None:
+    files = re.findall(r"`([a-z_/]+\.py)`", ARCHITECTURE)
+    assert len(files) >= 10
+    for name in files:
+        assert (ROOT / "cwstore" / name).is_file(), name
+    for tool in re.findall(r"`tools/(\w+)", ARCHITECTURE):
+        assert (ROOT / "tools" / tool).is_file(), tool
+
+
+def test_the_architecture_draws_every_room() -> None:
+    picture = ARCHITECTURE.split("```")[1]
+    rooms = {one.parent.name for one in (ROOT / "cwstore").glob("*/__init__.py")}
+    assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()

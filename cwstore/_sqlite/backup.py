@@ -1,4 +1,4 @@
-"""Copy a database while it is used: whole and verified, or not at all."""
+"""Copy a database while it is used. The copy appears only when it is complete and verified."""
 
 import os
 import re
@@ -11,7 +11,6 @@ from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import connect_reader
 from cwstore._sqlite.database_file import MEMORY, remove, resolve
 from cwstore._sqlite.error_map import map_error
-from cwstore._sqlite.schema.foreign_keys import find_broken_keys
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -48,7 +47,6 @@ class Backup:
 
     path: str
     size: int  #: bytes
-    violations: int  #: rows whose foreign keys lead nowhere; the source has the same
 
 
 def write_backup(
@@ -86,11 +84,11 @@ def write_backup(
         if isinstance(source, str):
             reader = connect_reader(source, busy_timeout=busy_timeout)
             try:
-                violations = _copy(reader, draft, path, busy_timeout)
+                _copy(reader, draft, path, busy_timeout)
             finally:
                 reader.close()
         else:
-            violations = _copy(source, draft, path, busy_timeout)
+            _copy(source, draft, path, busy_timeout)
         size = os.stat(draft).st_size
         _publish(draft, path, replace)
     except FileExistsError:
@@ -100,7 +98,7 @@ def write_backup(
     finally:
         for leftover in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
             remove(leftover)
-    return Backup(path, size, violations)
+    return Backup(path, size)
 
 
 def migration_backup(file: str, version: int) -> str:
@@ -152,8 +150,8 @@ def _new_file(path: str) -> str:
     return draft
 
 
-def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int:
-    """Copy and check; the number of rows whose foreign keys lead nowhere."""
+def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> None:
+    """Copy and check."""
     try:
         copy = open_connection(draft)
         try:
@@ -165,11 +163,12 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> int
                     f"the backup {path} was not kept, its source is damaged: {'; '.join(problems)};"
                     " run `cwstore check` and restore an older backup"
                 )
-            return sum(broken.rows for broken in find_broken_keys(copy))
         finally:
             copy.close()
     except apsw.Error as error:
         fault = map_error(error, f"writing the backup {path}", busy_timeout)
+    else:
+        return
     raise fault
 
 

@@ -43,7 +43,7 @@ class Recorder:
         self.feeds: list[ChangeFeed] = []
         self._most = 0  # changes of one transaction that the largest feed can hold
         self._id_columns: dict[str, list[int]] = {}
-        self._savepoints: list[int] = []  # for each open one, the changes noted before it
+        self._savepoints: dict[int, int] = {}  # by level: how many changes were noted before it
         self.listen_on(connection)
 
     def listen_on(self, connection: "Connection") -> None:
@@ -68,14 +68,14 @@ class Recorder:
             self._connection.preupdate_hook(None)
         return not self.feeds
 
-    def savepoint(self) -> None:
-        """Begin a savepoint."""
-        self._savepoints.append(len(self.changes))
+    def savepoint(self, level: int) -> None:
+        """Begin the savepoint of this level, the innermost one."""
+        self._savepoints[level] = len(self.changes)
 
-    def close_savepoint(self, succeeded: bool) -> None:
-        """End the innermost savepoint. If it was undone, forget its changes."""
-        # If none is known, the savepoint is older than the recording: all changes belong to it.
-        began = self._savepoints.pop() if self._savepoints else 0
+    def close_savepoint(self, level: int, succeeded: bool) -> None:
+        """End the innermost savepoint, this level. If it was undone, forget its changes."""
+        # One that is not known is older than the recording: all changes belong to it.
+        began = self._savepoints.pop(level, 0)
         if not succeeded:
             del self.changes[began:]
 

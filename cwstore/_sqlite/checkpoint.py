@@ -2,10 +2,10 @@
 
 SQLite moves the log into the file as it grows. But it begins the log anew only at a moment when all
 of it is moved and nobody reads from it. Among processes that never rest no such moment comes: eight
-that write made over 100 MB of log a second. So a writer that finds the log long after a commit
-makes the moment. It holds up other writers until those who read from the log have finished, a few
-ms as a rule; whoever begins to read meanwhile reads from the file. A longer read is not waited for;
-`Store.stats` tells whose it is. `tools/wal` measures what that gives.
+that write made over 100 MB of log a second. So a writer that, after a commit, finds the log too
+long makes such a moment. It holds up other writers until those who read from the log have finished,
+a few ms as a rule; whoever begins to read meanwhile reads from the file. It does not wait for a
+longer read; `Store.stats` tells whose it is. `tools/wal` measures what that gives.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Open and configure one SQLite connection, or refuse the file with a reason.
 
-The path is looked at before SQLite may touch it. The first thing asked of an open file is its
-`application_id`. Only `ensure_wal` writes to a file that exists.
+The path is checked before SQLite opens it. The first thing read from an open file is its
+`application_id`. Of the functions here, only `ensure_wal` writes to a file that exists.
 """
 
 import os
@@ -25,7 +25,7 @@ from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
 from cwstore.errors import BusyError, CwstoreError, StorageError
 
-_CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, not an LRU: be generous
+_CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, used again or not (no LRU)
 _OLDEST_SQLITE = (3, 53)
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 
@@ -33,7 +33,7 @@ _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLIT
 def connect(
     file: str, *, busy_timeout: float, durable: bool = False, create: bool = True
 ) -> Connection:
-    """A read-write connection to a cwstore file; with `create` it is made if nothing is there.
+    """Open a cwstore file for reading and writing. With `create`, make it if nothing is there.
 
     `file` is a resolved path or ":memory:". Foreign keys are on. The journal mode stays as it is:
     see `ensure_wal`. Raises StorageError, ForeignDatabaseError, BusyError, CorruptDatabaseError;
@@ -67,8 +67,8 @@ def connect_reader(file: str, *, busy_timeout: float) -> Connection:
 def ensure_wal(connection: Connection, *, busy_timeout: float) -> None:
     """Switch a file to WAL unless it is there already. Raises BusyError after `busy_timeout`.
 
-    While another connection holds RESERVED the switch fails at once, whatever the busy handler
-    (measured). So the mode is asked for first, and the switch is tried again until the timeout.
+    While another connection holds RESERVED, the switch fails at once and never calls the busy
+    handler (measured). So the mode is read first, and the switch is tried again until the timeout.
     """
     deadline = time.monotonic() + busy_timeout
     while (fault := _try_wal(connection, busy_timeout)) is not None:
@@ -122,7 +122,7 @@ def _open(file: str, busy_timeout: float, durable: bool) -> Connection:
 
 
 def _refuse_read_only(connection: Connection, file: str) -> None:
-    # With EMFILE or EACCES on the second open, SQLite falls back to read-only without a word.
+    # If it cannot open the file for writing (EMFILE, EACCES), SQLite opens it read-only in silence.
     if connection.readonly("main"):
         raise StorageError(f"{file} can only be read; mend the permissions of file and directory")
 
@@ -138,7 +138,7 @@ def _configure(connection: Connection, busy_timeout: float, durable: bool) -> No
     if connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1) != 1:
         raise StorageError("this SQLite was built without foreign keys; install apsw from a wheel")
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)
-    # One statement a call: a multi-statement execute() hides the errors of the later ones.
+    # One statement a call: execute() of several hides the errors of those after the first.
     connection.execute("PRAGMA recursive_triggers = ON")
     connection.execute("PRAGMA cell_size_check = ON")
     connection.execute("PRAGMA secure_delete = FAST").fetchall()

@@ -1,4 +1,4 @@
-"""Inspect a file: is it whole, and what is in it? Nothing is repaired or written."""
+"""Inspect a file: look for damage, count rows and bytes. Nothing is repaired or written."""
 
 import os
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Who holds a snapshot of the file, so that the write-ahead log cannot be moved past it.
+"""Which threads and processes read from the file, and so keep the log from beginning anew.
 
 Processes are found by the locks that SQLite holds on `<file>-shm` while it reads. Nothing here
 opens that file: closing it would drop the locks of this process.

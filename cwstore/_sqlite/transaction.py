@@ -218,21 +218,24 @@ class TransactionStack:
     def _push_savepoint(self, transaction: Transaction) -> None:
         writer = self._writer
         writer.refuse()
-        self._run_savepoint(f"SAVEPOINT level{self._depth + 1}")
-        writer.refuse()
-        self._depth += 1
-        self._remember(transaction, self._depth)
+        level = self._depth + 1
+        # First: should Ctrl-C come, a level that counts has its mark.
         if writer.recorder is not None:
-            writer.recorder.savepoint()
+            writer.recorder.savepoint(level)
+        self._run_savepoint(f"SAVEPOINT level{level}")
+        writer.refuse()
+        self._depth = level
+        self._remember(transaction, level)
 
     def _pop_savepoint(self, succeeded: bool) -> None:
         if not succeeded:
             self._run_savepoint(f"ROLLBACK TO level{self._depth}")
         self._run_savepoint(f"RELEASE level{self._depth}")
+        # Before the level is no longer counted: nobody would come back to it after Ctrl-C.
+        if self._writer.recorder is not None:
+            self._writer.recorder.close_savepoint(self._depth, succeeded)
         self._depth -= 1
         del self._entered[self._depth :]
-        if self._writer.recorder is not None:
-            self._writer.recorder.close_savepoint(succeeded)
 
     def _run_savepoint(self, savepoint: str) -> None:
         """Run a savepoint statement. If it fails, nothing of the transaction can be kept."""

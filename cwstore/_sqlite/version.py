@@ -48,9 +48,9 @@ def read_state(connection: Connection) -> State:
 
 
 def version_if_current(connection: Connection) -> int | None:
-    """The version of a file with which all is plainly well and nothing is to be done.
+    """The version of a file that is up to date and needs no closer look; else None.
 
-    None: look closer, with `migrations.runner.upgrade`. Most opens need no more than this.
+    On None the caller runs `migrations.runner.upgrade`. Most opens need only this function.
     """
     try:
         state = read_state(connection)

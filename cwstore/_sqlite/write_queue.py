@@ -8,8 +8,8 @@ within some 0.1 ms. A newcomer may barge: ask SQLite ahead of those who wait. It
 to the end of the queue, if many wait or the head has waited for too long. `tools/fairness` measures
 what that gives.
 
-The queue is a courtesy, no lock: SQLite's lock alone decides who writes. Two equal tickets, a head
-that was killed, or bytes that make no sense cost a moment and nothing else.
+The queue protects nothing: SQLite's lock alone decides who writes. Two equal tickets, a head that
+was killed, or bytes that make no sense cost a few ms and nothing else.
 """
 
 import os

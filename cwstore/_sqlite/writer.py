@@ -47,7 +47,7 @@ _KEEP_STAMP = """
 
 
 class Writer:
-    """The connection, its lock, and what refuses a statement on it."""
+    """The connection, its lock, and the checks before each statement."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Writer:
         except (apsw.Error, UnicodeEncodeError) as error:
             binds = statement.named(values)
             fault = map_statement_error(error, statement.text, binds, self.busy_timeout)
-        # Raised here, so that neither the apsw error nor bound values hang on to it.
+        # Raised outside of the `except`, so that neither the apsw error nor binds hang on to it.
         if recorder is not None:
             del recorder.changes[noted:]
         if not self.connection.in_transaction:
@@ -181,7 +181,7 @@ class Writer:
     def refuse(self) -> None:
         """Raise if another task opened the transaction, or SQLite undid it.
 
-        Nothing in a transaction that is undone may seem kept.
+        After SQLite has undone a transaction, no statement in it may seem to succeed.
         """
         if self.task is not None and running_task() is not self.task:
             raise ConflictError(

@@ -69,8 +69,10 @@ def rehearse(options: Namespace) -> int:
         return 0
     if done.steps:
         _show_steps(f"Rehearsed on a copy in {done.seconds:.2f} s", done.steps)
-    for violation in done.violations or ("none leads nowhere",):
-        terminal.say(f"foreign keys: {violation}")
+    for violation in done.violations:
+        terminal.say(f"broken foreign key: {violation}")
+    if not done.violations:
+        terminal.say("0 broken foreign keys")
     terminal.say(
         f"{options.path} was not touched. It would go from version {done.version_before} to"
         f" {done.version}, from {done.size_before:,} to {done.size:,} bytes."

@@ -16,7 +16,7 @@ from cwstore.errors import CwstoreError
 Command = Callable[[Namespace], int]
 
 _MOST_WORKERS = 64
-#: Where each command is. Imported on use: a command loads what it needs, not what others need.
+#: The module of each command. It is imported on use, so a command loads only what it needs.
 _MODULES = {
     "migrate": "migration_commands",
     "status": "migration_commands",
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(program: str, command: Command, options: Namespace) -> int:
-    """The exit code of a command; whatever it raises on purpose becomes one line that says it."""
+    """Run a command and return its exit code. An expected error becomes one line."""
     try:
         code = command(options)
         sys.stdout.flush()
@@ -49,7 +49,7 @@ def run(program: str, command: Command, options: Namespace) -> int:
         about = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _fail(program, error, about, options)
     except KeyboardInterrupt as stop:
-        text = str(stop) or "stopped; whatever was not finished was rolled back"
+        text = str(stop) or "stopped; what was not finished was rolled back"
         terminal.complain(program, text)
         return 130
     return code
@@ -100,8 +100,8 @@ def _parser() -> ArgumentParser:
         metavar="TARGET",
         help="the copy, which must not exist yet (default: PATH.<time in UTC>.bak)",
     )
-    add("stats", "Show rows and bytes of each table, and who holds up the log.")
-    demo = add("demo", "Let worker processes carry out a plan, and look that all is right.")
+    add("stats", "Show rows and bytes of each table, and which processes read from the log.")
+    demo = add("demo", "Let worker processes carry out a plan, then check the result.")
     demo.add_argument("path", nargs="?", metavar="PATH", help="default: a new temporary file")
     demo.add_argument("--backlog", metavar="FILE", help="issues to work on, one a line as JSON")
     demo.add_argument(

@@ -23,7 +23,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 def complain(program: str, text: str) -> None:
-    """Print one line about what went wrong, whatever line breaks the text holds."""
+    """Print what went wrong to standard error, as one line: line breaks become spaces."""
     say(f"{program}: {' '.join(text.split())}", sys.stderr)
 
 
@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 
 
 def clean(text: str, stream: TextIO) -> str:
-    """The text without anything that its stream could not show or a terminal would obey."""
+    """The text with escapes for what the stream cannot encode and for control characters."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -42,7 +42,7 @@ def clean(text: str, stream: TextIO) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; what is not in its first column is a number, so it is set to the right."""
+    """Print a table. All columns but the first hold numbers, and are aligned to the right."""
     out = sys.stdout
     rows = [[clean(cell, out) for cell in row] for row in rows]
     say(title)
@@ -73,7 +73,7 @@ def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def progress(what: str) -> Generator[Report]:
-    """A bar on standard error while the block runs, if that is a terminal; gone afterwards."""
+    """Show a bar on standard error while the block runs, if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield _ignore
     elif _has_rich():
@@ -136,7 +136,7 @@ class _Line:
 
 
 def _ignore(done: float, total: float, note: str) -> None:
-    """Where nobody watches."""
+    """Standard error is no terminal: show nothing."""
 
 
 def _has_rich() -> bool:

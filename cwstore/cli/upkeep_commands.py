@@ -7,24 +7,26 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
+from cwstore.core.drivers import engine_for
 from cwstore.errors import MigrationError, StorageError
 
 if TYPE_CHECKING:
+    from cwstore.core.reports import CheckReport
     from cwstore.store import Store
 
 
 def check(options: Namespace) -> int:
     """Look for damage; 1 if there is any."""
-    from cwstore._sqlite.inspection import check_file
-
-    report = check_file(options.path)
+    report: CheckReport = engine_for(options.path, "inspection").check_file(options.path)
     if options.json:
         terminal.print_json({"ok": report.ok, **asdict(report)})
     else:
         for problem in (*report.integrity, *report.foreign_keys, *report.drift):
             terminal.say(problem)
         if report.ok:
-            terminal.say(f"{options.path}: whole, and as its version says.")
+            terminal.say(
+                f"{options.path}: OK: no damage, no broken references, schema as expected."
+            )
     if not report.ok:
         terminal.complain("cwstore", f"{options.path} has the problems listed; restore a backup")
     return 0 if report.ok else 1
@@ -46,7 +48,7 @@ def backup(options: Namespace) -> int:
 
 
 def stats(options: Namespace) -> int:
-    """Show rows and bytes of each table, and who holds a snapshot."""
+    """Show rows and bytes of each table, and which processes read from the log."""
     with _open_existing(options.path) as store:
         found = store.stats()
     if options.json:
@@ -67,7 +69,7 @@ def stats(options: Namespace) -> int:
 
 
 def _open_existing(path: str) -> "Store":
-    """A store that is there and up to date: looking at a file neither makes nor migrates it."""
+    """Open a file that exists and is up to date. These commands neither make nor migrate one."""
     from cwstore.migrations.api import status
     from cwstore.store import Store
 

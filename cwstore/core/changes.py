@@ -1,4 +1,4 @@
-"""What was changed, told after the commit, and the feed that a listener takes it from."""
+"""The feed of changes: what was committed, in order, for one listener."""
 
 import math
 import threading
@@ -77,7 +77,7 @@ class ChangeFeed:
         self._seen = look_elsewhere()  # None: unknown, so the first number known is news
 
     def publish(self, notes: list[ChangeNote], version: int | None) -> None:
-        """Append what a transaction changed. A full feed forgets, and says so."""
+        """Append what a transaction changed. A full feed drops what waits, and says so."""
         with self._arrived:
             if self._closed:
                 return

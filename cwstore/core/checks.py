@@ -165,7 +165,7 @@ def check_answer(callback: str, answer: object) -> bool:
         return answer
     kind = type(answer).__name__
     if isinstance(answer, types.CoroutineType):
-        cast("types.CoroutineType[Any, Any, Any]", answer).close()
+        cast("Any", answer).close()
     raise InvalidValueError(callback, f"must return True or False, and it returned {kind}")
 
 

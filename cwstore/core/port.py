@@ -1,4 +1,4 @@
-"""What is asked of an engine. For type checkers only: at run time nobody imports this."""
+"""What an engine must offer. Only type checkers import this module."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -25,11 +25,11 @@ class Database(Protocol):
         ...
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
-        """Run an INSERT ... RETURNING that makes one row; that row."""
+        """Run an INSERT ... RETURNING of one row and return the row."""
         ...
 
     def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
-        """Run a writing statement with RETURNING; its first row, or None if it met no row."""
+        """Run a writing statement with RETURNING; its first row, or None if it matched no row."""
         ...
 
     def write_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
@@ -57,7 +57,7 @@ class Database(Protocol):
         ...
 
     def state_token(self) -> object:
-        """Equal to an earlier one only if nothing was committed since; None where nobody knows."""
+        """Equal to an earlier token only if nothing was committed since; None: unknown."""
         ...
 
     def vacuum(self) -> None:
@@ -66,7 +66,7 @@ class Database(Protocol):
 
 
 class OpenDatabase(Database, Protocol):
-    """What a store asks besides; each method does what the store's method of that name says."""
+    """What a store needs besides. Each method does what the method of `Store` of that name says."""
 
     @property
     def version(self) -> int:
@@ -97,12 +97,9 @@ class OpenDatabase(Database, Protocol):
         """See `Store.close`."""
         ...
 
-    # What else an engine has is its own; tests of the engine look at it.
-    def __getattr__(self, name: str) -> Any: ...
-
 
 class Engine(Protocol):
-    """The module `engine` of an engine."""
+    """What the module `engine` of each engine has."""
 
     def open_database(
         self,

@@ -151,7 +151,7 @@ def test_rehearse_tells_foreign_keys_that_lead_nowhere(
 ) -> None:
     leave_an_orphan(old)
     assert main(["rehearse", str(old)]) == 0
-    assert "foreign keys: " in capsys.readouterr().out
+    assert "broken foreign key: " in capsys.readouterr().out
 
 
 def test_rehearse_reports_as_json(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,7 +172,10 @@ def leave_an_orphan(file: Path) -> None:
 
 def test_check_finds_a_whole_file_whole(current: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(current)]) == 0
-    assert capsys.readouterr() == (f"{current}: whole, and as its version says.\n", "")
+    assert capsys.readouterr() == (
+        f"{current}: OK: no damage, no broken references, schema as expected.\n",
+        "",
+    )
     assert spoken(capsys, "check", current) == {
         "ok": True,
         "integrity": [],
@@ -372,7 +375,7 @@ def test_ctrl_c_is_130_and_one_line(
     assert main(["migrate", str(file)]) == 130
     assert capsys.readouterr() == (
         "",
-        "cwstore: stopped; whatever was not finished was rolled back\n",
+        "cwstore: stopped; what was not finished was rolled back\n",
     )
 
 

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 
 from cwstore import AsyncStore, Change, ChangeFeed, ChangeOperation, Store
@@ -16,17 +15,12 @@ from cwstore.errors import (
     ConflictError,
     CycleError,
     InvalidValueError,
-    OutcomeUnknownError,
     StoreClosedError,
 )
-from tests.kits.disk import (
-    failing_sync,
-    faulty_disk,
-)
+from tests.kits.database import OpenStore, records_changes
 from tests.kits.engine import (
     PATIENCE,
     Other,
-    Task,
     reached,
 )
 from tests.kits.entities import undone
@@ -112,8 +106,10 @@ def test_a_statement_that_fails_half_way_is_not_told_and_takes_nothing_along(
         assert feed.get() == [Change(UPDATE, "tasks", "a"), Change(INSERT, "tasks", "c")]
 
 
-def test_another_store_that_commits_is_told_as_elsewhere(store: Store, file: Path) -> None:
-    with Store.open(file) as other, store.changes() as feed:
+def test_another_store_that_commits_is_told_as_elsewhere(
+    store: Store, open_store: OpenStore
+) -> None:
+    with open_store() as other, store.changes() as feed:
         other.tasks.create(name="t")
         assert feed.get(timeout=30) == [ELSEWHERE]
         assert feed.get(timeout=0) == []
@@ -193,7 +189,7 @@ def test_listening_may_begin_and_end_inside_of_a_transaction(store: Store) -> No
     with store.transaction():
         feed.close()
         feed.close()
-    assert store._db._writer.recorder is None
+    assert not records_changes(store)
 
 
 def test_a_transaction_that_changes_nothing_is_not_told(store: Store) -> None:
@@ -201,95 +197,6 @@ def test_a_transaction_that_changes_nothing_is_not_told(store: Store) -> None:
         with store.transaction():
             assert store.tasks.find_all() == []
         assert feed.get(timeout=0) == []
-
-
-def test_a_table_that_came_later_is_not_told(store: Store) -> None:
-    with store.changes() as feed:
-        connection = store._db._writer.connection
-        connection.execute("CREATE TABLE later (id TEXT)")
-        connection.execute("INSERT INTO later VALUES ('x')")
-        store.tasks.create(name="t", id="t")
-        assert feed.get() == [Change(INSERT, "tasks", "t")]
-
-
-def test_listening_goes_on_after_a_connection_was_lost(file: Path) -> None:
-    with (
-        faulty_disk() as disk,
-        Store.open(file, durable=True) as store,
-        store.changes() as feed,
-    ):
-        disk.fail = failing_sync
-        with pytest.raises(OutcomeUnknownError):
-            store.tasks.create(name="perhaps")
-        disk.fail = lambda operation, path: 0
-        assert feed.get(timeout=0) == [ELSEWHERE]  # it may be there
-        store.tasks.create(name="t", id="t")
-        # Whether others have committed cannot be told across two connections.
-        assert feed.get() == [Change(INSERT, "tasks", "t"), ELSEWHERE]
-        assert feed.get(timeout=0) == []
-
-
-def test_a_commit_elsewhere_is_told_though_the_connection_was_lost(file: Path) -> None:
-    with (
-        faulty_disk() as disk,
-        Store.open(file, durable=True) as store,
-        store.changes() as feed,
-        Store.open(file) as other,
-    ):
-        disk.fail = failing_sync
-        with pytest.raises(OutcomeUnknownError):
-            store.tasks.create(name="perhaps")
-        disk.fail = lambda operation, path: 0
-        assert feed.get(timeout=0) == [ELSEWHERE]  # it may be there
-        feed.get(timeout=0)  # looks through a new connection
-        other.tasks.create(name="t")
-        assert feed.get(timeout=30) == [ELSEWHERE]
-
-
-def test_a_look_elsewhere_does_not_wait_for_a_thread_that_uses_the_connection(
-    store: Store, file: Path
-) -> None:
-    taken, looked = threading.Event(), threading.Event()
-
-    def use() -> None:
-        assert store._db._writer.lock.try_acquire()
-        taken.set()
-        reached(looked)
-        store._db._writer.lock.release()
-
-    with Store.open(file) as other, store.changes() as feed:
-        using = Task(use)
-        reached(taken)
-        other.tasks.create(name="t")
-        assert feed.get(timeout=0) == []
-        looked.set()
-        using.finish()
-        assert feed.get(timeout=30) == [ELSEWHERE]
-
-
-def test_a_commit_that_is_interrupted_after_it_was_kept_is_told_as_elsewhere(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    writer = store._db._writer
-
-    class Interrupted:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(cursor, name)
-
-        def execute(self, text: str, *binds: Any) -> Any:
-            done = cursor.execute(text, *binds)
-            if text == "COMMIT":
-                raise KeyboardInterrupt
-            return done
-
-    with store.changes() as feed:
-        cursor = writer.cursor
-        monkeypatch.setattr(writer, "cursor", Interrupted())
-        with pytest.raises(KeyboardInterrupt):
-            store.tasks.create(name="t", id="t")
-        monkeypatch.undo()
-        assert store.tasks.find_by_id("t") is not None
-        assert feed.get(timeout=0) == [ELSEWHERE]
 
 
 def test_what_a_transaction_that_was_left_in_another_thread_had_changed_is_not_told(
@@ -330,9 +237,9 @@ def test_what_is_undone_with_the_savepoint_in_which_listening_began_is_not_told(
 
 
 def test_a_commit_elsewhere_is_told_though_listening_began_in_a_transaction(
-    store: Store, file: Path
+    store: Store, open_store: OpenStore
 ) -> None:
-    with Store.open(file) as other:
+    with open_store() as other:
         with store.transaction():
             feed = store.changes()
         other.tasks.create(name="t")
@@ -341,9 +248,9 @@ def test_a_commit_elsewhere_is_told_though_listening_began_in_a_transaction(
 
 
 def test_a_commit_elsewhere_is_told_to_who_always_has_something_to_hear(
-    store: Store, file: Path
+    store: Store, open_store: OpenStore
 ) -> None:
-    with Store.open(file) as other, store.changes() as feed:
+    with open_store() as other, store.changes() as feed:
         store.tasks.create(name="t")
         other.tasks.create(name="t")
         heard: list[Change] = []
@@ -352,29 +259,6 @@ def test_a_commit_elsewhere_is_told_to_who_always_has_something_to_hear(
             store.tasks.create(name="t")
             heard = feed.get()
         assert ELSEWHERE in heard
-
-
-def test_a_look_elsewhere_that_fails_after_a_commit_leaves_the_commit_alone(store: Store) -> None:
-    def no_look(action: int, what: str | None, *_: object) -> int:
-        refused = action == apsw.SQLITE_PRAGMA and what == "data_version"
-        return apsw.SQLITE_DENY if refused else apsw.SQLITE_OK
-
-    with store.changes() as feed:
-        store._db._writer.connection.set_authorizer(no_look)
-        store.tasks.create(name="t", id="t")
-        assert feed.get(timeout=0) == [Change(INSERT, "tasks", "t")]
-
-
-def test_one_transaction_takes_no_more_memory_than_the_listeners_can_hold(store: Store) -> None:
-    store.log_chunks.insert_chunks([("a", "n", 1, "x")] * 5_000)
-    with store.changes(capacity=2) as small, store.changes(capacity=10) as feed:
-        recorder = store._db._writer.recorder
-        assert recorder is not None
-        with store.transaction():
-            store.log_chunks.delete_by_agent_id("a")
-            assert len(recorder.changes) == 11
-            store.tasks.create(name="t", id="t")
-        assert small.get() == feed.get() == [OVERFLOW]
 
 
 def test_what_did_not_fit_is_forgotten_with_the_savepoint_that_is_undone(store: Store) -> None:
@@ -400,7 +284,7 @@ def test_a_greater_feed_that_joins_a_transaction_is_told_that_changes_are_missin
         greater.close()
 
 
-def test_a_feed_is_closed_at_once_beside_a_long_transaction(file: Path) -> None:
+def test_a_feed_is_closed_at_once_beside_a_long_transaction(open_store: OpenStore) -> None:
     begun, go = threading.Event(), threading.Event()
     ended: list[BaseException] = []
 
@@ -416,7 +300,7 @@ def test_a_feed_is_closed_at_once_beside_a_long_transaction(file: Path) -> None:
         except StoreClosedError as closed:
             ended.append(closed)
 
-    with Store.open(file, busy_timeout=0.1) as store:
+    with open_store(busy_timeout=0.1) as store:
         feed = store.changes()
         holder, listener = threading.Thread(target=hold), threading.Thread(target=listen)
         holder.start()
@@ -431,7 +315,7 @@ def test_a_feed_is_closed_at_once_beside_a_long_transaction(file: Path) -> None:
         with pytest.raises(StoreClosedError):  # nothing came to it after it was closed
             feed.get(timeout=0)
         feed.close()
-        assert store._db._writer.recorder is None
+        assert not records_changes(store)
 
 
 @pytest.mark.parametrize("timeout", [float("nan"), "9", True, [1]])
@@ -488,14 +372,6 @@ def test_a_feed_is_refused_in_a_forked_child_and_closed_there_at_once(file: Path
         assert other.end() == ["3", "t"]
 
 
-def test_a_look_elsewhere_that_is_interrupted_tells_nothing(store: Store) -> None:
-    connection = store._db._writer.connection
-    with store.changes() as feed:
-        connection.set_progress_handler(lambda: True, 1)
-        assert feed.get(timeout=0) == []
-        connection.set_progress_handler(None)
-
-
 def test_a_feed_that_is_closed_twice_takes_nobody_along(store: Store) -> None:
     with store.changes() as other:
         feed = store.changes()
@@ -503,13 +379,6 @@ def test_a_feed_that_is_closed_twice_takes_nobody_along(store: Store) -> None:
         feed.close()
         store.tasks.create(name="t", id="t")
         assert other.get(timeout=0) == [Change(INSERT, "tasks", "t")]
-
-
-def test_in_memory_changes_are_told_too() -> None:
-    with Store.open(":memory:") as store, store.changes() as feed:
-        store.tasks.create(name="t", id="t")
-        assert feed.get() == [Change(INSERT, "tasks", "t")]
-        assert feed.get(timeout=0) == []
 
 
 def test_tasks_listen_by_iterating(file: Path) -> None:
@@ -536,7 +405,7 @@ def test_a_listening_task_ends_when_it_is_cancelled_or_the_store_is_closed(file:
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         left = asyncio.create_task(listen(store, heard))
-        while store._store._db._writer.recorder is None:
+        while not records_changes(store._store):
             await asyncio.sleep(0)
         await store.tasks.create(name="t", id="t")
         await store.close()
@@ -585,14 +454,14 @@ def test_an_iterator_that_is_closed_or_dropped_before_its_first_change_listens_n
             with pytest.raises(StopAsyncIteration):
                 await anext(changes)
             await end_of_listeners()
-            assert store._store._db._writer.recorder is None
+            assert not records_changes(store._store)
             changes = await store.changes()
             await store.tasks.create(name="t", id="t")
             assert await anext(changes) == Change(INSERT, "tasks", "t")
             del changes
             gc.collect()
             await end_of_listeners()
-            assert store._store._db._writer.recorder is None
+            assert not records_changes(store._store)
 
     asyncio.run(play())
 
@@ -621,7 +490,7 @@ def test_listening_that_is_cancelled_while_it_begins_has_not_begun(
             with pytest.raises(asyncio.CancelledError):
                 await task
             await end_of_listeners()
-            assert store._store._db._writer.recorder is None
+            assert not records_changes(store._store)
 
     asyncio.run(play())
 
@@ -660,6 +529,6 @@ def test_an_iterator_that_is_closed_beside_a_long_transaction_listens_no_more_af
             go.set()
             await task
             await end_of_listeners()
-            assert store._store._db._writer.recorder is None
+            assert not records_changes(store._store)
 
     asyncio.run(play())

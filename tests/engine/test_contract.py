@@ -89,12 +89,12 @@ def stage(
 @pytest.fixture(scope="module")
 def locked_store(
     populated: tuple[Path, World], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Store]:
+) -> Iterator[tuple[Store, Path]]:
     """A copy of the stage, whose write lock another process holds."""
     file = tmp_path_factory.mktemp("locked") / "store.db"
     shutil.copyfile(populated[0], file)
     with Store.open(file, busy_timeout=0.01) as store, locked(file):
-        yield store
+        yield store, file
 
 
 @pytest.fixture(scope="module")
@@ -132,22 +132,22 @@ def faulty(populated: tuple[Path, World], tmp_path: Path) -> Iterator[Faulty]:
 
 @each(WRITES)
 def test_a_write_is_refused_while_another_process_holds_the_lock(
-    method: Method, stage: Stage, locked_store: Store
+    method: Method, stage: Stage, locked_store: tuple[Store, Path]
 ) -> None:
     arguments = stage.world.arguments(stage.store, method)
-    file = Path(locked_store._db.file)
+    store, file = locked_store
     before = contents(file)
     with pytest.raises(BusyError):
-        method(locked_store, arguments)
+        method(store, arguments)
     assert contents(file) == before
 
 
 @each(READS)
 def test_a_read_goes_on_while_another_process_holds_the_lock(
-    method: Method, stage: Stage, locked_store: Store
+    method: Method, stage: Stage, locked_store: tuple[Store, Path]
 ) -> None:
     arguments = stage.world.arguments(stage.store, method)
-    assert method(locked_store, arguments) == method(stage.store, arguments)
+    assert method(locked_store[0], arguments) == method(stage.store, arguments)
 
 
 # Arguments

@@ -16,7 +16,7 @@ from cwstore.errors import (
     MissingReferenceError,
 )
 from cwstore.store import Store
-from tests.kits.database import contents, tamper
+from tests.kits.database import OpenStore, contents, tamper
 from tests.kits.engine import (
     assert_ours_alone,
     locked,
@@ -29,12 +29,14 @@ SECRET = "sk-do-not-tell-7f3a"
 # Rows that another program spoilt
 
 
-def test_a_value_that_no_version_of_ours_wrote_is_reported_as_damage(file: Path) -> None:
-    with Store.open(file) as store:
+def test_a_value_that_no_version_of_ours_wrote_is_reported_as_damage(
+    file: Path, open_store: OpenStore
+) -> None:
+    with open_store() as store:
         good = store.initiatives.create(name="good")
         bad = store.initiatives.create(name="bad")
     tamper(file, "UPDATE initiatives SET status = 'dreaming' WHERE name = 'bad'")
-    with Store.open(file) as store:
+    with open_store() as store:
         for call in (
             lambda: store.initiatives.find_by_id(bad.id),
             store.initiatives.find_all,
@@ -47,23 +49,27 @@ def test_a_value_that_no_version_of_ours_wrote_is_reported_as_damage(file: Path)
         assert repaired == replace(bad, updated_at=repaired.updated_at)
 
 
-def test_a_time_beyond_the_year_9999_is_reported_as_damage(file: Path) -> None:
-    with Store.open(file) as store:
+def test_a_time_beyond_the_year_9999_is_reported_as_damage(
+    file: Path, open_store: OpenStore
+) -> None:
+    with open_store() as store:
         store.initiatives.create(name="late")
     tamper(file, "UPDATE initiatives SET created_at = 9223372036854775807")
-    with Store.open(file) as store, pytest.raises(CorruptDatabaseError, match="Initiative"):
+    with open_store() as store, pytest.raises(CorruptDatabaseError, match="Initiative"):
         store.initiatives.find_all()
 
 
-def test_a_damaged_page_is_reported_and_nothing_is_repaired(file: Path) -> None:
-    with Store.open(file) as store:
+def test_a_damaged_page_is_reported_and_nothing_is_repaired(
+    file: Path, open_store: OpenStore
+) -> None:
+    with open_store() as store:
         for number in range(200):
             store.initiatives.create(name=f"initiative {number} " + "x" * 300)
     whole = file.read_bytes()
     page = whole.index(b"initiative 150") // 4096
     file.write_bytes(whole[: page * 4096] + b"\xff" * 4096 + whole[(page + 1) * 4096 :])
     damaged = file.read_bytes()
-    with Store.open(file) as store:
+    with open_store() as store:
         with pytest.raises(CorruptDatabaseError, match="restore a backup") as caught:
             store.initiatives.find_all()
         assert_ours_alone(caught.value)
@@ -119,8 +125,10 @@ def test_what_is_missing_is_named(store: Store, file: Path) -> None:
 # What an error may hold
 
 
-def test_nothing_of_apsw_and_no_secret_hangs_on_any_error(file: Path, tmp_path: Path) -> None:
-    with Store.open(file, busy_timeout=0) as store:
+def test_nothing_of_apsw_and_no_secret_hangs_on_any_error(
+    file: Path, tmp_path: Path, open_store: OpenStore
+) -> None:
+    with open_store(busy_timeout=0) as store:
         kept = store.accounts.create(email="a@example.org", credentials=f'"{SECRET}"')
         task = store.tasks.create(name="x")
         calls: list[Callable[[], object]] = [

@@ -10,6 +10,7 @@ import pytest
 
 from cwstore.errors import StoreClosedError
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.engine import Other, in_child, locked, names
 
 # Each method of multiprocessing
@@ -242,9 +243,11 @@ def test_a_log_that_is_read_across_a_fork_goes_on_in_the_parent_alone(store: Sto
     assert [chunk.content for chunk in reading] == ["2", "3", "4"]
 
 
-def test_each_generation_of_forks_needs_a_store_of_its_own(store: Store, file: Path) -> None:
+def test_each_generation_of_forks_needs_a_store_of_its_own(
+    store: Store, open_store: OpenStore
+) -> None:
     def child() -> str:
-        with Store.open(file) as own:
+        with open_store() as own:
             own.initiatives.create(name="child")
 
             def grandchild() -> str:
@@ -253,7 +256,7 @@ def test_each_generation_of_forks_needs_a_store_of_its_own(store: Store, file: P
                     with pytest.raises(StoreClosedError, match="forked"):
                         names(inherited)
                     refused.append("refused")
-                with Store.open(file) as third:
+                with open_store() as third:
                     third.initiatives.create(name="grandchild")
                 return " ".join(refused)
 
@@ -266,7 +269,9 @@ def test_each_generation_of_forks_needs_a_store_of_its_own(store: Store, file: P
 
 
 @pytest.mark.parametrize("face", ["memory", "file"])
-def test_every_way_into_an_inherited_store_is_refused(file: Path, face: str) -> None:
+def test_every_way_into_an_inherited_store_is_refused(
+    file: Path, face: str, open_store: OpenStore
+) -> None:
     with Store.open(file if face == "file" else ":memory:") as store:
         task = store.tasks.create(name="x")
         ways: list[Callable[[], object]] = [

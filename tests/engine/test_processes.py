@@ -3,17 +3,14 @@
 import multiprocessing
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
-from types import SimpleNamespace
 
 import pytest
 
-from cwstore._sqlite.connection import connect
 from cwstore.errors import BusyError, StoreClosedError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.disk import (
     connections_to,
 )
@@ -31,8 +28,10 @@ from tests.kits.engine import (
 
 
 @pytest.mark.parametrize("busy_timeout", [0, 0.03])
-def test_who_waits_too_long_for_another_process_is_told_so(file: Path, busy_timeout: float) -> None:
-    with Store.open(file, busy_timeout=busy_timeout) as store:
+def test_who_waits_too_long_for_another_process_is_told_so(
+    file: Path, busy_timeout: float, open_store: OpenStore
+) -> None:
+    with open_store(busy_timeout=busy_timeout) as store:
         task = store.tasks.create(name="task")
         before = contents(file)
         with locked(file) as other:
@@ -59,59 +58,11 @@ def test_who_waits_too_long_for_another_process_is_told_so(file: Path, busy_time
 
 
 def test_a_store_can_be_opened_and_read_while_another_process_holds_the_lock(
-    store: Store, file: Path
+    store: Store, file: Path, open_store: OpenStore
 ) -> None:
     store.initiatives.create(name="there")
-    with locked(file), Store.open(file, busy_timeout=0) as second:
+    with locked(file), open_store(busy_timeout=0) as second:
         assert names(second) == ["there"]
-
-
-def test_a_writer_waits_for_another_process(file: Path) -> None:
-    with Store.open(file, busy_timeout=60) as store:
-        store.initiatives.create(name="quick")
-        waiting = Event()
-        patience = store._db._writer.busy_handler
-
-        def noticed(earlier_calls: int) -> bool:
-            waiting.set()
-            return patience(earlier_calls)
-
-        store._db._writer.connection.set_busy_handler(noticed)
-        with locked(file) as other:
-            writing = Task(lambda: store.initiatives.create(name="patient"))
-            reached(waiting)
-            other.tell()
-            writing.finish()
-        assert names(store) == ["quick", "patient"]
-
-
-def test_what_was_spent_on_waiting_for_a_thread_is_counted(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spent: list[float] = []
-
-    def clock() -> datetime:
-        queue = store._db._writer.queue
-        assert queue is not None
-        spent.append(queue.seconds_spent)
-        return datetime(2026, 1, 1, tzinfo=UTC)
-
-    moments = iter([100.0, 142.0])
-    waiting = Event()
-
-    def monotonic() -> float:
-        waiting.set()
-        return next(moments)
-
-    with Store.open(file, clock=clock, busy_timeout=60) as store:
-        monkeypatch.setattr("cwstore._sqlite.writer.time", SimpleNamespace(monotonic=monotonic))
-        with store.transaction():
-            store.initiatives.create(name="had not to wait")
-            writing = Task(lambda: store.initiatives.create(name="waited"))
-            reached(waiting)
-        writing.finish()
-        store.initiatives.create(name="had not to wait")
-    assert spent == [0.0, 42.0, 0.0]
 
 
 # Working together
@@ -180,9 +131,9 @@ with store.transaction():
 
 
 def test_a_process_killed_in_a_transaction_leaves_what_it_had_committed_and_no_lock(
-    file: Path,
+    file: Path, open_store: OpenStore
 ) -> None:
-    with Store.open(file, busy_timeout=0) as store:
+    with open_store(busy_timeout=0) as store:
         with Other(_DIE, file) as other:
             assert other.hear() == "inside"
         store.initiatives.create(name="goes on")
@@ -228,15 +179,15 @@ def test_a_store_is_refused_in_a_forked_child_and_the_parent_goes_on(
         pass
 
 
-def test_what_a_child_writes_outlives_the_parents_store(file: Path) -> None:
+def test_what_a_child_writes_outlives_the_parents_store(open_store: OpenStore) -> None:
     """SQLite in the child must not believe that it holds the locks of the parent."""
-    store = Store.open(file)
+    store = open_store()
     store.initiatives.create(name="by the parent")
     assert names(store) == ["by the parent"]
     child_is_open, child_may_write = os.pipe(), os.pipe()
 
     def work() -> str:
-        with Store.open(file) as own:
+        with open_store() as own:
             os.write(child_is_open[1], b"x")
             os.read(child_may_write[0], 1)
             own.initiatives.create(name="by the child")
@@ -247,7 +198,7 @@ def test_what_a_child_writes_outlives_the_parents_store(file: Path) -> None:
     store.close()
     os.write(child_may_write[1], b"x")
     assert outcome() == "by the parent, by the child"
-    with Store.open(file) as again:
+    with open_store() as again:
         assert names(again) == ["by the parent", "by the child"]
         assert again.check().ok
     for descriptor in (*child_is_open, *child_may_write):
@@ -255,7 +206,7 @@ def test_what_a_child_writes_outlives_the_parents_store(file: Path) -> None:
 
 
 def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
-    store: Store, file: Path
+    store: Store, file: Path, open_store: OpenStore
 ) -> None:
     with store.transaction():
         store.initiatives.create(name="parent")
@@ -266,47 +217,18 @@ def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
             store.transaction().__exit__(ValueError, None, None)
             with pytest.raises(StoreClosedError, match="forked"):
                 names(store)
-            Store.open(file)
+            open_store()
             return "opened"
 
         assert in_child(leave)().startswith(f"StoreClosedError: {file} was in use by a thread")
-        with Store.open(file) as other:
+        with open_store() as other:
             assert names(other) == []
         store.initiatives.create(name="parent goes on")
     assert names(store) == ["parent", "parent goes on"]
 
 
-def test_a_child_may_not_open_a_file_whose_connection_a_thread_uses_without_a_transaction(
-    store: Store, file: Path
-) -> None:
-    """As a listener does who looks whether another process has committed."""
-    taken, forked = Event(), Event()
-
-    def look() -> None:
-        assert store._db._writer.lock.try_acquire()
-        taken.set()
-        reached(forked)
-        store._db._writer.lock.release()
-
-    looking = Task(look)
-    reached(taken)
-    outcome = in_child(lambda: str(Store.open(file)))
-    forked.set()
-    looking.finish()
-    assert outcome().startswith(f"StoreClosedError: {file} was in use by a thread")
-
-
-def test_a_child_may_not_open_a_file_that_a_thread_was_just_opening(
-    store: Store, file: Path
-) -> None:
-    half_open = connect(str(file), busy_timeout=0)  # no store has it yet
-    outcome = in_child(lambda: str(Store.open(file)))
-    half_open.close()
-    assert outcome().startswith(f"StoreClosedError: {file} was in use by a thread")
-
-
 def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
-    store: Store, file: Path
+    store: Store, file: Path, open_store: OpenStore
 ) -> None:
     inside, forked = Event(), Event()
 
@@ -322,7 +244,7 @@ def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
     def open_own() -> str:
         with Store.open(":memory:") as memory:
             memory.initiatives.create(name="other stores can be opened")
-        Store.open(file)
+        open_store()
         return "opened"
 
     outcome = in_child(open_own)
@@ -334,45 +256,6 @@ def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
         " 'spawn'"
     )
     assert names(store) == ["by the thread"]
-
-
-_FORK_AND_EXIT = """
-import os, sys
-from concurrent.futures import ThreadPoolExecutor
-from cwstore.store import Store
-store = Store.open(sys.argv[1])
-def write():
-    with store.transaction():
-        store.initiatives.create(name="one")
-pool = ThreadPoolExecutor(1)  # the child frees what is left of its thread
-pool.submit(write).result()
-if sys.argv[2] == "in a transaction":
-    store._db._writer.connection.pragma("cache_size", 10)  # pages go to the log early
-    within = store.transaction()
-    within.__enter__()
-    store.initiatives.create(name="two", branch="x" * 1_000_000)
-    for number in range(300):
-        store.tasks.create(name="x" * 1_000, id=str(number))
-child = os.fork()
-if child:
-    assert os.waitpid(child, 0)[1] == 0
-    if sys.argv[2] == "in a transaction":
-        within.__exit__(None, None, None)
-    else:
-        store.initiatives.create(name="two")
-    assert store.check().ok
-    print(*(one.name for one in store.initiatives.find_all()))
-    store.close()
-"""
-
-
-@pytest.mark.parametrize("when", ["at rest", "in a transaction"])
-def test_a_child_that_ends_by_itself_takes_nothing_of_the_parents_along(
-    file: Path, when: str
-) -> None:
-    """Its interpreter frees what it can on the way out."""
-    with Other(_FORK_AND_EXIT, file, when) as other:
-        assert other.end() == ["one two"]
 
 
 def _work(store: Store, file: Path, answers: "multiprocessing.SimpleQueue[str]") -> None:

@@ -1,7 +1,6 @@
 """One store in many threads: who sees what, who waits for whom, and what the dead leave behind."""
 
 import asyncio
-import gc
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -11,11 +10,9 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from cwstore.errors import BusyError, ConflictError, CwstoreError, StoreClosedError
+from cwstore.errors import BusyError, ConflictError
 from cwstore.store import Store
-from tests.kits.disk import (
-    connections_to,
-)
+from tests.kits.database import OpenStore, waiting_threads
 from tests.kits.engine import (
     PATIENCE,
     DeliberateError,
@@ -83,7 +80,7 @@ def test_a_reader_sees_one_state_however_long_it_reads(store: Store) -> None:
 
 @pytest.mark.parametrize("death", [DeliberateError, SystemExit, KeyboardInterrupt])
 def test_a_thread_that_dies_in_a_transaction_undoes_it_and_frees_the_lock(
-    store: Store, file: Path, death: type[BaseException]
+    store: Store, death: type[BaseException], open_store: OpenStore
 ) -> None:
     def die() -> None:
         with store.transaction():
@@ -93,13 +90,13 @@ def test_a_thread_that_dies_in_a_transaction_undoes_it_and_frees_the_lock(
     with pytest.raises(death):
         Task(die).finish()
     store.initiatives.create(name="same store")
-    with Store.open(file, busy_timeout=0) as other:
+    with open_store(busy_timeout=0) as other:
         other.initiatives.create(name="other store")
     assert names(store) == ["same store", "other store"]
 
 
 def test_a_thread_that_ends_without_leaving_its_transaction_undoes_it_and_frees_the_lock(
-    store: Store, file: Path
+    store: Store, open_store: OpenStore
 ) -> None:
     within = store.transaction()
 
@@ -115,7 +112,7 @@ def test_a_thread_that_ends_without_leaving_its_transaction_undoes_it_and_frees_
         thread = Thread(target=end)
         thread.start()
         thread.join(PATIENCE)
-    with Store.open(file, busy_timeout=0) as other:
+    with open_store(busy_timeout=0) as other:
         other.initiatives.create(name="other store")
     store.initiatives.create(name="same store")
     assert names(store) == ["other store", "same store"]
@@ -154,19 +151,21 @@ written.wait()
 
 
 def test_a_daemon_thread_that_the_end_of_its_process_cuts_off_leaves_nothing(
-    store: Store, file: Path
+    store: Store, file: Path, open_store: OpenStore
 ) -> None:
     with Other(_END_BESIDE_A_TRANSACTION, file) as other:
         other.end()
-    with Store.open(file, busy_timeout=0) as again:
+    with open_store(busy_timeout=0) as again:
         again.initiatives.create(name="after")
     assert names(store) == ["kept", "after"]
     assert store.check().ok
 
 
 @pytest.mark.parametrize("busy_timeout", [0.0, 0.02])
-def test_who_waits_too_long_for_another_thread_is_told_so(file: Path, busy_timeout: float) -> None:
-    with Store.open(file, busy_timeout=busy_timeout) as store:
+def test_who_waits_too_long_for_another_thread_is_told_so(
+    file: Path, busy_timeout: float, open_store: OpenStore
+) -> None:
+    with open_store(busy_timeout=busy_timeout) as store:
         inside, refused = Event(), Event()
 
         def hold() -> None:
@@ -278,7 +277,7 @@ def test_the_optimistic_lock_lets_one_of_many_threads_through(store: Store) -> N
 
 
 def test_a_transaction_left_by_another_thread_is_undone_and_the_store_goes_on(
-    store: Store, file: Path
+    store: Store, open_store: OpenStore
 ) -> None:
     """Some frameworks enter a generator in one thread of a pool and leave it in another one."""
 
@@ -296,22 +295,9 @@ def test_a_transaction_left_by_another_thread_is_undone_and_the_store_goes_on(
         "transaction left by another thread than had entered it: rolled back"
     )
     store.initiatives.create(name="same store")
-    with Store.open(file, busy_timeout=0) as other:
+    with open_store(busy_timeout=0) as other:
         other.initiatives.create(name="other store")
     assert names(store) == ["same store", "other store"]
-
-
-def test_leaving_a_transaction_in_memory_in_another_thread_loses_the_database() -> None:
-    def within() -> Generator[None, None, None]:
-        with store.transaction():
-            yield
-
-    with Store.open(":memory:") as store:
-        suspended = within()
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(next, suspended).result(PATIENCE)
-            with pytest.raises(StoreClosedError, match="in-memory database was lost"):
-                next(suspended)
 
 
 def test_a_failing_transaction_left_by_another_thread_keeps_its_own_error(store: Store) -> None:
@@ -328,8 +314,10 @@ def test_a_failing_transaction_left_by_another_thread_keeps_its_own_error(store:
     assert names(store) == ["goes on"]
 
 
-def test_two_stores_on_one_file_see_what_the_other_committed(store: Store, file: Path) -> None:
-    with Store.open(file) as other:
+def test_two_stores_on_one_file_see_what_the_other_committed(
+    store: Store, open_store: OpenStore
+) -> None:
+    with open_store() as other:
         store.initiatives.create(name="one")
         assert names(other) == ["one"]
         with undone(other):
@@ -341,12 +329,14 @@ def test_two_stores_on_one_file_see_what_the_other_committed(store: Store, file:
 
 def waiting(store: Store, threads: int) -> None:
     """Return once that many threads wait for the store."""
-    while len(store._db._writer.lock._waiting) < threads:
+    while waiting_threads(store) < threads:
         pass
 
 
-def test_who_waits_for_a_transaction_that_is_left_elsewhere_waits_no_longer(file: Path) -> None:
-    with Store.open(file, busy_timeout=PATIENCE) as store:
+def test_who_waits_for_a_transaction_that_is_left_elsewhere_waits_no_longer(
+    open_store: OpenStore,
+) -> None:
+    with open_store(busy_timeout=PATIENCE) as store:
 
         def within() -> Generator[None, None, None]:
             with store.transaction():
@@ -363,19 +353,9 @@ def test_who_waits_for_a_transaction_that_is_left_elsewhere_waits_no_longer(file
         assert names(store) == ["waited", "waited"]
 
 
-def test_threads_may_close_a_store_at_the_same_moment(store: Store, file: Path) -> None:
-    with store.transaction():
-        store.initiatives.create(name="kept")
-        closers = [Task(store.close) for _ in range(3)]
-        waiting(store, 3)
-    for closer in closers:
-        closer.finish()
-    assert connections_to(file) == []
-    with Store.open(file) as again:
-        assert names(again) == ["kept"]
-
-
-def test_a_stale_transaction_that_is_left_within_a_later_write_disturbs_it_not(file: Path) -> None:
+def test_a_stale_transaction_that_is_left_within_a_later_write_disturbs_it_not(
+    open_store: OpenStore,
+) -> None:
     stale: list[AbstractContextManager[None]] = []
 
     def clock() -> datetime:
@@ -383,7 +363,7 @@ def test_a_stale_transaction_that_is_left_within_a_later_write_disturbs_it_not(f
             stale.pop().__exit__(DeliberateError, None, None)
         return datetime(2026, 1, 1, tzinfo=UTC)
 
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         within = store.transaction()
         thread = Thread(target=within.__enter__)
         thread.start()
@@ -392,34 +372,6 @@ def test_a_stale_transaction_that_is_left_within_a_later_write_disturbs_it_not(f
         store.initiatives.create(name="whole")
         assert stale == []
         assert names(store) == ["whole"]
-
-
-def test_a_transaction_that_is_left_elsewhere_while_its_thread_works_on_it_is_undone(
-    store: Store,
-) -> None:
-    inside, go_on = Event(), Event()
-
-    def stop() -> bool:
-        inside.set()
-        reached(go_on)
-        return False
-
-    within = store.transaction()
-
-    def work() -> None:
-        with within:
-            store._db._writer.connection.set_progress_handler(stop, 1)
-            store.initiatives.create(name="undone")
-
-    working = Task(work)
-    reached(inside)  # in the middle of a statement
-    with pytest.raises(ConflictError, match="another thread"):
-        within.__exit__(None, None, None)
-    go_on.set()
-    with pytest.raises(CwstoreError):
-        working.finish()
-    store.initiatives.create(name="goes on")
-    assert names(store) == ["goes on"]
 
 
 def test_a_task_may_not_write_into_the_transaction_of_another_task(store: Store) -> None:
@@ -454,16 +406,3 @@ def test_a_task_may_not_write_into_the_transaction_of_another_task(store: Store)
 
     asyncio.run(main())
     assert names(store) == ["of the first", "of the first, too", "of the second"]
-
-
-def test_a_store_that_nobody_closed_goes_when_it_is_let_go(file: Path) -> None:
-    gc.disable()
-    try:
-        store = Store.open(file)
-        store.initiatives.create(name="kept")
-        with store.transaction():
-            store.initiatives.create(name="kept, too")
-        del store
-        assert connections_to(file) == []
-    finally:
-        gc.enable()

@@ -1,10 +1,8 @@
 """Transactions in transactions: what is kept, what is undone, and that no lock is left behind."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +16,8 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
-from tests.kits.engine import DeliberateError, Task, names, undone
+from tests.kits.database import OpenStore
+from tests.kits.engine import DeliberateError, names, undone
 
 
 def test_a_transaction_is_kept_as_one(store: Store) -> None:
@@ -29,53 +28,25 @@ def test_a_transaction_is_kept_as_one(store: Store) -> None:
 
 
 def test_an_exception_undoes_the_whole_transaction_and_frees_the_lock(
-    store: Store, file: Path
+    store: Store, open_store: OpenStore
 ) -> None:
     with undone(store):
         store.initiatives.create(name="undone")
-    with Store.open(file, busy_timeout=0) as other:
+    with open_store(busy_timeout=0) as other:
         other.initiatives.create(name="lock is free")
     assert names(store) == ["lock is free"]
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_an_interruption_undoes_the_transaction_and_frees_the_lock(
-    store: Store, file: Path, interruption: type[BaseException]
+    store: Store, interruption: type[BaseException], open_store: OpenStore
 ) -> None:
     with undone(store, interruption):
         store.initiatives.create(name="undone")
-    with Store.open(file, busy_timeout=0) as other:
+    with open_store(busy_timeout=0) as other:
         other.initiatives.create(name="lock is free")
     store.initiatives.create(name="goes on")
     assert names(store) == ["lock is free", "goes on"]
-
-
-class InterruptedLock:
-    """A lock after which Ctrl-C comes, before the caller can note that it has it."""
-
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
-        self.release = lock.release
-
-    def try_acquire(self) -> bool:
-        self._lock.try_acquire()
-        raise KeyboardInterrupt
-
-
-def test_ctrl_c_at_the_moment_when_the_lock_is_had_does_not_strand_it(store: Store) -> None:
-    calls: list[Callable[[], object]] = [
-        lambda: store.initiatives.create(name="never"),
-        lambda: store.transaction().__enter__(),
-        store.data_version,
-    ]
-    for call in calls:
-        lock = store._db._writer.lock
-        store._db._writer.lock = InterruptedLock(lock)
-        with pytest.raises(KeyboardInterrupt):
-            call()
-        store._db._writer.lock = lock
-        Task(lambda: store.initiatives.create(name="next")).finish()
-    assert names(store) == ["next"] * 3
 
 
 def test_only_the_level_that_fails_is_undone(store: Store) -> None:

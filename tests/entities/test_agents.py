@@ -9,6 +9,7 @@ import pytest
 from cwstore.entities.agents import Agent, AgentMode, AgentStatus
 from cwstore.errors import ConflictError, InvalidValueError, MissingReferenceError, NotFoundError
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.entities import (
     NANOID,
     SetClock,
@@ -32,8 +33,8 @@ def surroundings(store: Store) -> None:
     store.accounts.create(email="x", id="acc")
 
 
-def test_a_new_agent_has_the_defaults_of_the_schema(file: Path) -> None:
-    with Store.open(file, clock=SetClock(moment(1))) as store:
+def test_a_new_agent_has_the_defaults_of_the_schema(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(moment(1))) as store:
         made = store.agents.create(name="jolly-penguin", worktree_id="/trees/1")
         assert made == Agent(
             id=made.id,

@@ -23,6 +23,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.moments import minute, store_at
 
 
@@ -166,9 +167,9 @@ def test_entries_of_one_number_keep_their_order(store: Store) -> None:
     assert [entry.entity_id for entry in entries] == [f"t{9 - number}" for number in range(10)]
 
 
-def test_entries_are_read_before_anything_is_locked(store: Store, file: Path) -> None:
+def test_entries_are_read_before_anything_is_locked(store: Store, open_store: OpenStore) -> None:
     """A generator may write through another store, which waits for nobody."""
-    with Store.open(file, busy_timeout=0.0) as other:
+    with open_store(busy_timeout=0.0) as other:
 
         def entries() -> Iterator[Any]:
             yield entry(entity_id=other.tasks.create(name="made meanwhile").id)
@@ -295,12 +296,12 @@ def test_a_change_set_is_marked_as_reverted_once(store: Store, file: Path) -> No
 
 
 def test_why_a_revert_is_refused_is_decided_under_the_same_lock(
-    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
 ) -> None:
     reverted = store.change_sets.mark_reverted(record(store).id)
     find = store.change_sets._db.fetch_one
 
-    with Store.open(file, busy_timeout=0.0) as other:
+    with open_store(busy_timeout=0.0) as other:
 
         def find_later(*args: Any, **binds: Any) -> Any:
             with pytest.raises(BusyError):

@@ -16,6 +16,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.moments import minute, store_at
 
 
@@ -156,12 +157,12 @@ def test_of_answers_given_at_once_one_wins(store: Store) -> None:
 
 
 def test_why_an_answer_is_refused_is_decided_under_the_same_lock(
-    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
 ) -> None:
     answered = store.conversations.answer(ask(store).id, "so")
     find = store.conversations._db.fetch_one
 
-    with Store.open(file, busy_timeout=0.0) as other:
+    with open_store(busy_timeout=0.0) as other:
 
         def find_later(*args: Any, **binds: Any) -> Any:
             with pytest.raises(BusyError):

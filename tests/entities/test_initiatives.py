@@ -9,7 +9,7 @@ import pytest
 from cwstore.entities.initiatives import Initiative, InitiativeStatus
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.entities import (
     MICROSECOND,
     NANOID,
@@ -22,8 +22,8 @@ from tests.kits.entities import (
 )
 
 
-def test_a_new_initiative_has_the_defaults_of_the_schema(file: Path) -> None:
-    with Store.open(file, clock=SetClock(moment(1))) as store:
+def test_a_new_initiative_has_the_defaults_of_the_schema(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(moment(1))) as store:
         made = store.initiatives.create(name="Auth")
         assert made == Initiative(
             id=made.id,
@@ -68,10 +68,10 @@ def test_a_taken_id_is_refused(store: Store, file: Path) -> None:
         store.initiatives.create(name="second", id="i")
 
 
-def test_lists_come_oldest_first_and_ties_by_id(file: Path) -> None:
+def test_lists_come_oldest_first_and_ties_by_id(file: Path, open_store: OpenStore) -> None:
     for key, second in (("c", 2), ("b", 1), ("a", 2), ("d", 1)):
         at(file, moment(second), lambda one, key=key: one.initiatives.create(name="x", id=key))
-    with Store.open(file) as store:
+    with open_store() as store:
         assert [row.id for row in store.initiatives.find_all()] == ["b", "d", "a", "c"]
         store.initiatives.update("d", status="archived")
         by_status = store.initiatives.find_by_status(InitiativeStatus.ACTIVE)

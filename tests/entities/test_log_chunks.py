@@ -11,7 +11,7 @@ import pytest
 from cwstore.entities.log_chunks import LogChunk, NewLogChunk
 from cwstore.errors import ConflictError, InvalidValueError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.entities import (
     NANOID,
     SetClock,
@@ -31,9 +31,9 @@ def append(store: Store, agent_id: str, session_number: int, *texts: str) -> lis
     ]
 
 
-def test_a_chunk_is_kept_as_it_came(file: Path) -> None:
+def test_a_chunk_is_kept_as_it_came(open_store: OpenStore) -> None:
     content = '{"type": "x"}\r\n{"half \N{SNOWMAN}'
-    with Store.open(file, clock=SetClock(moment(1))) as store:
+    with open_store(clock=SetClock(moment(1))) as store:
         made = store.log_chunks.insert_chunk(
             "nobody", agent_name="jolly-penguin", session_number=3, content=content
         )
@@ -226,9 +226,11 @@ def test_a_bad_argument_is_refused_before_the_first_chunk_is_asked_for(
     )
 
 
-def test_whoever_follows_misses_nothing_and_sees_nothing_twice(store: Store, file: Path) -> None:
+def test_whoever_follows_misses_nothing_and_sees_nothing_twice(
+    store: Store, open_store: OpenStore
+) -> None:
     def write() -> None:
-        with Store.open(file) as own:
+        with open_store() as own:
             for number in range(100):
                 own.log_chunks.insert_chunks(
                     [("a", "n", 1, f"{number}.{part}") for part in range(3)]

@@ -8,6 +8,7 @@ import pytest
 from cwstore.entities import log_retention as _log_prune
 from cwstore.entities.log_chunks import LogChunk, PruneReport
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.entities import MICROSECOND, SetClock, assert_refused_calls, moment, undone
 
 NOTHING = PruneReport(sessions=0, chunks=0, bytes=0)
@@ -52,9 +53,9 @@ def test_an_empty_log_has_nothing_to_prune(store: Store) -> None:
     assert store.log_chunks.prune(before=moment(0), keep_sessions=0, max_bytes=0) == NOTHING
 
 
-def test_a_session_goes_if_its_newest_chunk_is_older(file: Path) -> None:
+def test_a_session_goes_if_its_newest_chunk_is_older(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         agent(store, "a")
         for second, key, number in ((1, "a", 1), (2, "a", 2), (3, "a", 1), (4, "gone", 1)):
             clock.now = moment(second)
@@ -130,9 +131,9 @@ def test_bytes_are_those_of_utf_8(store: Store) -> None:
     assert store.log_chunks.prune(max_bytes=4) == PruneReport(1, 1, 3)
 
 
-def test_a_session_goes_if_one_of_several_limits_says_so(file: Path) -> None:
+def test_a_session_goes_if_one_of_several_limits_says_so(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         log(store, ("old", 1, 1))
         clock.now = moment(10)
         log(store, ("many", 1, 1), ("big", 1, 7), ("many", 2, 1))
@@ -148,11 +149,11 @@ def test_the_size_is_that_of_what_the_other_limits_leave(store: Store) -> None:
 
 
 def test_a_reader_sees_a_long_session_whole_or_not_at_all(
-    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
 ) -> None:
     log(store, *[("gone", 1, 2)] * 1_201, ("other", 1, 1))
     seen: list[int] = []
-    with Store.open(file) as reader:
+    with open_store() as reader:
 
         def then_look(*arguments: Any, **binds: Any) -> int:
             seen.append(len(sessions(reader, "gone")))

@@ -16,6 +16,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.moments import minute, store_at
 
 
@@ -186,9 +187,9 @@ def test_a_missing_root_is_made_with_the_name_of_the_initiative(store: Store, fi
 
 
 def test_a_root_that_exists_is_read_while_another_writes(
-    store: Store, file: Path, root: Page
+    store: Store, root: Page, open_store: OpenStore
 ) -> None:
-    with Store.open(file, busy_timeout=0.0) as reader, store.transaction():
+    with open_store(busy_timeout=0.0) as reader, store.transaction():
         assert reader.pages.get_or_create_root_page("i") == root
 
 
@@ -198,13 +199,13 @@ def test_an_initiative_that_does_not_exist_gets_no_root(store: Store) -> None:
     assert store.pages.find_all() == []
 
 
-def test_all_who_race_for_the_root_get_the_same_page(store: Store, file: Path) -> None:
+def test_all_who_race_for_the_root_get_the_same_page(store: Store, open_store: OpenStore) -> None:
     made: list[Page] = []
 
     def get(racer: Store) -> None:
         made.append(racer.pages.get_or_create_root_page("i"))
 
-    racers = [Store.open(file, busy_timeout=60.0) for _ in range(4)]
+    racers = [open_store(busy_timeout=60.0) for _ in range(4)]
     threads = [Thread(target=get, args=(racer,)) for racer in racers]
     for thread in threads:
         thread.start()

@@ -15,7 +15,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.entities import (
     NANOID,
     SetClock,
@@ -44,9 +44,9 @@ def ids_of(phases: list[Phase]) -> list[str]:
     return [phase.id for phase in phases]
 
 
-def test_a_new_phase_has_the_defaults_of_the_schema(file: Path) -> None:
+def test_a_new_phase_has_the_defaults_of_the_schema(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         plan(store)
         clock.now = moment(1)
         made = store.phases.create(initiative_id="i", name="One")

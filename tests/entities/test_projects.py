@@ -9,7 +9,7 @@ import pytest
 from cwstore.entities.projects import Project
 from cwstore.errors import ConflictError, InvalidValueError, MissingReferenceError, NotFoundError
 from cwstore.store import Store
-from tests.kits.database import contents, rows_written
+from tests.kits.database import OpenStore, contents, rows_written
 from tests.kits.entities import (
     NANOID,
     SetClock,
@@ -25,8 +25,8 @@ def make(store: Store, name: str) -> Project:
     return store.projects.create(name=name, url=f"https://example.org/{name}", id=name)
 
 
-def test_a_new_project_has_the_defaults_of_the_schema(file: Path) -> None:
-    with Store.open(file, clock=SetClock(moment(1))) as store:
+def test_a_new_project_has_the_defaults_of_the_schema(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(moment(1))) as store:
         made = store.projects.create(name="core", url="ssh://git/core")
         assert made == Project(
             id=made.id,

@@ -11,7 +11,7 @@ from cwstore.entities.phases import PhaseStatus
 from cwstore.entities.tasks import Task, TaskCategory, TaskStatus, TaskType
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.entities import assert_refused_calls, assert_updated, at, moment, refused
 
 
@@ -227,7 +227,9 @@ def test_without_a_ready_task_there_is_nothing_to_claim(store: Store, file: Path
     assert contents(file) == before
 
 
-def test_of_many_that_claim_at_once_each_gets_other_tasks(store: Store, file: Path) -> None:
+def test_of_many_that_claim_at_once_each_gets_other_tasks(
+    store: Store, open_store: OpenStore
+) -> None:
     store.initiatives.create(name="x", id="i")
     for number in range(60):
         make(store, f"t{number:02}", initiative_id="i", sort_order=number % 7)
@@ -235,7 +237,7 @@ def test_of_many_that_claim_at_once_each_gets_other_tasks(store: Store, file: Pa
     got: list[Task] = []
 
     def work(number: int) -> None:
-        with Store.open(file) as own:
+        with open_store() as own:
             agent = own.agents.create(name=f"agent {number}", worktree_id="w")
             barrier.wait()
             filters: Any = ({}, {"initiative_id": "i"}, {"categories": ["execute"]})[number % 3]
@@ -254,14 +256,14 @@ def test_of_many_that_claim_at_once_each_gets_other_tasks(store: Store, file: Pa
     assert {task.status for task in got} == {TaskStatus.IN_PROGRESS}
 
 
-def test_of_many_that_claim_the_same_task_one_gets_it(store: Store, file: Path) -> None:
+def test_of_many_that_claim_the_same_task_one_gets_it(store: Store, open_store: OpenStore) -> None:
     make(store, *(f"t{number}" for number in range(10)))
     barrier = Barrier(4)
     got: list[str] = []
     refusals: list[str] = []
 
     def work() -> None:
-        with Store.open(file) as own:
+        with open_store() as own:
             for number in range(10):
                 barrier.wait()
                 try:

@@ -15,6 +15,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
+from tests.kits.database import OpenStore
 from tests.kits.moments import minute, store_at
 
 
@@ -140,12 +141,12 @@ def test_doing_it_twice_changes_nothing_more(store: Store) -> None:
 
 
 def test_nobody_gets_between_the_look_and_the_answer(
-    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
 ) -> None:
     resolved = store.review_comments.resolve(comment(store).id)
     find = store.review_comments._db.fetch_one
 
-    with Store.open(file, busy_timeout=0.0) as other:
+    with open_store(busy_timeout=0.0) as other:
 
         def find_later(*args: Any, **binds: Any) -> Any:
             with pytest.raises(BusyError):

@@ -16,7 +16,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.entities import (
     NANOID,
     SetClock,
@@ -50,8 +50,8 @@ def ids_of(tasks: list[Task]) -> str:
     return "".join(task.id for task in tasks)
 
 
-def test_a_new_task_has_the_defaults_of_the_schema(file: Path) -> None:
-    with Store.open(file, clock=SetClock(moment(1))) as store:
+def test_a_new_task_has_the_defaults_of_the_schema(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(moment(1))) as store:
         made = store.tasks.create(name="One")
         assert made == Task(
             id=made.id,

@@ -12,9 +12,12 @@ from typing import Any, cast
 
 import apsw
 
+from cwstore._sqlite.engine import SqliteDatabase
 from cwstore.store import Store
 
 Row = tuple[Any, ...]
+#: The fixture `open_store`: opens another store on the database of `store`; takes its options.
+OpenStore = Callable[..., Store]
 
 #: What the driver raises, and no error of ours may carry.
 DRIVER_ERROR = apsw.Error
@@ -31,13 +34,19 @@ db.close()
 """
 
 
+def engine_of(store: Store) -> SqliteDatabase:
+    """The engine below a store, for tests of the engine itself and for this module."""
+    assert isinstance(store._db, SqliteDatabase)
+    return store._db
+
+
 def store_of_its_own_time(path: object, clock: Callable[[], datetime]) -> Store:
     """A store whose stamps are those of its clock, also where the file has later ones.
 
     Rows of any age may lie in a file: an import keeps times, and version 11 gave them out so.
     """
     store = Store.open(cast("str", path), clock=clock)
-    writer = store._db._writer
+    writer = engine_of(store)._writer
     writer.take_over_stamps = writer.hand_on_stamps = lambda *_: None
     return store
 
@@ -108,7 +117,7 @@ def tamper(file: Path, sql: str, *binds: object) -> int:
 
 def rows_written(store: Store) -> int:
     """How many rows the store has inserted, updated and deleted since it was opened."""
-    return store._db._writer.connection.total_changes()
+    return engine_of(store)._writer.connection.total_changes()
 
 
 def referenced_tables(store: Store) -> dict[str, str]:
@@ -117,4 +126,17 @@ def referenced_tables(store: Store) -> dict[str, str]:
         SELECT key."from", key."table" FROM sqlite_schema AS owner,
         pragma_foreign_key_list(owner.name) AS key WHERE owner.type = 'table'
     """
-    return {str(column): str(table) for column, table in store._db._writer.connection.execute(text)}
+    return {
+        str(column): str(table)
+        for column, table in engine_of(store)._writer.connection.execute(text)
+    }
+
+
+def records_changes(store: Store) -> bool:
+    """Whether the store notes what it changes, as it does while somebody listens."""
+    return engine_of(store)._writer.recorder is not None
+
+
+def waiting_threads(store: Store) -> int:
+    """How many threads wait at this moment to write through the store."""
+    return len(engine_of(store)._writer.lock._waiting)

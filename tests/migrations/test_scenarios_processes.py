@@ -218,7 +218,7 @@ def test_o_ctrl_c_ends_a_command_in_mid_migration_which_shows_how_far_it_is(
     shown += os.read(screen, 100_000)
     os.close(screen)
     assert (out, process.returncode) == (b"", 130)
-    assert b"cwstore: stopped; whatever was not finished was rolled back" in shown
+    assert b"cwstore: stopped; what was not finished was rolled back" in shown
     assert b"Traceback" not in shown
     assert file.read_bytes() == before
     assert left_beside(file) == ["store.db", "store.db.v1.bak"]

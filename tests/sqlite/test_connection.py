@@ -19,6 +19,7 @@ from cwstore.errors import (
     StorageError,
 )
 from cwstore.store import Store
+from tests.kits.database import engine_of
 from tests.kits.disk import (
     connections_to,
 )
@@ -414,7 +415,7 @@ def test_waiting_for_wal_is_bounded(file: Path) -> None:
         Store.open(file, busy_timeout=0.01)
     assert "0.01 s" in str(caught.value)
     with Store.open(file) as store:
-        assert store._db._writer.connection.pragma("journal_mode") == "wal"
+        assert engine_of(store)._writer.connection.pragma("journal_mode") == "wal"
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 1, 2.5])

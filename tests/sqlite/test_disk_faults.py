@@ -14,7 +14,7 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import contents, engine_of
 from tests.kits.disk import (
     FaultyDisk,
     connections_to,
@@ -34,7 +34,7 @@ from tests.kits.engine import (
 
 def interrupted(store: Store) -> None:
     """Write, and let SQLite be interrupted: it then rolls back whatever transaction is open."""
-    writer = store._db._writer.connection
+    writer = engine_of(store)._writer.connection
     writer.set_progress_handler(lambda: True, 1)
     try:
         with pytest.raises(CwstoreError, match="Interrupt"):
@@ -127,7 +127,7 @@ def test_an_exception_out_of_a_lost_transaction_stays_what_it_is(store: Store) -
 def test_whoever_goes_on_in_a_lost_transaction_is_told_why_it_was_lost(
     store: Store, write: Callable[[Store], object]
 ) -> None:
-    db = store._db._writer.connection
+    db = engine_of(store)._writer.connection
     for table in ("initiatives", "agent_log_chunks"):
         db.execute(
             f"CREATE TEMP TRIGGER undo_{table} BEFORE INSERT ON main.{table}"
@@ -153,8 +153,11 @@ def test_a_pragma_that_fails_is_told_by_name(store: Store, file: Path) -> None:
         denied = operation == apsw.SQLITE_PRAGMA and first in {"freelist_count", "data_version"}
         return apsw.SQLITE_DENY if denied else apsw.SQLITE_OK
 
-    store._db._writer.connection.set_authorizer(refuse)
-    calls = {"freelist_count": store._db.vacuum, "data_version": store._db.data_version}
+    engine_of(store)._writer.connection.set_authorizer(refuse)
+    calls = {
+        "freelist_count": engine_of(store).vacuum,
+        "data_version": engine_of(store).data_version,
+    }
     for pragma, call in calls.items():
         with pytest.raises(StorageError) as caught:
             call()
@@ -180,11 +183,11 @@ def test_a_savepoint_that_fails_loses_the_transaction(store: Store, word: str) -
             except (StorageError, DeliberateError) as error:
                 assert_ours_alone(error)
 
-    store._db._writer.connection.set_authorizer(refuse)
+    engine_of(store)._writer.connection.set_authorizer(refuse)
     with pytest.raises(StorageError, match=f"{word} level.*whole transaction was rolled") as caught:
         nested()
     assert_ours_alone(caught.value)
-    store._db._writer.connection.set_authorizer(None)
+    engine_of(store)._writer.connection.set_authorizer(None)
     assert names(store) == []
     store.initiatives.create(name="after")
     assert names(store) == ["after"]
@@ -196,7 +199,7 @@ def test_a_savepoint_that_fails_loses_the_transaction(store: Store, word: str) -
 def test_a_full_database_changes_nothing_and_the_store_goes_on(store: Store, file: Path) -> None:
     made = store.initiatives.create(name="before")
     before = contents(file)
-    writer = store._db._writer.connection
+    writer = engine_of(store)._writer.connection
     limit = writer.pragma("max_page_count")
     writer.pragma("max_page_count", writer.pragma("page_count"))
     with pytest.raises(StorageError, match="initiatives: the disk is full; make room") as caught:
@@ -259,7 +262,7 @@ def test_when_the_sync_of_a_commit_fails_the_outcome_is_unknown_and_the_store_go
 ) -> None:
     with Store.open(file, durable=True) as store:
         store.initiatives.create(name="before")
-        doubted = store._db._writer.connection
+        doubted = engine_of(store)._writer.connection
         disk.fail = failing_sync
         with pytest.raises(OutcomeUnknownError, match="read before you repeat it") as caught:
             store.initiatives.create(name="perhaps")
@@ -269,9 +272,9 @@ def test_when_the_sync_of_a_commit_fails_the_outcome_is_unknown_and_the_store_go
         assert seen in (["before"], ["before", "perhaps"])
         store.initiatives.create(name="after")
         assert names(store) == [*seen, "after"]
-        assert store._db._writer.connection is not doubted
-        assert store._db._writer.connection.pragma("synchronous") == 2
-        assert store._db._writer.connection.pragma("foreign_keys") == 1
+        assert engine_of(store)._writer.connection is not doubted
+        assert engine_of(store)._writer.connection.pragma("synchronous") == 2
+        assert engine_of(store)._writer.connection.pragma("foreign_keys") == 1
         with pytest.raises(apsw.ConnectionClosedError):
             doubted.pragma("user_version")
         assert store.check().ok
@@ -358,7 +361,7 @@ def test_a_rollback_that_fails_drops_the_connection_and_undoes_the_transaction(
     def fail() -> None:
         with store.transaction():
             store.initiatives.create(name="undone")
-            store._db._writer.connection.set_authorizer(refuse)
+            engine_of(store)._writer.connection.set_authorizer(refuse)
             raise DeliberateError
 
     with pytest.raises(DeliberateError) as caught:
@@ -375,7 +378,7 @@ def test_an_in_memory_store_says_that_it_is_lost_with_its_connection() -> None:
 
     def fail() -> None:
         with store.transaction():
-            store._db._writer.connection.set_authorizer(refuse)
+            engine_of(store)._writer.connection.set_authorizer(refuse)
             raise DeliberateError
 
     store = Store.open(":memory:")
@@ -426,4 +429,4 @@ def test_switching_to_wal_passes_on_what_goes_wrong(disk: FaultyDisk, tmp_path: 
     assert len(attempts) < 5, "only a lock is waited for"
     disk.fail = lambda operation, path: 0
     with Store.open(file) as store:
-        assert store._db._writer.connection.pragma("journal_mode") == "wal"
+        assert engine_of(store)._writer.connection.pragma("journal_mode") == "wal"

@@ -19,6 +19,7 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import Store
+from tests.kits.database import engine_of
 from tests.kits.disk import (
     faulty_disk,
 )
@@ -69,7 +70,7 @@ def test_a_binding_that_is_at_fault_is_the_one_that_is_no_text() -> None:
 
 
 def limited(store: Store, limit: int, value: int) -> None:
-    store._db._writer.connection.limit(limit, value)
+    engine_of(store)._writer.connection.limit(limit, value)
 
 
 def test_a_value_that_is_too_large_is_refused(store: Store) -> None:
@@ -96,7 +97,7 @@ def test_a_connection_that_is_closed_meanwhile_is_a_closed_store(raw: apsw.Conne
 
 
 def test_a_look_at_the_version_that_is_interrupted_is_an_error_of_ours(store: Store) -> None:
-    connection = store._db._writer.connection
+    connection = engine_of(store)._writer.connection
     connection.set_progress_handler(lambda: True, 1)
     with pytest.raises(CwstoreError, match=r"PRAGMA data_version .*Interrupt") as caught:
         store.data_version()
@@ -134,7 +135,7 @@ def test_a_look_at_the_whole_file_that_fails_is_told_and_nothing_is_called_damag
         before = other.initiatives.create(name="before")
         good = 10**9
         disk.fail = fail
-        with store._db.lease_reader():  # opens the file, and no more
+        with engine_of(store).lease_reader():  # opens the file, and no more
             good = 0 if at_once else reads
         reads = 0
         with pytest.raises(error, match=message) as caught:
@@ -161,8 +162,8 @@ def test_rows_that_come_one_by_one_are_refused_too_once_the_transaction_is_lost(
 ) -> None:
     def go_on_regardless() -> None:
         with store.transaction():
-            store._db._writer.abort_error = StorageError("the disk failed")
-            store._db._writer.run_many(log_chunks._INSERT_ONE_OF_MANY, [])
+            engine_of(store)._writer.abort_error = StorageError("the disk failed")
+            engine_of(store)._writer.run_many(log_chunks._INSERT_ONE_OF_MANY, [])
 
     with pytest.raises(StorageError, match="the whole transaction was rolled back"):
         go_on_regardless()

@@ -92,7 +92,10 @@ def test_an_older_file_is_held_against_its_own_version(
     before = file.read_bytes()
     assert check_file(file) == WHOLE
     assert main(["check", str(file)]) == 0
-    assert capsys.readouterr() == (f"{file}: whole, and as its version says.\n", "")
+    assert capsys.readouterr() == (
+        f"{file}: OK: no damage, no broken references, schema as expected.\n",
+        "",
+    )
     assert file.read_bytes() == before
     assert status(file).version == OLD
     assert [path.name for path in file.parent.iterdir()] == [file.name]

@@ -17,6 +17,7 @@ from cwstore import ReaderStats
 from cwstore._sqlite.connection import connect_reader
 from cwstore.cli import main
 from cwstore.store import Store
+from tests.kits.database import engine_of
 from tests.kits.disk import (
     connections_to,
 )
@@ -207,7 +208,7 @@ def test_a_transaction_whose_connection_is_gone_holds_nothing(store: Store) -> N
 
     def lose() -> None:
         with undone(store):
-            store._db._writer.drop()
+            engine_of(store)._writer.drop()
             gone()
 
     with in_a_thread("loser", lose), gone.meanwhile():

@@ -19,6 +19,7 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import Store
+from tests.kits.database import engine_of
 from tests.kits.disk import (
     connections_to,
 )
@@ -55,8 +56,8 @@ def test_what_was_stored_is_there_when_the_file_is_opened_again(file: Path) -> N
 
 
 def test_every_connection_is_set_up_as_promised(file: Path) -> None:
-    with Store.open(file) as store, store._db.lease_reader() as reader:
-        for db in (store._db._writer.connection, reader):
+    with Store.open(file) as store, engine_of(store).lease_reader() as reader:
+        for db in (engine_of(store)._writer.connection, reader):
             assert [
                 db.pragma(name)
                 for name in (
@@ -82,7 +83,7 @@ def test_durable_means_that_every_commit_is_synced(
     file: Path, durable: bool, synchronous: int
 ) -> None:
     with Store.open(file, durable=durable) as store:
-        assert store._db._writer.connection.pragma("synchronous") == synchronous
+        assert engine_of(store)._writer.connection.pragma("synchronous") == synchronous
 
 
 @pytest.mark.parametrize(
@@ -184,8 +185,8 @@ class AnnouncedLock:
 
 def test_close_waits_for_the_transaction_of_another_thread(file: Path) -> None:
     store = Store.open(file)
-    lock = AnnouncedLock(store._db._writer.lock)
-    store._db._writer.lock = lock
+    writer: Any = engine_of(store)._writer
+    lock = writer.lock = AnnouncedLock(writer.lock)
     with store.transaction():
         store.initiatives.create(name="first")
         closing = Task(store.close)

@@ -14,6 +14,7 @@ from cwstore._sqlite import write_queue
 from cwstore._sqlite.write_queue import WriteQueue, open_write_queue, queueing_busy_handler
 from cwstore.errors import BusyError
 from cwstore.store import Store
+from tests.kits.database import engine_of
 from tests.kits.engine import PATIENCE, Other, locked
 
 NEXT, HEAD = 0, 1  # in _numbers
@@ -187,7 +188,7 @@ def test_behind_four_a_writer_waits_though_the_lock_is_free(file: Path) -> None:
             other.wait_for_head(late())
         others[0]._times[SEEN] += 0.02 - 0.001
         write(store, "after four who are gone")
-        queue = store._db._writer.queue
+        queue = engine_of(store)._writer.queue
         assert queue is not None
         assert queue.seconds_spent > 0.0
         for other in others:
@@ -270,7 +271,7 @@ def test_waiting_in_the_queue_counts_towards_the_timeout(file: Path) -> None:
 def test_the_head_asks_until_it_is_late(file: Path) -> None:
     with Store.open(file, busy_timeout=60) as store:
         write(store, "first")
-        keep_waiting, queue = store._db._writer.busy_handler, store._db._writer.queue
+        keep_waiting, queue = engine_of(store)._writer.busy_handler, engine_of(store)._writer.queue
         assert queue is not None
         assert queue.wait_for_head(at_last())
         assert [keep_waiting(calls) for calls in (0, 20, 200, 2000)] == [True] * 4

@@ -13,6 +13,7 @@ import apsw
 from cwstore import Store, migrate
 from cwstore._sqlite import connection as connect
 from cwstore._sqlite.apsw_types import open_connection
+from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.version import version_if_current
 from tools._python import arguments as accepted
 
@@ -44,7 +45,7 @@ COMPARED = {
 def bare(file: str) -> None:
     """Connect with the same settings, and know nothing about the file."""
     connection = open_connection(file, FLAGS, cached_statements=2048)
-    connection.set_busy_handler(connect.busy_handler(5.0))
+    connection.set_busy_handler(busy_handler(5.0))
     for operation, value in CONFIGS:
         connection.config(operation, value)
     connection.limit(apsw.SQLITE_LIMIT_ATTACHED, 0)

@@ -1,4 +1,4 @@
-"""Foreign keys that lead nowhere: the one place where they are found."""
+"""Find broken foreign keys: values that the table referred to does not have."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -15,7 +15,7 @@ _BROKEN = """
 
 
 class BrokenKey(NamedTuple):
-    """A foreign key that leads nowhere in some rows of its table."""
+    """A foreign key that is broken in some rows of its table."""
 
     table: str
     number: int  #: of the key, as SQLite counts those of a table
@@ -45,7 +45,7 @@ def key_of(table: str, columns: list[str], parent: str) -> tuple[str, str]:
 
 
 def find_broken_keys(connection: Connection) -> list[BrokenKey]:
-    """The foreign keys that lead nowhere, by table and number.
+    """The broken foreign keys, by table and number.
 
     Raises apsw.Error where a foreign key does not fit the table it refers to.
     """

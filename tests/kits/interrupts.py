@@ -1,0 +1,36 @@
+"""Ctrl-C at a chosen step of our own code."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+CODE = str(Path(sys.modules["cwstore"].__file__ or "").parent)
+
+
+class CtrlC:
+    """Raises KeyboardInterrupt where CPython looks for signals: when one of our functions begins,
+    and when it has called one that is written in C. `at` is how many such moments pass before.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, frame: FrameType, event: str, argument: object) -> None:
+        if event not in {"call", "c_return"} or not frame.f_code.co_filename.startswith(CODE):
+            return
+        self.left -= 1
+        if self.left < 0:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def within(self, work: Callable[[], object]) -> bool:
+        """Whether the work was interrupted; False: it has fewer steps than that."""
+        sys.setprofile(self)
+        try:
+            work()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.setprofile(None)
+        return False
