@@ -105,6 +105,7 @@ class Call:
             self.result = self.function(*self.args, **self.kwargs)
         except BaseException as error:  # the caller gets it, whatever it is
             self.error = error
+        self.args, self.kwargs = (), {}  # they may hold this call, and what they hold shall go
 
     def note_for_cancelled(self) -> str:
         """What became of a call that was not withdrawn when its caller was cancelled."""

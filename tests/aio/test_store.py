@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -285,9 +286,12 @@ def test_a_store_that_is_dropped_warns_and_leaves_no_thread_and_no_descriptor(fi
         await store.transaction(lambda tx: tx.initiatives.create(name="kept"))
         return [one for one in threading.enumerate() if one not in threads]
 
-    with pytest.warns(ResourceWarning, match="was not closed; use `async with`"):
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
         started = asyncio.run(leave_open())
         gc.collect()
+    assert [one.category for one in told] == [ResourceWarning]
+    assert "was not closed; use `async with`" in str(told[0].message)
     assert len(started) == 4
     for thread in started:
         thread.join(30)
@@ -758,28 +762,28 @@ def test_under_trio_a_call_that_runs_is_completed_and_the_cancellation_says_so(f
 
 
 def test_under_trio_a_call_that_has_not_begun_is_withdrawn(file: Path) -> None:
-    began, go = threading.Event(), threading.Event()
+    clock = GatedClock()
     notes: list[str] = []
 
     async def play() -> None:
-        async with await AsyncStore.open(file) as store:
+        async with await AsyncStore.open(file, clock=clock) as store:
 
-            async def create() -> None:
+            async def create(name: str) -> None:
                 try:
-                    await store.initiatives.create(name="never")
+                    await store.initiatives.create(name=name)
                 except anyio.get_cancelled_exc_class() as cancelled:
                     notes.extend(cancelled.__notes__)
                     raise
 
             async with anyio.create_task_group() as outer:
-                outer.start_soon(store.transaction, lambda _: (began.set(), go.wait(30)))
-                await anyio.to_thread.run_sync(began.wait, 30)
+                outer.start_soon(create, "kept")
+                await anyio.to_thread.run_sync(clock.read.wait, 30)
                 async with anyio.create_task_group() as inner:
-                    inner.start_soon(create)
+                    inner.start_soon(create, "never")
                     await anyio.lowlevel.checkpoint()
                     inner.cancel_scope.cancel()
-                go.set()
-            assert await store.initiatives.find_all() == []
+                clock.gate.set()
+            assert [one.name for one in await store.initiatives.find_all()] == ["kept"]
 
     anyio.run(play, backend="trio")
     assert notes == ["cwstore: cancelled before the call began; nothing was changed"]

@@ -46,7 +46,7 @@ def store_of_its_own_time(path: object, clock: Callable[[], datetime]) -> Store:
     Rows of any age may lie in a file: an import keeps times, and version 11 gave them out so.
     """
     store = Store.open(cast("str", path), clock=clock)
-    writer = engine_of(store)._writer
+    writer: Any = engine_of(store)._writer
     writer.take_over_stamps = writer.hand_on_stamps = lambda *_: None
     return store
 
