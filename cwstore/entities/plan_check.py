@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.statement import rows_of
+from cwstore.entities.task import TaskStatus
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -44,14 +45,14 @@ class PlanProblem:
 
 class _Phase(NamedTuple):
     id: NonEmpty
-    status: str
+    status: str  #: a PhaseStatus, which only `phases` knows
 
 
 class _Task(NamedTuple):
     id: NonEmpty
     initiative_id: NonEmpty | None
     phase_id: NonEmpty | None
-    status: str
+    status: TaskStatus
 
 
 class _Edge(NamedTuple):
@@ -65,7 +66,7 @@ _edge = rows_of(_Edge)
 
 _PHASES = _phase(
     """
-    SELECT id, status
+    SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
     FROM phases
     WHERE initiative_id = :initiative_id
     ORDER BY created_at, id
@@ -162,11 +163,13 @@ class _Plan:
             if self._is_waiting(dependent) and self._is_open(self.tasks.get(needed)):
                 graph["task", dependent].append(("task", needed))
         for task in self.tasks.values():
-            if task.phase_id not in self.phases or task.status == "completed":
+            holder = self.phases.get(task.phase_id or "")
+            if holder is None or task.status == TaskStatus.COMPLETED:
                 continue
-            graph["phase", task.phase_id].append(("task", task.id))
+            if self._is_open(holder):
+                graph["phase", holder.id].append(("task", task.id))
             if self._is_waiting(task.id):
-                graph["task", task.id] += [("phase", one) for one in needed_phases[task.phase_id]]
+                graph["task", task.id] += [("phase", one) for one in needed_phases[holder.id]]
         return graph
 
     def blocked(self) -> list[_Node]:
