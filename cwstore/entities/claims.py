@@ -510,7 +510,7 @@ def claim(db: "Database", task_id: str, agent_id: str | None, lease: timedelta |
     if agent_id is not None:
         check_id("agent_id", agent_id)
     with db.transaction():
-        held = _held_by(db, agent_id)
+        held = held_by(db, agent_id)
         if held is not None and held.task_id == task_id:
             return _claimed_again(db, held, micros)
         if held is not None:
@@ -550,7 +550,7 @@ def claim_next_ready(
     if claim is None:
         return None
     with db.transaction():
-        held = _held_by(db, agent_id)
+        held = held_by(db, agent_id)
         if held is not None:
             return _claimed_again(db, held, micros)
         if a_lease_has_passed:
@@ -567,7 +567,7 @@ def _look(
     None as statement: there is nothing to claim. Takes no lock.
     """
     choice, binds = _choose(wanted)
-    if _held_by(db, agent_id) is not None:
+    if held_by(db, agent_id) is not None:
         return choice.claim, binds, False
     # "Nothing is ready" stays true until somebody commits. The state is asked for first, so that a
     # commit which comes after the look is noticed by the next one; and only by who found nothing
@@ -589,7 +589,8 @@ def _look(
     return None, binds, False
 
 
-def _held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
+def held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
+    """The open attempt of that agent; None: it holds nothing, or nobody is named."""
     if agent_id is None:
         return None
     return db.fetch_one(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)

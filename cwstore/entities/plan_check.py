@@ -195,10 +195,11 @@ def check_plan(db: "Database", initiative_id: str) -> list[PlanProblem]:
     own |= {("phase", one.id) for one in db.fetch_all(_PHASES, initiative_id=initiative_id)}
     rings = [_ring(graph, part) for part in _knots(graph) if not own.isdisjoint(part)]
     problems = [_problem(PlanProblemKind.RING, ring) for ring in rings]
+    waiting = _reversed(graph, plan)
     for blocked in plan.blocked():
-        waiting = _waiting_for(blocked, graph, plan)
-        if not own.isdisjoint(waiting):
-            problems.append(_problem(PlanProblemKind.BLOCKED, [blocked, *waiting]))
+        behind = _behind(blocked, waiting)
+        if not own.isdisjoint(behind):
+            problems.append(_problem(PlanProblemKind.BLOCKED, [blocked, *behind]))
     return problems
 
 
@@ -265,16 +266,22 @@ def _ring(graph: _Graph, knot: Iterable[_Node]) -> list[_Node]:
     raise AssertionError("a knot has a ring through each of its nodes")
 
 
-def _waiting_for(blocked: _Node, graph: _Graph, plan: _Plan) -> list[_Node]:
-    """All that waits for it, directly or not, the nearest first."""
-    waiting: defaultdict[_Node, list[_Node]] = defaultdict(list)
+def _reversed(graph: _Graph, plan: _Plan) -> _Graph:
+    """What waits for each task and phase."""
+    waiting: _Graph = {node: [] for node in graph}
     for node, needed in graph.items():
         for one in needed:
             waiting[one].append(node)
     for task in plan.tasks.values():  # a blocked phase holds its own tasks back
-        is_waiting = task.status in ("pending_approval", "pending")
-        if is_waiting and blocked == ("phase", task.phase_id):
-            waiting[blocked].append(("task", task.id))
+        holder = plan.phases.get(task.phase_id or "")
+        is_waiting = task.status in (TaskStatus.PENDING_APPROVAL, TaskStatus.PENDING)
+        if is_waiting and holder is not None and holder.status == "blocked":
+            waiting["phase", holder.id].append(("task", task.id))
+    return waiting
+
+
+def _behind(blocked: _Node, waiting: _Graph) -> list[_Node]:
+    """All that waits for it, directly or not, the nearest first."""
     found = [blocked]
     seen = {blocked}
     for node in found:

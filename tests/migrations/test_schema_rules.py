@@ -108,6 +108,12 @@ PLANS = {
     """: "tasks_ready_of_initiative_ix",
     f"ready_tasks ORDER BY {ORDER} LIMIT 1": "tasks_ready_ix",
     f"ready_tasks WHERE type = :x ORDER BY {ORDER} LIMIT 1": "tasks_ready_ix",
+    "task_attempts WHERE task_id = :x ORDER BY number": "task_attempts_task_ix",
+    "task_attempts WHERE task_id = :x AND outcome IS NULL": "task_attempts_open_task_ix",
+    "task_attempts WHERE agent_id = :x AND outcome IS NULL": "task_attempts_open_agent_ix",
+    "task_attempts WHERE lease_until <= :x AND lease_until IS NOT NULL AND outcome IS NULL": (
+        "task_attempts_lease_ix"
+    ),
     "task_approvals WHERE task_id = :x": "sqlite_autoindex_tasks_1",
     "initiatives WHERE status = :x ORDER BY created_at, id": "initiatives_status_ix",
     "phases WHERE initiative_id = :x ORDER BY created_at, id": "phases_initiative_ix",
