@@ -723,3 +723,50 @@ def test_a_ready_task_has_no_obstacle_and_no_task_is_told_apart(store: Store, fi
         store.tasks.claim(key)
     with refused(file, NotFoundError, match="'nobody'"):
         store.tasks.why_not_ready("nobody")
+
+
+# What users of other stores have reported
+
+
+def test_an_agent_that_starts_again_under_its_name_goes_on_with_its_task(store: Store) -> None:
+    make(store, "t", "u")
+    hire(store, "a", status="running", pid=1)
+    first = store.tasks.claim_next_ready(agent_id="a", lease=MINUTE)
+    store.agents.update("a", pid=2)
+    assert store.agents.reconcile(lambda agent: agent.pid == 2) == []
+    assert store.tasks.claim_next_ready(agent_id="a", lease=MINUTE) == first
+    assert outcomes(store, "t") == [None]
+
+
+def test_a_heartbeat_that_comes_after_the_report_is_told_and_changes_nothing(
+    store: Store, file: Path
+) -> None:
+    make(store, "t", "u")
+    hire(store, "a")
+    store.tasks.claim("t", agent_id="a", lease=MINUTE)
+    store.tasks.complete("t", agent_id="a")
+    store.tasks.claim("u", agent_id="a", lease=MINUTE)
+    assert_not_held(store, file, lambda: store.tasks.extend_lease("t", MINUTE, agent_id="a"))
+
+
+def test_a_heartbeat_does_not_extend_the_lease_of_a_successor(file: Path) -> None:
+    clock = SetClock(moment(0))
+    with leased(file, clock) as store:
+        hire(store, "c")
+        clock.now = moment(61)
+        store.tasks.claim("t", agent_id="c", lease=MINUTE)
+        assert_not_held(store, file, lambda: store.tasks.extend_lease("t", MINUTE, agent_id="a"))
+
+
+def test_what_could_not_be_started_is_released_and_goes_to_the_next(store: Store) -> None:
+    make(store, "t")
+    hire(store, "a", "b")
+    store.tasks.claim_next_ready(agent_id="a")
+    store.tasks.release("t", agent_id="a", detail="the worktree could not be made")
+    claimed = store.tasks.claim_next_ready(agent_id="b")
+    assert claimed is not None
+    assert claimed.id == "t"
+    assert [one.detail for one in store.tasks.find_attempts("t")] == [
+        "the worktree could not be made",
+        None,
+    ]
