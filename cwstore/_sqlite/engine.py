@@ -70,6 +70,13 @@ class SqliteDatabase:
         rows = self._read(statement, statement.bind(binds))
         return statement.map_row(rows[0]) if rows else None
 
+    def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
+        # A reader has to read again every page that it knew before the last commit: 14 µs for a
+        # look at what is ready, where the connection that committed needs 5.
+        values = statement.bind(binds)
+        rows = self._read_beside(statement, values) or self._read(statement, values)
+        return statement.map_row(rows[0]) if rows else None
+
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(self._read(statement, statement.bind(binds)))
 
@@ -176,6 +183,23 @@ class SqliteDatabase:
                 readers.trim()
             return rows
         raise fault
+
+    def _read_beside(self, statement: Statement[Any], values: list[Any]) -> list[Row] | None:
+        """Read on the connection that writes, if no thread uses it; None: it could not be had."""
+        writer = self._writer
+        if writer.owner or self.file == MEMORY:
+            return None
+        try:
+            if not writer.lock.try_acquire() or writer.closed_reason or writer.dropped:
+                return None
+            if statement.stamp is not None:
+                values[statement.stamp] = self._clock.read()
+            return writer.cursor.execute(statement.text, values).fetchall()
+        except apsw.Error:
+            return None  # a reader will tell what is wrong
+        finally:
+            with suppress(RuntimeError):  # the lock was not taken
+                writer.lock.release()
 
     def _open_reader(self) -> Reader:
         self._refuse_if_closed()

@@ -22,20 +22,12 @@ async def reconcile(
     """As `AgentRepository.reconcile`; a coroutine function is awaited in the loop."""
     if not _is_async(is_alive):
         return await lanes.aside(agents.reconcile, is_alive)
-    answers: dict[object, bool] = {}
-    for agent in await lanes.read_many(agents._find_to_ask):
-        answer = await cast("Coroutine[Any, Any, object]", is_alive(agent))
-        answers[_process_of(agent)] = check_answer("is_alive", answer)
-    # An agent that got another status or process meanwhile was not asked: it is left alone.
-
-    def is_alive_now(agent: "Agent") -> bool:
-        return answers.get(_process_of(agent), True)
-
-    return await lanes.aside(agents.reconcile, is_alive_now)
-
-
-def _process_of(agent: "Agent") -> object:
-    return agent.id, agent.status, agent.pid, agent.process_token
+    dead: list[Any] = []
+    for asked in await lanes.read_many(agents._find_to_ask):
+        answer = await cast("Coroutine[Any, Any, object]", is_alive(asked.agent))
+        if not check_answer("is_alive", answer):
+            dead.append(asked)
+    return await lanes.aside(agents._bury, dead)
 
 
 def _is_async(function: object) -> bool:

@@ -20,6 +20,10 @@ class Database(Protocol):
         """The first row of a SELECT, or None."""
         ...
 
+    def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
+        """As `fetch_one`, for a look that is followed by a write: it may read where that writes."""
+        ...
+
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         """Every row of a SELECT."""
         ...

@@ -4,14 +4,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty, check_answer, check_id
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
-from cwstore.entities.claims import take_back_from
+from cwstore.entities.claims import find_open_attempts, held_by, take_back_from
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 __all__ = ["Agent", "AgentMode", "AgentPatch", "AgentRepository", "AgentStatus"]
@@ -229,6 +229,13 @@ _GIVE_BACK_UNCLAIMED = _id(
 )
 
 
+class _Asked(NamedTuple):
+    """An agent as it was when `reconcile` looked, and the attempt that it had open."""
+
+    agent: Agent
+    attempt_id: str | None
+
+
 class AgentRepository(Repository[Mode]):
     """Create, read, update and delete agents, and find out which have died."""
 
@@ -333,10 +340,10 @@ class AgentRepository(Repository[Mode]):
         `is_alive` is asked about each agent that is running, waits for input or holds a task,
         before anything is written and with no lock held. It returns True or False: anything else
         is InvalidValueError, and nothing is changed. Then each dead one becomes crashed, its
-        attempt lost and its task pending; one transaction per agent. One that got another status
-        or process meanwhile is left alone and not returned. Under AsyncStore `is_alive` may be a
-        coroutine function. Raises ConflictError inside of a transaction: others would wait for what
-        `is_alive` does.
+        attempt lost and its task pending; one transaction per agent. One that got another status,
+        process or task meanwhile is left alone and not returned. Under AsyncStore `is_alive` may be
+        a coroutine function. Raises ConflictError inside of a transaction: others would wait for
+        what `is_alive` does.
         """
         if not callable(is_alive):
             raise InvalidValueError("is_alive", "expected a callable that takes an Agent")
@@ -345,16 +352,24 @@ class AgentRepository(Repository[Mode]):
                 "reconcile() inside of a transaction: leave it first",
                 reason=ConflictReason.TRANSACTION,
             )
-        dead = [
-            agent for agent in self._find_to_ask() if not check_answer("is_alive", is_alive(agent))
-        ]
-        return [crashed for agent in dead if (crashed := self._crash(agent)) is not None]
+        asked = self._find_to_ask()
+        dead = [one for one in asked if not check_answer("is_alive", is_alive(one.agent))]
+        return self._bury(dead)
 
-    def _find_to_ask(self) -> list[Agent]:
-        return self._db.fetch_all(_FIND_TO_ASK)
+    def _find_to_ask(self) -> list[_Asked]:
+        agents = self._db.fetch_all(_FIND_TO_ASK)
+        # After the agents: what was claimed between the two reads is known before anybody is asked.
+        held = {one.agent_id: one.id for one in find_open_attempts(self._db, None)}
+        return [_Asked(agent, held.get(agent.id)) for agent in agents]
 
-    def _crash(self, seen: Agent) -> Agent | None:
+    def _bury(self, dead: list[_Asked]) -> list[Agent]:
+        return [crashed for one in dead if (crashed := self._crash(*one)) is not None]
+
+    def _crash(self, seen: Agent, attempt_id: str | None) -> Agent | None:
         with self._db.transaction():
+            now = held_by(self._db, seen.id)
+            if now is not None and now.id != attempt_id:
+                return None  # it was given a task since it was looked at
             crashed = self._db.write_one(
                 _CRASH,
                 id=seen.id,

@@ -115,6 +115,38 @@ def tamper(file: Path, sql: str, *binds: object) -> int:
         connection.close()
 
 
+def run_raw(file: Path, *statements: str) -> None:
+    """SQL of a program that knows nothing of cwstore, in one transaction; foreign keys are on."""
+    connection = apsw.Connection(str(file))
+    try:
+        connection.pragma("foreign_keys", True)
+        with connection:
+            for statement in statements:
+                connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+def steps_of_reading(store: Store, act: Callable[[], object]) -> int:
+    """How many instructions the readers of the store that are open spend on it."""
+    spent = 0
+
+    def count() -> bool:
+        nonlocal spent
+        spent += 1
+        return False
+
+    readers = list(engine_of(store)._readers.idle)
+    for reader in readers:
+        reader.connection.set_progress_handler(count, 1)
+    try:
+        act()
+    finally:
+        for reader in readers:
+            reader.connection.set_progress_handler(None)
+    return spent
+
+
 def rows_written(store: Store) -> int:
     """How many rows the store has inserted, updated and deleted since it was opened."""
     return engine_of(store)._writer.connection.total_changes()
