@@ -13,7 +13,7 @@ from json import dumps
 from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore.core import publish
-from cwstore.core.checks import NonEmpty
+from cwstore.core.checks import NonEmpty, check_id
 from cwstore.core.statement import rows_of
 
 if TYPE_CHECKING:
@@ -164,7 +164,8 @@ class _Plan:
         for task in self.tasks.values():
             if task.phase_id not in self.phases or task.status == "completed":
                 continue
-            graph["phase", task.phase_id].append(("task", task.id))
+            if self._is_open(self.phases[task.phase_id]):
+                graph["phase", task.phase_id].append(("task", task.id))
             if self._is_waiting(task.id):
                 graph["task", task.id] += [("phase", one) for one in needed_phases[task.phase_id]]
         return graph
@@ -185,6 +186,7 @@ class _Plan:
 
 def check_plan(db: "Database", initiative_id: str) -> list[PlanProblem]:
     """See `InitiativeRepository.check_plan`; of one moment if a transaction is open."""
+    check_id("initiative_id", initiative_id)
     plan = _Plan()
     plan.read(db, initiative_id)
     graph = plan.waits()

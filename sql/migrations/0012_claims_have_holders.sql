@@ -74,13 +74,22 @@ CREATE INDEX tasks_ready_without_phase_ix
 
 
 -- A task that is no longer in progress has no open attempt, whatever statement changed it. The
--- attempt takes its time from the task's updated_at, which the statement has set.
+-- attempt takes its time from the task's updated_at, which the statement has set. One that has the
+-- name of an agent and no agent is of an agent that is being deleted: see below.
 CREATE TRIGGER tasks_end_attempt_tg
 AFTER UPDATE OF status ON tasks
 WHEN OLD.status = 'in_progress' AND NEW.status <> 'in_progress'
 BEGIN
     UPDATE task_attempts
-    SET outcome = CASE NEW.status WHEN 'completed' THEN 'completed' ELSE 'released' END,
+    SET outcome = CASE
+            WHEN NEW.status = 'completed' THEN 'completed'
+            WHEN agent_id IS NULL AND agent_name IS NOT NULL THEN 'lost'
+            ELSE 'released'
+        END,
+        detail = CASE
+            WHEN NEW.status = 'completed' THEN NULL
+            WHEN agent_id IS NULL AND agent_name IS NOT NULL THEN 'the agent was deleted'
+        END,
         ended_at = NEW.updated_at,
         updated_at = CASE
             WHEN NEW.updated_at > updated_at THEN NEW.updated_at
@@ -91,29 +100,27 @@ BEGIN
 END;
 
 -- No task is in progress for an agent that is gone. BEFORE, because the foreign key is about to
--- forget who held it. agents.delete has done this already, with the time of its store's clock; here
--- it is done for every other writer, with the time of SQLite's, which is exact to the millisecond.
+-- forget who held it: the open attempt loses its agent here, which tells it from all others, and
+-- ends when its task becomes pending. agents.delete has done this already, with the time of its
+-- store's clock; here it is done for every other writer, with the time of SQLite's, which is exact
+-- to the millisecond.
 CREATE TRIGGER agents_lose_attempt_tg
 BEFORE DELETE ON agents
 WHEN EXISTS (SELECT 1 FROM task_attempts WHERE agent_id = OLD.id AND outcome IS NULL)
 BEGIN
     UPDATE task_attempts
-    SET outcome = 'lost',
-        detail = 'the agent was deleted',
-        ended_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER),
-        updated_at = max(updated_at + 1, CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+    SET agent_id = NULL
     WHERE agent_id = OLD.id
       AND outcome IS NULL;
     UPDATE tasks
     SET status = 'pending',
         updated_at = max(updated_at + 1, CAST(unixepoch('subsec') * 1000000 AS INTEGER))
-    WHERE status = 'in_progress'
-      AND id = (
+    WHERE id IN (
             SELECT task_id
             FROM task_attempts
-            WHERE agent_id = OLD.id
-            ORDER BY ended_at DESC, number DESC
-            LIMIT 1
+            WHERE outcome IS NULL
+              AND agent_id IS NULL
+              AND agent_name IS NOT NULL
           );
 END;
 

@@ -806,7 +806,10 @@ detail, ended_at, created_at, updated_at;
 
 -- claims._EXTEND_LEASE
 UPDATE task_attempts
-SET lease_until = coalesce(:now + :lease, lease_until), updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+SET lease_until = coalesce(CASE
+        WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+        WHEN :lease IS NOT NULL THEN 253402300799999999
+    END, lease_until), updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE task_id = :task_id
   AND outcome IS NULL
   AND agent_id IS NOT DISTINCT FROM :agent_id
@@ -929,7 +932,10 @@ VALUES (
     :id, :task_id, :agent_id,
     (SELECT name FROM agents WHERE id = :agent_id),
     (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
-    :now + :lease, NULL, NULL, NULL, :now, :now
+    CASE
+        WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+        WHEN :lease IS NOT NULL THEN 253402300799999999
+    END, NULL, NULL, NULL, :now, :now
 );
 
 -- claims._READY.claim
