@@ -115,8 +115,11 @@ class Claims(Machine):
         passed, model = self.passed(), self.view()[1]
         if passed is None:
             return
-        if of and open_attempts(model):
-            key = open_attempts(model)[of % len(open_attempts(model))].task_id
+        if of == 1 and open_attempts(model):
+            key = open_attempts(model)[one % len(open_attempts(model))].task_id
+        if of and agent is not None and agent % 2:  # an agent that holds one already
+            holders = [row.agent_id for row in open_attempts(model) if row.agent_id is not None]
+            agent_id = holders[agent % len(holders)] if holders else agent_id
         held, tasks = held_by(model, agent_id), model.tables["tasks"]
         again = held is not None and held.task_id == key
         free = after_expiry(model, passed)
@@ -240,7 +243,8 @@ class Claims(Machine):
         if of is None or not found:
             return self.pick("tasks", one), self.agent(agent)
         attempt = found[of % len(found)]
-        return attempt.task_id, attempt.agent_id
+        is_stranger = of == 1 and one % 2 == 1
+        return attempt.task_id, self.agent(agent) if is_stranger else attempt.agent_id
 
     def report(self, key: str, agent_id: str | None, act: Callable[[Store], Any]) -> Any:
         """What the call returns; only to the holder."""

@@ -153,9 +153,14 @@ class People(Claims):
             assert used <= max(self.high, (latest or self.low) + MICROSECOND)
             self.check_updated("accounts", account, last_used_at=used)
 
-    @step(one=REF, until=st.none() | MOMENT)
-    def mark_exhausted(self, one: int, until: datetime | int | None) -> None:
+    @step(one=REF, times=st.lists(st.none() | MOMENT, min_size=1, max_size=4))
+    def mark_exhausted(self, one: int, times: list[datetime | int | None]) -> None:
         key = self.pick("accounts", one)
+        for until in times:
+            self.mark(key, until)
+
+    def mark(self, key: str, until: datetime | int | None) -> None:
+        """A rest that has not passed is never shortened."""
         rest = until if until is None else self.moment(until)
         errors: Errors = set() if key in self.view()[1].tables["accounts"] else {NotFoundError}
         account = self.call(lambda store: store.accounts.mark_exhausted(key, rest), errors)
