@@ -379,8 +379,8 @@ class AgentRepository(Repository[Mode]):
             )
             if crashed is None:
                 return None
-            held = take_back_from(self._db, seen.id, "the agent crashed")
-            if not held and crashed.task_id is not None:
+            take_back_from(self._db, seen.id, "the agent crashed")
+            if crashed.task_id is not None:
                 self._db.execute(_GIVE_BACK_UNCLAIMED, task_id=crashed.task_id)
             return crashed
 

@@ -124,6 +124,12 @@ def _lease_micros(lease: object) -> int | None:
     return lease // _MICROSECOND
 
 
+# Not after 9999-12-31T23:59:59.999999Z, the last moment that a datetime can say.
+_LEASE_END: LiteralString = """CASE
+            WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+            WHEN :lease IS NOT NULL THEN 253402300799999999
+        END"""
+
 _OPEN_ATTEMPT = _attempt(
     f"""
     INSERT INTO task_attempts ({_COLUMNS})
@@ -131,7 +137,7 @@ _OPEN_ATTEMPT = _attempt(
         :rising_id, :task_id, :agent_id,
         (SELECT name FROM agents WHERE id = :agent_id),
         (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
-        :now + :lease, NULL, NULL, NULL, :now, :now
+        {_LEASE_END}, NULL, NULL, NULL, :now, :now
     )
     """,
     lease=int | None,
@@ -184,7 +190,7 @@ _END_ATTEMPT = _attempt(
 _EXTEND_LEASE = _attempt(
     f"""
     UPDATE task_attempts
-    SET lease_until = coalesce(:now + :lease, lease_until), updated_at = {NEXT_UPDATED_AT}
+    SET lease_until = coalesce({_LEASE_END}, lease_until), updated_at = {NEXT_UPDATED_AT}
     WHERE task_id = :task_id
       AND outcome IS NULL
       AND agent_id IS NOT DISTINCT FROM :agent_id
@@ -542,6 +548,8 @@ def claim_next_ready(
     lease: timedelta | None,
 ) -> Task | None:
     """See `TaskRepository.claim_next_ready`."""
+    if wanted.initiative_id is not None:
+        check_id("initiative_id", wanted.initiative_id)
     micros = _lease_micros(lease)
     if agent_id is not None:
         check_id("agent_id", agent_id)
@@ -742,16 +750,14 @@ def _take_back_expired(db: "Database") -> list[Task]:
     return sorted(tasks, key=lambda task: (task.created_at, task.id))
 
 
-def take_back_from(db: "Database", agent_id: str, detail: str) -> bool:
-    """The agent is gone: its open attempt is lost, its task pending. False: it held none.
+def take_back_from(db: "Database", agent_id: str, detail: str) -> None:
+    """The agent is gone: its open attempt is lost, its task pending.
 
     For a caller who has a transaction open.
     """
     task_id = db.write_one(_LOSE_ATTEMPT_OF_AGENT, agent_id=agent_id, detail=detail)
-    if task_id is None:
-        return False
-    db.write_one(_GIVE_BACK, task_id=task_id)
-    return True
+    if task_id is not None:
+        db.write_one(_GIVE_BACK, task_id=task_id)
 
 
 def _named(attempt: TaskAttempt) -> str:

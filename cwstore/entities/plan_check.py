@@ -13,7 +13,7 @@ from json import dumps
 from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore.core import publish
-from cwstore.core.checks import NonEmpty
+from cwstore.core.checks import NonEmpty, check_id
 from cwstore.core.statement import rows_of
 from cwstore.entities.task import TaskStatus
 
@@ -188,6 +188,7 @@ class _Plan:
 
 def check_plan(db: "Database", initiative_id: str) -> list[PlanProblem]:
     """See `InitiativeRepository.check_plan`; of one moment if a transaction is open."""
+    check_id("initiative_id", initiative_id)
     plan = _Plan()
     plan.read(db, initiative_id)
     graph = plan.waits()

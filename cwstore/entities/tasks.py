@@ -478,7 +478,10 @@ class TaskRepository(Repository[Mode]):
     def release(
         self, task_id: str, *, agent_id: str | None = None, detail: str | None = None
     ) -> Task:
-        """Give it back: it is pending again, the attempt released; for the holder alone."""
+        """Give it back: it is pending again, the attempt released; for the holder alone.
+
+        Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
+        """
         from cwstore.entities.claims import release
 
         return release(self._db, task_id, agent_id, detail)
@@ -487,9 +490,10 @@ class TaskRepository(Repository[Mode]):
     def fail(
         self, task_id: str, *, agent_id: str | None = None, detail: str, retry: bool = True
     ) -> Task:
-        """End the attempt as failed; for the holder alone, as `complete`.
+        """End the attempt as failed; for the holder alone.
 
-        The task is pending again, or blocked without `retry`. `detail` says why.
+        The task is pending again, or blocked without `retry`. `detail` says why. Raises
+        NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
         from cwstore.entities.claims import fail
 
@@ -501,7 +505,7 @@ class TaskRepository(Repository[Mode]):
     ) -> "TaskAttempt":
         """Let the lease of the open attempt end that long from now; for the holder alone.
 
-        Raises NotFoundError, and ConflictError as `complete` does.
+        Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
         from cwstore.entities.claims import extend_lease
 

@@ -104,6 +104,12 @@ def times() -> SearchStrategy[datetime]:
     return st.builds(_in_zone, moments, zones)
 
 
+def leases() -> SearchStrategy[timedelta]:
+    """How long a claim may be held: 1 µs to 36,500 days."""
+    shortest, longest = timedelta(microseconds=1), timedelta(days=36_500)
+    return st.timedeltas(shortest, longest) | st.sampled_from((shortest, longest))
+
+
 def _in_zone(moment: datetime, zone: timezone) -> datetime:
     try:
         return moment.astimezone(zone)
@@ -250,7 +256,7 @@ def patches(
 
 
 def values(name: str, kind: ValueRule) -> SearchStrategy[Any]:
-    """Values for a column of that name and rule: a `..._number` counts from 1."""
+    """Values for a column of that name and rule: a `..._number` or `number` counts from 1."""
     made: SearchStrategy[Any]
     if kind.marker == "json":
         made = json_texts()
@@ -259,10 +265,12 @@ def values(name: str, kind: ValueRule) -> SearchStrategy[Any]:
     elif kind.type is bool:
         made = st.booleans()
     elif kind.type is int:
-        least = 1 if name.endswith("_number") else -(2**63)
+        least = 1 if name.endswith("number") else -(2**63)
         made = integers(least=_LEAST.get(name, least))
     elif kind.type is datetime:
         made = times()
+    elif kind.type is timedelta:
+        made = leases()
     else:
         made = st.sampled_from([*members_of(kind), *(one.value for one in members_of(kind))])
     return st.none() | made if kind.optional else made
@@ -311,6 +319,11 @@ def _consistent(row: Arguments) -> Arguments:
     if "answer" in row:
         is_answered = row["answer"] is not None
         kept["status"] = ConversationStatus.ANSWERED if is_answered else ConversationStatus.PENDING
+    if "outcome" in row:
+        is_open = row["outcome"] is None
+        kept["ended_at"] = None if is_open else kept["ended_at"] or kept["updated_at"]
+        kept["detail"] = None if is_open else row["detail"]
+        kept["agent_name"] = row["agent_name"] or row["agent_id"]
     if row.get("exhausted_until") is not None:
         kept["is_exhausted"] = True
     if "action" in row and row["action"] in _STATE_WITHOUT:

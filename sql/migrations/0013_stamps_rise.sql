@@ -1,5 +1,3 @@
--- compatible-with: 12
---
 -- The times in a file rise in the order of its commits, over all processes and restarts, whatever
 -- the clocks do. While a file is open its writers hand the last stamp on to each other. Between
 -- uses it is kept here, where the rows do not tell it: the last thing that was done may have been

@@ -1,5 +1,3 @@
--- compatible-with: 12
---
 -- `c IN ('a', 'b', 'c')` with more than two members makes SQLite build a small b-tree at every
 -- statement that has to check it: of the instructions of a tasks.create that was a third. A chain of
 -- OR says the same and builds nothing. Not one value more or less is allowed.

@@ -24,6 +24,7 @@ from cwstore.errors import (
     ConflictError,
     CwstoreError,
     InvalidValueError,
+    NotFoundError,
     OutcomeUnknownError,
     StoreClosedError,
 )
@@ -154,7 +155,10 @@ def test_a_read_goes_on_while_another_process_holds_the_lock(
 
 
 def outcome(store: Store, world: World, method: Method, argument: Argument) -> object:
-    """What comes of an unknown id: the type of the error, or what is returned for nothing."""
+    """What comes of an unknown id: the type of the error, or what is returned for nothing.
+
+    A NotFoundError with the table and the id that it names.
+    """
     for arguments in world.sets_of_arguments(method, argument):
         arguments[argument.name] = [UNKNOWN] if argument.several else UNKNOWN
         try:
@@ -163,6 +167,8 @@ def outcome(store: Store, world: World, method: Method, argument: Argument) -> o
         except InvalidValueError:
             continue  # it wants more arguments
         except CwstoreError as error:
+            if isinstance(error, NotFoundError):
+                return NotFoundError, error.table, error.id
             return type(error)
         return NotImplemented if returned else returned
     raise AssertionError(f"{method}: no arguments were found that it accepts")
@@ -178,6 +184,8 @@ def test_an_unknown_id_does_what_the_docstring_or_the_return_type_says(
         table = world.table(method, argument)
         if argument.is_key and not (argument.name == "id" and not table):
             expected = outcome_of_unknown(method, argument, table)
+            if expected is NotFoundError:
+                expected = NotFoundError, table, UNKNOWN
             assert outcome(store, world, method, argument) == expected, argument.name
     assert contents(file) == before
 

@@ -3,7 +3,6 @@
 import ast
 import faulthandler
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
@@ -34,23 +33,15 @@ def public_methods() -> set[tuple[str, str]]:
     }
 
 
-def rules() -> Iterator[ast.FunctionDef]:
-    """Those in the files of the rules."""
-    for file in Path(machine.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef) and any(
-                isinstance(mark, ast.Call) and ast.unparse(mark.func) in {"step", "rule"}
-                for mark in node.decorator_list
-            ):
-                yield node
-
-
 def methods_named_by_rules() -> set[tuple[str, str]]:
-    """Each `store.tasks.claim` in a rule."""
+    """Each `store.tasks.claim` in a rule, or in what a rule calls."""
+    kinds = {kind.__name__ for kind in WholeStore.__mro__}
     return {
         (node.value.attr, node.attr)
-        for rule in rules()
-        for node in ast.walk(rule)
+        for file in Path(machine.__file__).parent.glob("*.py")
+        for body in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(body, ast.ClassDef) and body.name in kinds
+        for node in ast.walk(body)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute)
     }
 

@@ -17,11 +17,13 @@ from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
 
+import cwstore
 from cwstore.core.checks import rule_of
 from cwstore.core.repository import Repository
 from cwstore.entities.messages import PartyType
 from cwstore.entities.tasks import TaskStatus
 from cwstore.errors import (
+    ConflictError,
     CwstoreError,
     InvalidValueError,
     MissingReferenceError,
@@ -38,14 +40,34 @@ UNKNOWN = "no-such-row"
 _LEAST = {"limit": 0, "page": 1, "keep_sessions": 0, "max_bytes": 0, "line_number": 1}
 _NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 to be refused
 _YEAR_10000 = datetime(9999, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-1)))
+
+
+def _answering(answer: object) -> Callable[..., object]:
+    return lambda *_: answer
+
+
+async def _coroutine(*_: object) -> bool:
+    raise AssertionError("nobody awaits it")
+
+
 _BAD_TEXT = (5, 1.5, True, b"text", ["text"], "\ud800", "x\udfffy", "a\0b", UNKNOWN.encode())
 _BAD: dict[Any, tuple[object, ...]] = {
     str: _BAD_TEXT,
     int: ("5", 1.5, float("nan"), float("inf"), True, b"5", 2**63, -(2**63) - 1, [5]),
     bool: (0, 1, 1.0, "true", "", []),
     datetime: ("2026-01-01T00:00:00Z", 0, 1.5, date(2026, 1, 1), _NAIVE, _YEAR_10000),
+    timedelta: (
+        *(0, 5, 1.5, True, "1:00:00", b"1", [timedelta(1)], moment(0)),
+        *(timedelta(0), timedelta(microseconds=-1), timedelta.min),
+        *(timedelta(days=36_500, microseconds=1), timedelta.max),
+    ),
     StrEnum: ("nope", "", " ", *_BAD_TEXT),
-    Callable: (5, "text", []),
+    #: Such as forget to return, or to be awaited: of what they return, it is not known if it is so.
+    Callable: (
+        *(5, "text", []),
+        *(_answering(answer) for answer in (None, 0, 1, "", "yes", [])),
+        _coroutine,
+    ),
 }
 _BAD_JSON = ("", "{", "nope", "{'a': 1}", "[1,]", "NaN")
 
@@ -55,7 +77,8 @@ class Argument:
     """One argument of a method, one key of its patch, or one key of the mappings that it takes."""
 
     name: str
-    #: str, int, bool, datetime, an enum, Callable or a TypedDict; `several`: an iterable of it.
+    #: str, int, bool, datetime, timedelta, an enum, Callable or a TypedDict; `several`: an iterable
+    #: of it.
     type: Any
     marker: str
     nullable: bool
@@ -117,7 +140,7 @@ def every_method() -> list[Method]:
 def method_of(attribute: str, kind: type[Repository[Any]], name: str) -> Method:
     function = getattr(kind, name)
     signature = inspect.signature(function)
-    hints = _hints(signature.return_annotation)
+    hints = _hints(returned_by(function))
     arguments: list[Argument] = []
     for parameter in list(signature.parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
@@ -128,8 +151,16 @@ def method_of(attribute: str, kind: type[Repository[Any]], name: str) -> Method:
             arguments.append(_argument(parameter.name, parameter.annotation, hints, required))
     reads = hasattr(function, "reads") or hasattr(function, "streams")
     doc = " ".join((function.__doc__ or "").split())
-    returned = signature.return_annotation
-    return Method(attribute, name, returned, doc, not reads, tuple(arguments))
+    return Method(attribute, name, returned_by(function), doc, not reads, tuple(arguments))
+
+
+def returned_by(function: Callable[..., Any]) -> Any:
+    """What it returns; as text it names types that are imported when they are first needed."""
+    returned = inspect.signature(function).return_annotation
+    if not isinstance(returned, str):
+        return returned
+    names = {name for name in re.findall(r"\w+", returned) if hasattr(cwstore, name)}
+    return eval(returned, {name: getattr(cwstore, name) for name in names})
 
 
 def _keys(patch: Any, hints: Mapping[str, Any]) -> list[Argument]:
@@ -219,6 +250,8 @@ def outcome_of_unknown(method: Method, argument: Argument, table: str) -> object
     if re.search(rf"{named.pattern} (need not exist|is not looked up)", method.doc):
         return NotImplemented
     clauses = dict(re.findall(r"(\w+Error)\b(.*?)(?=\w+Error|[.;]|$)", method.doc))
+    if argument.name == "agent_id" and "holder" in clauses.get("ConflictError", ""):
+        return ConflictError
     errors: dict[str, type[CwstoreError]] = {
         error.__name__: error
         for error in (NotFoundError, MissingReferenceError)
@@ -302,7 +335,8 @@ class World:
             return lambda *given: False
         if argument.type in _BAD:
             text = '{"a": 1}' if argument.marker == "json" else f"some {argument.name}"
-            return {str: text, int: 1, bool: True, datetime: moment(10**9)}[argument.type]
+            known = {int: 1, bool: True, datetime: moment(10**9), timedelta: timedelta(hours=1)}
+            return text if argument.type is str else known[argument.type]
         return next(iter(argument.type))
 
     def sets_of_arguments(
@@ -326,13 +360,16 @@ class World:
                     method(tried, chosen)
             except InvalidValueError:
                 continue
+            except ConflictError:
+                pass  # these rows are in another state; others may not be
             return self._to_do(store, method, chosen) if method.writes else chosen
         raise AssertionError(f"{method}: no arguments were found that it accepts")
 
     def _to_do(self, store: Store, method: Method, chosen: dict[str, object]) -> dict[str, object]:
         """The same, or about other rows, so that there is something to write."""
-        if self.rows_written(store, method, chosen):
-            return chosen
+        with suppress(ConflictError):
+            if self.rows_written(store, method, chosen):
+                return chosen
         tables = {one.name: self.table(method, one) for one in method.arguments}
         named = [name for name in chosen if tables[name] and name not in self._given]
         for rows in product(*(self.rows[tables[name]] for name in named)):
@@ -369,6 +406,9 @@ def populate(store: Store) -> dict[str, list[Any]]:
         store.agents.create(name="a", worktree_id="w", status="running", task_id=running.id),
         store.agents.create(name="b", worktree_id="x"),
     ]
+    held, late = (store.tasks.create(name=name) for name in ("held", "late"))
+    store.tasks.claim(held.id, agent_id=agents[1].id, lease=timedelta(days=1))
+    store.tasks.claim(late.id, lease=timedelta(microseconds=1))  # over at once
     root = store.pages.create(initiative_id=initiative, title="root")
     child = store.pages.create(initiative_id=initiative, title="child", parent_page_id=root.id)
     a, b = (agent.id for agent in agents)
@@ -397,7 +437,7 @@ def populate(store: Store) -> dict[str, list[Any]]:
     return {
         "initiatives": initiatives,
         "phases": phases,
-        "tasks": tasks,
+        "tasks": [*tasks, held],
         "agents": agents,
         "messages": [
             store.messages.create(

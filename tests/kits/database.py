@@ -66,6 +66,10 @@ class RawDatabase:
         text = "SELECT name FROM sqlite_schema WHERE type = 'table'"
         return {str(name) for (name,) in self._connection.execute(text)}
 
+    def query(self, sql: str) -> list[Row]:
+        """What a SELECT finds."""
+        return self._connection.execute(sql).fetchall()
+
     def commits(self) -> object:
         """Another value after every commit that others made."""
         return self._connection.pragma("data_version")
@@ -123,6 +127,17 @@ def run_raw(file: Path, *statements: str) -> None:
         with connection:
             for statement in statements:
                 connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+def change(file: Path, sql: str, *binds: object) -> int:
+    """Run one statement as another program would, guards and all; how many rows it changed."""
+    connection = apsw.Connection(str(file))
+    try:
+        connection.pragma("foreign_keys", True)
+        connection.execute(sql, binds)
+        return connection.changes()
     finally:
         connection.close()
 

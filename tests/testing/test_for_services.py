@@ -33,7 +33,7 @@ from cwstore.testing import Report, check_statements
 from cwstore.testing import strategies as given_by
 from cwstore.testing.checker.schema import Schema, open_schema
 from tests.kits.checker import SCHEMA, Service, repositories
-from tests.kits.contract import Method, World, every_method
+from tests.kits.contract import Method, World, every_method, returned_by
 from tests.kits.entities import undone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def methods(prefixes: tuple[str, ...]) -> list[tuple[str, str]]:
         (attribute, name)
         for attribute, kind in repositories().items()
         for name, function in vars(kind).items()
-        if name.startswith(prefixes) and is_dataclass(get_type_hints(function)["return"])
+        if name.startswith(prefixes) and is_dataclass(returned_by(function))
     ]
 
 
@@ -227,15 +227,15 @@ def test_of_two_references_the_one_that_is_given_is_taken(name: str) -> None:
 
 
 def row_types() -> list[type[Any]]:
-    """Of everything that a repository returns and that has an id."""
+    """Of everything that a repository returns and that is a row of a table."""
     found = (
         arm
         for kind in repositories().values()
         for name, function in vars(kind).items()
         if not name.startswith("_")
-        for returned in [get_type_hints(function)["return"]]
+        for returned in [returned_by(function)]
         for arm in (returned, *get_args(returned))
-        if is_dataclass(arm) and "id" in get_type_hints(arm)
+        if is_dataclass(arm) and {"id", "created_at"} <= get_type_hints(arm).keys()
     )
     return sorted({arm for arm in found if isinstance(arm, type)}, key=lambda one: one.__name__)
 
@@ -279,7 +279,9 @@ def test_an_entity_that_is_made_is_a_row_that_its_table_takes_and_gives_back(
 
 
 def test_there_is_an_entity_for_every_repository() -> None:
-    assert len(row_types()) == len(repositories()) + 2  # chat messages, entries of change sets
+    assert (
+        len(row_types()) == len(repositories()) + 3
+    )  # chat messages, entries of change sets, attempts
 
 
 def test_fields_of_an_entity_can_be_given() -> None:

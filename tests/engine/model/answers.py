@@ -61,24 +61,46 @@ def summaries(model: Model, id: str) -> list[Any]:
 
 def is_ready(model: Model, task: Any) -> bool:
     """Whether it can be claimed."""
+    return not obstacles(model, task)
+
+
+def open_attempts(model: Model) -> list[Any]:
+    """Attempts that did not end, oldest first."""
+    return model.rows("task_attempts", outcome=None)
+
+
+def held_by(model: Model, agent_id: str | None) -> Any:
+    """The open attempt of the agent, or None."""
+    if agent_id is None:
+        return None
+    return next((one for one in open_attempts(model) if one.agent_id == agent_id), None)
+
+
+def holder_of(model: Model, task_id: str) -> Any:
+    """The open attempt at the task, or None."""
+    return next((one for one in open_attempts(model) if one.task_id == task_id), None)
+
+
+def obstacles(model: Model, task: Any) -> list[tuple[str, str, str]]:
+    """(kind, id, status) of all that holds the task back."""
     tables = model.tables
-    phase = tables["phases"].get(task.phase_id)
+    found: list[tuple[str, Any]] = []
+    if task.status != "pending":
+        found.append(("task", task))
     initiative = tables["initiatives"].get(task.initiative_id)
-    return (
-        task.status == "pending"
-        and all(
-            tables["tasks"][needed].status == "completed"
-            for waiting, needed in tables["task_dependencies"]
-            if waiting == task.id
-        )
-        and (initiative is None or initiative.status == "active")
-        and (phase is None or phase.status in {"approved", "in_progress"})
-        and all(
-            tables["phases"][needed].status == "completed"
-            for waiting, needed in tables["phase_dependencies"]
-            if waiting == task.phase_id
-        )
-    )
+    if initiative is not None and initiative.status != "active":
+        found.append(("initiative", initiative))
+    phase = tables["phases"].get(task.phase_id)
+    if phase is not None and phase.status not in {"approved", "in_progress"}:
+        found.append(("phase", phase))
+    for kind, table, key in (
+        ("phase_dependency", "phases", task.phase_id),
+        ("task_dependency", "tasks", task.id),
+    ):
+        needed = {one for waiting, one in edges_of(model, table) if waiting == key}
+        rows = [row for row in model.rows(table) if row.id in needed]
+        found += [(kind, row) for row in rows if row.status != "completed"]
+    return [(kind, row.id, row.status) for kind, row in found]
 
 
 def ready(
@@ -192,3 +214,71 @@ def to_prune(
             gone.append(session)
             size -= session.bytes
     return gone
+
+
+# Plans that cannot be carried out
+
+Node = tuple[str, str]  # "task" or "phase", id
+Waits = dict[Node, set[Node]]
+
+
+def waits(model: Model) -> Waits:
+    """What each task and phase waits for; what is completed waits for nothing."""
+    tasks, phases = model.tables["tasks"], model.tables["phases"]
+    graph: Waits = {("task", key): set() for key in tasks} | {
+        ("phase", key): set() for key in phases
+    }
+    waiting = {
+        task.id for task in tasks.values() if task.status not in {"in_progress", "completed"}
+    }
+    for dependent, needed in edges_of(model, "tasks"):
+        if dependent in waiting and tasks[needed].status != "completed":
+            graph["task", dependent].add(("task", needed))
+    for task in tasks.values():
+        if task.phase_id is None or task.status == "completed":
+            continue
+        if phases[task.phase_id].status != "completed":
+            graph["phase", task.phase_id].add(("task", task.id))
+        for dependent, needed in edges_of(model, "phases"):
+            is_held = dependent == task.phase_id and phases[needed].status != "completed"
+            if is_held and task.id in waiting:
+                graph["task", task.id].add(("phase", needed))
+    return graph
+
+
+def distances(graph: Waits, start: Node) -> dict[Node, int]:
+    """How many steps away is all that waits for it, itself 0."""
+    found, reached = {start: 0}, [start]
+    for node in reached:
+        for one in graph:
+            if node in graph[one] and one not in found:
+                found[one] = found[node] + 1
+                reached.append(one)
+    return found
+
+
+def knots(graph: Waits) -> set[frozenset[Node]]:
+    """Sets of nodes of which each waits for each other one."""
+    behind = {node: set(distances(graph, node)) for node in graph}
+    found = {frozenset(one for one in behind[node] if node in behind[one]) for node in graph}
+    return {one for one in found if len(one) > 1}
+
+
+def blocked(model: Model, graph: Waits) -> dict[Node, dict[Node, int]]:
+    """By what somebody has blocked: what waits for it, and how far away it is."""
+    tasks, phases = model.rows("tasks"), model.rows("phases")
+    found: dict[Node, dict[Node, int]] = {}
+    for node in [("task", one.id) for one in tasks if one.status == "blocked"]:
+        found[node] = distances(graph, node)
+    for phase in [one for one in phases if one.status == "blocked"]:
+        node = ("phase", phase.id)
+        held = [
+            ("task", task.id)
+            for task in tasks
+            if task.phase_id == phase.id and task.status in {"pending", "pending_approval"}
+        ]
+        more = {one: graph[one] | {node} for one in held}
+        found[node] = distances(graph | more, node)
+    for node, far in found.items():
+        del far[node]
+    return found

@@ -14,6 +14,7 @@ from cwstore.entities.accounts import Account
 from cwstore.entities.agents import Agent
 from cwstore.entities.change_sets import ChangeSet, ChangeSetEntry
 from cwstore.entities.chat_sessions import ChatMessage, ChatSession
+from cwstore.entities.claims import TaskAttempt
 from cwstore.entities.conversations import Conversation
 from cwstore.entities.initiatives import Initiative
 from cwstore.entities.log_chunks import LogChunk
@@ -44,6 +45,7 @@ TABLES: dict[str, type[Any]] = {
     "phase_dependencies": PhaseDependency,
     "tasks": Task,
     "task_dependencies": TaskDependency,
+    "task_attempts": TaskAttempt,
     "agents": Agent,
     "accounts": Account,
     "proposals": Proposal,
@@ -104,6 +106,8 @@ REFERENCES = (
     Reference("tasks", "parent_task_id", "tasks", CASCADE),
     Reference("task_dependencies", "task_id", "tasks", CASCADE),
     Reference("task_dependencies", "depends_on_task_id", "tasks", CASCADE),
+    Reference("task_attempts", "task_id", "tasks", CASCADE),
+    Reference("task_attempts", "agent_id", "agents", SET_NULL),
     Reference("agents", "task_id", "tasks", SET_NULL),
     Reference("agents", "initiative_id", "initiatives", SET_NULL),
     Reference("agents", "account_id", "accounts", SET_NULL),

@@ -41,6 +41,18 @@ Steps = list[tuple[str, dict[str, Any]]]
 #: Every step with its arguments.
 STEPS: list[st.SearchStrategy[tuple[str, dict[str, Any]]]] = []
 SOME_STEPS = st.deferred(lambda: st.lists(st.one_of(STEPS), min_size=1, max_size=6))
+#: By name, for `some_of`.
+_BY_NAME: dict[str, st.SearchStrategy[tuple[str, dict[str, Any]]]] = {}
+
+
+def some_of(*names: str) -> st.SearchStrategy[Steps]:
+    """Several of these steps, so that what needs a number of them comes up often."""
+
+    def steps() -> st.SearchStrategy[Steps]:
+        chosen = [_BY_NAME[name] for name in names]
+        return st.lists(st.one_of(chosen), min_size=3, max_size=10)
+
+    return st.deferred(steps)
 
 
 class Dial:
@@ -70,7 +82,9 @@ def step(**values: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], An
             function(self, **given)
 
         run.__name__ = function.__name__
-        STEPS.append(st.tuples(st.just(run.__name__), st.fixed_dictionaries(arguments)))
+        made = st.tuples(st.just(run.__name__), st.fixed_dictionaries(arguments))
+        _BY_NAME[run.__name__] = made
+        STEPS.append(made)
         return rule(**arguments)(run)
 
     return decorate
@@ -94,6 +108,8 @@ class Machine(RuleBasedStateMachine):
         self.holder = 0
         self.low = self.high = self.dials[0].floor
         self.looked_at: tuple[object, int] | None = None
+        self.attempts_seen: object = None
+        self.refusal: CwstoreError | None = None  # of the last call that was refused
         self.database = open_raw(self.file)
 
     def open(self, number: int) -> Store:
@@ -152,6 +168,7 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(allowed) as caught:
                 act(store)
             assert type(caught.value) in allowed
+            self.refusal = caught.value
             return REFUSED
         answer = act(store)
         self.high = dial.ceiling
@@ -178,12 +195,17 @@ class Machine(RuleBasedStateMachine):
         self.check_stamp(made.created_at)
         self.model.put(table, made)
 
-    def check_updated(self, table: str, row: Any, **changes: Any) -> None:
-        """The row is as it was but for these changes and a token that rose; keep it."""
+    def check_updated(
+        self, table: str, row: Any, /, stamp: datetime | None = None, **changes: Any
+    ) -> None:
+        """The row is as it was but for these changes and a token that rose; keep it.
+
+        The token may also be `stamp`, that of another row.
+        """
         before = self.model.tables[table][row.id]
         assert row == replace(before, **changes, updated_at=row.updated_at)
         assert before.updated_at < row.updated_at
-        if row.updated_at != before.updated_at + MICROSECOND:
+        if row.updated_at not in (before.updated_at + MICROSECOND, stamp):
             assert self.low <= row.updated_at <= self.high
             dial = self.dials[self.by]
             dial.floor = max(dial.floor, row.updated_at)
@@ -206,7 +228,7 @@ class Machine(RuleBasedStateMachine):
         key: str,
         patch: dict[str, Any],
         lock: int | None,
-    ) -> None:
+    ) -> Any:
         """Patch a row, unless the model knows why not."""
         before = self.view()[1].tables[table].get(key)
         errors: Errors = set()
@@ -222,6 +244,7 @@ class Machine(RuleBasedStateMachine):
         row = self.call(lambda store: act(store)(key, **checked, **patch), errors)
         if row is not REFUSED:
             self.check_updated(table, row, **patch)
+        return row
 
     def delete(self, table: str, act: Callable[[Store], Any], key: Key) -> None:
         """Delete a row, or none."""

@@ -18,9 +18,10 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.testing.strategies import Arguments, arguments, ids, members, patches, texts, times
-from tests.engine.model.answers import LAST_DAY, next_accounts
+from tests.engine.model.answers import LAST_DAY, held_by, holder_of, next_accounts
+from tests.engine.model.claims import Claims
 from tests.engine.model.data import MICROSECOND, Errors, by_order, std
-from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, UNKNOWN, Machine, step
+from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, UNKNOWN, step
 
 PROVIDER = st.sampled_from(["claude", "claude", "", "\U0001f600"])
 #: A time, or that many microseconds after what the clock shows.
@@ -29,7 +30,7 @@ OF_AGENT = {"task_id": OPTIONAL_REF, "initiative_id": OPTIONAL_REF, "account_id"
 PARTIES = members(PartyType)
 
 
-class People(Machine):
+class People(Claims):
     """Who works, on which account, and what they tell each other."""
 
     def moment(self, given: datetime | int) -> datetime:
@@ -55,49 +56,57 @@ class People(Machine):
         key = self.pick("agents", one)
         self.update("agents", lambda store: store.agents.update, key, patch, 0)
 
-    @step(one=REF)
-    def delete_agent(self, one: int) -> None:
-        key = self.pick("agents", one)
-        self.delete("agents", lambda store: store.agents.delete(key), key)
-
-    @step(dead=st.sets(st.integers(0, 3)), meanwhile=st.none() | REF)
-    def reconcile(self, dead: set[int], meanwhile: int | None) -> None:
-        """While the first is looked at, an agent gets another process."""
+    @step(
+        dead=st.sets(st.integers(0, 4)),
+        meanwhile=st.none() | st.tuples(REF, st.sampled_from(["pid", "status", "process_token"])),
+    )
+    def reconcile(self, dead: set[int], meanwhile: tuple[int, str] | None) -> None:
+        """While the first is looked at, an agent gets another process or status."""
         if self.held:
             if self.by == self.holder:
                 self.call(lambda store: store.agents.reconcile(_never_asked), {ConflictError})
             return
-        store = self.stores[self.by]
         asked: list[Agent] = []
 
         def is_alive(agent: Agent) -> bool:
             asked.append(agent)
             if len(asked) == 1 and meanwhile is not None:
-                old = running[meanwhile % len(running)]
-                key, pid = old.id, 1 if old.pid is None else old.pid // 2 + 1
-                self.update("agents", lambda store: store.agents.update, key, {"pid": pid}, None)
+                number, column = meanwhile
+                old = to_ask[number % len(to_ask)]
+                patch: Arguments = {column: _other(old, column)}
+                self.update("agents", lambda store: store.agents.update, old.id, patch, None)
             return len(asked) - 1 not in dead
 
-        running = [row for row in self.model.rows("agents") if _has_process(row)]
+        to_ask = [
+            row
+            for row in self.model.rows("agents")
+            if _has_process(row) or held_by(self.model, row.id) is not None
+        ]
         crashed = self.call(lambda store: store.agents.reconcile(is_alive))
-        assert asked == running
+        assert asked == to_ask
         expected: list[str] = []
-        for seen in [row for at, row in enumerate(running) if at in dead]:
-            row = self.model.tables["agents"][seen.id]
-            if (row.pid, row.process_token) == (seen.pid, seen.process_token):
-                expected.append(row.id)
-                self.check_updated("agents", store.agents.find_by_id(row.id), status="crashed")
-                self.check_given_back(row.task_id)
+        for seen in [row for at, row in enumerate(to_ask) if at in dead]:
+            if _process(self.model.tables["agents"][seen.id]) == _process(seen):
+                expected.append(seen.id)
+                self.check_crashed(seen.id)
         assert [row.id for row in crashed] == expected
         assert crashed == [self.model.tables["agents"][key] for key in expected]
 
-    def check_given_back(self, task_id: str | None) -> None:
-        """Its task is pending again, unless another agent runs on it."""
+    def check_crashed(self, key: str) -> None:
+        """What it held is lost; what it ran without a claim is given back."""
+        agent = self.stores[self.by].agents.find_by_id(key)
+        self.check_updated("agents", agent, status="crashed")
+        attempt = held_by(self.model, key)
+        if attempt is not None:
+            self.check_lost(attempt)
+            self.check_pending(attempt.task_id)
+        task_id = self.model.tables["agents"][key].task_id
         task = self.model.tables["tasks"].get(task_id)
         others = [row for row in self.model.rows("agents", task_id=task_id) if _has_process(row)]
-        if task is not None and task.status == "in_progress" and not others:
-            row = self.stores[self.by].tasks.find_by_id(task.id)
-            self.check_updated("tasks", row, status="pending")
+        if task is None or task.status != "in_progress":
+            return
+        if not others and holder_of(self.model, task.id) is None:
+            self.check_pending(task.id)
 
     # Accounts
 
@@ -144,14 +153,36 @@ class People(Machine):
             assert used <= max(self.high, (latest or self.low) + MICROSECOND)
             self.check_updated("accounts", account, last_used_at=used)
 
-    @step(one=REF, until=st.none() | MOMENT)
-    def mark_exhausted(self, one: int, until: datetime | int | None) -> None:
+    @step(one=REF, times=st.lists(st.none() | MOMENT, min_size=1, max_size=4))
+    def mark_exhausted(self, one: int, times: list[datetime | int | None]) -> None:
         key = self.pick("accounts", one)
-        until = until if until is None else self.moment(until)
+        for until in times:
+            self.mark(key, until)
+
+    def mark(self, key: str, until: datetime | int | None) -> None:
+        """A rest that has not passed is never shortened."""
+        rest = until if until is None else self.moment(until)
         errors: Errors = set() if key in self.view()[1].tables["accounts"] else {NotFoundError}
-        account = self.call(lambda store: store.accounts.mark_exhausted(key, until), errors)
+        account = self.call(lambda store: store.accounts.mark_exhausted(key, rest), errors)
+        if account is REFUSED:
+            return
+        before = self.model.tables["accounts"][key].exhausted_until
+        if self.model.tables["accounts"][key].is_exhausted and before is None:
+            rest = None  # the longest rest there is
+        elif before is not None and rest is not None and rest < before:
+            is_over = before <= self.low or (
+                before <= self.high and account.exhausted_until == rest
+            )
+            rest = rest if is_over else before
+        self.check_updated("accounts", account, is_exhausted=True, exhausted_until=rest)
+
+    @step(one=REF)
+    def clear_exhausted(self, one: int) -> None:
+        key = self.pick("accounts", one)
+        errors: Errors = set() if key in self.view()[1].tables["accounts"] else {NotFoundError}
+        account = self.call(lambda store: store.accounts.clear_exhausted(key), errors)
         if account is not REFUSED:
-            self.check_updated("accounts", account, is_exhausted=True, exhausted_until=until)
+            self.check_updated("accounts", account, is_exhausted=False, exhausted_until=None)
 
     @step()
     def clear_expired_exhaustion(self) -> None:
@@ -302,6 +333,19 @@ class People(Machine):
 
 def _has_process(agent: Agent) -> bool:
     return agent.status in {"running", "waiting_for_input"}
+
+
+def _process(agent: Agent) -> tuple[object, ...]:
+    return agent.status, agent.pid, agent.process_token
+
+
+def _other(agent: Agent, column: str) -> str | int:
+    """Another pid, status or token than it has."""
+    if column == "status":
+        return "running" if agent.status == "stopped" else "stopped"
+    if column == "process_token":
+        return "" if agent.process_token else "another"
+    return 1 if agent.pid is None else agent.pid // 2 + 1
 
 
 def _never_asked(agent: Agent) -> bool:

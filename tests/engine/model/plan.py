@@ -77,7 +77,7 @@ def _phases(twins: Twins, model: Model) -> None:
 
 
 def _tasks(twins: Twins, model: Model) -> None:
-    for number in range(12):
+    for number in range(14):
         task = twins.of(number).tasks.create(
             name="task",
             phase_id={2: "p-5", 3: "p-5", 4: "p-5", 5: "p-5", 6: "p-4", 7: "p-4", 8: "p-2"}.get(
@@ -85,9 +85,9 @@ def _tasks(twins: Twins, model: Model) -> None:
             ),
             initiative_id="i-2" if number == 9 else None,
             parent_task_id="t-99" if number in {4, 5} else None,
-            status="pending_approval" if number > 9 else "pending",
+            status="pending_approval" if number in {10, 11} else "pending",
             priority=("medium", "medium", "high")[number // 2 % 3],
-            sort_order=[0, 1, 0, -1, 0, 0][number // 2],
+            sort_order=[0, 1, 0, -1, 0, 0, 5][number // 2],
             id=f"t-{99 - number}",
         )
         model.put("tasks", task)
@@ -114,6 +114,11 @@ def _agents(twins: Twins, model: Model) -> None:
         )
         model.put("agents", agent)
     model.put("tasks", twins.of(0).tasks.update("t-96", status="in_progress"))
+    for number, (key, holder) in enumerate((("t-86", None), ("t-87", "agent-6"))):
+        tasks = twins.of(number).tasks
+        model.put("tasks", tasks.claim(key, agent_id=holder, lease=timedelta(hours=1)))
+        model.put("task_attempts", tasks.find_attempts(key)[0])
+    model.put("agents", twins.of(0).agents.find_by_name("agent-0"))
     for number in range(4):
         proposal = twins.of(number).proposals.create(
             agent_id="agent-4",

@@ -1,5 +1,7 @@
 """Rules that only look: every finder of initiatives, phases, tasks, pages, projects, agents, ..."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import strategies as st
 
@@ -11,15 +13,20 @@ from cwstore.entities.tasks import TaskCategory, TaskCategoryLike, TaskType, Tas
 from cwstore.errors import NotFoundError
 from cwstore.testing.strategies import members
 from tests.engine.model.answers import (
+    Node,
+    blocked,
     edges_of,
+    knots,
     neighbours,
+    obstacles,
     ready,
     requires_approval,
     summaries,
     topological,
+    waits,
 )
 from tests.engine.model.data import by_order
-from tests.engine.model.machine import REF, Machine, step
+from tests.engine.model.machine import REF, UNKNOWN, Machine, step
 
 
 class Reading(Machine):
@@ -42,6 +49,48 @@ class Reading(Machine):
         before, after = neighbours(model, "phases", key)
         assert store.phases.get_dependencies(key) == before
         assert store.phases.get_dependents(key) == after
+
+    @step(one=st.sampled_from([3, 3, 3, 0, 1, UNKNOWN]))
+    def check_plan(self, one: int) -> None:
+        """A ring for each knot of the initiative, and what waits for each thing that is blocked."""
+        store, model = self.view()
+        key = self.pick("initiatives", one)
+        graph = waits(model)
+        own = {("task", row.id) for row in model.rows("tasks", initiative_id=key)}
+        own |= {("phase", row.id) for row in model.rows("phases", initiative_id=key)}
+        left = {knot for knot in knots(graph) if knot & own}
+        problems = store.initiatives.check_plan(key)
+        for ring in [one for one in problems if one.kind == "ring"]:
+            (knot,) = (one for one in left if set(ring.ids) <= ids(one))
+            left.remove(knot)
+            assert len(set(ring.ids)) == len(ring.ids)
+            for waiting, needed in zip(ring.ids, (*ring.ids[1:], ring.ids[0]), strict=True):
+                assert any(one[1] == waiting and needed in ids(graph[one]) for one in knot)
+        assert not left
+        expected = {
+            node[1]: {one[1]: distance for one, distance in far.items()}
+            for node, far in blocked(model, graph).items()
+            if far.keys() & own
+        }
+        found = [one for one in problems if one.kind == "blocked"]
+        assert sorted(one.ids[0] for one in found) == sorted(expected)
+        for problem in found:
+            first, *behind = problem.ids
+            far = [expected[first][one] for one in behind]
+            assert far == sorted(far)
+            assert set(behind) & ids(own) == expected[first].keys() & ids(own)
+
+    @step(one=REF)
+    def why_not_ready(self, one: int) -> None:
+        store, model = self.view()
+        key = self.pick("tasks", one)
+        task = model.tables["tasks"].get(key)
+        if task is None:
+            with pytest.raises(NotFoundError):
+                store.tasks.why_not_ready(key)
+            return
+        found = [(row.kind, row.id, row.status) for row in store.tasks.why_not_ready(key)]
+        assert found == obstacles(model, task)
 
     @step(one=REF, initiative=REF, phase=REF)
     def read_tasks(self, one: int, initiative: int, phase: int) -> None:
@@ -179,3 +228,8 @@ class Reading(Machine):
         )
         key = self.pick("conversations", one)
         assert store.conversations.find_by_id(key) == model.tables["conversations"].get(key)
+
+
+def ids(nodes: Iterable[Node]) -> set[str]:
+    """Of tasks and phases alike."""
+    return {key for _, key in nodes}

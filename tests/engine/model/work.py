@@ -1,26 +1,30 @@
 """Rules: initiatives, phases, tasks, pages and projects."""
 
 from hypothesis import strategies as st
+from hypothesis.stateful import rule
 
 from cwstore.entities.initiatives import InitiativeRepository
 from cwstore.entities.pages import PageRepository
 from cwstore.entities.phases import PhaseDependency, PhaseRepository
 from cwstore.entities.projects import InitiativeProject, ProjectRepository
-from cwstore.entities.tasks import Task, TaskCategory, TaskDependency, TaskRepository, TaskType
+from cwstore.entities.tasks import TaskDependency, TaskRepository
 from cwstore.errors import (
-    ConflictError,
     CycleError,
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
 )
-from cwstore.testing.strategies import Arguments, arguments, members, patches
-from tests.engine.model.answers import below, edges_of, is_ready, ready
+from cwstore.testing.strategies import Arguments, arguments, patches
+from tests.engine.model.answers import Edges, below, edges_of, holder_of
+from tests.engine.model.claims import OPEN, Claims
 from tests.engine.model.data import Errors
-from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, UNKNOWN, Machine, step
+from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, Steps, some_of, step
+
+#: Those that phases and tasks have in common.
+PLAN_STATUS = st.sampled_from(["blocked", "blocked", "completed", "pending", "in_progress"])
 
 
-class Work(Machine):
+class Work(Claims):
     """What is to be done, and where."""
 
     # Initiatives
@@ -51,6 +55,14 @@ class Work(Machine):
         key = self.pick("phases", one)
         self.update("phases", lambda store: store.phases.update, key, patch, lock)
 
+    @step(one=REF, table=st.sampled_from(["phases", "tasks"]), status=PLAN_STATUS)
+    def set_status(self, one: int, table: str, status: str) -> None:
+        key = self.pick(table, one)
+        if table == "tasks":
+            self.update_a_task(key, {"status": status}, None)
+        else:
+            self.update("phases", lambda store: store.phases.update, key, {"status": status}, None)
+
     @step(one=REF)
     def delete_phase(self, one: int) -> None:
         key = self.pick("phases", one)
@@ -70,6 +82,8 @@ class Work(Machine):
             errors.add(CycleError)
         if self.call(lambda store: store.phases.create_dependency(*edge), errors) is None:
             self.model.put("phase_dependencies", PhaseDependency(*edge))
+        else:
+            self.check_ring(edges_of(model, "phases") | {edge})
 
     @step(one=REF, other=REF, edge=st.none() | REF)
     def let_a_phase_wait_no_more(self, one: int, other: int, edge: int | None) -> None:
@@ -107,12 +121,21 @@ class Work(Machine):
     @step(one=REF, lock=LOCK, patch=patches(TaskRepository))
     def update_task(self, one: int, lock: int | None, patch: Arguments) -> None:
         key = self.pick("tasks", one)
-        self.update("tasks", lambda store: store.tasks.update, key, patch, lock)
+        self.update_a_task(key, patch, lock)
 
-    @step(one=REF, status=st.sampled_from(["completed", "completed", "pending"]))
-    def finish_a_task(self, one: int, status: str) -> None:
-        key = self.pick("tasks", one)
-        self.update("tasks", lambda store: store.tasks.update, key, {"status": status}, 0)
+    @step(one=REF, status=st.sampled_from(["completed", "completed", "pending"]), of=OPEN)
+    def finish_a_task(self, one: int, status: str, of: int | None) -> None:
+        self.update_a_task(self.reporter(of, one, None)[0], {"status": status}, 0)
+
+    def update_a_task(self, key: str, patch: Arguments, lock: int | None) -> None:
+        """One that is in progress no more has no open attempt."""
+        attempt = holder_of(self.view()[1], key)
+        task = self.update("tasks", lambda store: store.tasks.update, key, patch, lock)
+        if task is not REFUSED and attempt is not None and task.status != "in_progress":
+            outcome = "completed" if task.status == "completed" else "released"
+            self.check_ended(attempt, outcome, detail=None)
+            row = self.attempt_now(attempt)
+            assert row.ended_at == task.updated_at
 
     @step(one=REF)
     def delete_task(self, one: int) -> None:
@@ -121,7 +144,31 @@ class Work(Machine):
 
     @step(one=REF, other=REF)
     def let_a_task_wait(self, one: int, other: int) -> None:
-        edge = self.pick("tasks", one), self.pick("tasks", other)
+        self.let_wait((self.pick("tasks", one), self.pick("tasks", other)))
+
+    @step(edge=st.integers(0, 7), one=st.integers(0, 3), other=st.integers(0, 3))
+    def let_phases_wait_for_each_other(self, edge: int, one: int, other: int) -> None:
+        """A phase waits for another, a task of that one for a task of the first."""
+        model = self.view()[1]
+        edges = sorted(edges_of(model, "phases"))
+        if edges:
+            dependent, needed = edges[edge % len(edges)]
+            late = model.rows("tasks", phase_id=dependent)
+            early = model.rows("tasks", phase_id=needed)
+            if late and early:
+                self.let_wait((early[one % len(early)].id, late[other % len(late)].id))
+
+    @rule(
+        steps=some_of(
+            *("let_phases_wait_for_each_other", "let_a_task_wait", "let_a_phase_wait"),
+            *("set_status", "set_status", "check_plan", "check_plan", "why_not_ready"),
+            *("let_a_task_wait_no_more", "claim_next_ready"),
+        )
+    )
+    def shape_the_plan(self, steps: Steps) -> None:
+        self.go_on(steps)
+
+    def let_wait(self, edge: tuple[str, str]) -> None:
         model = self.view()[1]
         errors: Errors = set()
         if edge[0] in {edge[1], *below(edges_of(model, "tasks"), edge[1])}:
@@ -130,63 +177,21 @@ class Work(Machine):
             errors.add(MissingReferenceError)
         if self.call(lambda store: store.tasks.create_dependency(*edge), errors) is None:
             self.model.put("task_dependencies", TaskDependency(*edge))
+        else:
+            self.check_ring(edges_of(model, "tasks") | {edge})
+
+    def check_ring(self, edges: Edges) -> None:
+        """Each of the path waits for the next one, the last for the first; none comes twice."""
+        if isinstance(self.refusal, CycleError):
+            path = self.refusal.path
+            assert path
+            assert len({*path}) == len(path)
+            assert edges >= {*zip(path, (*path[1:], path[0]), strict=True)}
 
     @step(one=REF, other=REF, edge=st.none() | REF)
     def let_a_task_wait_no_more(self, one: int, other: int, edge: int | None) -> None:
         ends = self.edge("tasks", one, other, edge)
         self.delete("task_dependencies", lambda store: store.tasks.delete_dependency(*ends), ends)
-
-    @step(one=REF, agent=st.none() | REF)
-    def claim_task(self, one: int, agent: int | None) -> None:
-        key = self.pick("tasks", one)
-        agent_id = None if agent is None else self.pick("agents", agent)
-        model = self.view()[1]
-        errors: Errors = set()
-        if key not in model.tables["tasks"]:
-            errors.add(NotFoundError)
-        elif not is_ready(model, model.tables["tasks"][key]):
-            errors.add(ConflictError)
-        if agent_id is not None and agent_id not in model.tables["agents"]:
-            errors.add(NotFoundError)
-        task = self.call(lambda store: store.tasks.claim(key, agent_id=agent_id), errors)
-        if task is not REFUSED:
-            self.check_claimed(task, agent_id)
-
-    @step(
-        one=OPTIONAL_REF,
-        filters=st.fixed_dictionaries(
-            {},
-            optional={
-                "categories": st.none() | st.lists(members(TaskCategory), max_size=6),
-                "types": st.lists(members(TaskType), max_size=3),
-            },
-        ),
-        agent=st.none() | REF,
-    )
-    def claim_next_ready(self, one: int, filters: Arguments, agent: int | None) -> None:
-        model = self.view()[1]
-        initiative = None if one > UNKNOWN else self.pick("initiatives", one)
-        agent_id = None if agent is None else self.pick("agents", agent)
-        filters["initiative_id"] = initiative
-        expected = ready(
-            model, initiative, filters.get("categories"), filters.get("types", ["auto"])
-        )
-        errors: Errors = set()
-        if expected and agent_id is not None and agent_id not in model.tables["agents"]:
-            errors.add(NotFoundError)
-        task = self.call(
-            lambda store: store.tasks.claim_next_ready(**filters, agent_id=agent_id), errors
-        )
-        if task is not REFUSED:
-            assert (task and task.id) == (expected[0].id if expected else None)
-            if task is not None:
-                self.check_claimed(task, agent_id)
-
-    def check_claimed(self, task: Task, agent_id: str | None) -> None:
-        self.check_updated("tasks", task, status="in_progress")
-        if agent_id is not None:
-            agent = self.stores[self.by].agents.find_by_id(agent_id)
-            self.check_updated("agents", agent, task_id=task.id)
 
     # Pages
 
