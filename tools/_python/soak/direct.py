@@ -73,10 +73,10 @@ def _judge_claims(add: Add, key: str, ops: list[Op]) -> None:
     """Who was told so surely held the task from its claim until its report. No two at once."""
     final = ops[-1].outcome
     held: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
-    claimed: dict[tuple[int, str], int] = {}
+    claimed: dict[tuple[int | None, str], int] = {}  # None: there was no task
     for op in sorted((op for op in ops if op.known), key=lambda op: op.end):
         match op.kind:
-            case "next" if op.outcome is not None and op.args[0] is not None:
+            case "next" if op.args[0] is not None:
                 claimed[op.outcome, op.args[0]] = op.end
             case "claim" if op.outcome == "ok" and op.args[1] is not None:
                 claimed[op.args[0], op.args[1]] = op.end

@@ -5,6 +5,7 @@ A lease is None, "short" (it passes while the soak runs) or "long" (it does not)
 """
 
 import os
+from collections.abc import Generator
 from datetime import timedelta
 from time import monotonic_ns
 from typing import Any
@@ -51,7 +52,9 @@ def work(me: Actor, pool: str) -> Step:
         yield from report_late(me)
 
 
-def _claim(me: Actor, pool: str, who: str | None, lease: str | None) -> Step:
+def _claim(
+    me: Actor, pool: str, who: str | None, lease: str | None
+) -> Generator[Call, Any, int | None]:
     """The number of the task, or None."""
     key, number = f"pool/{pool}", me.rng.randrange(POOL_TASKS)
     options: dict[str, Any] = {"agent_id": who, "lease": LEASES[lease]}
