@@ -14,7 +14,7 @@ from zlib import crc32
 
 from cwstore.entities.accounts import Account
 from cwstore.entities.agents import Agent
-from cwstore.entities.tasks import Task
+from cwstore.entities.task import Task
 from cwstore.errors import BusyError, ConflictError, CwstoreError
 from cwstore.store import Store
 
