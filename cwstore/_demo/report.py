@@ -2,11 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore._transfer.backlog import ImportReport
+from cwstore.entities.claims import AttemptOutcome
+from cwstore.entities.task import Task
 
 if TYPE_CHECKING:
     from cwstore.store import Store
@@ -24,11 +26,17 @@ class DemoReport:
     claims: int
     claims_made_twice: int  #: must be 0
     tasks_run_too_early: int  #: before one that they depend on was complete; must be 0
-    tasks_left: int  #: that could run, or were in progress, at the end; must be 0
+    tasks_left: int  #: that could run at the end; must be 0
+    tasks_stuck: int  #: in progress, or held, when nobody works any more; must be 0
+    results_overwritten: int  #: that the store took and does not have; must be 0
     busy_errors: int  #: must be 0
     worker_errors: tuple[str, ...]  #: must be none
     workers_ended_early: int  #: killed, or by an error
-    tasks_given_back: int  #: of workers that ended in the middle of one
+    workers_killed: int  #: of these: by the demo itself, in the middle of a task
+    attempts: int
+    attempts_failed: int  #: given back by their worker, for another try
+    attempts_lost: int  #: of workers that ended in the middle of one
+    attempts_recovered: int  #: of these: the task was completed all the same
     log_chunks: int
     log_bytes: int
     messages: int
@@ -44,6 +52,8 @@ class DemoReport:
             "claims made twice": self.claims_made_twice,
             "tasks run before a dependency was complete": self.tasks_run_too_early,
             "tasks left that could run": self.tasks_left,
+            "tasks stuck": self.tasks_stuck,
+            "results overwritten": self.results_overwritten,
             "busy errors": self.busy_errors,
         }
         return (
@@ -107,15 +117,43 @@ def run_too_early(store: "Store", initiative_id: str, logs: LogFindings) -> set[
     return early
 
 
-def claimed_twice(
-    claims: Mapping[str, int], begun: Mapping[str, int], given_back: Counter[str]
-) -> int:
+class AttemptFindings(NamedTuple):
+    """What became of the attempts at some tasks."""
+
+    all: int
+    failed: int
+    lost: int
+    recovered: int  # lost ones whose task was completed all the same
+    stuck: int  # tasks that are in progress or held, though nobody works any more
+
+
+def look_at_attempts(store: "Store", tasks: Iterable[Task]) -> AttemptFindings:
+    """Read all of them, when every worker has ended."""
+    found: Counter[str] = Counter()
+    for task in tasks:
+        outcomes = [attempt.outcome for attempt in store.tasks.find_attempts(task.id)]
+        lost = outcomes.count(AttemptOutcome.LOST)
+        found["all"] += len(outcomes)
+        found["failed"] += outcomes.count(AttemptOutcome.FAILED)
+        found["lost"] += lost
+        found["recovered"] += lost if task.status == "completed" else 0
+        found["stuck"] += task.status == "in_progress" or None in outcomes
+    return AttemptFindings(*(found[field] for field in AttemptFindings._fields))
+
+
+def overwritten(tasks: Iterable[Task], results: Mapping[str, Sequence[str]]) -> int:
+    """Results that the store took from a worker and that are not what it holds."""
+    kept = {task.id: task.summary for task in tasks}
+    return sum(result != kept.get(task_id) for task_id, told in results.items() for result in told)
+
+
+def claimed_twice(claims: Mapping[str, int], begun: Mapping[str, int], ended: Counter[str]) -> int:
     """Claims too many: by what the workers were told, or by what they logged, whichever is worse.
 
-    A task that was given back may be claimed once more.
+    A task whose attempt was lost or failed may be claimed once more.
     """
     twice = 0
     for task_id in claims.keys() | begun.keys():
         times = max(claims.get(task_id, 0), begun.get(task_id, 0))
-        twice += max(0, times - 1 - given_back[task_id])
+        twice += max(0, times - 1 - ended[task_id])
     return twice

@@ -21,14 +21,16 @@ def run_demo(
     *,
     backlog: str | None = None,
     workers: int = 4,
+    kills: int = 2,
     pace: float = 0.01,
     on_progress: OnProgress | None = None,
 ) -> DemoReport:
     """Store a plan, or a backlog, and let that many processes carry it out.
 
     It works under an initiative, with agents and accounts of its own: what else the file at `path`
-    holds is left alone. None is a new file in a new temporary directory; it is kept. `pace` is
-    how long (seconds) the smallest task takes. Raises ConflictError if no issue of the backlog
+    holds is left alone. None is a new file in a new temporary directory; it is kept. `kills` of the
+    processes are killed with a task in hand, and others take their place; `pace` is how long
+    (seconds) the smallest task takes. Raises ConflictError if no issue of the backlog
     could be stored, StorageError before anything is made if it cannot be read, InvalidValueError
     for ":memory:", KeyboardInterrupt when stopped, and what the store raises.
     """
@@ -47,7 +49,7 @@ def run_demo(
             imported = _import(store, issues, on_progress)
             initiative_id = str(imported.initiative_id)
         _ensure_accounts(store)
-        supervisor = Supervisor(store, initiative_id, on_progress)
+        supervisor = Supervisor(store, initiative_id, on_progress, kills)
         try:
             supervisor.start([Job(file, initiative_id, n, make_id(), pace) for n in range(workers)])
             supervisor.watch()

@@ -1,17 +1,25 @@
-"""The parent of the demo's workers: starts and ends them, and answers for the user."""
+"""The parent of the demo's workers: starts and ends them, kills some, and answers for the user."""
 
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, get_context
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from cwstore._demo.report import DemoReport, claimed_twice, read_logs, run_too_early
+from cwstore._demo.report import (
+    DemoReport,
+    claimed_twice,
+    look_at_attempts,
+    overwritten,
+    read_logs,
+    run_too_early,
+)
 from cwstore._demo.worker import Event, Job, work
+from cwstore.core.ids import make_id
 from cwstore.entities.agents import Agent
 
 if TYPE_CHECKING:
@@ -33,16 +41,23 @@ class WorkerProcess:
 
     process: "SpawnProcess"
     pipe: "Connection[Any, Any]"
-    token: str
+    job: Job
     agent_id: str = ""  # once it is ready
     left: bool = False  # having nothing more to do
     failed: bool = False  # and told why
+    killed: bool = False  # by its parent; another takes its place
 
 
 class Supervisor:
     """The workers, what they told, and the user whom they ask."""
 
-    def __init__(self, store: "Store", initiative_id: str, on_progress: OnProgress | None) -> None:
+    def __init__(
+        self,
+        store: "Store",
+        initiative_id: str,
+        on_progress: OnProgress | None,
+        kills: int = 0,
+    ) -> None:
         self._store = store
         self._initiative_id = initiative_id
         self._on_progress = on_progress
@@ -52,13 +67,16 @@ class Supervisor:
         self._events: Counter[str] = Counter()
         self._claims: Counter[str] = Counter()
         self._early: set[str] = set()
-        self._released: Counter[str] = Counter()
+        self._ended: Counter[str] = Counter()  # attempts lost or failed, by task
+        self._results: dict[str, list[str]] = {}  # that the store took, by task
         self._errors: list[str] = []
         tasks = store.tasks.find_by_initiative_id(initiative_id)
         self._to_do = sum(task.status != "completed" for task in tasks)
+        # Claims at which the worker is killed that made them.
+        self._kill_at = [1 + self._to_do * n // (kills + 2) for n in range(1, kills + 1)]
 
     def start(self, jobs: list[Job]) -> None:
-        """Start the processes; they wait for each other."""
+        """Start the processes; the first ones wait for each other."""
         context = get_context("spawn")
         with _children_ignore_ctrl_c():
             for job in jobs:
@@ -66,8 +84,9 @@ class Supervisor:
                 process = context.Process(target=work, args=(job, theirs), daemon=True)
                 process.start()
                 theirs.close()  # now the worker's end is held by the worker alone
-                self._all.append(WorkerProcess(process, ours, job.token))
-        self._running = list(self._all)
+                worker = WorkerProcess(process, ours, job)
+                self._all.append(worker)
+                self._running.append(worker)
 
     def watch(self) -> None:
         """Listen until the last worker has ended."""
@@ -86,18 +105,37 @@ class Supervisor:
     def _start_work(self) -> None:
         self._started = True
         for worker in self._running:
-            try:
-                worker.pipe.send("begin")
-            except OSError:
-                pass  # it has just ended, which `watch` will hear
+            self._say_go(worker)
+
+    def _say_go(self, worker: WorkerProcess) -> None:
+        try:
+            worker.pipe.send("go")
+        except OSError:
+            pass  # it has just ended, which `watch` will hear
+
+    def _go_or_die(self, worker: WorkerProcess) -> None:
+        """It has claimed a task and waits. One that is killed now cannot give it back."""
+        if self._kill_at and sum(self._claims.values()) >= self._kill_at[0]:
+            self._kill_at.pop(0)
+            worker.killed = True
+            worker.process.kill()
+        else:
+            self._say_go(worker)
 
     def _handle(self, worker: WorkerProcess, event: Event) -> None:
         self._events[event.kind] += 1
         match event.kind:
             case "ready":
                 worker.agent_id = event.about
+                if self._started:
+                    self._say_go(worker)
             case "claimed":
                 self._claims[event.about] += 1
+                self._go_or_die(worker)
+            case "finished":
+                self._results.setdefault(event.about, []).append(event.summary)
+            case "failed":
+                self._ended[event.about] += 1
             case "early":
                 self._early.add(event.about)
             case "asked_user":
@@ -111,7 +149,7 @@ class Supervisor:
                 pass
         if self._on_progress:
             done = self._events["finished"]
-            running = self._events["claimed"] - done - sum(self._released.values())
+            running = self._events["claimed"] - done - sum(self._ended.values())
             note = (
                 f"{done} of {self._to_do} tasks, {running} running on {len(self._running)} workers"
             )
@@ -130,7 +168,9 @@ class Supervisor:
         code = worker.process.exitcode
         if code is not None and code > 0 and not worker.failed:
             self._errors.append(f"a worker ended with exit code {code}")
-        self._release_tasks({worker.token})
+        self._release_tasks({worker.job.token})
+        if worker.killed:
+            self.start([replace(worker.job, number=len(self._all), token=make_id())])
 
     def _release_tasks(self, tokens: set[str]) -> None:
         def is_alive(agent: Agent) -> bool:
@@ -138,7 +178,7 @@ class Supervisor:
 
         for crashed in self._store.agents.reconcile(is_alive):
             if crashed.task_id is not None:
-                self._released[crashed.task_id] += 1
+                self._ended[crashed.task_id] += 1
 
     def terminate(self) -> None:
         """End all workers now, and give back what they were at."""
@@ -149,7 +189,7 @@ class Supervisor:
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
-        self._release_tasks({worker.token for worker in self._all})
+        self._release_tasks({worker.job.token for worker in self._all})
 
     # Afterwards
 
@@ -158,9 +198,9 @@ class Supervisor:
         store = self._store
         agent_ids = {worker.agent_id for worker in self._all if worker.agent_id}
         logs = read_logs(store, agent_ids)
-        tasks = Counter(
-            str(task.status) for task in store.tasks.find_by_initiative_id(self._initiative_id)
-        )
+        found = store.tasks.find_by_initiative_id(self._initiative_id)
+        tasks = Counter(str(task.status) for task in found)
+        attempts = look_at_attempts(store, found)
         ready = store.tasks.find_ready(initiative_id=self._initiative_id)
         return DemoReport(
             path=file,
@@ -172,14 +212,20 @@ class Supervisor:
             claims_made_twice=claimed_twice(
                 self._claims,
                 {task_id: len(seqs) for task_id, seqs in logs.starts.items()},
-                self._released,
+                self._ended,
             ),
             tasks_run_too_early=len(self._early | run_too_early(store, self._initiative_id, logs)),
-            tasks_left=len(ready) + tasks["in_progress"],
+            tasks_left=len(ready),
+            tasks_stuck=attempts.stuck,
+            results_overwritten=overwritten(found, self._results),
             busy_errors=self._events["busy"],
             worker_errors=tuple(self._errors),
             workers_ended_early=sum(not worker.left for worker in self._all),
-            tasks_given_back=sum(self._released.values()),
+            workers_killed=sum(worker.killed for worker in self._all),
+            attempts=attempts.all,
+            attempts_failed=attempts.failed,
+            attempts_lost=attempts.lost,
+            attempts_recovered=attempts.recovered,
             log_chunks=logs.chunks,
             log_bytes=logs.bytes,
             messages=sum(

@@ -26,6 +26,9 @@ _ADJECTIVES = ("amber", "brave", "calm", "dapper", "eager", "fancy", "gentle", "
 _ANIMALS = ("badger", "crane", "dolphin", "ermine", "falcon", "gecko", "heron", "ibis")
 _POLL = 0.005  # seconds between two polls of a store in which nothing is ready
 _RECOVERY = timedelta(milliseconds=40)  # of an exhausted account
+_LEASE = timedelta(
+    seconds=30
+)  # renewed at each step; a worker that hangs for longer loses its task
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class Event(NamedTuple):
 
     kind: str
     about: str = ""
+    summary: str = ""  # of a task that is finished
 
 
 def work(job: Job, parent: "Connection[Any, Any]") -> None:
@@ -69,7 +73,7 @@ class _Worker:
     def run(self) -> None:
         """Carry out tasks until nothing is ready and nothing that runs can change that."""
         self._report("ready", self._agent.id)
-        self._parent.recv()  # all start at once
+        self._wait_for_word()  # all start at once
         while True:
             seen = self._store.data_version()
             self._answer_questions()
@@ -105,11 +109,14 @@ class _Worker:
     # Finding work
 
     def _claim(self) -> Task | None:
-        """The next ready task, with its agent running and its phase in progress; or nothing."""
+        """The next ready task, with its agent running and its phase in progress; or nothing.
+
+        The parent is told before anything is done, and may kill this process instead of saying go.
+        """
         store = self._store
         with store.transaction():
             task = store.tasks.claim_next_ready(
-                initiative_id=self._job.initiative_id, agent_id=self._agent.id
+                initiative_id=self._job.initiative_id, agent_id=self._agent.id, lease=_LEASE
             )
             if task is None:
                 return None
@@ -119,6 +126,7 @@ class _Worker:
                 if phase is not None and phase.status == "approved":
                     store.phases.update(phase.id, status="in_progress")
         self._report("claimed", task.id)
+        self._wait_for_word()
         return task
 
     def _somebody_runs(self) -> bool:
@@ -163,7 +171,11 @@ class _Worker:
             account = self._exhaust(account)
         for step in range(1 + luck % 4):
             self._pause(self._job.pace)
+            store.tasks.extend_lease(task.id, _LEASE, agent_id=self._agent.id)
             self._log(session, {"type": "assistant", "step": step + 1, "text": f"… {task.name}"})
+        if luck % 7 == 0 and self._is_first_failure(task):
+            self._fail(task, session)
+            return
         summary = f"{task.name}: done by {self._agent.name}, knowing of {len(context)} tasks."
         self._log(
             session,
@@ -175,15 +187,26 @@ class _Worker:
         """Complete the task and, if it was its last, the phase; and be free again: all as one."""
         store = self._store
         with store.transaction():
-            store.tasks.update(
-                task.id, if_updated_at=task.updated_at, status="completed", summary=summary
-            )
+            store.tasks.complete(task.id, agent_id=self._agent.id, summary=summary)
             store.agents.update(self._agent.id, status="idle", task_id=None)
             if task.phase_id is not None:
                 left = store.tasks.find_by_phase_id(task.phase_id)
                 if all(one.status == "completed" for one in left):
                     store.phases.update(task.phase_id, status="completed")
-        self._report("finished", task.id)
+        self._report("finished", task.id, summary)
+
+    def _is_first_failure(self, task: Task) -> bool:
+        attempts = self._store.tasks.find_attempts(task.id)
+        return all(attempt.outcome != "failed" for attempt in attempts)
+
+    def _fail(self, task: Task, session: int) -> None:
+        """Let somebody try again, and be free for another task: as one."""
+        why = "the tests were red"
+        self._log(session, {"type": "error", "task_id": task.id, "error": why})
+        with self._store.transaction():
+            self._store.tasks.fail(task.id, agent_id=self._agent.id, detail=why)
+            self._store.agents.update(self._agent.id, status="idle", task_id=None)
+        self._report("failed", task.id)
 
     def _log(self, session: int, *lines: dict[str, Any]) -> None:
         content = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -246,10 +269,13 @@ class _Worker:
 
     # The parent
 
-    def _report(self, kind: str, about: str = "") -> None:
-        self._parent.send(Event(kind, about))
+    def _report(self, kind: str, about: str = "", summary: str = "") -> None:
+        self._parent.send(Event(kind, about, summary))
+
+    def _wait_for_word(self) -> None:
+        self._parent.recv()
 
     def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than the parent is there; it sends nothing after the start."""
+        """Wait, but no longer than the parent is there; it sends nothing meanwhile."""
         if self._parent.poll(seconds):
             self._parent.recv()

@@ -32,7 +32,13 @@ def show(report: DemoReport) -> None:
         ("claims made twice", f"{report.claims_made_twice:,}"),
         ("tasks run before a dependency was complete", f"{report.tasks_run_too_early:,}"),
         ("tasks left that could run", f"{report.tasks_left:,}"),
+        ("tasks stuck", f"{report.tasks_stuck:,}"),
+        ("results overwritten", f"{report.results_overwritten:,}"),
         ("busy errors", f"{report.busy_errors:,}"),
+        ("attempts", f"{report.attempts:,}"),
+        ("attempts that failed and were tried again", f"{report.attempts_failed:,}"),
+        ("attempts lost with their worker", f"{report.attempts_lost:,}"),
+        ("lost attempts recovered", f"{report.attempts_recovered:,}"),
         ("log chunks", f"{report.log_chunks:,}"),
         ("log bytes", f"{report.log_bytes:,}"),
         ("messages", f"{report.messages:,}"),
@@ -40,10 +46,10 @@ def show(report: DemoReport) -> None:
         ("conversations answered", f"{report.conversations_answered:,}"),
         ("accounts exhausted", f"{report.accounts_exhausted:,}"),
         ("workers", f"{report.workers:,}"),
+        ("workers killed by the demo", f"{report.workers_killed:,}"),
     ]
-    if report.workers_ended_early:
+    if report.workers_ended_early > report.workers_killed:
         rows.append(("workers that ended early", f"{report.workers_ended_early:,}"))
-        rows.append(("tasks given back", f"{report.tasks_given_back:,}"))
     rows.append(("seconds", f"{report.seconds:.2f}"))
     if report.imported is not None:
         terminal.say(report.imported.summary)

@@ -37,12 +37,14 @@ def zeros(report: DemoReport) -> tuple[object, ...]:
         report.claims_made_twice,
         report.tasks_run_too_early,
         report.tasks_left,
+        report.tasks_stuck,
+        report.results_overwritten,
         report.busy_errors,
         report.worker_errors,
     )
 
 
-ZEROS = (0, 0, 0, 0, ())
+ZEROS = (0, 0, 0, 0, 0, 0, ())
 
 
 # The plan
@@ -63,11 +65,38 @@ def test_the_plan_has_five_phases_and_forty_tasks(store: Store) -> None:
 # A run
 
 
+FAILURES = sum(crc32(planned.name.encode()) % 7 == 0 for planned in TASKS)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_two_workers_are_killed_on_the_way_and_nothing_is_lost(file: Path, workers: int) -> None:
+    report = run_demo(str(file), workers=workers, pace=0)
+    assert zeros(report) == ZEROS
+    assert (report.workers, report.workers_killed, report.workers_ended_early) == (
+        workers + 2,
+        2,
+        2,
+    )
+    assert report.tasks == {"completed": 40}
+    assert (report.attempts_lost, report.attempts_recovered) == (2, 2)
+    assert report.attempts_failed == FAILURES > 0
+    assert report.claims == report.attempts == 40 + FAILURES + 2
+    with Store.open(file) as store:
+        agents = Counter(str(agent.status) for agent in store.agents.find_all())
+        assert agents == {"stopped": workers, "crashed": 2}
+        assert store.tasks.find_open_attempts() == []
+        attempts = [a for t in store.tasks.find_all() for a in store.tasks.find_attempts(t.id)]
+        assert [a.detail for a in attempts if a.outcome == "lost"] == ["the agent crashed"] * 2
+        assert all(attempt.lease_until is not None for attempt in attempts)
+
+
 def test_two_workers_carry_out_the_plan(file: Path) -> None:
-    report = run_demo(str(file), workers=2, pace=0)
+    report = run_demo(str(file), workers=2, kills=0, pace=0)
     assert zeros(report) == ZEROS
     assert (report.ok, report.path, report.workers) == (True, str(file), 2)
-    assert (report.tasks, report.claims) == ({"completed": 40}, 40)
+    assert (report.tasks, report.claims) == ({"completed": 40}, 40 + FAILURES)
+    assert (report.attempts, report.attempts_failed) == (40 + FAILURES, FAILURES)
+    assert (report.attempts_lost, report.attempts_recovered, report.workers_killed) == (0, 0, 0)
     assert report.conversations_answered == report.conversations
     assert report.accounts_exhausted > 0
     with Store.open(file) as store:
@@ -79,6 +108,10 @@ def test_two_workers_carry_out_the_plan(file: Path) -> None:
         ]
         tasks = store.tasks.find_all()
         assert all(f"{task.name}: done by " in (task.summary or "") for task in tasks)
+        failed = [a for t in tasks for a in store.tasks.find_attempts(t.id) if a.detail]
+        assert {(a.outcome, a.detail, a.number) for a in failed} == {
+            ("failed", "the tests were red", 1)
+        }
         chunks = [c for a in agents for c in store.log_chunks.find_by_agent_id(a.id)]
         assert len(chunks) == report.log_chunks
         assert sum(len(chunk.content.encode()) for chunk in chunks) == report.log_bytes
@@ -108,7 +141,7 @@ def test_a_second_run_on_the_file_leaves_what_is_there_alone(file: Path) -> None
             store.messages.find_all(),
         )
     for _ in range(2):
-        assert zeros(run_demo(str(file), workers=1, pace=0)) == ZEROS
+        assert zeros(run_demo(str(file), workers=1, kills=0, pace=0)) == ZEROS
     with Store.open(file) as store:
         assert (
             store.tasks.find_by_initiative_id(other.id),
@@ -127,11 +160,13 @@ def test_a_backlog_is_worked_on(file: Path) -> None:
         str(file),
         backlog=str(BACKLOG),
         workers=2,
+        kills=0,
         pace=0,
         on_progress=lambda done, total, note: seen.append(f"{done}/{total} {note}"),
     )
     assert zeros(report) == ZEROS
-    assert (report.tasks, report.claims) == ({"completed": 17}, 16)
+    assert report.tasks == {"completed": 17}
+    assert report.claims == 16 + report.attempts_failed
     assert report.imported is not None
     assert report.imported.adds_up
     assert seen[0] == f"21/31 importing {BACKLOG}"
@@ -166,9 +201,9 @@ def test_without_a_path_a_new_file_is_made_and_kept(
 
 
 def few_quick_tasks(file: Path) -> str:
-    """A backlog of three tasks, each of one step."""
+    """A backlog of three tasks, each of one step that succeeds."""
     names = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q")
-    quick = [name for name in names if crc32(name.encode()) % 4 == 0][:3]
+    quick = [n for n in names if crc32(n.encode()) % 4 == 0 and crc32(n.encode()) % 7][:3]
     issues = [{"id": name, "title": name, "status": "open", "priority": 2} for name in quick]
     file.write_text("".join(json.dumps(issue) + "\n" for issue in issues))
     return str(file)
@@ -185,9 +220,11 @@ def test_what_a_killed_worker_was_at_is_given_to_another(file: Path, tmp_path: P
                 os.kill(agent.pid, signal.SIGKILL)
 
     backlog = few_quick_tasks(tmp_path / "few.jsonl")
-    report = run_demo(str(file), backlog=backlog, workers=2, pace=0.4, on_progress=kill_one)
+    report = run_demo(
+        str(file), backlog=backlog, workers=2, kills=0, pace=0.4, on_progress=kill_one
+    )
     assert zeros(report) == ZEROS
-    assert (report.ok, report.workers_ended_early, report.tasks_given_back) == (True, 1, 1)
+    assert (report.ok, report.workers_ended_early, report.attempts_lost) == (True, 1, 1)
     assert (report.tasks, report.claims) == ({"completed": 3}, 4)
     with Store.open(file) as store:
         agents = {agent.pid: (agent.status, agent.task_id) for agent in store.agents.find_all()}
@@ -205,7 +242,7 @@ def test_when_all_workers_are_killed_the_demo_ends_and_says_what_is_left(file: P
             for process in active_children():
                 process.kill()
 
-    report = run_demo(str(file), workers=2, pace=0.5, on_progress=kill_all)
+    report = run_demo(str(file), workers=2, kills=0, pace=0.5, on_progress=kill_all)
     assert not report.ok
     assert report.workers_ended_early == 2
     assert report.tasks == {"pending": 40}
@@ -219,7 +256,7 @@ def test_an_error_in_a_worker_is_reported(file: Path) -> None:
                 if task.status == "in_progress":
                     store.tasks.delete(task.id)
 
-    report = run_demo(str(file), workers=1, pace=0.3, on_progress=break_lock)
+    report = run_demo(str(file), workers=1, kills=0, pace=0.3, on_progress=break_lock)
     assert not report.ok
     (error,) = report.problems[-1:]
     assert error.startswith("NotFoundError: tasks: no row has the id ")
@@ -240,7 +277,7 @@ def test_a_worker_tells_its_error_and_ends_with_1(
     with pytest.raises(SystemExit) as ended:
         work(Job("x.db", "i", 0, "token", 0), theirs)
     assert ended.value.code == 1
-    assert ours.recv() == (kind, f"{type(error).__name__}: {error}")
+    assert ours.recv() == (kind, f"{type(error).__name__}: {error}", "")
 
 
 def test_a_worker_whose_parent_has_left_ends_quietly(file: Path) -> None:
@@ -264,7 +301,7 @@ def test_an_error_in_the_parent_ends_every_worker_even_one_that_hangs(
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run_demo(str(file), workers=2, pace=0.5, on_progress=fail)
+        run_demo(str(file), workers=2, kills=0, pace=0.5, on_progress=fail)
     assert active_children() == []
     with Store.open(file) as store:
         assert {task.status for task in store.tasks.find_all()} == {"pending"}
@@ -279,7 +316,7 @@ def test_ctrl_c_in_the_parent_ends_every_worker_and_says_what_became_of_its_work
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt, match=r"what was begun is pending again in .*store\.db"):
-        run_demo(str(file), workers=2, pace=0.5, on_progress=press)
+        run_demo(str(file), workers=2, kills=0, pace=0.5, on_progress=press)
     assert active_children() == []
     with Store.open(file) as store:
         assert {task.status for task in store.tasks.find_all()} == {"pending"}
@@ -301,16 +338,18 @@ def test_a_worker_notices_that_it_runs_too_early(file: Path) -> None:
         ours, theirs = Pipe()
         job = Job(str(file), initiative_id, 0, "token", 0)
         worker = _demo_worker._Worker(store, job, theirs)
-        task = store.tasks.claim_next_ready(initiative_id=initiative_id)
+        task = store.tasks.claim_next_ready(initiative_id=initiative_id, agent_id=worker._agent.id)
         assert task is not None
         needed = store.tasks.create(name="Late", initiative_id=initiative_id)
         store.tasks.create_dependency(task.id, needed.id)
         worker._carry_out(task)
-    events: list[tuple[str, str]] = []
+        done = store.tasks.find_by_id(task.id)
+        assert done is not None
+    events: list[tuple[str, str, str | None]] = []
     while ours.poll():
         events.append(ours.recv())
-    assert events[0] == ("early", task.id)
-    assert events[-1] == ("finished", task.id)
+    assert events[0] == ("early", task.id, "")
+    assert events[-1] == ("finished", task.id, done.summary)
 
 
 def test_a_worker_looks_again_if_something_changed_while_it_looked(
@@ -342,7 +381,9 @@ def test_the_supervisor_notes_what_runs_too_early_and_who_ends_with_an_error(sto
     ours, theirs = Pipe()
     theirs.close()
     process = SimpleNamespace(exitcode=3, join=lambda: None)
-    member = _supervisor.WorkerProcess(cast("SpawnProcess", process), ours, "token", agent_id="a")
+    member = _supervisor.WorkerProcess(
+        cast("SpawnProcess", process), ours, Job("x.db", "i", 0, "token", 0), agent_id="a"
+    )
     supervisor._running.append(member)
     supervisor._start_work()  # does not mind that it has just ended
     supervisor._handle(member, _demo_worker.Event("early", "task"))

@@ -45,6 +45,10 @@ def test_the_round_did_everything_and_met_contention(done: Round) -> None:
         ("conversation", "answer", "ok"),
         ("message", "answer", "ok"),
         ("pool", "claim", "ok"),
+        ("pool", "finish", "ok"),
+        ("pool", "finish", "conflict"),
+        ("pool", "extend", "ok"),
+        ("pool", "dismiss", "ok"),
         ("chat", "open", "ok"),
         ("edges", "depend", "ok"),
         ("setup", "create", "ok"),
@@ -117,6 +121,44 @@ def test_a_task_that_was_finished_and_is_not_is_noticed(done: Round, tmp_path: P
     assert set(verdict.faults) == {"lost writes", "not in any order"}
 
 
+def test_a_result_that_was_overwritten_is_noticed(done: Round, tmp_path: Path) -> None:
+    finish = told(done, "pool", "finish")
+    task = f"{finish.key.partition('/')[2]}.{finish.args[0]}"
+    verdict = tampered(
+        done, tmp_path, ("pool",), "UPDATE tasks SET summary = 'late' WHERE id = ?", task
+    )
+    said = f"{finish.key}: {finish.args[0]}: told {finish.extra!r}, kept 'late'"
+    assert verdict.faults == {"results overwritten": [said]}
+
+
+def test_a_task_that_is_stuck_is_noticed(done: Round, tmp_path: Path) -> None:
+    """In progress, and nobody holds it who could be found dead."""
+    finish = told(done, "pool", "finish")
+    task = f"{finish.key.partition('/')[2]}.{finish.args[0]}"
+    verdict = tampered(
+        done, tmp_path, ("pool",), "UPDATE tasks SET status = 'in_progress' WHERE id = ?", task
+    )
+    assert verdict.faults["tasks stuck"] == [f"{task} is in_progress"]
+
+
+def test_an_attempt_left_open_without_a_living_holder_is_noticed(
+    done: Round, tmp_path: Path
+) -> None:
+    """Of nobody named, and without a lease: neither the dead nor the time ends it."""
+    finish = told(done, "pool", "finish")
+    task = f"{finish.key.partition('/')[2]}.{finish.args[0]}"
+    verdict = tampered(
+        done,
+        tmp_path,
+        ("pool",),
+        "INSERT INTO task_attempts (id, task_id, number, created_at, updated_at)"
+        " VALUES ('left', ?, 99, 1, 1)",
+        task,
+    )
+    (left,) = verdict.faults["attempts open without a living holder"]
+    assert left.startswith(f"TaskAttempt(id='left', task_id={task!r}, agent_id=None,")
+
+
 def test_a_lost_edge_is_noticed(done: Round, tmp_path: Path) -> None:
     depend = told(done, "edges", "depend")
     tasks = [f"{depend.key.partition('/')[2]}.e{number}" for number in depend.args]
@@ -152,10 +194,39 @@ def judged_with(done: Round, models: tuple[str, ...], change: Change) -> Verdict
     return verdict_on(part)
 
 
-def test_a_task_claimed_twice_is_noticed(done: Round) -> None:
+def test_a_task_held_by_two_at_once_is_noticed(done: Round) -> None:
     finish = told(done, "pool", "finish")
-    verdict = judged_with(done, ("pool",), lambda ops: ops.append(replace(finish, kind="claim")))
-    assert set(verdict.faults) == {"claimed twice", "not in any order"}
+    task, who = finish.args
+
+    def plant(ops: list[Op]) -> None:
+        claim = max(
+            (op for op in ops if op.key == finish.key and _is_claim(op, task, who)),
+            key=lambda op: (op.end < finish.begin, op.end),
+        )
+        between = (claim.end + 1, finish.begin - 1)
+        assert between[0] < between[1]
+        ops.append(replace(finish, kind="claim", args=(task, "x", None), begin=0, end=between[0]))
+        ops.append(replace(finish, args=(task, "x"), begin=between[1]))
+
+    verdict = judged_with(done, ("pool",), plant)
+    assert verdict.faults["claimed twice"]
+    assert [line.partition(":")[0] for line in verdict.faults["not in any order"]] == [finish.key]
+
+
+def _is_claim(op: Op, task: int, who: str) -> bool:
+    if op.kind == "next":
+        return op.outcome == task and op.args[0] == who
+    return op.kind == "claim" and op.outcome == "ok" and op.args[:2] == (task, who)
+
+
+def test_a_task_taken_back_though_its_lease_had_not_passed_is_noticed(done: Round) -> None:
+    """The holder had finished it; nothing was left to take back."""
+    finish = told(done, "pool", "finish")
+    task = f"{finish.key.partition('/')[2]}.{finish.args[0]}"
+    last = max(op.end for op in done.ops)
+    expire = Op("expire", "expire/short", (), last, last + 1, (task,))
+    verdict = judged_with(done, ("pool",), lambda ops: ops.append(expire))
+    assert [line.partition(":")[0] for line in verdict.faults["not in any order"]] == [finish.key]
 
 
 def test_a_question_answered_twice_is_noticed(done: Round) -> None:

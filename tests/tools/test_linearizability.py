@@ -18,6 +18,7 @@ from tests.kits.engine import Task
 from tools._python.soak.history import UNKNOWN, Journal, Op, read_journal
 from tools._python.soak.linearizability import Model, UndecidedError, explain
 from tools._python.soak.models import beginning, once, root
+from tools._python.soak.pool import Held, pool
 
 
 def op(kind: str, begin: int, end: int, outcome: Any, *args: Any) -> Op:
@@ -123,6 +124,104 @@ def test_a_call_that_could_change_nothing_may_be_the_one_that_did() -> None:
     assert explain(seen, None, lamp)
 
 
+# Attempts
+
+
+PENDING = ("pending",) * 6
+
+
+def in_turn(*calls: tuple[str, Any, tuple[Any, ...]]) -> str | None:
+    """What is said of calls (kind, outcome, args) one after the other, on six pending tasks."""
+    ops = [op(kind, 2 * n, 2 * n + 1, said, *args) for n, (kind, said, args) in enumerate(calls)]
+    return explain(ops, PENDING, pool)
+
+
+FIRST = ("next", 0, ("a", None))
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [FIRST, ("next", 0, ("a", None)), ("claim", "ok", (0, "a", None))],
+        [FIRST, ("claim", "conflict", (1, "a", None)), ("next", 1, ("b", None))],
+        [FIRST, ("finish", "conflict", (0, "b")), ("finish", "ok", (0, "a"))],
+        [FIRST, ("finish", "ok", (0, "a")), ("finish", "conflict", (0, "a"))],
+        [FIRST, ("release", "ok", (0, "a")), ("next", 0, ("b", None))],
+        [FIRST, ("retry", "ok", (0, "a")), ("claim", "ok", (0, None, None))],
+        [FIRST, ("block", "ok", (0, "a")), ("next", 1, ("a", None))],
+        [FIRST, ("crash", "crashed", (0, "a")), ("finish", "conflict", (0, "a"))],
+        [FIRST, ("dismiss", "ok", ("a",)), ("ready", (0, 1, 2, 3, 4), ())],
+        [FIRST, ("extend", "ok", (0, "a", "short")), ("expire", "ok", (0,))],
+        [("next", 0, (None, "long")), ("finish", "ok", (0, None))],
+        [("next", 0, ("a", "short")), ("finish", "ok", (0, "a"))],
+        [("next", 0, ("a", "short")), ("next", 0, ("b", None)), ("finish", "conflict", (0, "a"))],
+        [("next", 0, ("a", "short")), ("next", 1, ("b", None)), ("next", 0, ("c", None))],
+        [("claim", "ok", (3, "a", "short")), ("next", 0, ("a", None))],
+        [("next", 0, ("a", "short")), ("ready", (0, 1, 2, 3, 4), ())],
+        [
+            ("next", 0, ("a", "short")),
+            ("ready", (1, 2, 3, 4), ()),
+            ("extend", "ok", (0, "a", "long")),
+        ],
+        [("next", 0, ("a", "short")), ("final", ("pending",) * 6, ())],
+        [("next", 0, ("a", "short")), ("final", (("held", "a"), *PENDING[1:]), ())],
+        [
+            ("next", UNKNOWN, ("a", "short")),
+            ("next", UNKNOWN, ("b", None)),
+            ("finish", "ok", (0, "b")),
+        ],
+        [
+            ("next", UNKNOWN, ("a", "short")),
+            ("next", UNKNOWN, ("b", None)),
+            ("finish", "ok", (1, "b")),
+        ],
+    ],
+)
+def test_a_claim_has_one_holder_who_alone_reports(calls: list[Any]) -> None:
+    assert in_turn(*calls) is None
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [FIRST, ("next", 1, ("a", None))],  # a second task for one agent
+        [FIRST, ("claim", "conflict", (0, "a", None))],  # the holder is refused its own
+        [FIRST, ("claim", "ok", (1, "a", None))],
+        [FIRST, ("claim", "ok", (0, "b", None))],
+        [FIRST, ("finish", "ok", (0, "b"))],  # a report by another
+        [FIRST, ("finish", "ok", (0, None))],
+        [FIRST, ("finish", "conflict", (0, "a"))],  # the holder is refused
+        [FIRST, ("finish", "ok", (0, "a")), ("finish", "ok", (0, "a"))],
+        [FIRST, ("release", "ok", (0, "a")), ("finish", "ok", (0, "a"))],
+        [FIRST, ("block", "ok", (0, "a")), ("next", 0, ("a", None))],
+        [FIRST, ("crash", "crashed", (0, "a")), ("finish", "ok", (0, "a"))],  # a late one
+        [FIRST, ("crash", "left", (0, "a"))],  # stuck
+        [FIRST, ("dismiss", "ok", ("a",)), ("next", 1, ("b", None))],
+        [FIRST, ("expire", "ok", (0,))],  # without a lease
+        [("next", 0, ("a", "long")), ("claim", "ok", (0, "b", None))],
+        [("next", 0, ("a", "short")), ("extend", "ok", (0, "a", "long")), ("expire", "ok", (0,))],
+        [("next", 0, ("a", "short")), ("next", 0, ("b", None)), ("finish", "ok", (0, "a"))],
+        # Seen to be lost, or told so, it is lost.
+        [("next", 0, ("a", "short")), ("ready", (0, 1, 2, 3, 4), ()), ("finish", "ok", (0, "a"))],
+        [
+            ("next", 0, ("a", "short")),
+            ("extend", "conflict", (0, "a", "long")),
+            ("finish", "ok", (0, "a")),
+        ],
+        [("next", 0, ("a", "short")), ("next", None, ("b", None))],
+        [("next", 0, ("a", "long")), ("final", ("pending",) * 6, ())],
+        [("claim", "ok", (5, "a", None))],  # it waits for 1
+    ],
+)
+def test_what_a_store_without_holders_would_say_is_caught(calls: list[Any]) -> None:
+    assert in_turn(*calls) is not None
+
+
+def test_a_call_that_there_is_not_is_a_mistake_of_the_soak() -> None:
+    with pytest.raises(ValueError, match="no such call"):
+        in_turn(("claim", "ok", (1, "a")))
+
+
 # A claim as people write it at first, and the one of cwstore
 
 
@@ -142,7 +241,7 @@ def _select_then_update(file: Path, pool: str, both_have_looked: Barrier) -> Cal
 
 def _claims_of_two_threads(journal: Journal, claim: Callable[[str], Any]) -> None:
     def run(agent: str) -> None:
-        number = journal.begin("next", "pool/p", (agent,))
+        number = journal.begin("next", "pool/p", (agent, None))
         journal.end(number, claim(agent))
 
     for thread in [Task(lambda: run("one")), Task(lambda: run("two"))]:
@@ -152,10 +251,11 @@ def _claims_of_two_threads(journal: Journal, claim: Callable[[str], Any]) -> Non
 def _pool(store: Store) -> None:
     store.initiatives.create(name="p", id="p")
     for number in range(6):
-        status = "pending" if number else "in_progress"
-        store.tasks.create(
-            name="x", initiative_id="p", sort_order=number, status=status, id=f"p.{number}"
-        )
+        store.tasks.create(name="x", initiative_id="p", sort_order=number, id=f"p.{number}")
+    store.agents.create(name="p.ghost", worktree_id="w", id="p.ghost")
+    store.tasks.claim("p.0", agent_id="p.ghost")
+    for name in ("one", "two"):
+        store.agents.create(name=name, worktree_id="w", id=name)
 
 
 def _explained(path: Path) -> str | None:
@@ -176,13 +276,45 @@ def test_the_same_with_claim_next_ready_is_in_order(store: Store, tmp_path: Path
     path = tmp_path / "honest.journal"
 
     def claim(agent: str) -> int | None:
-        task = store.tasks.claim_next_ready(initiative_id="p")
+        task = store.tasks.claim_next_ready(initiative_id="p", agent_id=agent)
         return task and int(task.id[-1])
 
     _claims_of_two_threads(Journal(path), claim)
     assert _explained(path) is None
     with pytest.raises(ConflictError):
         store.tasks.claim("p.1")
+
+
+def test_a_late_report_written_over_its_successors_result_is_caught(
+    store: Store, tmp_path: Path
+) -> None:
+    """As people write it at first: whoever has worked sets the status."""
+    _pool(store)
+    path = tmp_path / "late.journal"
+    journal = Journal(path)
+
+    def told(kind: str, outcome: Any, *args: Any) -> None:
+        journal.end(journal.begin(kind, "pool/p", args), outcome)
+
+    store.tasks.claim("p.1", agent_id="one")
+    told("claim", "ok", 1, "one", None)
+    store.agents.update("one", status="running")
+    assert [agent.id for agent in store.agents.reconcile(lambda agent: agent.id != "one")] == [
+        "one"
+    ]
+    told("crash", "crashed", 1, "one")
+    store.tasks.claim("p.1", agent_id="two")
+    told("claim", "ok", 1, "two", None)
+    with pytest.raises(ConflictError):
+        store.tasks.complete("p.1", agent_id="one", summary="late")
+    told("finish", "conflict", 1, "one")
+    assert _explained(path) is None
+    store.tasks.update("p.1", status="completed", summary="late")
+    told("finish", "ok", 1, "one")
+    why = _explained(path)
+    assert why is not None
+    assert "finish(1, 'one') -> ok" in why
+    assert str(Held("two", False)) in why
 
 
 def test_a_journal_that_breaks_off_leaves_a_call_that_nobody_heard_of(tmp_path: Path) -> None:

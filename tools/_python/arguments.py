@@ -57,7 +57,7 @@ def callgrind() -> ArgumentParser:
     parser = ArgumentParser(
         prog="tools/callgrind",
         description="""\
-Count the instructions of an operation of W1 to W9, and compare them with a baseline.
+Count the instructions of an operation of W1 to W9, W16 and W17, and compare them with a baseline.
 
 Counts do not depend on the machine or its load, only on the builds of Python and apsw: a baseline
 is kept for each pair of these.
@@ -160,13 +160,16 @@ def new_migration() -> ArgumentParser:
 
 
 def overhead() -> ArgumentParser:
-    """What awaiting and listening cost."""
+    """What awaiting, listening and polling cost."""
     parser = ArgumentParser(
         prog="tools/overhead",
         description="Measure what awaiting a call costs over calling it, and what listening to"
         " changes costs a write.",
     )
     parser.add_argument("--rounds", type=int, default=21, help="(default: 21)")
+    parser.add_argument(
+        "--pollers", type=int, metavar="N", help="only: what N idle dispatchers cost an append"
+    )
     return parser
 
 

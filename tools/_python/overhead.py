@@ -1,4 +1,4 @@
-"""What awaiting a call costs over calling it, and what listening to changes costs a write.
+"""What awaiting a call costs over calling it, and what listening or polling costs a write.
 
 All ways take turns, round by round, in one process; shown are medians of wall clock.
 """
@@ -14,6 +14,7 @@ from statistics import median
 
 from cwstore import AsyncStore, Store
 from tools._python import arguments as accepted
+from tools._python.pollers import measure as measure_pollers
 
 AT_ONCE = 50  # calls gathered
 READS, WRITES = 2_000, 1_000  # calls in a round
@@ -99,6 +100,9 @@ def main() -> int:
     """Always 0: the figures are to be read."""
     options = accepted.overhead().parse_args()
     with tempfile.TemporaryDirectory() as folder:
+        if options.pollers:
+            measure_pollers(Path(folder), options.pollers, options.rounds)
+            return 0
         path = Path(folder) / "store.db"
         with Store.open(path) as store:
             asyncio.run(measure(store, path, options.rounds))

@@ -9,12 +9,16 @@ from tools._python.bench.common import (
     ALL_TASKS,
     BEGIN,
     CLAIM_ACCOUNT,
+    CLAIM_TASK,
+    COMPLETE_TASK,
     CREATE_TASK,
     FIND_TASK,
+    GIVE_TASK,
     PHASE_TASKS,
     POLL,
     READY_TASKS,
     SET_STATUS,
+    SUMMARY,
     make_id,
     now,
 )
@@ -184,6 +188,29 @@ class Adapter(limit.Adapter):
         rows = run(CLAIM_ACCOUNT, (now(), provider)).fetchall()
         run("COMMIT")
         return accounts_of(rows)[0]
+
+    def claim_task(self, initiative_id: str, agent_id: str) -> object:
+        run = self.run
+        run(BEGIN)
+        stamp = now()
+        rows = run(CLAIM_TASK, (stamp, initiative_id)).fetchall()
+        if rows:
+            run(GIVE_TASK, (rows[0][0], stamp, agent_id))
+        run("COMMIT")
+        if not rows:
+            return None
+        self.held[agent_id] = rows[0][0]
+        return tasks_of(rows)[0]
+
+    def complete_task(self, agent_id: str) -> object:
+        task = self.held.pop(agent_id, None)
+        if task is None:
+            return None
+        run = self.run
+        run(BEGIN)
+        rows = run(COMPLETE_TASK, (SUMMARY, now(), task, agent_id)).fetchall()
+        run("COMMIT")
+        return tasks_of(rows)[0]
 
     def all_tasks(self) -> object:
         return tasks_of(self.run(ALL_TASKS).fetchall())

@@ -1,4 +1,4 @@
-"""Counts the instructions of an operation of W1 to W9, and compares them with a baseline.
+"""Counts the instructions of an operation of W1 to W9, W16 and W17, beside those of a baseline.
 
 Counts do not depend on the machine or its load, only on the builds of Python and apsw: a baseline
 is kept for each pair of these.

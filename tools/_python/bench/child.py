@@ -16,7 +16,7 @@ from time import perf_counter_ns, process_time_ns
 from typing import Any, cast
 
 from tools._python.bench.common import ACCOUNT_COLUMNS, CONVERSATION_COLUMNS, TASK_COLUMNS
-from tools._python.bench.workloads import calls_of
+from tools._python.bench.workloads import calls_before, calls_of
 
 AT_ONCE = 50  # calls that are gathered, where they are awaited
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,8 +40,14 @@ class Child:
     def close(self) -> None:
         self._done(self.adapter.close())
 
+    def can(self, name: str) -> bool:
+        """Whether it has the methods of a workload."""
+        return hasattr(self.adapter, calls_of(name, 0, 1)[0][0])
+
     def prepare(self, name: str, number: int, count: int) -> None:
         """What `run` will call, and no garbage of earlier rounds."""
+        for method, arguments in calls_before(name, count):
+            self._call(getattr(self.adapter, method), arguments)
         calls = calls_of(name, number, count)
         self.bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
         gc.collect()
@@ -65,14 +71,18 @@ class Child:
     def sample(self, name: str) -> object:
         """What the first call of a workload returns, in plain values."""
         method, arguments = calls_of(name, 0, 1)[0]
-        bound: Callable[..., Any] = getattr(self.adapter, method)
+        for before, whose in calls_before(name, 1):
+            self._call(getattr(self.adapter, before), whose)
+        return plain(self._call(getattr(self.adapter, method), arguments))
+
+    def _call(self, bound: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
         if self.runner is None:
-            return plain(bound(*arguments))
+            return bound(*arguments)
 
         async def once() -> object:
             return await bound(*arguments)
 
-        return plain(self.runner.run(once()))
+        return self.runner.run(once())
 
 
 def plain(value: Any) -> object:

@@ -62,6 +62,21 @@ CLAIM_ACCOUNT = (
     " ORDER BY last_used_at NULLS FIRST, sort_order, created_at, id LIMIT 1)"
     f" RETURNING {ACCOUNT_COLUMNS}"
 )
+#: A claim as people write it: the agent's column says who holds the task.
+CLAIM_TASK = (
+    "UPDATE tasks SET status = 'in_progress', updated_at = ?1 WHERE id ="
+    " (SELECT id FROM ready_tasks WHERE initiative_id = ?2 AND type = 'auto'"
+    " ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,"
+    f" sort_order, created_at, id LIMIT 1) RETURNING {TASK_COLUMNS}"
+)
+GIVE_TASK = "UPDATE agents SET task_id = ?1, updated_at = ?2 WHERE id = ?3"
+COMPLETE_TASK = (
+    "UPDATE tasks SET status = 'completed', summary = ?1, updated_at = ?2"
+    " WHERE id = ?3 AND status = 'in_progress'"
+    " AND EXISTS (SELECT 1 FROM agents WHERE id = ?4 AND task_id = tasks.id)"
+    f" RETURNING {TASK_COLUMNS}"
+)
+SUMMARY = "Moved the check before the write; the old message is kept."
 INSERT_INITIATIVE = (
     "INSERT INTO initiatives (id, name, status, merge_requires_approval, branch, created_at,"
     " updated_at) VALUES (?,?,?,?,?,?,?)"

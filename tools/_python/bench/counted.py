@@ -7,7 +7,7 @@ import gc
 import sys
 from importlib import import_module
 
-from tools._python.bench.workloads import calls_of
+from tools._python.bench.workloads import calls_before, calls_of
 
 #: Calls that are counted; callgrind is some fifty times slower than the machine.
 COUNTED = {
@@ -21,6 +21,8 @@ COUNTED = {
     "W7": 40,
     "W8": 1,
     "W9": 100,
+    "W16": 40,
+    "W17": 40,
 }
 
 
@@ -31,10 +33,15 @@ def main() -> None:
     adapter.open(file)
     gc.disable()  # a collection costs what the objects of the whole process cost
     for name in COUNTED:
+        for method, arguments in calls_before(name, 3):
+            getattr(adapter, method)(*arguments)
         for method, arguments in calls_of(name, -1, 1 if name == "W8" else 3):
             getattr(adapter, method)(*arguments)
     # Made in every run, so that making them cancels out.
     calls = {name: calls_of(name, 0, count) for name, count in COUNTED.items()}
+    for name, count in COUNTED.items():
+        for method, arguments in calls_before(name, count):
+            getattr(adapter, method)(*arguments)
     for method, arguments in calls.get(workload, []):
         getattr(adapter, method)(*arguments)
     adapter.close()

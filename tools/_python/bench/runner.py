@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tools._python.bench.adapters import ADAPTERS
-from tools._python.bench.workloads import WORKLOADS
+from tools._python.bench.workloads import IDLE, WORKLOADS
 from tools._python.bench.world import identity
 
 #: Calls of the page check: few enough that no checkpoint starts the log anew.
-CHECKED = {"W1": 60, "W4": 60, "W5a": 60, "W5b": 3, "W7": 60, "W9": 60, "W11": 2}
+CHECKED = {
+    "W1": 60,
+    "W4": 60,
+    "W5a": 60,
+    "W5b": 3,
+    "W7": 60,
+    "W9": 60,
+    "W11": 2,
+    "W16": 40,
+    "W17": 40,
+}
 WRITERS = 4
 FRAME = 4096 + 24  # bytes of a page in the write-ahead log
 
@@ -73,8 +83,10 @@ class Bench:
     def __init__(self, root: Path, folder: Path, names: list[str], rounds: int, scale: float):
         self.root, self.folder, self.rounds, self.scale = root, folder, rounds, scale
         self.seed = folder / "seed.db"
-        run = [sys.executable, "-m", "tools._python.bench.world", str(self.seed)]
-        subprocess.run(run, cwd=root, check=True)
+        self.idle_seed = folder / "idle.db"
+        run = [sys.executable, "-m", "tools._python.bench.world"]
+        subprocess.run([*run, str(self.seed)], cwd=root, check=True)
+        subprocess.run([*run, "--idle", str(self.idle_seed)], cwd=root, check=True)
         self.names = names
         self.processes = {name: Process(root, ADAPTERS[name]) for name in names}
 
@@ -83,12 +95,16 @@ class Bench:
         for process in self.processes.values():
             process.end()
 
-    def _copy(self, name: str) -> str:
+    def able(self, workload: str) -> list[str]:
+        """The adapters that can do it."""
+        return [name for name in self.names if self.processes[name].ask("can", name=workload)]
+
+    def _copy(self, name: str, workload: str = "") -> str:
         """A copy of the seed for this adapter; the last one is gone."""
         file = self.folder / f"{name}.db"
         for leftover in self.folder.glob(f"{name}.db*"):
             leftover.unlink()
-        shutil.copyfile(self.seed, file)
+        shutil.copyfile(self.idle_seed if workload == IDLE else self.seed, file)
         return str(file)
 
     def measure(self, workload: str) -> dict[str, Measured]:
@@ -100,27 +116,31 @@ class Bench:
         pages: dict[str, float] = {}
         operations = WORKLOADS[workload].operations
         calls = max(1, round(WORKLOADS[workload].calls * self.scale))
-        for name, process in self.processes.items():
-            file = self._copy(name)
+        names = self.able(workload)
+        for name in names:
+            process, file = self.processes[name], self._copy(name, workload)
             process.ask("open", file=file)
             checked = CHECKED.get(workload, 2)
-            process.round(workload, -1, checked)
-            pages[name] = _frames(file) / checked / operations
-        found: dict[str, Measured] = {name: Measured([], [], pages[name]) for name in self.names}
+            process.ask("prepare", name=workload, number=-1, count=checked)
+            before = _frames(file)
+            process.ask("run")
+            pages[name] = (_frames(file) - before) / checked / operations
+        found: dict[str, Measured] = {name: Measured([], [], pages[name]) for name in names}
         for number in range(self.rounds):
-            for name in _turned(self.names, number):
+            for name in _turned(names, number):
                 wall, processor = self.processes[name].round(workload, number, calls)
                 found[name].wall.append(wall / calls / operations)
                 found[name].processor.append(processor / calls / operations)
-        for process in self.processes.values():
-            process.ask("close")
+        for name in names:
+            self.processes[name].ask("close")
         return found
 
     def samples(self, workload: str) -> dict[str, Any]:
         """What the first call of the workload returns, by adapter."""
         found: dict[str, Any] = {}
-        for name, process in self.processes.items():
-            process.ask("open", file=self._copy(name))
+        for name in self.able(workload):
+            process = self.processes[name]
+            process.ask("open", file=self._copy(name, workload))
             found[name] = process.ask("sample", name=workload)
             process.ask("close")
         return found

@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from cwstore.entities import accounts, conversations, log_chunks, tasks
+from cwstore.entities import accounts, claims, conversations, log_chunks, task, tasks
 from tools._python.bench import limit
 from tools._python.bench.common import BEGIN, TASK_COLUMNS, make_id, now
 
@@ -13,7 +13,7 @@ def _text(module: ModuleType, name: str) -> str:
 
 
 CREATE = _text(tasks, "_CREATE")
-FIND = _text(tasks, "_FIND_BY_ID")
+FIND = _text(task, "FIND_TASK")
 PHASE = _text(tasks, "_FIND_BY_PHASE")
 ALL = _text(tasks, "_FIND_ALL")
 SET = vars(tasks)["_UPDATE"].statement({"status": "pending"}, False).text
@@ -21,12 +21,12 @@ APPEND = _text(log_chunks, "_INSERT_CHUNK")
 APPEND_MANY = _text(log_chunks, "_INSERT_ONE_OF_MANY")
 POLL = _text(conversations, "_FIND_PENDING_FOR_AGENT")
 CLAIM = _text(accounts, "_CLAIM_NEXT_AVAILABLE")
-READY = vars(tasks)["_READY_OF_INITIATIVE"].find.text
+READY = vars(claims)["_READY_OF_INITIATIVE"].find.text
 NAMES = TASK_COLUMNS.split(", ")[:-2]
 
 
 class Adapter(limit.Adapter):
-    """Named binds, and whatever the statements return. `plan` is the limit's."""
+    """Named binds, and whatever the statements return. The limit's: `plan`, and claims of tasks."""
 
     def _one(self, text: str, binds: dict[str, object]) -> object:
         run = self.run

@@ -11,8 +11,11 @@ from tools._python.bench.common import (
     APPEND,
     BEGIN,
     CLAIM_ACCOUNT,
+    CLAIM_TASK,
+    COMPLETE_TASK,
     CREATE_TASK,
     FIND_TASK,
+    GIVE_TASK,
     INSERT_EDGE,
     INSERT_INITIATIVE,
     INSERT_PHASE,
@@ -22,6 +25,7 @@ from tools._python.bench.common import (
     PRAGMAS,
     READY_TASKS,
     SET_STATUS,
+    SUMMARY,
     make_id,
     now,
 )
@@ -44,6 +48,7 @@ class Adapter:
         self.connection = connect(file)
         self.cursor = self.connection.cursor()
         self.run = self.cursor.execute
+        self.held: dict[str, str] = {}
 
     def close(self) -> None:
         self.connection.close()
@@ -97,6 +102,29 @@ class Adapter:
         rows = run(CLAIM_ACCOUNT, (now(), provider)).fetchall()
         run("COMMIT")
         return accounts_of(rows)[0]
+
+    def claim_task(self, initiative_id: str, agent_id: str) -> object:
+        run = self.run
+        run(BEGIN)
+        stamp = now()
+        rows = run(CLAIM_TASK, (stamp, initiative_id)).fetchall()
+        if rows:
+            run(GIVE_TASK, (rows[0][0], stamp, agent_id))
+        run("COMMIT")
+        if not rows:
+            return None
+        self.held[agent_id] = rows[0][0]
+        return tasks_of(rows)[0]
+
+    def complete_task(self, agent_id: str) -> object:
+        task = self.held.pop(agent_id, None)
+        if task is None:
+            return None
+        run = self.run
+        run(BEGIN)
+        rows = run(COMPLETE_TASK, (SUMMARY, now(), task, agent_id)).fetchall()
+        run("COMMIT")
+        return tasks_of(rows)[0]
 
     def all_tasks(self) -> object:
         return tasks_of(self.run(ALL_TASKS).fetchall())

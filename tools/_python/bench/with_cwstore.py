@@ -1,6 +1,7 @@
 """cwstore as a service would call it, synchronous."""
 
 from cwstore import Store
+from tools._python.bench.common import SUMMARY
 
 TYPE_CHECKING = False  # without the import of typing, which W10 would count
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ class Adapter:
         self.append_many = store.log_chunks.insert_chunks
         self.poll = store.conversations.find_pending_for_agent
         self.claim = store.accounts.claim_next_available
+        self.held: dict[str, str] = {}
 
     def close(self) -> None:
         self.store.close()
@@ -40,6 +42,18 @@ class Adapter:
 
     def ready(self, initiative_id: str) -> object:
         return self.store.tasks.find_ready(initiative_id=initiative_id)
+
+    def claim_task(self, initiative_id: str, agent_id: str) -> object:
+        task = self.store.tasks.claim_next_ready(initiative_id=initiative_id, agent_id=agent_id)
+        if task is not None:
+            self.held[agent_id] = task.id
+        return task
+
+    def complete_task(self, agent_id: str) -> object:
+        task_id = self.held.pop(agent_id, None)
+        if task_id is None:
+            return None
+        return self.store.tasks.complete(task_id, agent_id=agent_id, summary=SUMMARY)
 
     def plan(self, phases: int, tasks: int, edges: list[tuple[int, int]]) -> object:
         return make_plan(phases, tasks, edges, self.store)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from cwstore import AsyncStore
+from tools._python.bench.common import SUMMARY
 from tools._python.bench.with_cwstore import make_plan
 
 
@@ -19,6 +20,7 @@ class Adapter:
         self.append_many = store.log_chunks.insert_chunks
         self.poll = store.conversations.find_pending_for_agent
         self.claim = store.accounts.claim_next_available
+        self.held: dict[str, str] = {}
 
     async def close(self) -> None:
         await self.store.close()
@@ -42,6 +44,20 @@ class Adapter:
 
     def ready(self, initiative_id: str) -> Coroutine[Any, Any, object]:
         return self.store.tasks.find_ready(initiative_id=initiative_id)
+
+    async def claim_task(self, initiative_id: str, agent_id: str) -> object:
+        task = await self.store.tasks.claim_next_ready(
+            initiative_id=initiative_id, agent_id=agent_id
+        )
+        if task is not None:
+            self.held[agent_id] = task.id
+        return task
+
+    async def complete_task(self, agent_id: str) -> object:
+        task_id = self.held.pop(agent_id, None)
+        if task_id is None:
+            return None
+        return await self.store.tasks.complete(task_id, agent_id=agent_id, summary=SUMMARY)
 
     def plan(
         self, phases: int, tasks: int, edges: list[tuple[int, int]]

@@ -24,7 +24,7 @@ class Workload(NamedTuple):
     title: str
     target: float
     calls: int
-    make: Callable[[random.Random, int], Call]
+    make: Callable[[random.Random, int], Call] | None  # None: see BY_AGENT
     operations: int = 1  # in one call
 
 
@@ -111,10 +111,36 @@ WORKLOADS = {
     "W11": Workload("a plan of 311 rows", 1.3, 4, plan),
     "W13": Workload("four processes, mixed, rate", 0.8, 1000, mixed),
     "W14": Workload("ready tasks of an initiative", 1.2, 60, ready),
+    "W15": Workload("claim, 10,000 wait, none ready", 0.1, 50, None),
+    "W16": Workload("claim the next task, by agent", 3.0, 50, None),
+    "W17": Workload("complete it, with a summary", 3.0, 50, None),
 }
+
+#: Workloads of which each call is another agent's: the method, and the number of the first agent.
+#: An adapter remembers what its agents hold.
+BY_AGENT = {"W15": ("claim_task", 0), "W16": ("claim_task", 0), "W17": ("complete_task", 50)}
+#: What these agents do before a round, untimed. Without a task `complete_task` does nothing.
+BEFORE = {"W16": ("complete_task", 0), "W17": ("claim_task", 50)}
+#: The one whose file has nothing but tasks that wait, see `world`.
+IDLE = "W15"
+
+
+def _by_agent(method: str, first: int, count: int, size: int) -> list[Call]:
+    agents = [identity("agent", (first + n) % AGENTS) for n in range(count)]
+    if method == "complete_task":
+        return [(method, (agent,)) for agent in agents]
+    return [(method, (identity("initiative", n % size), agent)) for n, agent in enumerate(agents)]
 
 
 def calls_of(name: str, round_: int, count: int, size: int = INITIATIVES) -> list[Call]:
     """The calls of a round, the same for every adapter; `size` is the number of initiatives."""
+    make = WORKLOADS[name].make
+    if make is None:
+        return _by_agent(*BY_AGENT[name], count, 1 if name == IDLE else size)
     dice = random.Random(f"{name} {round_}")
-    return [WORKLOADS[name].make(dice, size) for _ in range(count)]
+    return [make(dice, size) for _ in range(count)]
+
+
+def calls_before(name: str, count: int, size: int = INITIATIVES) -> list[Call]:
+    """The calls that make the file ready for `calls_of`."""
+    return _by_agent(*BEFORE[name], count, size) if name in BEFORE else []

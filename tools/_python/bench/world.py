@@ -46,6 +46,16 @@ def build(file: str, initiatives: int = INITIATIVES, chunks: int = CHUNKS) -> No
             store.log_chunks.insert_chunks([(*names[n % AGENTS], 1, CHUNK) for n in numbers])
 
 
+def build_idle(file: str) -> None:
+    """Make a file in which 10,000 tasks wait for a phase that nobody has approved."""
+    with Store.open(file) as store, store.transaction():
+        _agents(store)
+        store.initiatives.create(id=identity("initiative", 0), name="idle")
+        phase = store.phases.create(initiative_id=identity("initiative", 0), name="later")
+        for number in range(10_000):
+            store.tasks.create(name=f"task {number}", phase_id=phase.id)
+
+
 def _initiative(store: Store, number: int) -> None:
     initiative = store.initiatives.create(id=identity("initiative", number), name=f"i{number}")
     for phase_number in range(PHASES):
@@ -106,5 +116,9 @@ if __name__ == "__main__":
     parser.add_argument("file")
     parser.add_argument("--initiatives", type=int, default=INITIATIVES)
     parser.add_argument("--chunks", type=int, default=CHUNKS)
+    parser.add_argument("--idle", action="store_true", help="nothing but tasks that wait")
     options = parser.parse_args()
-    build(options.file, options.initiatives, options.chunks)
+    if options.idle:
+        build_idle(options.file)
+    else:
+        build(options.file, options.initiatives, options.chunks)

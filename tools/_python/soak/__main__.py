@@ -18,7 +18,7 @@ from tools._python.soak.verdict import FAULTS, Verdict, judge
 _ROUND = 15.0  # seconds; what a round writes down is checked, then removed
 _NO_SINGLE_WRITE = {
     *("exists", "ready", "read", "replies", "below", "follow"),
-    *("migrate", "prune", "reconcile"),
+    *("migrate", "prune", "reconcile", "expire"),
 }
 _INNER = {"crash"}  # the calls that a reconciliation is written down as
 

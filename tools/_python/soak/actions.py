@@ -6,20 +6,19 @@ which ones are in season, and every so many milliseconds the next ones are.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from time import monotonic_ns
 from typing import Any
 
 from cwstore.entities.agents import Agent
-from cwstore.entities.tasks import TaskStatus
 from cwstore.store import Store
 from tools._python.soak.actor import Actor, Call, Step
-from tools._python.soak.models import ACCOUNTS, FOR, GHOST_TASK, POOL_TASKS, WAITS
+from tools._python.soak.models import ACCOUNTS
+from tools._python.soak.pool import FOR, GHOST_TASK, POOL_TASKS, WAITS
+from tools._python.soak.work import dismiss, expire, is_hand, number_of, report_late, work
 
 EDGE_TASKS = 4
 LOG_AGENTS = 3
 KEEP_SESSIONS = 3
-_PAST = datetime(2000, 1, 1, tzinfo=UTC)
 GHOST = "ghost"  # the process token of agents that are dead from the beginning
 
 
@@ -39,7 +38,9 @@ def enlist(me: Actor) -> Step:
 
 
 def leave(me: Actor) -> Step:
-    """Its agent stops."""
+    """Its agent stops, at times with a task that it forgot."""
+    if me.rng.random() < 0.5:
+        yield from report_late(me)
     yield Call("leave", f"agent/{me.id}", lambda s: s.agents.update(me.id, status="stopped"))
 
 
@@ -89,10 +90,7 @@ def _make_season(tx: Store, name: str) -> None:
     tx.initiatives.create(name="season", id=name)
     _make_accounts(tx, name)
     for number in range(POOL_TASKS):
-        status = TaskStatus.IN_PROGRESS if number == GHOST_TASK else TaskStatus.PENDING
-        tx.tasks.create(
-            name="x", initiative_id=name, sort_order=number, status=status, id=f"{name}.{number}"
-        )
+        tx.tasks.create(name="x", initiative_id=name, sort_order=number, id=f"{name}.{number}")
     tx.tasks.create_dependency(f"{name}.{WAITS}", f"{name}.{FOR}")
     ghost = f"{name}.ghost"
     tx.agents.create(
@@ -100,48 +98,14 @@ def _make_season(tx: Store, name: str) -> None:
         worktree_id=ghost,
         status="running",
         process_token=GHOST,
-        task_id=f"{name}.{GHOST_TASK}",
         id=ghost,
     )
+    tx.tasks.claim(f"{name}.{GHOST_TASK}", agent_id=ghost)
     for number in range(EDGE_TASKS):
         tx.tasks.create(name="x", initiative_id=name, status="blocked", id=f"{name}.e{number}")
 
 
-# Tasks
-
-
-def _number(task_id: str) -> int:
-    return int(task_id.rpartition(".")[2])
-
-
-def _claim(me: Actor, pool: str) -> Step:
-    key, number = f"pool/{pool}", me.rng.randrange(POOL_TASKS)
-    if me.rng.random() < 0.6:
-        task = yield Call(
-            "next",
-            key,
-            lambda s: s.tasks.claim_next_ready(initiative_id=pool, agent_id=me.id),
-            (me.id,),
-            outcome=lambda task: task and _number(task.id),
-        )
-    else:
-        task = yield Call(
-            "claim",
-            key,
-            lambda s: s.tasks.claim(f"{pool}.{number}", agent_id=me.id),
-            (number, me.id),
-        )
-    if task is None:
-        return
-    kind, status = "release", TaskStatus.PENDING
-    if me.rng.random() < 0.6:
-        kind, status = "finish", TaskStatus.COMPLETED
-
-    def let_go(tx: Store) -> None:
-        tx.tasks.update(task.id, if_updated_at=task.updated_at, status=status)
-        tx.agents.update(me.id, task_id=None)
-
-    yield Call(kind, key, let_go, (_number(task.id), me.id), whole=True)
+# Tasks; `work` has what is done with them
 
 
 def _look(_me: Actor, pool: str) -> Step:
@@ -149,7 +113,7 @@ def _look(_me: Actor, pool: str) -> Step:
         "ready",
         f"pool/{pool}",
         lambda s: s.tasks.find_ready(initiative_id=pool),
-        outcome=lambda tasks: [_number(task.id) for task in tasks],
+        outcome=lambda tasks: [number_of(task.id) for task in tasks],
     )
 
 
@@ -162,10 +126,12 @@ def reconcile(me: Actor, pool: str) -> Step:
         if agent.process_token not in dead:
             return True
         model = "ghost" if agent.process_token == GHOST else "agent"
-        begun[agent.id] = [me.journal.begin("crash", f"{model}/{agent.id}", ())]
+        begun[agent.id] = []
+        if not is_hand(agent.id):
+            begun[agent.id].append(me.journal.begin("crash", f"{model}/{agent.id}", ()))
         if agent.task_id is not None:
             key = f"pool/{agent.task_id.rpartition('.')[0]}"
-            task = _number(agent.task_id)
+            task = number_of(agent.task_id)
             begun[agent.id].append(me.journal.begin("crash", key, (task, agent.id)))
         return False
 
@@ -300,14 +266,14 @@ def _take_account(me: Actor, season: str) -> Step:
         "take",
         key,
         lambda s: s.accounts.claim_next_available(provider),
-        outcome=lambda taken: taken and _number(taken.id),
+        outcome=lambda taken: taken and number_of(taken.id),
         extra=lambda taken: taken and taken.last_used_at.isoformat(timespec="microseconds"),
     )
     if provider == season and taken is not None and me.rng.random() < 0.3:
-        number = (_number(taken.id),)
+        number = (number_of(taken.id),)
         yield Call("exhaust", key, lambda s: s.accounts.mark_exhausted(taken.id, None), number)
         if me.rng.random() < 0.7:
-            yield Call("restore", key, lambda s: s.accounts.mark_exhausted(taken.id, _PAST), number)
+            yield Call("restore", key, lambda s: s.accounts.clear_exhausted(taken.id), number)
 
 
 # Logs
@@ -363,7 +329,9 @@ def prune(me: Actor, _season: str) -> Step:
 
 
 _ACTIONS: dict[Action, float] = {
-    _claim: 8,
+    work: 8,
+    dismiss: 1,
+    expire: 0.5,
     _look: 2,
     reconcile: 1,
     _converse: 4,

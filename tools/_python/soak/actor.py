@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from time import monotonic_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from tools._python.soak.history import Journal
 
@@ -23,6 +23,14 @@ class Call:
     whole: bool = False  #: a transaction: `run` is given the synchronous store inside of one
 
 
+class Holding(NamedTuple):
+    """A task that was claimed and not yet reported on."""
+
+    pool: str
+    task: int
+    who: str | None  #: the agent; None: nobody named
+
+
 @dataclass(slots=True)
 class Actor:
     """One thread or task."""
@@ -36,6 +44,8 @@ class Actor:
     season_ns: int  #: how long all meet at the same things
     known: set[str] = field(default_factory=set[str])
     cursors: dict[str, int] = field(default_factory=dict[str, int])
+    holding: Holding | None = None  #: what it left lying; it reports late
+    hired: int = 0  #: agents that it made, to be deleted with a task in hand
 
     def season(self) -> str:
         """What all actors of the round meet at now."""

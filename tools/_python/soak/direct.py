@@ -1,12 +1,13 @@
 """Checks that need no search: counting what was told and comparing it with the file."""
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 
 from cwstore.store import Store
 from tools._python.soak.history import Op
-from tools._python.soak.models import ACCOUNTS, GHOST_TASK
+from tools._python.soak.models import ACCOUNTS
 
 #: Takes the kind of a fault, and a line about it.
 Add = Callable[[str, str], None]
@@ -69,28 +70,28 @@ def _judge_sessions(add: Add, store: Store, key: str, ops: list[Op]) -> None:
 
 
 def _judge_claims(add: Add, key: str, ops: list[Op]) -> None:
-    claims: Counter[int] = Counter()
-    given_up: Counter[int] = Counter()
-    claims[GHOST_TASK] += 1  # in the beginning
+    """Who was told so surely held the task from its claim until its report. No two at once."""
     final = ops[-1].outcome
-    for op in ops:
+    held: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
+    claimed: dict[tuple[int | None, str], int] = {}  # None: there was no task
+    for op in sorted((op for op in ops if op.known), key=lambda op: op.end):
         match op.kind:
-            case "next" if op.known and op.outcome is not None:
-                claims[op.outcome] += 1
-            case "claim" if op.outcome == "ok":
-                claims[op.args[0]] += 1
-            case "release" | "crash" if op.outcome in {"ok", "crashed"} or not op.known:
-                given_up[op.args[0]] += 1
-            case "finish" if op.outcome == "ok" and final[op.args[0]] != "completed":
-                add("lost writes", f"{key}: {op.args[0]} was finished by {op.args[1]}")
+            case "next" if op.args[0] is not None:
+                claimed[op.outcome, op.args[0]] = op.end
+            case "claim" if op.outcome == "ok" and op.args[1] is not None:
+                claimed[op.args[0], op.args[1]] = op.end
+            case "finish" | "release" | "retry" | "block" if op.outcome == "ok":
+                task, who = op.args
+                if op.kind == "finish" and final[task] != "completed":
+                    add("lost writes", f"{key}: {task} was finished by {who}")
+                if (since := claimed.get((task, who))) is not None:
+                    held[task].append((since, op.begin, who))
             case _:
                 pass
-    for task, times in claims.items():
-        if times > 1 + given_up[task]:
-            add(
-                "claimed twice",
-                f"{key}: {task} was claimed {times} times, given up {given_up[task]} times",
-            )
+    for task, times in held.items():
+        for (_, until, one), (since, _, other) in pairwise(sorted(times)):
+            if since < until and one != other:
+                add("claimed twice", f"{key}: {task} was held by {one} and {other} at once")
 
 
 def _judge_rotation(add: Add, key: str, ops: list[Op]) -> None:

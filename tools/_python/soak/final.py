@@ -5,7 +5,7 @@ from typing import Any
 from cwstore.store import Store
 from tools._python.soak.actions import EDGE_TASKS
 from tools._python.soak.history import Op
-from tools._python.soak.models import POOL_TASKS
+from tools._python.soak.pool import POOL_TASKS
 
 _LATER = 2**62  # ns: after everything
 
@@ -17,14 +17,14 @@ def last_call(store: Store, key: str) -> Op:
 
 
 def _last_pool(store: Store, pool: str) -> Any:
-    def value(task_id: str) -> str:
-        task = store.tasks.find_by_id(task_id)
-        agents = store.agents.find_by_task_id(task_id)
-        holders = [agent.id for agent in agents if agent.status != "crashed"]
+    open_attempts = {attempt.task_id: attempt for attempt in store.tasks.find_open_attempts()}
+
+    def value(task_id: str) -> Any:
+        task, attempt = store.tasks.find_by_id(task_id), open_attempts.get(task_id)
         status = "missing" if task is None else str(task.status)
-        if status == "in_progress":
-            return holders[0] if len(holders) == 1 else f"in progress by {holders}"
-        return f"{status}, yet held by {holders}" if holders else status
+        if status == "in_progress" and attempt is not None:
+            return "held", attempt.agent_id
+        return status if attempt is None else f"{status}, yet held by {attempt}"
 
     return tuple(value(f"{pool}.{number}") for number in range(POOL_TASKS))
 

@@ -6,7 +6,7 @@ met before, with the same state, is not searched again. A call whose outcome nob
 taken as long as nothing that began after its end was taken, or be left out.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from tools._python.soak.history import Op
@@ -16,8 +16,16 @@ LOOKS = {"exists", "ready", "read", "replies", "below", "final"}
 REFUSALS = {None, "conflict", "missing", "cycle", "left"}
 
 #: What the call should return in that state, and the state after it; states are hashable. It may
-#: look at `op.outcome` where the store is free to choose.
+#: look at `op.outcome` where the store is free to choose. Where nobody knows the outcome and the
+#: store was free, the state after it is `Several`.
 Model = Callable[[Any, Op], tuple[object, Any]]
+
+
+class Several:
+    """The states that a call may have left behind."""
+
+    def __init__(self, states: Iterable[Any]) -> None:
+        self.states = tuple(dict.fromkeys(states))
 
 
 class UndecidedError(Exception):
@@ -59,7 +67,8 @@ def explain(ops: Sequence[Op], state: Any, model: Model, *, limit: int = 300_000
 def _only_looks(op: Op) -> bool:
     """Whether it changes nothing in whatever state it has this outcome.
 
-    One that changes nothing in this state might in a later one, and be needed there.
+    One that changes nothing in this state might in a later one, and be needed there. (A look may
+    tell which of two things a state is. That rules something out, so no other call needs it.)
     """
     return op.known and (op.kind in LOOKS or op.outcome in REFUSALS)
 
@@ -105,7 +114,7 @@ def _settle(calls: list[Op], place: _Place, model: Model) -> tuple[_Place, list[
             op = calls[index]
             if not _only_looks(op) or op.begin > oldest:
                 continue
-            if model(place.state, op)[0] == op.outcome:
+            if model(place.state, op) == (op.outcome, place.state):
                 place = _take(calls, place, index, place.state)
                 break
         else:
@@ -124,8 +133,8 @@ def _choices(
         op = calls[index]
         expected, after = model(place.state, op)
         if not op.known:
-            if after != place.state:
-                lost.append((index, after))
+            states = after.states if isinstance(after, Several) else (after,)
+            lost += [(index, state) for state in states if state != place.state]
         elif expected == op.outcome:
             # Of calls that say the same the first to end will do: it can stand for the others.
             same = (op.kind, op.args, op.outcome)

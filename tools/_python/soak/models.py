@@ -7,42 +7,9 @@ from typing import Any
 
 from tools._python.soak.history import UNKNOWN, Op
 from tools._python.soak.linearizability import Model
+from tools._python.soak.pool import POOL_TASKS, Held, pool
 
-POOL_TASKS = 6  # claimed in the order of their numbers
-GHOST_TASK = 0  # in the beginning in progress, by an agent whose process is dead
-#: The task that waits for the other.
-WAITS, FOR = 5, 1
 ACCOUNTS = 4
-
-
-def pool(state: Any, op: Op) -> tuple[object, Any]:
-    """Tasks: each is "pending", "completed", or the id of the agent that works on it."""
-
-    def put(task: int, value: str) -> Any:
-        return (*state[:task], value, *state[task + 1 :])
-
-    ready = tuple(
-        task
-        for task, value in enumerate(state)
-        if value == "pending" and (task != WAITS or state[FOR] == "completed")
-    )
-    match op.kind, op.args:
-        case "next", (agent,):
-            return (ready[0], put(ready[0], agent)) if ready else (None, state)
-        case "claim", (task, agent):
-            return ("ok", put(task, agent)) if task in ready else ("conflict", state)
-        case "finish" | "release", (task, agent):
-            if state[task] != agent:
-                return "conflict", state
-            return "ok", put(task, "completed" if op.kind == "finish" else "pending")
-        case "crash", (task, agent):
-            if state[task] != agent:
-                return "left", state
-            return "crashed", put(task, "pending")
-        case "ready", ():
-            return ready, state
-        case _:
-            return state, state  # "final"
 
 
 def once(state: Any, op: Op) -> tuple[object, Any]:
@@ -154,5 +121,5 @@ def beginning(key: str) -> tuple[Any, Model]:
     """The state in the beginning and the model of what a key is about."""
     model, _, thing = key.partition("/")
     if model == "pool":
-        return (f"{thing}.ghost", *["pending"] * (POOL_TASKS - 1)), pool
+        return (Held(f"{thing}.ghost", False), *["pending"] * (POOL_TASKS - 1)), pool
     return MODELS[model]
