@@ -150,7 +150,10 @@ class Writer:
 
     def _newest_stamp(self) -> int | None:
         """The newest stamp in the file, as far as it can be had without reading all of it."""
-        found = self.ask("SELECT stamp FROM newest_stamp") if self.ask(_HAS_STAMPS) else []
+        try:
+            found = self.ask("SELECT stamp FROM newest_stamp") if self.ask(_HAS_STAMPS) else []
+        except CwstoreError:
+            return None  # a table is gone, or damaged: the statement that needs it will tell
         return found[0][0] if found else None
 
     def _keep_last_stamp(self) -> None:

@@ -333,7 +333,7 @@ class AgentRepository(Repository[Mode]):
 
     @command
     def reconcile(
-        self, is_alive: "Callable[[Agent], bool] | Callable[[Agent], Awaitable[bool]]"
+        self, is_alive: Callable[[Agent], bool | Awaitable[bool]]
     ) -> list[Agent]:
         """Find the agents that are gone and take back what they held. Returns them, oldest first.
 

@@ -140,3 +140,11 @@ ALTER TABLE review_comments
         CHECK (
             line_type = 'added' OR line_type = 'removed' OR line_type = 'context'
         );
+
+-- Moved behind the other two, where it was: a bad action is refused for what it is.
+ALTER TABLE change_set_entries
+    DROP CONSTRAINT change_set_entries_states_ck;
+ALTER TABLE change_set_entries
+    ADD CONSTRAINT change_set_entries_states_ck
+        CHECK ((action = 'create') = (previous_state IS NULL)
+           AND (action = 'delete') = (new_state IS NULL));
