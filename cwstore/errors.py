@@ -84,6 +84,12 @@ class InvalidValueError(CwstoreError):
         self.index = index  #: which item of a batch, from 0; None: it was no batch
 
 
+def of_item(error: InvalidValueError, index: int) -> InvalidValueError:
+    """The same error, about that item of a batch."""
+    problem = str(error).removeprefix(f"{error.field}: ")
+    return InvalidValueError(error.field, problem, index=index)
+
+
 class CycleError(CwstoreError):
     """The edge or parent would close a cycle; nothing was changed."""
 

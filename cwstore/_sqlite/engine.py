@@ -20,7 +20,7 @@ from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import Transaction, TransactionStack
 from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
-from cwstore.core.checks import check_busy_timeout, check_flags, check_progress
+from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
@@ -91,7 +91,7 @@ class SqliteDatabase:
         return self._write(statement, statement.bind(binds))
 
     def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
-        values = [statement.bind(binds) for binds in rows]
+        values = for_each(rows, statement.bind)
         with Transaction(self._transactions):
             self._writer.run_many(statement, values)
 

@@ -17,14 +17,16 @@ from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.threads import FairLock, running_task
-from cwstore.core.faults import busy_thread, missing_reference, table_of
+from cwstore.core.faults import busy_thread, missing_reference, not_json, table_of
 from cwstore.core.ids import make_rising_id
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
     CwstoreError,
+    InvalidValueError,
     MissingReferenceError,
     StoreClosedError,
+    of_item,
     with_note,
 )
 
@@ -88,7 +90,7 @@ class Writer:
             return self.cursor.execute(statement.text, values).fetchall()
         except (apsw.Error, UnicodeEncodeError) as error:
             binds = statement.named(values)
-            fault = map_statement_error(error, statement.text, binds, self.busy_timeout)
+            fault = self._fault(error, statement, binds)
         # Raised outside of the `except`, so that neither the apsw error nor binds hang on to it.
         if recorder is not None:
             del recorder.changes[noted:]
@@ -105,10 +107,12 @@ class Writer:
         The caller has just opened a transaction or savepoint for it.
         """
         current: list[Any] = []
+        begun = 0
 
         def stamped() -> Iterator[list[Any]]:
-            nonlocal current
+            nonlocal current, begun
             for current in rows:
+                begun += 1
                 if statement.stamp is not None:
                     self._fill_in(statement, statement.stamp, current)
                 yield current
@@ -117,11 +121,11 @@ class Writer:
             self.cursor.executemany(statement.text, stamped())
             return
         except (apsw.Error, UnicodeEncodeError) as error:
-            fault = map_statement_error(
-                error, statement.text, statement.named(current), self.busy_timeout
-            )
+            fault = self._fault(error, statement, statement.named(current))
         if not self.connection.in_transaction:
             self.abort_error = fault
+        if isinstance(fault, InvalidValueError):
+            fault = of_item(fault, begun - 1)
         raise fault
 
     def _fill_in(self, statement: "Statement[Any]", at: int, values: list[Any]) -> None:
@@ -172,6 +176,18 @@ class Writer:
             self.cursor.execute(_KEEP_STAMP, {"stamp": last}).fetchall()
         except (apsw.Error, CwstoreError):
             pass  # who writes now keeps it, or the disk fails: what was committed is kept
+
+    def _fault(
+        self,
+        error: apsw.Error | UnicodeEncodeError,
+        statement: "Statement[Any]",
+        binds: Mapping[str, Any],
+    ) -> CwstoreError:
+        fault = map_statement_error(error, statement.text, binds, self.busy_timeout)
+        if not isinstance(error, apsw.ConstraintError) or not isinstance(fault, InvalidValueError):
+            return fault
+        field = fault.field
+        return not_json(field, binds[field]) if statement.is_json(field) else fault
 
     def ask(self, text: str, binds: Mapping[str, str] | None = None) -> "list[Row]":
         """Run SQL of the engine's own, and fetch every row."""

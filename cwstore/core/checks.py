@@ -15,6 +15,7 @@ from typing import (
     NamedTuple,
     NoReturn,
     TypeGuard,
+    TypeVar,
     Union,
     cast,
     get_args,
@@ -22,7 +23,10 @@ from typing import (
     get_type_hints,
 )
 
-from cwstore.errors import InvalidValueError
+from cwstore.errors import InvalidValueError, of_item
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 #: Text that is never empty: ids and names.
 NonEmpty = Annotated[str, "non-empty"]
@@ -130,13 +134,13 @@ _TEXT = rule_of(str)
 _ID = rule_of(NonEmpty)
 
 
-def check_limit(limit: object) -> int:
+def check_limit(limit: object, field: str = "limit") -> int:
     """The bind for LIMIT; None stands for all rows."""
     if limit is None:
         return 2**63 - 1
-    number = _integer("limit", limit, _INTEGER)
+    number = _integer(field, limit, _INTEGER)
     if number < 0:
-        raise InvalidValueError("limit", "must be 0 or more; None for all")
+        raise InvalidValueError(field, "must be 0 or more; None for all")
     return number
 
 
@@ -169,6 +173,17 @@ def check_answer(callback: str, answer: object) -> bool:
     if iscoroutine(answer):
         answer.close()
     raise InvalidValueError(callback, f"must return True or False, and it returned {kind}")
+
+
+def for_each(items: Iterable[T], act: Callable[[T], R]) -> list[R]:
+    """What `act` returns for each; an InvalidValueError that it raises says for which, from 0."""
+    results: list[R] = []
+    for index, item in enumerate(items):
+        try:
+            results.append(act(item))
+        except InvalidValueError as error:
+            raise of_item(error, index) from None
+    return results
 
 
 def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:

@@ -31,6 +31,16 @@ def no_row(table: str, id: str) -> NotFoundError:
     return NotFoundError(f"{table}: no row has the id {id!r}", table=table, id=id)
 
 
+def no_place(table: str, field: str, id: str) -> NotFoundError:
+    """The row that a page of a list begins after or ends before is not there."""
+    return NotFoundError(
+        f"{table}: no row has the id {id!r} that `{field}` names: it never did, or was deleted;"
+        " begin again from an end of the list",
+        table=table,
+        id=id,
+    )
+
+
 def updated_since(table: str, id: str, seen: datetime) -> ConflictError:
     """The row was updated after the caller read it."""
     return ConflictError(
@@ -66,6 +76,21 @@ def broken_rule(table: str, rule: str) -> InvalidValueError | CycleError:
     if column == "itself":
         return cycle(table)
     return InvalidValueError(column, f"refused by the rule {rule} of table {table}")
+
+
+def not_json(field: str, text: str) -> InvalidValueError:
+    """The database refused a text because it is not JSON; says where, and never what it is."""
+    from json import JSONDecodeError, loads
+
+    try:
+        loads(text)
+    except JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno} (character {error.pos})"
+        return InvalidValueError(field, f"not JSON: it goes wrong at {place}")
+    except (RecursionError, ValueError):
+        pass
+    # Python takes NaN and infinities, and it may give up at another depth.
+    return InvalidValueError(field, "not JSON: nested too deep, or NaN or an infinity in it")
 
 
 def cycle(where: str) -> CycleError:

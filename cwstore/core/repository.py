@@ -2,7 +2,10 @@
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from cwstore.core.faults import no_row, table_of, updated_since
+from cwstore.core.checks import check_id, check_limit
+from cwstore.core.faults import no_place, no_row, table_of, updated_since
+from cwstore.core.statement import Paging
+from cwstore.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
@@ -12,7 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultTypeVar
 
     from cwstore.core.port import Database
-    from cwstore.core.statement import Patch
+    from cwstore.core.statement import Listing, Patch
 
 T = TypeVar("T")
 
@@ -47,6 +50,52 @@ def patch_row(
     if if_updated_at is None or database.fetch_one(patch.find, id=id) is None:
         raise no_row(table, id)
     raise updated_since(table, id, if_updated_at)
+
+
+def fetch_page(
+    database: "Database", listing: "Listing[T]", paging: "Mapping[str, Any]", /, **binds: object
+) -> list[T]:
+    """The part of a list that `paging` asks for: see `Paging`.
+
+    Raises NotFoundError if the row that it begins after or ends before does not exist any more, and
+    InvalidValueError for an unknown key, or if `limit` or `after` is mixed with `last` or `before`.
+    """
+    if not paging:
+        return database.fetch_all(listing, **binds)
+    for key in paging:
+        if key not in Paging.__annotations__:
+            raise InvalidValueError(key, f"pages take: {', '.join(Paging.__annotations__)}")
+    limit, after, last, before = map(paging.get, ("limit", "after", "last", "before"))
+    if last is None and before is None:
+        binds["limit"] = check_limit(limit)
+        if after is None:
+            return database.fetch_all(listing.page("first"), **binds)
+        place = _place(database, listing, "after", after)
+        return database.fetch_all(listing.page("after"), **place, **binds)
+    if limit is not None or after is not None:
+        field = "before" if last is None else "last"
+        raise InvalidValueError(field, "goes with neither limit nor after: leave those out")
+    binds["limit"] = check_limit(last, "last")
+    if before is None:
+        rows = database.fetch_all(listing.page("last"), **binds)
+    else:
+        place = _place(database, listing, "before", before)
+        rows = database.fetch_all(listing.page("before"), **place, **binds)
+    rows.reverse()
+    return rows
+
+
+def _place(
+    database: "Database", listing: "Listing[Any]", field: str, value: object
+) -> dict[str, object]:
+    """The binds of the place in a list where a page begins or ends."""
+    if listing.find is None:
+        return {field: value}
+    check_id(field, value)
+    row = database.fetch_one(listing.find, id=value)
+    if row is None:
+        raise no_place(table_of(listing.find.text), field, str(value))
+    return {f"from_{name}": getattr(row, name) for name in listing.fields}
 
 
 class Sync:

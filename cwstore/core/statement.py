@@ -8,7 +8,7 @@ statement, and `:rising_id`, an id that begins with it.
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, LiteralString, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, LiteralString, TypedDict, TypeVar
 
 from cwstore.core.checks import Binder, ValueRule, compile_binder, hints_of, rule_of
 from cwstore.core.mapping import (
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
         """Makes statements; only text that is written in the source is accepted."""
 
         def __call__(self, text: LiteralString, **extra: Any) -> "Statement[T_co]":
+            """Make one; `extra` are the types of binds that are no fields of the row type."""
+            ...
+
+    class ListingFactory(Protocol[T]):
+        """Makes lists; only text that is written in the source is accepted."""
+
+        def __call__(self, text: LiteralString, **extra: Any) -> "Listing[T]":
             """Make one; `extra` are the types of binds that are no fields of the row type."""
             ...
 
@@ -100,6 +107,11 @@ class Statement(Generic[T_co]):
                 rules[name] = rule if takes_none else rule._replace(optional=False)
         return rules
 
+    def is_json(self, name: str) -> bool:
+        """Whether a bind of that name takes JSON."""
+        rule = self.rules().get(name)
+        return rule is not None and rule.marker == "json"
+
     def named(self, values: list[Any]) -> dict[str, Any]:
         """What `bind` has returned, by name: for errors."""
         return dict(zip(bind_names(self.text), values, strict=True))
@@ -139,6 +151,92 @@ def values_of(scalar: type[T], entity: type[Any], /) -> "StatementFactory[T]":
 
     def make(text: LiteralString, **extra: Any) -> Statement[T]:
         return Statement(text, entity, scalar, extra)
+
+    return make
+
+
+class Paging(TypedDict, total=False):
+    """Which part of a list to read: `limit` and `after`, or `last` and `before`; none: all of it.
+
+    `limit` rows, from the first or from the one that follows the row with the id `after`. Or the
+    `last` rows, of all or of those that come before the row with the id `before`. They come in the
+    order of the list, whichever way it is read.
+    """
+
+    limit: int | None
+    after: str | None
+    last: int | None
+    before: str | None
+
+
+PageKind = Literal["first", "after", "last", "before"]
+
+
+class Listing(Statement[T]):
+    """A SELECT that lists rows in an order, and the statements that read a part of that list.
+
+    The text ends in ORDER BY and columns that are fields of the row type, never NULL and all in one
+    direction; the last one is unique. Conditions are joined by AND. A page begins after, or ends
+    before, a row that `find` finds by `:id`. It need not be a row of this list: one that has left
+    it meanwhile (it got another status, say) is still a place to go on from. Without `find` the
+    list is ordered by one column, and a page begins after a value of that, be there a row or not.
+    """
+
+    __slots__ = ("_pages", "columns", "descends", "find")
+
+    def __init__(
+        self, text: str, entity: type[Any], find: Statement[T] | None, extra: Mapping[str, Any]
+    ) -> None:
+        super().__init__(text, entity, None, extra)
+        self.find = find
+        terms = [term.strip() for term in self.text.rpartition("ORDER BY")[2].split(",")]
+        self.columns = tuple(term.removesuffix(" DESC") for term in terms)
+        self.descends = terms[0].endswith(" DESC")
+        if any(term.endswith(" DESC") != self.descends for term in terms):
+            raise ValueError(f"all columns of a list go in one direction: {', '.join(terms)}")
+        if find is None and len(terms) > 1:
+            raise ValueError(f"a list by several columns needs `find`: {', '.join(terms)}")
+        self._pages: dict[PageKind, Statement[T]] = {}
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that it is ordered by."""
+        return tuple(column.rpartition(".")[2] for column in self.columns)
+
+    def page(self, kind: PageKind) -> Statement[T]:
+        """The first `:limit` rows, those after a row, the last ones, or those before a row.
+
+        The last two read from the end: their rows come in the opposite order. The row is bound by
+        the fields of the order, each under the name `from_<field>`; without `find` the value is
+        bound as `:after` or `:before`.
+        """
+        made = self._pages.get(kind)
+        if made is None:
+            made = self._pages[kind] = self._make(kind)
+        return made
+
+    def _make(self, kind: PageKind) -> Statement[T]:
+        body = self.text.rpartition("ORDER BY")[0]
+        descends = self.descends != (kind in ("last", "before"))
+        extra = {"limit": int, **self.extra}
+        if kind in ("after", "before"):
+            fields = self.fields
+            hints = hints_of(self.entity)
+            names = [f"from_{field}" for field in fields] if self.find else [kind]
+            extra |= {name: hints[field] for name, field in zip(names, fields, strict=True)}
+            keys = ", ".join(self.columns)
+            place = ", ".join(f":{name}" for name in names)
+            joint = "AND" if "WHERE" in body else "WHERE"
+            body += f"  {joint} ({keys}) {'<' if descends else '>'} ({place})\n    "
+        order = ", ".join(f"{column} DESC" if descends else column for column in self.columns)
+        return Statement(f"{body}ORDER BY {order}\n    LIMIT :limit", self.entity, None, extra)
+
+
+def lists_of(entity: type[T], find: Statement[T] | None = None, /) -> "ListingFactory[T]":
+    """Make lists whose columns are the fields of `entity`; `find` finds one of its rows by id."""
+
+    def make(text: LiteralString, **extra: Any) -> Listing[T]:
+        return Listing(text, entity, find, extra)
 
     return make
 

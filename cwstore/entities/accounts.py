@@ -7,8 +7,16 @@ from typing import LiteralString, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 
 __all__ = ["Account", "AccountPatch", "AccountRepository"]
 
@@ -65,14 +73,15 @@ _FIND_BY_ID = _account(f"""
     FROM accounts
     WHERE id = :id
 """)
+_list = lists_of(Account, _FIND_BY_ID)
 
-_FIND_ALL = _account(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM accounts
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_PROVIDER = _account(f"""
+_FIND_BY_PROVIDER = _list(f"""
     SELECT {_COLUMNS}
     FROM accounts
     WHERE provider = :provider
@@ -191,14 +200,19 @@ class AccountRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Account]:
-        """Every account by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+    def get(self, id: str) -> Account:
+        """The account. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "accounts", id)
 
     @query
-    def find_by_provider(self, provider: str) -> list[Account]:
+    def find_all(self, **page: Unpack[Paging]) -> list[Account]:
+        """Every account by sort_order, then oldest first."""
+        return fetch_page(self._db, _FIND_ALL, page)
+
+    @query
+    def find_by_provider(self, provider: str, **page: Unpack[Paging]) -> list[Account]:
         """Accounts of the provider by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_PROVIDER, provider=provider)
+        return fetch_page(self._db, _FIND_BY_PROVIDER, page, provider=provider)
 
     @command
     def update(

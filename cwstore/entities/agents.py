@@ -9,8 +9,16 @@ from typing import Literal, NamedTuple, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty, check_answer, check_id
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.entities.claims import find_open_attempts, held_by, take_back_from
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
@@ -120,8 +128,9 @@ _FIND_BY_ID = _agent(f"""
     FROM agents
     WHERE id = :id
 """)
+_list = lists_of(Agent, _FIND_BY_ID)
 
-_FIND_ALL = _agent(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM agents
     ORDER BY created_at, id
@@ -133,7 +142,7 @@ _FIND_BY_NAME = _agent(f"""
     WHERE name = :name
 """)
 
-_FIND_BY_TASK = _agent(f"""
+_FIND_BY_TASK = _list(f"""
     SELECT {_COLUMNS}
     FROM agents
     WHERE task_id = :task_id
@@ -148,7 +157,7 @@ _FIND_BY_SESSION = _agent(f"""
     LIMIT 1
 """)
 
-_FIND_BY_STATUS = _agent(f"""
+_FIND_BY_STATUS = _list(f"""
     SELECT {_COLUMNS}
     FROM agents
     WHERE status = :status
@@ -285,9 +294,14 @@ class AgentRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Agent]:
+    def get(self, id: str) -> Agent:
+        """The agent. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "agents", id)
+
+    @query
+    def find_all(self, **page: Unpack[Paging]) -> list[Agent]:
         """Every agent, oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+        return fetch_page(self._db, _FIND_ALL, page)
 
     @query
     def find_by_name(self, name: str) -> Agent | None:
@@ -295,9 +309,9 @@ class AgentRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_NAME, name=name)
 
     @query
-    def find_by_task_id(self, task_id: str) -> list[Agent]:
+    def find_by_task_id(self, task_id: str, **page: Unpack[Paging]) -> list[Agent]:
         """Agents that have the task, oldest first."""
-        return self._db.fetch_all(_FIND_BY_TASK, task_id=task_id)
+        return fetch_page(self._db, _FIND_BY_TASK, page, task_id=task_id)
 
     @query
     def find_by_session_id(self, session_id: str) -> Agent | None:
@@ -305,9 +319,9 @@ class AgentRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_SESSION, session_id=session_id)
 
     @query
-    def find_by_status(self, status: AgentStatusLike) -> list[Agent]:
+    def find_by_status(self, status: AgentStatusLike, **page: Unpack[Paging]) -> list[Agent]:
         """Agents of that status, oldest first."""
-        return self._db.fetch_all(_FIND_BY_STATUS, status=status)
+        return fetch_page(self._db, _FIND_BY_STATUS, page, status=status)
 
     @command
     def update(
@@ -332,9 +346,7 @@ class AgentRepository(Repository[Mode]):
             return self._db.write_one(_DELETE, id=id) is not None
 
     @command
-    def reconcile(
-        self, is_alive: Callable[[Agent], bool | Awaitable[bool]]
-    ) -> list[Agent]:
+    def reconcile(self, is_alive: Callable[[Agent], bool | Awaitable[bool]]) -> list[Agent]:
         """Find the agents that are gone and take back what they held. Returns them, oldest first.
 
         `is_alive` is asked about each agent that is running, waits for input or holds a task,

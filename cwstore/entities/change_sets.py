@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, NotRequired, TypedDict, cast
+from typing import Literal, NotRequired, TypedDict, Unpack, cast
 
 from cwstore.core import publish
-from cwstore.core.checks import Json, NonEmpty
+from cwstore.core.checks import Json, NonEmpty, for_each
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
+from cwstore.core.repository import Mode, Repository, command, fetch_page, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 __all__ = [
@@ -110,6 +110,7 @@ _ENTRY_COLUMNS = """id, change_set_id, entity_type, entity_id, action, previous_
     sort_order, created_at"""
 _change_set = rows_of(ChangeSet)
 _entry = rows_of(ChangeSetEntry)
+_id = values_of(str, ChangeSet)
 
 # Without its name, the work of an agent would pass for the user's once the agent is deleted.
 _CREATE = _change_set(f"""
@@ -136,15 +137,22 @@ _FIND_BY_ID = _change_set(f"""
     FROM change_sets
     WHERE id = :id
 """)
+_list = lists_of(ChangeSet, _FIND_BY_ID)
 
-_FIND_BY_INITIATIVE = _change_set(f"""
+_FIND_BY_INITIATIVE = _list(f"""
     SELECT {_COLUMNS}
     FROM change_sets
     WHERE initiative_id = :initiative_id
     ORDER BY created_at, id
 """)
 
-_FIND_ENTRIES = _entry(f"""
+_FIND_ENTRY_BY_ID = _entry(f"""
+    SELECT {_ENTRY_COLUMNS}
+    FROM change_set_entries
+    WHERE id = :id
+""")
+
+_FIND_ENTRIES = lists_of(ChangeSetEntry, _FIND_ENTRY_BY_ID)(f"""
     SELECT {_ENTRY_COLUMNS}
     FROM change_set_entries
     WHERE change_set_id = :change_set_id
@@ -157,6 +165,13 @@ _MARK_REVERTED = _change_set(f"""
     WHERE id = :id
       AND status = 'applied'
     RETURNING {_COLUMNS}
+""")
+
+
+_DELETE = _id("""
+    DELETE FROM change_sets
+    WHERE id = :id
+    RETURNING id
 """)
 
 
@@ -192,9 +207,11 @@ class ChangeSetRepository(Repository[Mode]):
                 agent_name=agent_name,
                 summary=summary,
             )
-            for entry in checked:
-                self._db.insert(_CREATE_ENTRY, id=make_id(), change_set_id=change_set.id, **entry)
+            for_each(checked, lambda entry: self._create_entry(change_set.id, entry))
             return change_set
+
+    def _create_entry(self, change_set_id: str, entry: Mapping[str, object]) -> ChangeSetEntry:
+        return self._db.insert(_CREATE_ENTRY, id=make_id(), change_set_id=change_set_id, **entry)
 
     @query
     def find_by_id(self, id: str) -> ChangeSet | None:
@@ -202,14 +219,19 @@ class ChangeSetRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_by_initiative_id(self, initiative_id: str) -> list[ChangeSet]:
-        """Change sets of the initiative, oldest first."""
-        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+    def get(self, id: str) -> ChangeSet:
+        """The change set. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "change_sets", id)
 
     @query
-    def find_entries(self, change_set_id: str) -> list[ChangeSetEntry]:
+    def find_by_initiative_id(self, initiative_id: str, **page: Unpack[Paging]) -> list[ChangeSet]:
+        """Change sets of the initiative, oldest first."""
+        return fetch_page(self._db, _FIND_BY_INITIATIVE, page, initiative_id=initiative_id)
+
+    @query
+    def find_entries(self, change_set_id: str, **page: Unpack[Paging]) -> list[ChangeSetEntry]:
         """Entries of the change set by sort_order, then in the order in which they were given."""
-        return self._db.fetch_all(_FIND_ENTRIES, change_set_id=change_set_id)
+        return fetch_page(self._db, _FIND_ENTRIES, page, change_set_id=change_set_id)
 
     @command
     def mark_reverted(self, id: str) -> ChangeSet:
@@ -230,6 +252,14 @@ class ChangeSetRepository(Repository[Mode]):
                 )
             return reverted
 
+    @command
+    def delete(self, id: str) -> bool:
+        """Delete it with its entries; chat messages stay, without it. False if there was none.
+
+        What it has changed stays changed.
+        """
+        return self._db.write_one(_DELETE, id=id) is not None
+
 
 _REQUIRED = ("entity_type", "entity_id", "action")
 _DEFAULTS: dict[object, object] = {"previous_state": None, "new_state": None, "sort_order": 0}
@@ -242,7 +272,7 @@ def _check_entries(entries: object) -> list[dict[str, object]]:
     given = type(entries).__name__
     if isinstance(entries, str | Mapping) or not isinstance(entries, Iterable):
         raise InvalidValueError("entries", f"expected several mappings, got {given}")
-    return [_check_entry(entry) for entry in cast(Iterable[object], entries)]
+    return for_each(cast(Iterable[object], entries), _check_entry)
 
 
 def _check_entry(entry: object) -> dict[str, object]:

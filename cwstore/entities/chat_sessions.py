@@ -8,8 +8,8 @@ from typing import Literal, LiteralString, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, fetch_page, patch_row, query
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
 
 __all__ = [
@@ -126,6 +126,14 @@ _FIND_SESSION_BY_ID = _session(f"""
     WHERE id = :id
 """)
 
+_FIND_SESSIONS = lists_of(ChatSession, _FIND_SESSION_BY_ID)(f"""
+    SELECT {_COLUMNS}
+    FROM chat_sessions
+    WHERE target_type = :target_type
+      AND target_id = :target_id
+    ORDER BY created_at, id
+""")
+
 _FIND_ACTIVE_SESSION = _session(f"""
     SELECT {_COLUMNS}
     FROM chat_sessions
@@ -154,13 +162,25 @@ _UPDATE_SESSION = Patch(
     _FIND_SESSION_BY_ID,
 )
 
+_DELETE_SESSION = _id("""
+    DELETE FROM chat_sessions
+    WHERE id = :id
+    RETURNING id
+""")
+
 _CREATE_MESSAGE = _message(f"""
     INSERT INTO chat_messages ({_MESSAGE_COLUMNS})
     VALUES (:id, :chat_session_id, :role, :content, :change_set_id, :now)
     RETURNING {_MESSAGE_COLUMNS}
 """)
 
-_FIND_MESSAGES_BY_SESSION = _message(f"""
+_FIND_MESSAGE_BY_ID = _message(f"""
+    SELECT {_MESSAGE_COLUMNS}
+    FROM chat_messages
+    WHERE id = :id
+""")
+
+_FIND_MESSAGES_BY_SESSION = lists_of(ChatMessage, _FIND_MESSAGE_BY_ID)(f"""
     SELECT {_MESSAGE_COLUMNS}
     FROM chat_messages
     WHERE chat_session_id = :chat_session_id
@@ -217,6 +237,15 @@ class ChatSessionRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_SESSION_BY_ID, id=id)
 
     @query
+    def find_sessions(
+        self, target_type: ChatTargetTypeLike, target_id: str, **page: Unpack[Paging]
+    ) -> list[ChatSession]:
+        """All sessions about that target, the closed ones too, oldest first."""
+        return fetch_page(
+            self._db, _FIND_SESSIONS, page, target_type=target_type, target_id=target_id
+        )
+
+    @query
     def find_active_session(
         self, target_type: ChatTargetTypeLike, target_id: str
     ) -> ChatSession | None:
@@ -240,6 +269,11 @@ class ChatSessionRepository(Repository[Mode]):
         be the target's second active session; MissingReferenceError if the agent does not exist.
         """
         return patch_row(self._db, _UPDATE_SESSION, id, if_updated_at, patch)
+
+    @command
+    def delete_session(self, id: str) -> bool:
+        """Delete it with its messages; False if there was none."""
+        return self._db.write_one(_DELETE_SESSION, id=id) is not None
 
     @command
     def create_message(
@@ -266,9 +300,13 @@ class ChatSessionRepository(Repository[Mode]):
         )
 
     @query
-    def find_messages_by_session_id(self, chat_session_id: str) -> list[ChatMessage]:
+    def find_messages_by_session_id(
+        self, chat_session_id: str, **page: Unpack[Paging]
+    ) -> list[ChatMessage]:
         """Messages of the session, oldest first."""
-        return self._db.fetch_all(_FIND_MESSAGES_BY_SESSION, chat_session_id=chat_session_id)
+        return fetch_page(
+            self._db, _FIND_MESSAGES_BY_SESSION, page, chat_session_id=chat_session_id
+        )
 
 
 publish(globals())

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, rows_of
+from cwstore.core.repository import Mode, Repository, command, fetch_page, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of
 from cwstore.errors import ConflictError, ConflictReason
 
 __all__ = ["Conversation", "ConversationRepository", "ConversationStatus"]
@@ -45,6 +46,7 @@ class Conversation:
 _COLUMNS = """id, from_agent_id, to_agent_id, initiative_id, phase_id, task_id, question, answer,
     status, created_at, updated_at"""
 _conversation = rows_of(Conversation)
+_id = values_of(str, Conversation)
 
 _CREATE = _conversation(f"""
     INSERT INTO conversations ({_COLUMNS})
@@ -60,8 +62,9 @@ _FIND_BY_ID = _conversation(f"""
     FROM conversations
     WHERE id = :id
 """)
+_list = lists_of(Conversation, _FIND_BY_ID)
 
-_FIND_PENDING_FOR_AGENT = _conversation(
+_FIND_PENDING_FOR_AGENT = _list(
     f"""
     SELECT {_COLUMNS}
     FROM conversations
@@ -71,6 +74,26 @@ _FIND_PENDING_FOR_AGENT = _conversation(
     """,
     agent_id=NonEmpty,
 )
+
+_FIND_BY_FROM_AGENT = _list(f"""
+    SELECT {_COLUMNS}
+    FROM conversations
+    WHERE from_agent_id = :from_agent_id
+    ORDER BY created_at, id
+""")
+
+_FIND_BY_TASK = _list(f"""
+    SELECT {_COLUMNS}
+    FROM conversations
+    WHERE task_id = :task_id
+    ORDER BY created_at, id
+""")
+
+_DELETE = _id("""
+    DELETE FROM conversations
+    WHERE id = :id
+    RETURNING id
+""")
 
 _ANSWER = _conversation(f"""
     UPDATE conversations
@@ -118,9 +141,26 @@ class ConversationRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_pending_for_agent(self, agent_id: str) -> list[Conversation]:
+    def get(self, id: str) -> Conversation:
+        """The conversation. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "conversations", id)
+
+    @query
+    def find_pending_for_agent(self, agent_id: str, **page: Unpack[Paging]) -> list[Conversation]:
         """What the agent was asked and has not answered, oldest first."""
-        return self._db.fetch_all(_FIND_PENDING_FOR_AGENT, agent_id=agent_id)
+        return fetch_page(self._db, _FIND_PENDING_FOR_AGENT, page, agent_id=agent_id)
+
+    @query
+    def find_by_from_agent_id(
+        self, from_agent_id: str, **page: Unpack[Paging]
+    ) -> list[Conversation]:
+        """What the agent has asked, oldest first."""
+        return fetch_page(self._db, _FIND_BY_FROM_AGENT, page, from_agent_id=from_agent_id)
+
+    @query
+    def find_by_task_id(self, task_id: str, **page: Unpack[Paging]) -> list[Conversation]:
+        """What was asked about the task, oldest first."""
+        return fetch_page(self._db, _FIND_BY_TASK, page, task_id=task_id)
 
     @command
     def answer(self, id: str, answer: str) -> Conversation:
@@ -139,6 +179,11 @@ class ConversationRepository(Repository[Mode]):
                     id=id,
                 )
             return answered
+
+    @command
+    def delete(self, id: str) -> bool:
+        """Delete it; False if there was none."""
+        return self._db.write_one(_DELETE, id=id) is not None
 
 
 publish(globals())

@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 
 if TYPE_CHECKING:
     from cwstore.entities.plan_check import PlanProblem
@@ -70,14 +78,15 @@ _FIND_BY_ID = _initiative(f"""
     FROM initiatives
     WHERE id = :id
 """)
+_list = lists_of(Initiative, _FIND_BY_ID)
 
-_FIND_ALL = _initiative(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM initiatives
     ORDER BY created_at, id
 """)
 
-_FIND_BY_STATUS = _initiative(f"""
+_FIND_BY_STATUS = _list(f"""
     SELECT {_COLUMNS}
     FROM initiatives
     WHERE status = :status
@@ -131,14 +140,21 @@ class InitiativeRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Initiative]:
-        """Every initiative, oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+    def get(self, id: str) -> Initiative:
+        """The initiative. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "initiatives", id)
 
     @query
-    def find_by_status(self, status: InitiativeStatusLike) -> list[Initiative]:
+    def find_all(self, **page: Unpack[Paging]) -> list[Initiative]:
+        """Every initiative, oldest first."""
+        return fetch_page(self._db, _FIND_ALL, page)
+
+    @query
+    def find_by_status(
+        self, status: InitiativeStatusLike, **page: Unpack[Paging]
+    ) -> list[Initiative]:
         """Initiatives of that status, oldest first."""
-        return self._db.fetch_all(_FIND_BY_STATUS, status=status)
+        return fetch_page(self._db, _FIND_BY_STATUS, page, status=status)
 
     @command
     def update(

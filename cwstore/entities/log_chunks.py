@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import LiteralString, NotRequired, TypedDict, cast
 
 from cwstore.core import publish
-from cwstore.core.checks import NonEmpty, check_limit, is_integer, to_micros
-from cwstore.core.repository import Mode, Repository, command, lengthy, query, stream
-from cwstore.core.statement import Statement, rows_of, values_of
+from cwstore.core.checks import NonEmpty, for_each, is_integer, to_micros
+from cwstore.core.repository import Mode, Repository, command, fetch_page, lengthy, query, stream
+from cwstore.core.statement import Listing, lists_of, rows_of, values_of
 from cwstore.entities.log_retention import PruneReport, prune_sessions
 from cwstore.errors import InvalidValueError
 
@@ -45,6 +45,7 @@ class NewLogChunk(TypedDict):
 
 _COLUMNS = "seq, id, agent_id, agent_name, session_number, content, created_at"
 _chunk = rows_of(LogChunk)
+_list = lists_of(LogChunk)
 _number = values_of(int, LogChunk)
 
 _INSERT: LiteralString = """
@@ -58,32 +59,20 @@ _INSERT_CHUNK = _chunk(f"{_INSERT} RETURNING {_COLUMNS}", id=NonEmpty | None)
 
 _INSERT_ONE_OF_MANY = _chunk(_INSERT, id=NonEmpty | None)
 
-_FIND_BY_AGENT = _chunk(
-    f"""
+_FIND_BY_AGENT = _list(f"""
     SELECT {_COLUMNS}
     FROM agent_log_chunks
     WHERE agent_id = :agent_id
-      AND seq > :after
     ORDER BY seq
-    LIMIT :limit
-    """,
-    after=int,
-    limit=int,
-)
+""")
 
-_FIND_BY_AGENT_AND_SESSION = _chunk(
-    f"""
+_FIND_BY_AGENT_AND_SESSION = _list(f"""
     SELECT {_COLUMNS}
     FROM agent_log_chunks
     WHERE agent_id = :agent_id
       AND session_number = :session_number
-      AND seq > :after
     ORDER BY seq
-    LIMIT :limit
-    """,
-    after=int,
-    limit=int,
-)
+""")
 
 _DELETE_BY_AGENT = _number("""
     DELETE FROM agent_log_chunks
@@ -133,13 +122,11 @@ def _binds_of(chunk: object) -> dict[str, object]:
 
 
 def _choose(
-    agent_id: str, session_number: int | None, after: int | None
-) -> tuple[Statement[LogChunk], dict[str, object]]:
-    binds: dict[str, object] = {"agent_id": agent_id, "after": 0 if after is None else after}
+    agent_id: str, session_number: int | None
+) -> tuple[Listing[LogChunk], dict[str, object]]:
     if session_number is None:
-        return _FIND_BY_AGENT, binds
-    binds["session_number"] = session_number
-    return _FIND_BY_AGENT_AND_SESSION, binds
+        return _FIND_BY_AGENT, {"agent_id": agent_id}
+    return _FIND_BY_AGENT_AND_SESSION, {"agent_id": agent_id, "session_number": session_number}
 
 
 class LogChunkRepository(Repository[Mode]):
@@ -174,7 +161,7 @@ class LogChunkRepository(Repository[Mode]):
         """
         if not isinstance(cast(object, chunks), Iterable):
             raise InvalidValueError("chunks", f"expected several, got {type(chunks).__name__}")
-        rows = [_binds_of(chunk) for chunk in chunks]
+        rows = for_each(chunks, _binds_of)
         self._db.insert_many(_INSERT_ONE_OF_MANY, rows)
         return len(rows)
 
@@ -186,14 +173,20 @@ class LogChunkRepository(Repository[Mode]):
         session_number: int | None = None,
         after: int | None = None,
         limit: int | None = None,
+        last: int | None = None,
+        before: int | None = None,
     ) -> list[LogChunk]:
-        """Chunks of the agent by `seq`, from the first whose `seq` is greater than `after`.
+        """Chunks of the agent by `seq`: of one session or of all.
 
-        None means: of all sessions, from the start, all of them. To follow a log, pass the last
-        `seq` that was seen: no chunk is missed and none comes twice.
+        `limit` chunks, from the first or from the first whose `seq` is greater than `after`. Or the
+        `last` chunks, of all or of those whose `seq` is less than `before`. None of these: all. A
+        `seq` stays a place in the log when its chunk is gone. To follow a log, pass the last `seq`
+        that was seen as `after`: no chunk is missed and none comes twice. Raises InvalidValueError
+        if `limit` or `after` is mixed with `last` or `before`.
         """
-        statement, binds = _choose(agent_id, session_number, after)
-        return self._db.fetch_all(statement, **binds, limit=check_limit(limit))
+        listing, binds = _choose(agent_id, session_number)
+        part = {"limit": limit, "after": after, "last": last, "before": before}
+        return fetch_page(self._db, listing, part, **binds)
 
     @stream
     def iter_by_agent_id(
@@ -208,17 +201,18 @@ class LogChunkRepository(Repository[Mode]):
 
         Between pages nothing is held: writers go on, chunks that they append meanwhile come too.
         """
-        statement, binds = _choose(agent_id, session_number, after)
-        binds["limit"] = _at_least(1, "page", page)
-        statement.bind(binds)  # refuses a bad argument now, not when the first chunk is asked for
-        return self._pages(agent_id, session_number, after, page)
+        listing, binds = _choose(agent_id, session_number)
+        start = 0 if after is None else after
+        # This refuses a bad argument now, not when the first chunk is asked for.
+        listing.page("after").bind({**binds, "after": start, "limit": _at_least(1, "page", page)})
+        return self._pages(agent_id, session_number, start, page)
 
     def _pages(
-        self, agent_id: str, session_number: int | None, after: int | None, page: int
+        self, agent_id: str, session_number: int | None, after: int, page: int
     ) -> Iterator[LogChunk]:
+        listing, binds = _choose(agent_id, session_number)
         while True:
-            statement, binds = _choose(agent_id, session_number, after)
-            chunks = self._db.fetch_all(statement, **binds, limit=page)
+            chunks = fetch_page(self._db, listing, {"after": after, "limit": page}, **binds)
             yield from chunks
             if len(chunks) != page:
                 return

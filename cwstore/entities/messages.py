@@ -1,15 +1,24 @@
 """Messages between agents and the user, and the responses to them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack, cast
 
 from cwstore.core import publish
-from cwstore.core.checks import NonEmpty
+from cwstore.core.checks import NonEmpty, check_id, for_each
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 __all__ = [
@@ -103,14 +112,15 @@ _FIND_BY_ID = _message(f"""
     FROM messages
     WHERE id = :id
 """)
+_list = lists_of(Message, _FIND_BY_ID)
 
-_FIND_ALL = _message(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM messages
     ORDER BY created_at, id
 """)
 
-_FIND_PENDING_FOR_USER = _message(f"""
+_FIND_PENDING_FOR_USER = _list(f"""
     SELECT {_COLUMNS}
     FROM messages
     WHERE recipient_type = 'user'
@@ -118,7 +128,64 @@ _FIND_PENDING_FOR_USER = _message(f"""
     ORDER BY created_at, id
 """)
 
-_FIND_REQUIRING_RESPONSE = _message(f"""
+# Whoever has no id is the user, or an agent that was deleted since.
+_FIND_FOR_RECIPIENT = _list(
+    f"""
+    SELECT {_COLUMNS}
+    FROM messages
+    WHERE recipient_id IS NOT DISTINCT FROM :recipient_id
+      AND recipient_type = :recipient_type
+    ORDER BY created_at, id
+    """,
+    recipient_id=NonEmpty | None,
+)
+
+_FIND_FOR_RECIPIENT_BY_STATUS = _list(
+    f"""
+    SELECT {_COLUMNS}
+    FROM messages
+    WHERE recipient_id IS NOT DISTINCT FROM :recipient_id
+      AND recipient_type = :recipient_type
+      AND status = :status
+    ORDER BY created_at, id
+    """,
+    recipient_id=NonEmpty | None,
+)
+
+_FIND_FOR_AGENTS = _list(f"""
+    SELECT {_COLUMNS}
+    FROM messages
+    WHERE recipient_type = 'agent'
+    ORDER BY created_at, id
+""")
+
+_FIND_FOR_AGENTS_BY_STATUS = _list(f"""
+    SELECT {_COLUMNS}
+    FROM messages
+    WHERE recipient_type = 'agent'
+      AND status = :status
+    ORDER BY created_at, id
+""")
+
+_FIND_BY_SENDER = _list(
+    f"""
+    SELECT {_COLUMNS}
+    FROM messages
+    WHERE sender_id IS NOT DISTINCT FROM :sender_id
+      AND sender_type = :sender_type
+    ORDER BY created_at, id
+    """,
+    sender_id=NonEmpty | None,
+)
+
+_FIND_BY_AGENTS = _list(f"""
+    SELECT {_COLUMNS}
+    FROM messages
+    WHERE sender_type = 'agent'
+    ORDER BY created_at, id
+""")
+
+_FIND_REQUIRING_RESPONSE = _list(f"""
     SELECT {_COLUMNS}
     FROM messages
     WHERE requires_response = 1
@@ -126,7 +193,7 @@ _FIND_REQUIRING_RESPONSE = _message(f"""
     ORDER BY created_at, id
 """)
 
-_FIND_REQUIRING_RESPONSE_OF_TYPE = _message(f"""
+_FIND_REQUIRING_RESPONSE_OF_TYPE = _list(f"""
     SELECT {_COLUMNS}
     FROM messages
     WHERE requires_response = 1
@@ -135,16 +202,17 @@ _FIND_REQUIRING_RESPONSE_OF_TYPE = _message(f"""
     ORDER BY created_at, id
 """)
 
-_FIND_REQUIRING_RESPONSE_OF_ID = _message(f"""
+_FIND_REQUIRING_RESPONSE_OF_ID = _list(f"""
     SELECT {_COLUMNS}
     FROM messages
     WHERE requires_response = 1
       AND status <> 'responded'
+      AND recipient_type = 'agent'
       AND recipient_id = :recipient_id
     ORDER BY created_at, id
 """)
 
-_FIND_REQUIRING_RESPONSE_OF_TYPE_AND_ID = _message(f"""
+_FIND_REQUIRING_RESPONSE_OF_TYPE_AND_ID = _list(f"""
     SELECT {_COLUMNS}
     FROM messages
     WHERE requires_response = 1
@@ -154,7 +222,7 @@ _FIND_REQUIRING_RESPONSE_OF_TYPE_AND_ID = _message(f"""
     ORDER BY created_at, id
 """)
 
-_FIND_REPLIES = _message(
+_FIND_REPLIES = _list(
     f"""
     SELECT {_COLUMNS}
     FROM messages
@@ -173,6 +241,16 @@ _UPDATE = Patch(
     """,
     MessagePatch,
     _FIND_BY_ID,
+)
+
+_MARK_READ = _id(
+    f"""
+    UPDATE messages
+    SET status = 'read', updated_at = {NEXT_UPDATED_AT}
+    WHERE id IN (SELECT value FROM json_each(:ids))
+      AND status = 'pending'
+    """,
+    ids=str,
 )
 
 _DELETE = _id("""
@@ -239,14 +317,60 @@ class MessageRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Message]:
-        """Every message, oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+    def get(self, id: str) -> Message:
+        """The message. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "messages", id)
 
     @query
-    def find_pending_for_user(self) -> list[Message]:
+    def find_all(self, **page: Unpack[Paging]) -> list[Message]:
+        """Every message, oldest first."""
+        return fetch_page(self._db, _FIND_ALL, page)
+
+    @query
+    def find_pending_for_user(self, **page: Unpack[Paging]) -> list[Message]:
         """Messages to the user whose status is pending, oldest first."""
-        return self._db.fetch_all(_FIND_PENDING_FOR_USER)
+        return fetch_page(self._db, _FIND_PENDING_FOR_USER, page)
+
+    @query
+    def find_for_recipient(
+        self,
+        recipient_type: PartyTypeLike,
+        recipient_id: str | None = None,
+        *,
+        status: MessageStatusLike | None = None,
+        **page: Unpack[Paging],
+    ) -> list[Message]:
+        """The mail of the user or of an agent, oldest first; with `status` only what has that.
+
+        `agent` without an id means: of all agents, also of those that were deleted since. The user
+        has no id, so with one nothing is found.
+        """
+        if recipient_type == PartyType.AGENT and recipient_id is None:
+            if status is None:
+                return fetch_page(self._db, _FIND_FOR_AGENTS, page)
+            return fetch_page(self._db, _FIND_FOR_AGENTS_BY_STATUS, page, status=status)
+        whom = {"recipient_type": recipient_type, "recipient_id": recipient_id}
+        if status is None:
+            return fetch_page(self._db, _FIND_FOR_RECIPIENT, page, **whom)
+        return fetch_page(self._db, _FIND_FOR_RECIPIENT_BY_STATUS, page, **whom, status=status)
+
+    @query
+    def find_by_sender(
+        self,
+        sender_type: PartyTypeLike,
+        sender_id: str | None = None,
+        **page: Unpack[Paging],
+    ) -> list[Message]:
+        """What the user or an agent has sent, oldest first.
+
+        `agent` without an id means: all agents, also those that were deleted since. The user has no
+        id, so with one nothing is found.
+        """
+        if sender_type == PartyType.AGENT and sender_id is None:
+            return fetch_page(self._db, _FIND_BY_AGENTS, page)
+        return fetch_page(
+            self._db, _FIND_BY_SENDER, page, sender_type=sender_type, sender_id=sender_id
+        )
 
     @query
     def find_requiring_response(
@@ -254,6 +378,7 @@ class MessageRepository(Repository[Mode]):
         *,
         recipient_type: PartyTypeLike | None = None,
         recipient_id: str | None = None,
+        **page: Unpack[Paging],
     ) -> list[Message]:
         """Messages that require a response and are not responded to, oldest first.
 
@@ -261,23 +386,27 @@ class MessageRepository(Repository[Mode]):
         for an agent's, and together with the user it finds nothing.
         """
         if recipient_type is None and recipient_id is None:
-            return self._db.fetch_all(_FIND_REQUIRING_RESPONSE)
+            return fetch_page(self._db, _FIND_REQUIRING_RESPONSE, page)
         if recipient_id is None:
-            return self._db.fetch_all(
-                _FIND_REQUIRING_RESPONSE_OF_TYPE, recipient_type=recipient_type
+            return fetch_page(
+                self._db, _FIND_REQUIRING_RESPONSE_OF_TYPE, page, recipient_type=recipient_type
             )
         if recipient_type is None:
-            return self._db.fetch_all(_FIND_REQUIRING_RESPONSE_OF_ID, recipient_id=recipient_id)
-        return self._db.fetch_all(
+            return fetch_page(
+                self._db, _FIND_REQUIRING_RESPONSE_OF_ID, page, recipient_id=recipient_id
+            )
+        return fetch_page(
+            self._db,
             _FIND_REQUIRING_RESPONSE_OF_TYPE_AND_ID,
+            page,
             recipient_type=recipient_type,
             recipient_id=recipient_id,
         )
 
     @query
-    def find_replies(self, message_id: str) -> list[Message]:
+    def find_replies(self, message_id: str, **page: Unpack[Paging]) -> list[Message]:
         """Messages whose parent it is, oldest first."""
-        return self._db.fetch_all(_FIND_REPLIES, message_id=message_id)
+        return fetch_page(self._db, _FIND_REPLIES, page, message_id=message_id)
 
     @command
     def update(
@@ -288,6 +417,20 @@ class MessageRepository(Repository[Mode]):
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
         return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
+
+    @command
+    def mark_read(self, ids: Iterable[str]) -> int:
+        """Set those that are pending to read, as one; how many they were.
+
+        Those that are read, responded to or unknown are left alone.
+        """
+        if isinstance(ids, str) or not isinstance(cast(object, ids), Iterable):
+            raise InvalidValueError("ids", f"expected several ids, got {type(ids).__name__}")
+        from json import dumps  # what reading does not need
+
+        wanted = list(ids)
+        for_each(wanted, lambda one: check_id("ids", one))
+        return self._db.execute(_MARK_READ, ids=dumps(wanted))
 
     @command
     def delete(self, id: str) -> bool:

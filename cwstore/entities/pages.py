@@ -7,8 +7,16 @@ from typing import TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.errors import InvalidValueError
 
 __all__ = ["Page", "PagePatch", "PageRepository"]
@@ -60,21 +68,22 @@ _FIND_BY_ID = _page(f"""
     FROM pages
     WHERE id = :id
 """)
+_list = lists_of(Page, _FIND_BY_ID)
 
-_FIND_ALL = _page(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM pages
     ORDER BY created_at, id
 """)
 
-_FIND_BY_INITIATIVE = _page(f"""
+_FIND_BY_INITIATIVE = _list(f"""
     SELECT {_COLUMNS}
     FROM pages
     WHERE initiative_id = :initiative_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_PARENT = _page(f"""
+_FIND_BY_PARENT = _list(f"""
     SELECT {_COLUMNS}
     FROM pages
     WHERE parent_page_id = :parent_page_id
@@ -163,19 +172,24 @@ class PageRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Page]:
+    def get(self, id: str) -> Page:
+        """The page. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "pages", id)
+
+    @query
+    def find_all(self, **page: Unpack[Paging]) -> list[Page]:
         """Every page, oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+        return fetch_page(self._db, _FIND_ALL, page)
 
     @query
-    def find_by_initiative_id(self, initiative_id: str) -> list[Page]:
+    def find_by_initiative_id(self, initiative_id: str, **page: Unpack[Paging]) -> list[Page]:
         """All pages of the initiative, the root page too, by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return fetch_page(self._db, _FIND_BY_INITIATIVE, page, initiative_id=initiative_id)
 
     @query
-    def find_by_parent_page_id(self, parent_page_id: str) -> list[Page]:
+    def find_by_parent_page_id(self, parent_page_id: str, **page: Unpack[Paging]) -> list[Page]:
         """The pages right below that one, by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_PARENT, parent_page_id=parent_page_id)
+        return fetch_page(self._db, _FIND_BY_PARENT, page, parent_page_id=parent_page_id)
 
     @query
     def find_root_page(self, initiative_id: str) -> Page | None:

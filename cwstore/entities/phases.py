@@ -8,8 +8,16 @@ from typing import Literal, NamedTuple, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.entities.ordering import dependencies_first, ring_error
 from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
 
@@ -76,14 +84,15 @@ _FIND_BY_ID = _phase(f"""
     FROM phases
     WHERE id = :id
 """)
+_list = lists_of(Phase, _FIND_BY_ID)
 
-_FIND_ALL = _phase(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM phases
     ORDER BY created_at, id
 """)
 
-_FIND_BY_INITIATIVE = _phase(f"""
+_FIND_BY_INITIATIVE = _list(f"""
     SELECT {_COLUMNS}
     FROM phases
     WHERE initiative_id = :initiative_id
@@ -203,14 +212,19 @@ class PhaseRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Phase]:
-        """Every phase, oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+    def get(self, id: str) -> Phase:
+        """The phase. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "phases", id)
 
     @query
-    def find_by_initiative_id(self, initiative_id: str) -> list[Phase]:
+    def find_all(self, **page: Unpack[Paging]) -> list[Phase]:
+        """Every phase, oldest first."""
+        return fetch_page(self._db, _FIND_ALL, page)
+
+    @query
+    def find_by_initiative_id(self, initiative_id: str, **page: Unpack[Paging]) -> list[Phase]:
         """Phases of the initiative, oldest first."""
-        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return fetch_page(self._db, _FIND_BY_INITIATIVE, page, initiative_id=initiative_id)
 
     @command
     def update(

@@ -6,10 +6,18 @@ from datetime import datetime
 from typing import NamedTuple, TypedDict, Unpack, cast
 
 from cwstore.core import publish
-from cwstore.core.checks import NonEmpty
+from cwstore.core.checks import NonEmpty, check_id, for_each
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.errors import InvalidValueError, MissingReferenceError
 
 __all__ = ["Project", "ProjectPatch", "ProjectRepository"]
@@ -63,8 +71,9 @@ _FIND_BY_ID = _project(f"""
     FROM projects
     WHERE id = :id
 """)
+_list = lists_of(Project, _FIND_BY_ID)
 
-_FIND_ALL = _project(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM projects
     ORDER BY name, id
@@ -87,7 +96,7 @@ _DELETE = _id("""
     RETURNING id
 """)
 
-_FIND_BY_INITIATIVE = _project(
+_FIND_BY_INITIATIVE = _list(
     """
     SELECT
         projects.id, projects.name, projects.url, projects.default_branch,
@@ -137,14 +146,9 @@ def _distinct(project_ids: object) -> list[str]:
         raise InvalidValueError(
             "project_ids", f"expected several ids, got {type(project_ids).__name__}"
         )
-    distinct: dict[str, None] = {}
-    for project_id in cast(Iterable[object], project_ids):
-        if not isinstance(project_id, str):
-            raise InvalidValueError(
-                "project_ids", f"expected str in it, got {type(project_id).__name__}"
-            )
-        distinct[project_id] = None
-    return list(distinct)
+    ids = list(cast(Iterable[str], project_ids))
+    for_each(ids, lambda project_id: check_id("project_ids", project_id))
+    return list(dict.fromkeys(ids))
 
 
 class ProjectRepository(Repository[Mode]):
@@ -176,9 +180,14 @@ class ProjectRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Project]:
+    def get(self, id: str) -> Project:
+        """The project. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "projects", id)
+
+    @query
+    def find_all(self, **page: Unpack[Paging]) -> list[Project]:
         """Every project, by name (by code point)."""
-        return self._db.fetch_all(_FIND_ALL)
+        return fetch_page(self._db, _FIND_ALL, page)
 
     @command
     def update(
@@ -197,9 +206,11 @@ class ProjectRepository(Repository[Mode]):
         return self._db.write_one(_DELETE, id=id) is not None
 
     @query
-    def find_projects_by_initiative_id(self, initiative_id: str) -> list[Project]:
+    def find_projects_by_initiative_id(
+        self, initiative_id: str, **page: Unpack[Paging]
+    ) -> list[Project]:
         """Projects that the initiative touches, by name."""
-        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return fetch_page(self._db, _FIND_BY_INITIATIVE, page, initiative_id=initiative_id)
 
     @command
     def set_initiative_projects(

@@ -8,8 +8,16 @@ from typing import Literal, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 
 __all__ = [
     "Proposal",
@@ -97,28 +105,29 @@ _FIND_BY_ID = _proposal(f"""
     FROM proposals
     WHERE id = :id
 """)
+_list = lists_of(Proposal, _FIND_BY_ID)
 
-_FIND_ALL = _proposal(f"""
+_FIND_ALL = _list(f"""
     SELECT {_COLUMNS}
     FROM proposals
     ORDER BY created_at, id
 """)
 
-_FIND_BY_AGENT = _proposal(f"""
+_FIND_BY_AGENT = _list(f"""
     SELECT {_COLUMNS}
     FROM proposals
     WHERE agent_id = :agent_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_INITIATIVE = _proposal(f"""
+_FIND_BY_INITIATIVE = _list(f"""
     SELECT {_COLUMNS}
     FROM proposals
     WHERE initiative_id = :initiative_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_AGENT_AND_STATUS = _proposal(f"""
+_FIND_BY_AGENT_AND_STATUS = _list(f"""
     SELECT {_COLUMNS}
     FROM proposals
     WHERE agent_id = :agent_id
@@ -220,26 +229,33 @@ class ProposalRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_all(self) -> list[Proposal]:
+    def get(self, id: str) -> Proposal:
+        """The proposal. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "proposals", id)
+
+    @query
+    def find_all(self, **page: Unpack[Paging]) -> list[Proposal]:
         """Every proposal, oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+        return fetch_page(self._db, _FIND_ALL, page)
 
     @query
-    def find_by_agent_id(self, agent_id: str) -> list[Proposal]:
+    def find_by_agent_id(self, agent_id: str, **page: Unpack[Paging]) -> list[Proposal]:
         """Proposals of the agent by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_AGENT, agent_id=agent_id)
+        return fetch_page(self._db, _FIND_BY_AGENT, page, agent_id=agent_id)
 
     @query
-    def find_by_initiative_id(self, initiative_id: str) -> list[Proposal]:
+    def find_by_initiative_id(self, initiative_id: str, **page: Unpack[Paging]) -> list[Proposal]:
         """Proposals for the initiative by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return fetch_page(self._db, _FIND_BY_INITIATIVE, page, initiative_id=initiative_id)
 
     @query
     def find_by_agent_id_and_status(
-        self, agent_id: str, status: ProposalStatusLike
+        self, agent_id: str, status: ProposalStatusLike, **page: Unpack[Paging]
     ) -> list[Proposal]:
         """Proposals of the agent with that status, by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_AGENT_AND_STATUS, agent_id=agent_id, status=status)
+        return fetch_page(
+            self._db, _FIND_BY_AGENT_AND_STATUS, page, agent_id=agent_id, status=status
+        )
 
     @query
     def count_by_agent_id_and_status(self, agent_id: str, status: ProposalStatusLike) -> int:

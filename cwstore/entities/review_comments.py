@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, rows_of, values_of
+from cwstore.core.repository import Mode, Repository, command, fetch_page, query, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of
 
 __all__ = ["LineType", "ReviewComment", "ReviewCommentRepository"]
 
@@ -60,8 +60,9 @@ _FIND_BY_ID = _comment(f"""
     FROM review_comments
     WHERE id = :id
 """)
+_list = lists_of(ReviewComment, _FIND_BY_ID)
 
-_FIND_BY_PHASE = _comment(f"""
+_FIND_BY_PHASE = _list(f"""
     SELECT {_COLUMNS}
     FROM review_comments
     WHERE phase_id = :phase_id
@@ -119,9 +120,14 @@ class ReviewCommentRepository(Repository[Mode]):
         return self._db.fetch_one(_FIND_BY_ID, id=id)
 
     @query
-    def find_by_phase_id(self, phase_id: str) -> list[ReviewComment]:
+    def get(self, id: str) -> ReviewComment:
+        """The comment. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(_FIND_BY_ID, id=id), "review_comments", id)
+
+    @query
+    def find_by_phase_id(self, phase_id: str, **page: Unpack[Paging]) -> list[ReviewComment]:
         """Comments on the phase by file and line, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_PHASE, phase_id=phase_id)
+        return fetch_page(self._db, _FIND_BY_PHASE, page, phase_id=phase_id)
 
     @command
     def resolve(self, id: str) -> ReviewComment:

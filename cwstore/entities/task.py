@@ -12,7 +12,15 @@ from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.statement import rows_of
 
-__all__ = ["Task", "TaskCategory", "TaskPatch", "TaskPriority", "TaskStatus", "TaskType"]
+__all__ = [
+    "Task",
+    "TaskCategory",
+    "TaskPatch",
+    "TaskPlace",
+    "TaskPriority",
+    "TaskStatus",
+    "TaskType",
+]
 
 
 class TaskType(StrEnum):
@@ -117,6 +125,14 @@ class TaskPatch(TypedDict, total=False):
     requires_approval: bool | None
     sort_order: int
     summary: str | None
+
+
+class TaskPlace(TypedDict, total=False):
+    """Where a task may be moved to; a missing key keeps what it is, None takes it out of there."""
+
+    initiative_id: str | None
+    phase_id: str | None
+    parent_task_id: str | None
 
 
 TASK_COLUMNS: LiteralString = """id, phase_id, initiative_id, parent_task_id, name, description,

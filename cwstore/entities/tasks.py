@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
-from cwstore.core.repository import Mode, Repository, command, patch_row, query, row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
+from cwstore.core.repository import (
+    Mode,
+    Repository,
+    command,
+    fetch_page,
+    patch_row,
+    query,
+    row_or_raise,
+)
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.entities.task import (
     FIND_TASK,
     ONLY_AUTO,
@@ -17,6 +25,7 @@ from cwstore.entities.task import (
     TaskCategory,
     TaskCategoryLike,
     TaskPatch,
+    TaskPlace,
     TaskPriority,
     TaskPriorityLike,
     TaskStatus,
@@ -35,6 +44,7 @@ __all__ = ["TaskRepository"]
 
 _id = values_of(str, Task)
 _flag = values_of(int, Task)
+_list = lists_of(Task, FIND_TASK)
 
 # The initiative comes from the caller, else the phase, else the parent; no row if they disagree.
 _CREATE = task_rows(f"""
@@ -60,39 +70,102 @@ _CREATE = task_rows(f"""
     RETURNING {TASK_COLUMNS}
 """)
 
-_FIND_ALL = task_rows(f"""
+_FIND_ALL = _list(f"""
     SELECT {TASK_COLUMNS}
     FROM tasks
     ORDER BY created_at, id
 """)
 
-_FIND_BY_INITIATIVE = task_rows(f"""
+_FIND_BY_INITIATIVE = _list(f"""
     SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE initiative_id = :initiative_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_PHASE = task_rows(f"""
+_FIND_BY_PHASE = _list(f"""
     SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE phase_id = :phase_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_BY_PARENT = task_rows(f"""
+_FIND_BY_PARENT = _list(f"""
     SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE parent_task_id = :parent_task_id
     ORDER BY sort_order, created_at, id
 """)
 
-_FIND_PENDING_APPROVAL = task_rows(f"""
+# Wrapped as in the index that serves it.
+_FIND_BY_STATUS = _list(f"""
+    SELECT {TASK_COLUMNS}
+    FROM tasks
+    WHERE coalesce(status, '') = :status
+    ORDER BY sort_order, created_at, id
+""")
+
+_FIND_BY_STATUS_AND_INITIATIVE = _list(f"""
+    SELECT {TASK_COLUMNS}
+    FROM tasks
+    WHERE status = :status
+      AND initiative_id = :initiative_id
+    ORDER BY sort_order, created_at, id
+""")
+
+_FIND_PENDING_APPROVAL = _list(f"""
     SELECT {TASK_COLUMNS}
     FROM tasks
     WHERE status = 'pending_approval'
     ORDER BY created_at, id
 """)
+
+
+class _TaskCount(NamedTuple):
+    """How many tasks have a status."""
+
+    status: TaskStatus
+    number: int
+
+
+_count = rows_of(_TaskCount)
+_COUNT_BY_STATUS = _count("""
+    SELECT coalesce(status, '') AS status, count(*) AS number
+    FROM tasks
+    GROUP BY coalesce(status, '')
+""")
+
+_COUNT_BY_STATUS_IN_INITIATIVE = _count(
+    """
+    SELECT status, count(*) AS number
+    FROM tasks
+    WHERE initiative_id = :initiative_id
+    GROUP BY status
+    """,
+    initiative_id=NonEmpty,
+)
+
+_COUNT_BY_STATUS_IN_PHASE = _count(
+    """
+    SELECT status, count(*) AS number
+    FROM tasks
+    WHERE phase_id = :phase_id
+    GROUP BY status
+    """,
+    phase_id=NonEmpty,
+)
+
+_COUNT_BY_STATUS_IN_BOTH = _count(
+    """
+    SELECT status, count(*) AS number
+    FROM tasks
+    WHERE phase_id = :phase_id
+      AND initiative_id = :initiative_id
+    GROUP BY status
+    """,
+    phase_id=NonEmpty,
+    initiative_id=NonEmpty,
+)
 
 _UPDATE = Patch(
     f"""
@@ -264,29 +337,69 @@ class TaskRepository(Repository[Mode]):
         return self._db.fetch_one(FIND_TASK, id=id)
 
     @query
-    def find_all(self) -> list[Task]:
+    def get(self, id: str) -> Task:
+        """The task. Raises NotFoundError."""
+        return row_or_raise(self._db.fetch_one(FIND_TASK, id=id), "tasks", id)
+
+    @query
+    def find_all(self, **page: Unpack[Paging]) -> list[Task]:
         """Every task, oldest first."""
-        return self._db.fetch_all(_FIND_ALL)
+        return fetch_page(self._db, _FIND_ALL, page)
 
     @query
-    def find_by_initiative_id(self, initiative_id: str) -> list[Task]:
+    def find_by_initiative_id(self, initiative_id: str, **page: Unpack[Paging]) -> list[Task]:
         """Tasks of the initiative by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_INITIATIVE, initiative_id=initiative_id)
+        return fetch_page(self._db, _FIND_BY_INITIATIVE, page, initiative_id=initiative_id)
 
     @query
-    def find_by_phase_id(self, phase_id: str) -> list[Task]:
+    def find_by_phase_id(self, phase_id: str, **page: Unpack[Paging]) -> list[Task]:
         """Tasks of the phase by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_PHASE, phase_id=phase_id)
+        return fetch_page(self._db, _FIND_BY_PHASE, page, phase_id=phase_id)
 
     @query
-    def find_by_parent_task_id(self, parent_task_id: str) -> list[Task]:
+    def find_by_parent_task_id(self, parent_task_id: str, **page: Unpack[Paging]) -> list[Task]:
         """Subtasks by sort_order, then oldest first."""
-        return self._db.fetch_all(_FIND_BY_PARENT, parent_task_id=parent_task_id)
+        return fetch_page(self._db, _FIND_BY_PARENT, page, parent_task_id=parent_task_id)
 
     @query
-    def find_pending_approval(self) -> list[Task]:
+    def find_by_status(
+        self, status: TaskStatusLike, initiative_id: str | None = None, **page: Unpack[Paging]
+    ) -> list[Task]:
+        """Tasks of that status, of any initiative or of one, by sort_order, then oldest first."""
+        if initiative_id is None:
+            return fetch_page(self._db, _FIND_BY_STATUS, page, status=status)
+        return fetch_page(
+            self._db,
+            _FIND_BY_STATUS_AND_INITIATIVE,
+            page,
+            status=status,
+            initiative_id=initiative_id,
+        )
+
+    @query
+    def count_by_status(
+        self, *, initiative_id: str | None = None, phase_id: str | None = None
+    ) -> dict[TaskStatus, int]:
+        """How many tasks have each status: all, or those of an initiative, of a phase, of both.
+
+        Every status is there, with 0 where no task has it.
+        """
+        if phase_id is not None and initiative_id is not None:
+            counts = self._db.fetch_all(
+                _COUNT_BY_STATUS_IN_BOTH, initiative_id=initiative_id, phase_id=phase_id
+            )
+        elif phase_id is not None:
+            counts = self._db.fetch_all(_COUNT_BY_STATUS_IN_PHASE, phase_id=phase_id)
+        elif initiative_id is not None:
+            counts = self._db.fetch_all(_COUNT_BY_STATUS_IN_INITIATIVE, initiative_id=initiative_id)
+        else:
+            counts = self._db.fetch_all(_COUNT_BY_STATUS)
+        return dict.fromkeys(TaskStatus, 0) | dict(counts)
+
+    @query
+    def find_pending_approval(self, **page: Unpack[Paging]) -> list[Task]:
         """Tasks whose status is pending_approval, oldest first."""
-        return self._db.fetch_all(_FIND_PENDING_APPROVAL)
+        return fetch_page(self._db, _FIND_PENDING_APPROVAL, page)
 
     @command
     def update(
@@ -297,6 +410,21 @@ class TaskRepository(Repository[Mode]):
         Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
         """
         return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
+
+    @command
+    def move(self, id: str, **place: Unpack[TaskPlace]) -> Task:
+        """Move it to another initiative or phase, or below another task, as one; the task.
+
+        What is not given stays. What is given of initiative and phase, all tasks below it get too,
+        and chats about them go with them into the initiative. None takes it out: of its phase, from
+        below its parent. Raises InvalidValueError if then the task, its phase and its parent, or a
+        task below it and that one's phase, were not of one initiative; CycleError, with the ring,
+        if the new parent is the task or below it; NotFoundError; MissingReferenceError for a place
+        that does not exist.
+        """
+        from cwstore.entities.task_moves import move_task
+
+        return move_task(self._db, id, place)
 
     @command
     def delete(self, id: str) -> bool:

@@ -326,3 +326,12 @@ def test_change_sets_and_entries_go_with_the_initiative(store: Store) -> None:
     assert store.change_sets.find_entries(made.id) == []
     assert store.change_sets.find_by_id(kept.id) == kept
     assert len(store.change_sets.find_entries(kept.id)) == 1
+
+
+def test_a_change_set_is_deleted_with_its_entries(store: Store) -> None:
+    made, other = record(store, entry()), record(store, entry())
+    assert store.change_sets.delete(made.id) is True
+    assert store.change_sets.delete(made.id) is False
+    assert store.change_sets.find_by_initiative_id(made.initiative_id) == [other]
+    assert store.change_sets.find_entries(made.id) == []
+    assert len(store.change_sets.find_entries(other.id)) == 1

@@ -368,3 +368,22 @@ def test_a_bad_message_is_refused(
     with pytest.raises(error):
         store.chat_sessions.create_message(**values)
     assert store.chat_sessions.find_messages_by_session_id(session.id) == [taken]
+
+
+def test_all_sessions_of_a_target_are_found(store: Store) -> None:
+    first = close(store, talk(store))
+    second = talk(store)
+    assert store.chat_sessions.find_sessions(first.target_type, first.target_id) == [first, second]
+    assert store.chat_sessions.find_sessions(first.target_type, "gone") == []
+    other = "phase" if first.target_type == "task" else "task"
+    assert store.chat_sessions.find_sessions(other, first.target_id) == []
+
+
+def test_a_session_is_deleted_with_its_messages(store: Store) -> None:
+    session = talk(store)
+    store.chat_sessions.create_message(session.id, role="user", content="x")
+    assert store.chat_sessions.delete_session(session.id) is True
+    assert store.chat_sessions.delete_session(session.id) is False
+    assert store.chat_sessions.find_session_by_id(session.id) is None
+    assert store.chat_sessions.find_messages_by_session_id(session.id) == []
+    assert talk(store).status == "active"

@@ -205,3 +205,23 @@ def test_a_question_goes_with_either_agent(store: Store, agent: str) -> None:
     asked = ask(store)
     store.agents.delete(agent)
     assert store.conversations.find_by_id(asked.id) is None
+
+
+def test_questions_are_found_by_who_asked_and_what_about(store: Store) -> None:
+    a = ask(store)
+    b = ask(store, from_agent_id=a.to_agent_id, to_agent_id=a.from_agent_id, task_id="t")
+    c = ask(store, task_id="t")
+    assert store.conversations.answer(a.id, "x").answer == "x"
+    found = store.conversations.find_by_from_agent_id(a.from_agent_id)
+    assert [one.id for one in found] == [a.id, c.id]
+    assert store.conversations.find_by_task_id("t") == [b, c]
+    assert store.conversations.find_by_from_agent_id("gone") == []
+    assert store.conversations.find_by_task_id("gone") == []
+
+
+def test_a_question_is_deleted_once(store: Store) -> None:
+    asked, other = ask(store), ask(store)
+    assert store.conversations.delete(asked.id) is True
+    assert store.conversations.delete(asked.id) is False
+    assert store.conversations.find_by_id(asked.id) is None
+    assert store.conversations.get(other.id) == other

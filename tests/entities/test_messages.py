@@ -361,3 +361,65 @@ def test_a_refused_response_leaves_the_message_open(
     with pytest.raises(error):
         store.messages.respond(asked.id, **values)
     assert store.messages.find_all() == [asked]
+
+
+def test_a_mailbox_holds_what_was_sent_to_it(store: Store) -> None:
+    a = note(store)
+    b = note(store, recipient_id="owl", status="read")
+    c = to_user(store)
+    d = to_user(store, status="responded")
+    find = store.messages.find_for_recipient
+    assert find("user") == [c, d]
+    assert find(PartyType.USER, status="pending") == [c]
+    assert find("agent", "fox") == [a]
+    assert find("agent", "owl", status=MessageStatus.READ) == [b]
+    assert find("agent") == [a, b]
+    assert find("agent", status="read") == [b]
+    assert find("agent", "gone") == find("user", "fox") == []
+
+
+def test_an_outbox_holds_what_was_sent_from_it(store: Store) -> None:
+    a = note(store)
+    b = to_user(store)
+    c = to_user(store, sender_id="owl")
+    find = store.messages.find_by_sender
+    assert find("user") == [a]
+    assert find("agent", "fox") == [b]
+    assert find("agent", sender_id="owl") == [c]
+    assert find("agent") == [b, c]
+    assert find("agent", "gone") == find("user", "fox") == []
+
+
+def test_mail_of_an_agent_that_is_gone_is_still_mail_of_agents(store: Store) -> None:
+    note(store)
+    to_user(store)
+    store.agents.delete("fox")
+    (to,) = store.messages.find_for_recipient("agent")
+    (by,) = store.messages.find_by_sender("agent")
+    assert to.recipient_id is by.sender_id is None
+    assert store.messages.find_for_recipient("user") == [by]
+
+
+def test_what_is_pending_is_marked_as_read(store: Store, file: Path) -> None:
+    a, b = note(store), note(store)
+    read = note(store, status="read")
+    responded = note(store, status="responded")
+    ids = [a.id, a.id, read.id, responded.id, "gone"]
+    assert store.messages.mark_read(iter(ids)) == 1
+    now = store.messages.get(a.id)
+    assert now == replace(a, status=MessageStatus.READ, updated_at=now.updated_at)
+    assert now.updated_at > a.updated_at
+    assert store.messages.find_all() == [now, b, read, responded]
+    assert store.messages.mark_read(ids) == store.messages.mark_read([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "index"),
+    [("m", None), (5, None), (["a", ""], 1), (["a", "b", 5], 2), (["\ud800"], 0), (["a\0"], 0)],
+)
+def test_bad_ids_are_refused_by_their_place(store: Store, ids: Any, index: int | None) -> None:
+    message = note(store, id="a")
+    with pytest.raises(InvalidValueError) as caught:
+        store.messages.mark_read(ids)
+    assert (caught.value.field, caught.value.index) == ("ids", index)
+    assert store.messages.get("a") == message

@@ -329,3 +329,35 @@ def test_approval_is_the_word_of_the_task_else_of_its_initiative_else_yes(store:
     assert all(type(outcome) is bool for outcome in outcomes.values())
     with pytest.raises(NotFoundError):
         store.tasks.requires_approval("nobody")
+
+
+def test_tasks_of_a_status_come_by_sort_order(store: Store) -> None:
+    for name in "ij":
+        store.initiatives.create(name=name, id=name)
+    a, b = make(store, "a", "b", initiative_id="i", sort_order=1)
+    (c,) = make(store, "c", initiative_id="j")
+    make(store, "d", initiative_id="i", status="blocked")
+    assert store.tasks.find_by_status("pending") == [c, a, b]
+    assert store.tasks.find_by_status(TaskStatus.PENDING, "i") == [a, b]
+    assert store.tasks.find_by_status("pending", "gone") == []
+    assert store.tasks.find_by_status("completed") == []
+
+
+def test_tasks_are_counted_by_status(store: Store) -> None:
+    none = dict.fromkeys(TaskStatus, 0)
+    assert store.tasks.count_by_status() == none
+    for name in "ij":
+        store.initiatives.create(name=name, id=name)
+        store.phases.create(initiative_id=name, name=name, id=f"p{name}")
+    make(store, "a", "b", initiative_id="i")
+    make(store, "c", phase_id="pi", status="blocked")
+    make(store, "d", phase_id="pj")
+    make(store, "e", status="completed")
+    count = store.tasks.count_by_status
+    pending, blocked, completed = TaskStatus.PENDING, TaskStatus.BLOCKED, TaskStatus.COMPLETED
+    assert count() == none | {pending: 3, blocked: 1, completed: 1}
+    assert count(initiative_id="i") == none | {pending: 2, blocked: 1}
+    assert count(phase_id="pj") == none | {pending: 1}
+    assert count(phase_id="pi", initiative_id="i") == none | {blocked: 1}
+    assert count(phase_id="pi", initiative_id="j") == count(phase_id="gone") == none
+    assert [type(status) for status in count()] == [TaskStatus] * 5

@@ -138,8 +138,8 @@ PLANS = {
     """messages WHERE requires_response = 1 AND status <> 'responded' AND recipient_type = :x
        ORDER BY created_at, id
     """: "messages_requiring_response_ix",
-    """messages WHERE requires_response = 1 AND status <> 'responded' AND recipient_id = :x
-       ORDER BY created_at, id
+    """messages WHERE requires_response = 1 AND status <> 'responded'
+       AND recipient_type = 'agent' AND recipient_id = :x ORDER BY created_at, id
     """: "messages_recipient_ix",
     "messages WHERE parent_message_id = :x ORDER BY created_at, id": "messages_parent_message_ix",
     """conversations WHERE to_agent_id = :x AND status = 'pending' ORDER BY created_at, id
@@ -167,6 +167,23 @@ PLANS = {
     "agent_log_chunks WHERE agent_id = :x AND seq > :y ORDER BY seq": "agent_log_chunks_agent_ix",
     """agent_log_chunks WHERE agent_id = :x AND session_number = :y AND seq > :z ORDER BY seq
     """: "agent_log_chunks_session_ix",
+    """messages WHERE recipient_id IS NOT DISTINCT FROM :x AND recipient_type = :y
+       ORDER BY created_at, id
+    """: "messages_recipient_ix",
+    """messages WHERE sender_id IS NOT DISTINCT FROM :x AND sender_type = :y
+       ORDER BY created_at, id
+    """: "messages_sender_ix",
+    """conversations WHERE from_agent_id = :x ORDER BY created_at, id
+    """: "conversations_from_agent_ix",
+    "conversations WHERE task_id = :x ORDER BY created_at, id": "conversations_task_ix",
+    """tasks WHERE coalesce(status, '') = :x ORDER BY sort_order, created_at, id
+    """: "tasks_status_ix",
+    """tasks WHERE status = :x AND initiative_id = :y ORDER BY sort_order, created_at, id
+    """: "tasks_status_of_initiative_ix",
+    **{f"{table} ORDER BY created_at, id": f"{table}_created_ix" for table in (
+        "initiatives", "phases", "tasks", "agents", "messages", "pages", "proposals",
+    )},
+    "accounts ORDER BY sort_order, created_at, id": "accounts_order_ix",
     "projects ORDER BY name": "sqlite_autoindex_projects_2",
 }  # fmt: skip
 
@@ -282,7 +299,7 @@ def test_refine_is_known_since_the_last_migration() -> None:
             add(db, table, **{column: "polish"})
 
 
-def test_only_the_rebuild_claims_to_be_compatible() -> None:
+def test_only_the_rebuild_and_the_indexes_claim_to_be_compatible() -> None:
     claims = {
         path.name[:4]: path.read_text().splitlines()[0]
         for path in MIGRATIONS

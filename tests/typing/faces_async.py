@@ -30,12 +30,14 @@ from cwstore.entities.proposals import (
     ProposalTargetType,
 )
 from cwstore.entities.review_comments import LineType, ReviewComment, ReviewCommentRepository
+from cwstore.entities.task import TaskStatus
 from cwstore.entities.tasks import TaskRepository
 
 
 async def check_initiatives(initiatives: InitiativeRepository[Async]) -> None:
     assert_type(await initiatives.create(name="x"), Initiative)
     assert_type(await initiatives.find_by_id("x"), Initiative | None)
+    assert_type(await initiatives.get("x"), Initiative)
     assert_type(await initiatives.find_all(), list[Initiative])
     assert_type(await initiatives.find_by_status(InitiativeStatus.ACTIVE), list[Initiative])
     assert_type(await initiatives.update("x"), Initiative)
@@ -46,6 +48,7 @@ async def check_initiatives(initiatives: InitiativeRepository[Async]) -> None:
 async def check_phases(phases: PhaseRepository[Async]) -> None:
     assert_type(await phases.create(initiative_id="x", name="x"), Phase)
     assert_type(await phases.find_by_id("x"), Phase | None)
+    assert_type(await phases.get("x"), Phase)
     assert_type(await phases.find_all(), list[Phase])
     assert_type(await phases.find_by_initiative_id("x"), list[Phase])
     assert_type(await phases.update("x"), Phase)
@@ -60,11 +63,15 @@ async def check_phases(phases: PhaseRepository[Async]) -> None:
 async def check_tasks(tasks: TaskRepository[Async]) -> None:
     assert_type(await tasks.create(name="x"), Task)
     assert_type(await tasks.find_by_id("x"), Task | None)
+    assert_type(await tasks.get("x"), Task)
     assert_type(await tasks.find_all(), list[Task])
     assert_type(await tasks.find_by_initiative_id("x"), list[Task])
     assert_type(await tasks.find_by_phase_id("x"), list[Task])
     assert_type(await tasks.find_by_parent_task_id("x"), list[Task])
     assert_type(await tasks.find_pending_approval(), list[Task])
+    assert_type(await tasks.find_by_status(TaskStatus.PENDING, limit=1, after="x"), list[Task])
+    assert_type(await tasks.count_by_status(), dict[TaskStatus, int])
+    assert_type(await tasks.move("x", phase_id=None), Task)
     assert_type(await tasks.update("x"), Task)
     assert_type(await tasks.delete("x"), bool)
     assert_type(await tasks.requires_approval("x"), bool)
@@ -90,6 +97,7 @@ async def check_tasks(tasks: TaskRepository[Async]) -> None:
 async def check_agents(agents: AgentRepository[Async]) -> None:
     assert_type(await agents.create(name="x", worktree_id="x"), Agent)
     assert_type(await agents.find_by_id("x"), Agent | None)
+    assert_type(await agents.get("x"), Agent)
     assert_type(await agents.find_all(), list[Agent])
     assert_type(await agents.find_by_name("x"), Agent | None)
     assert_type(await agents.find_by_task_id("x"), list[Agent])
@@ -108,8 +116,12 @@ async def check_messages(messages: MessageRepository[Async]) -> None:
         Message,
     )
     assert_type(await messages.find_by_id("x"), Message | None)
+    assert_type(await messages.get("x"), Message)
     assert_type(await messages.find_all(), list[Message])
     assert_type(await messages.find_pending_for_user(), list[Message])
+    assert_type(await messages.find_for_recipient(PartyType.USER, last=1), list[Message])
+    assert_type(await messages.find_by_sender(PartyType.USER), list[Message])
+    assert_type(await messages.mark_read(["x"]), int)
     assert_type(await messages.find_requiring_response(), list[Message])
     assert_type(await messages.find_replies("x"), list[Message])
     assert_type(await messages.update("x"), Message)
@@ -120,6 +132,7 @@ async def check_messages(messages: MessageRepository[Async]) -> None:
 async def check_pages(pages: PageRepository[Async]) -> None:
     assert_type(await pages.create(initiative_id="x", title="x"), Page)
     assert_type(await pages.find_by_id("x"), Page | None)
+    assert_type(await pages.get("x"), Page)
     assert_type(await pages.find_all(), list[Page])
     assert_type(await pages.find_by_initiative_id("x"), list[Page])
     assert_type(await pages.find_by_parent_page_id("x"), list[Page])
@@ -132,6 +145,7 @@ async def check_pages(pages: PageRepository[Async]) -> None:
 async def check_projects(projects: ProjectRepository[Async]) -> None:
     assert_type(await projects.create(name="x", url="x"), Project)
     assert_type(await projects.find_by_id("x"), Project | None)
+    assert_type(await projects.get("x"), Project)
     assert_type(await projects.find_all(), list[Project])
     assert_type(await projects.update("x"), Project)
     assert_type(await projects.delete("x"), bool)
@@ -144,6 +158,7 @@ async def check_projects(projects: ProjectRepository[Async]) -> None:
 async def check_accounts(accounts: AccountRepository[Async]) -> None:
     assert_type(await accounts.create(email="x"), Account)
     assert_type(await accounts.find_by_id("x"), Account | None)
+    assert_type(await accounts.get("x"), Account)
     assert_type(await accounts.find_all(), list[Account])
     assert_type(await accounts.find_by_provider("x"), list[Account])
     assert_type(await accounts.update("x"), Account)
@@ -163,6 +178,7 @@ async def check_proposals(proposals: ProposalRepository[Async]) -> None:
         Proposal,
     )
     assert_type(await proposals.find_by_id("x"), Proposal | None)
+    assert_type(await proposals.get("x"), Proposal)
     assert_type(await proposals.find_all(), list[Proposal])
     assert_type(await proposals.find_by_agent_id("x"), list[Proposal])
     assert_type(await proposals.find_by_initiative_id("x"), list[Proposal])
@@ -192,7 +208,11 @@ async def check_conversations(conversations: ConversationRepository[Async]) -> N
         await conversations.create(from_agent_id="x", to_agent_id="x", question="x"), Conversation
     )
     assert_type(await conversations.find_by_id("x"), Conversation | None)
+    assert_type(await conversations.get("x"), Conversation)
     assert_type(await conversations.find_pending_for_agent("x"), list[Conversation])
+    assert_type(await conversations.find_by_from_agent_id("x"), list[Conversation])
+    assert_type(await conversations.find_by_task_id("x", before="x"), list[Conversation])
+    assert_type(await conversations.delete("x"), bool)
     assert_type(await conversations.answer("x", "x"), Conversation)
 
 
@@ -202,6 +222,8 @@ async def check_chat_sessions(chat_sessions: ChatSessionRepository[Async]) -> No
         ChatSession,
     )
     assert_type(await chat_sessions.find_session_by_id("x"), ChatSession | None)
+    assert_type(await chat_sessions.find_sessions(ChatTargetType.TASK, "x"), list[ChatSession])
+    assert_type(await chat_sessions.delete_session("x"), bool)
     assert_type(
         await chat_sessions.find_active_session(ChatTargetType.PHASE, "x"), ChatSession | None
     )
@@ -221,6 +243,7 @@ async def check_review_comments(review_comments: ReviewCommentRepository[Async])
         ReviewComment,
     )
     assert_type(await review_comments.find_by_id("x"), ReviewComment | None)
+    assert_type(await review_comments.get("x"), ReviewComment)
     assert_type(await review_comments.find_by_phase_id("x"), list[ReviewComment])
     assert_type(await review_comments.resolve("x"), ReviewComment)
     assert_type(await review_comments.unresolve("x"), ReviewComment)
@@ -230,6 +253,8 @@ async def check_review_comments(review_comments: ReviewCommentRepository[Async])
 async def check_change_sets(change_sets: ChangeSetRepository[Async]) -> None:
     assert_type(await change_sets.create(initiative_id="x", entries=()), ChangeSet)
     assert_type(await change_sets.find_by_id("x"), ChangeSet | None)
+    assert_type(await change_sets.get("x"), ChangeSet)
     assert_type(await change_sets.find_by_initiative_id("x"), list[ChangeSet])
     assert_type(await change_sets.find_entries("x"), list[ChangeSetEntry])
+    assert_type(await change_sets.delete("x"), bool)
     assert_type(await change_sets.mark_reverted("x"), ChangeSet)

@@ -30,12 +30,14 @@ from cwstore.entities.proposals import (
     ProposalTargetType,
 )
 from cwstore.entities.review_comments import LineType, ReviewComment, ReviewCommentRepository
+from cwstore.entities.task import TaskStatus
 from cwstore.entities.tasks import TaskRepository
 
 
 def check_initiatives(initiatives: InitiativeRepository[Sync]) -> None:
     assert_type(initiatives.create(name="x"), Initiative)
     assert_type(initiatives.find_by_id("x"), Initiative | None)
+    assert_type(initiatives.get("x"), Initiative)
     assert_type(initiatives.find_all(), list[Initiative])
     assert_type(initiatives.find_by_status(InitiativeStatus.ACTIVE), list[Initiative])
     assert_type(initiatives.update("x"), Initiative)
@@ -46,6 +48,7 @@ def check_initiatives(initiatives: InitiativeRepository[Sync]) -> None:
 def check_phases(phases: PhaseRepository[Sync]) -> None:
     assert_type(phases.create(initiative_id="x", name="x"), Phase)
     assert_type(phases.find_by_id("x"), Phase | None)
+    assert_type(phases.get("x"), Phase)
     assert_type(phases.find_all(), list[Phase])
     assert_type(phases.find_by_initiative_id("x"), list[Phase])
     assert_type(phases.update("x"), Phase)
@@ -60,11 +63,15 @@ def check_phases(phases: PhaseRepository[Sync]) -> None:
 def check_tasks(tasks: TaskRepository[Sync]) -> None:
     assert_type(tasks.create(name="x"), Task)
     assert_type(tasks.find_by_id("x"), Task | None)
+    assert_type(tasks.get("x"), Task)
     assert_type(tasks.find_all(), list[Task])
     assert_type(tasks.find_by_initiative_id("x"), list[Task])
     assert_type(tasks.find_by_phase_id("x"), list[Task])
     assert_type(tasks.find_by_parent_task_id("x"), list[Task])
     assert_type(tasks.find_pending_approval(), list[Task])
+    assert_type(tasks.find_by_status(TaskStatus.PENDING, limit=1, after="x"), list[Task])
+    assert_type(tasks.count_by_status(), dict[TaskStatus, int])
+    assert_type(tasks.move("x", phase_id=None), Task)
     assert_type(tasks.update("x"), Task)
     assert_type(tasks.delete("x"), bool)
     assert_type(tasks.requires_approval("x"), bool)
@@ -90,6 +97,7 @@ def check_tasks(tasks: TaskRepository[Sync]) -> None:
 def check_agents(agents: AgentRepository[Sync]) -> None:
     assert_type(agents.create(name="x", worktree_id="x"), Agent)
     assert_type(agents.find_by_id("x"), Agent | None)
+    assert_type(agents.get("x"), Agent)
     assert_type(agents.find_all(), list[Agent])
     assert_type(agents.find_by_name("x"), Agent | None)
     assert_type(agents.find_by_task_id("x"), list[Agent])
@@ -106,8 +114,12 @@ def check_messages(messages: MessageRepository[Sync]) -> None:
         Message,
     )
     assert_type(messages.find_by_id("x"), Message | None)
+    assert_type(messages.get("x"), Message)
     assert_type(messages.find_all(), list[Message])
     assert_type(messages.find_pending_for_user(), list[Message])
+    assert_type(messages.find_for_recipient(PartyType.USER, last=1), list[Message])
+    assert_type(messages.find_by_sender(PartyType.USER), list[Message])
+    assert_type(messages.mark_read(["x"]), int)
     assert_type(messages.find_requiring_response(), list[Message])
     assert_type(messages.find_replies("x"), list[Message])
     assert_type(messages.update("x"), Message)
@@ -118,6 +130,7 @@ def check_messages(messages: MessageRepository[Sync]) -> None:
 def check_pages(pages: PageRepository[Sync]) -> None:
     assert_type(pages.create(initiative_id="x", title="x"), Page)
     assert_type(pages.find_by_id("x"), Page | None)
+    assert_type(pages.get("x"), Page)
     assert_type(pages.find_all(), list[Page])
     assert_type(pages.find_by_initiative_id("x"), list[Page])
     assert_type(pages.find_by_parent_page_id("x"), list[Page])
@@ -130,6 +143,7 @@ def check_pages(pages: PageRepository[Sync]) -> None:
 def check_projects(projects: ProjectRepository[Sync]) -> None:
     assert_type(projects.create(name="x", url="x"), Project)
     assert_type(projects.find_by_id("x"), Project | None)
+    assert_type(projects.get("x"), Project)
     assert_type(projects.find_all(), list[Project])
     assert_type(projects.update("x"), Project)
     assert_type(projects.delete("x"), bool)
@@ -142,6 +156,7 @@ def check_projects(projects: ProjectRepository[Sync]) -> None:
 def check_accounts(accounts: AccountRepository[Sync]) -> None:
     assert_type(accounts.create(email="x"), Account)
     assert_type(accounts.find_by_id("x"), Account | None)
+    assert_type(accounts.get("x"), Account)
     assert_type(accounts.find_all(), list[Account])
     assert_type(accounts.find_by_provider("x"), list[Account])
     assert_type(accounts.update("x"), Account)
@@ -161,6 +176,7 @@ def check_proposals(proposals: ProposalRepository[Sync]) -> None:
         Proposal,
     )
     assert_type(proposals.find_by_id("x"), Proposal | None)
+    assert_type(proposals.get("x"), Proposal)
     assert_type(proposals.find_all(), list[Proposal])
     assert_type(proposals.find_by_agent_id("x"), list[Proposal])
     assert_type(proposals.find_by_initiative_id("x"), list[Proposal])
@@ -188,7 +204,11 @@ def check_conversations(conversations: ConversationRepository[Sync]) -> None:
         conversations.create(from_agent_id="x", to_agent_id="x", question="x"), Conversation
     )
     assert_type(conversations.find_by_id("x"), Conversation | None)
+    assert_type(conversations.get("x"), Conversation)
     assert_type(conversations.find_pending_for_agent("x"), list[Conversation])
+    assert_type(conversations.find_by_from_agent_id("x"), list[Conversation])
+    assert_type(conversations.find_by_task_id("x", before="x"), list[Conversation])
+    assert_type(conversations.delete("x"), bool)
     assert_type(conversations.answer("x", "x"), Conversation)
 
 
@@ -197,6 +217,8 @@ def check_chat_sessions(chat_sessions: ChatSessionRepository[Sync]) -> None:
         chat_sessions.create_session(ChatTargetType.PHASE, "x", initiative_id="x"), ChatSession
     )
     assert_type(chat_sessions.find_session_by_id("x"), ChatSession | None)
+    assert_type(chat_sessions.find_sessions(ChatTargetType.TASK, "x"), list[ChatSession])
+    assert_type(chat_sessions.delete_session("x"), bool)
     assert_type(chat_sessions.find_active_session(ChatTargetType.PHASE, "x"), ChatSession | None)
     assert_type(chat_sessions.find_active_session_by_agent_id("x"), ChatSession | None)
     assert_type(chat_sessions.update_session("x"), ChatSession)
@@ -212,6 +234,7 @@ def check_review_comments(review_comments: ReviewCommentRepository[Sync]) -> Non
         ReviewComment,
     )
     assert_type(review_comments.find_by_id("x"), ReviewComment | None)
+    assert_type(review_comments.get("x"), ReviewComment)
     assert_type(review_comments.find_by_phase_id("x"), list[ReviewComment])
     assert_type(review_comments.resolve("x"), ReviewComment)
     assert_type(review_comments.unresolve("x"), ReviewComment)
@@ -221,6 +244,8 @@ def check_review_comments(review_comments: ReviewCommentRepository[Sync]) -> Non
 def check_change_sets(change_sets: ChangeSetRepository[Sync]) -> None:
     assert_type(change_sets.create(initiative_id="x", entries=()), ChangeSet)
     assert_type(change_sets.find_by_id("x"), ChangeSet | None)
+    assert_type(change_sets.get("x"), ChangeSet)
     assert_type(change_sets.find_by_initiative_id("x"), list[ChangeSet])
     assert_type(change_sets.find_entries("x"), list[ChangeSetEntry])
+    assert_type(change_sets.delete("x"), bool)
     assert_type(change_sets.mark_reverted("x"), ChangeSet)

@@ -48,6 +48,9 @@ def calls(tasks: TaskRepository[Sync]) -> None:
     tasks.create(name="x", status=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tasks.find_by_id(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(tasks.find_by_id("id").name)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    tasks.find_all(offset=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    tasks.find_all(after=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.move("id", name="x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     tasks.no_such_method()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cwstore.core.statement import ENGINE_BINDS, Patch, bind_names
+from cwstore.core.statement import ENGINE_BINDS, Listing, Patch, bind_names
 from cwstore.testing.checker.found import AnyPatch, Found, Source, known_keys
 from cwstore.testing.checker.report import Fault
 
@@ -29,8 +29,10 @@ _VERBS = {
     "write_all": (True, True),
     "execute": (True, False),
     "insert_many": (True, False),
+    "fetch_page": (False, True),
 }
-_PATCH = "patch_row"  # the function that runs a patch; the database is its first argument
+_PATCH = "patch_row"  # the function that runs a patch
+_WITH_DATABASE = {_PATCH, "fetch_page"}  # functions: the database is their first argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def check_calls(
             run.add(found.subject)
             yield from _check_verb(call, found, writes, rows)
             yield from _check_binds(call, found, sources)
-    kept = {id(one.value.find) for one in statements if isinstance(one.value, Patch)}
+    kept = {id(one.value.find) for one in statements if isinstance(one.value, Patch | Listing)}
     for found in statements:
         if found.subject not in run and id(found.value) not in kept:
             yield Fault(found.place, found.subject, "unused", "no call runs it; remove it")
@@ -84,7 +86,7 @@ def _calls(source: Source) -> Iterator[Call]:
             if not isinstance(node, ast.Call) or not node.args:
                 continue
             verb = _name_of(node.func)
-            if verb == _PATCH and len(node.args) > 1:
+            if verb in _WITH_DATABASE and len(node.args) > 1:
                 yield Call(source, function, node, verb, node.args[1])
             elif isinstance(node.func, ast.Attribute) and verb in _VERBS:
                 receiver = _name_of(node.func.value)

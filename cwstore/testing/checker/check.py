@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 
 from cwstore.core.lexer import UnfinishedTextError, spoken
-from cwstore.core.statement import Patch
+from cwstore.core.statement import Listing, Patch
 from cwstore.testing.checker.calls import check_calls
 from cwstore.testing.checker.columns import check_binds, check_columns, check_patch
 from cwstore.testing.checker.dialect import check_dialect
@@ -19,6 +19,7 @@ from cwstore.testing.checker.found import (
     sources_of,
     unreadable,
 )
+from cwstore.testing.checker.lists import check_order
 from cwstore.testing.checker.plans import check_indexes, check_plan, line_of, merged, plan_of
 from cwstore.testing.checker.report import Allowances, Fault, Line, Report, settle
 from cwstore.testing.checker.schema import Schema, open_schema
@@ -32,7 +33,7 @@ def check_statements(
     allow: Allowances | None = None,
     whole: bool = True,
 ) -> Report:
-    """Check every Statement and Patch that the module, or the package, holds in its constants.
+    """Check every Statement, Listing and Patch in the constants of the module, or the package.
 
     `schema` is SQL text (a str), or the Path of an .sql file, of a folder of migrations
     (0001_name.sql ...) or of a database file, of which the structure alone is read. Statements
@@ -48,6 +49,7 @@ def check_statements(
     type, rule   declared type, CHECK (json_valid), CHECK (x <> '') against the annotation
     null         a column may be NULL, or nobody knows, and the field is not Optional
     enum         members against CHECK (x IN (...)), and the strings of a key against the members
+    order        a list is ordered by what may be NULL, or by nothing unique at the end
     scan, sort   a whole table is read, a temporary b-tree is built
     stamp        an UPDATE leaves `updated_at` as it was, although the table has one
     dialect      SQL that SQLite and PostgreSQL do not share
@@ -80,6 +82,8 @@ def _check(target: ModuleType, schema: Schema, allow: Allowances, whole: bool) -
     for found in statements:
         if isinstance(found.value, Patch):
             faults += _faults(found, check_patch(found.value))
+        if isinstance(found.value, Listing):
+            faults += _faults(found, check_order(found.value, schema))
         variants: list[Line] = []
         for statement in found.variants().values():
             try:

@@ -1,4 +1,4 @@
-"""Find every statement of a package, with its source, and expand the patches."""
+"""Find every statement of a package, with its source, and expand patches and lists."""
 
 import ast
 import importlib
@@ -8,10 +8,11 @@ import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from cwstore.core.checks import hints_of
-from cwstore.core.statement import Patch, Statement
+from cwstore.core.statement import Listing, PageKind, Patch, Statement
+from cwstore.testing.checker.lists import unknown_fields
 
 AnyStatement = Statement[Any]
 AnyPatch = Patch[Any]
@@ -51,8 +52,14 @@ class Found:
         return f"{self.source.path}:{self.line}"
 
     def variants(self) -> dict[str, AnyStatement]:
-        """The statements that it stands for: of a patch no key, each key, all keys, by label."""
+        """The statements that it stands for, by label.
+
+        Of a patch no key, each key, all keys; of a list the whole, and each kind of page.
+        """
         patch = self.value
+        if isinstance(patch, Listing):
+            kinds: tuple[PageKind, ...] = get_args(PageKind)
+            return {"": patch, **{f"({kind})": patch.page(kind) for kind in kinds}}
         if isinstance(patch, Statement):
             return {"": patch}
         made: dict[str, AnyStatement] = {}
@@ -72,11 +79,13 @@ def known_keys(patch: AnyPatch) -> tuple[str, ...]:
 
 
 def unreadable(value: AnyStatement | AnyPatch) -> str:
-    """Why the annotations of the row type or of the keys tell nothing; "" if they do."""
+    """Why row type or keys tell nothing of the statement; "" if they do."""
     try:
         hints_of(value.entity)
         if not isinstance(value, Statement):
             hints_of(value.keys)
+        if isinstance(value, Listing) and (unknown := unknown_fields(value)):
+            return f"it is ordered by {', '.join(unknown)}: no field of {value.entity.__name__}"
     except NameError as error:
         return f"the annotations cannot be read: {error}; import it at run time too"
     return ""
