@@ -14,8 +14,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints, is_typedd
 
 import pytest
 
+import cwstore
 from tests.kits.checker import repositories
 
+#: For annotations of what a module imports on use.
+NAMES = {name: getattr(cwstore, name) for name in dir(cwstore)}
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ROOT / "tests" / "typing"
 PYRIGHT = ("-m", "pyright", "--pythonpath", sys.executable)
@@ -73,7 +76,7 @@ def test_what_takes_a_member_takes_exactly_the_values_of_its_enum() -> None:
         for attribute, kind in repositories().items()
         for name, method in vars(kind).items()
         if not name.startswith("_")
-        for parameter, hint in get_type_hints(method).items()
+        for parameter, hint in get_type_hints(method, localns=NAMES).items()
         if parameter != "return"
         for enum, strings in enums_in(hint)
     ]

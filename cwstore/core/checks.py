@@ -163,9 +163,11 @@ def check_answer(callback: str, answer: object) -> bool:
     """
     if isinstance(answer, bool):
         return answer
+    from inspect import iscoroutine  # what most processes do not need
+
     kind = type(answer).__name__
-    if isinstance(answer, types.CoroutineType):
-        cast("types.CoroutineType[Any, Any, Any]", answer).close()
+    if iscoroutine(answer):
+        answer.close()
     raise InvalidValueError(callback, f"must return True or False, and it returned {kind}")
 
 

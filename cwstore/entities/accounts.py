@@ -130,7 +130,11 @@ _MARK_EXHAUSTED = _account(
     UPDATE accounts
     SET exhausted_until = CASE
             WHEN is_exhausted = 1
-             AND (exhausted_until IS NULL OR exhausted_until > :now AND exhausted_until > :until)
+             AND (
+                exhausted_until IS NULL
+                OR exhausted_until > :now
+                AND exhausted_until > coalesce(:until, exhausted_until)
+            )
             THEN exhausted_until
             ELSE :until
         END,

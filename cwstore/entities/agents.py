@@ -11,7 +11,7 @@ from cwstore.core.checks import Json, NonEmpty, check_answer, check_id
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Patch, rows_of, values_of
-from cwstore.entities.claims import take_back_from
+from cwstore.entities.claims import find_open_attempts, held_by, take_back_from
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 
 __all__ = ["Agent", "AgentMode", "AgentPatch", "AgentRepository", "AgentStatus"]
@@ -331,8 +331,8 @@ class AgentRepository(Repository[Mode]):
         `is_alive` is asked about each agent that is running, waits for input or holds a task,
         before anything is written and with no lock held. It returns True or False: anything else
         is InvalidValueError, and nothing is changed. Then each dead one becomes crashed, its
-        attempt lost and its task pending; one transaction per agent. One that got another status
-        or process meanwhile is left alone and not returned. Under AsyncStore `is_alive` may be a
+        attempt lost and its task pending; one transaction per agent. One that got another status,
+        process or task meanwhile is left alone and not returned. Under AsyncStore `is_alive` may be a
         coroutine function. Raises ConflictError inside of a transaction: others would wait for what
         `is_alive` does.
         """
@@ -343,15 +343,21 @@ class AgentRepository(Repository[Mode]):
                 "reconcile() inside of a transaction: leave it first",
                 reason=ConflictReason.TRANSACTION,
             )
-        dead = [
-            agent
-            for agent in self._db.fetch_all(_FIND_TO_ASK)
-            if not check_answer("is_alive", is_alive(agent))
+        agents = self._db.fetch_all(_FIND_TO_ASK)
+        # After the agents: what was claimed between the two reads is known before anybody is asked.
+        held = {one.agent_id: one.id for one in find_open_attempts(self._db, None)}
+        dead = [one for one in agents if not check_answer("is_alive", is_alive(one))]
+        return [
+            crashed
+            for agent in dead
+            if (crashed := self._crash(agent, held.get(agent.id))) is not None
         ]
-        return [crashed for agent in dead if (crashed := self._crash(agent)) is not None]
 
-    def _crash(self, seen: Agent) -> Agent | None:
+    def _crash(self, seen: Agent, attempt_id: str | None) -> Agent | None:
         with self._db.transaction():
+            now = held_by(self._db, seen.id)
+            if now is not None and now.id != attempt_id:
+                return None  # it was given a task since it was looked at
             crashed = self._db.write_one(
                 _CRASH,
                 id=seen.id,

@@ -284,7 +284,10 @@ _GIVE_BACK_ALL = task_rows(
 
 _OBSTACLES = rows_of(Obstacle)(
     """
-    SELECT kind, id, status /* never NULL: columns of the parts */
+    SELECT
+        kind /* never NULL: each part has a literal */,
+        id /* never NULL: of the table that each part reads */,
+        CAST(status AS TEXT) AS status /* never NULL: the same; of three tables, so of no enum */
     FROM (
         SELECT 1 AS rank, 'task' AS kind, id, status, created_at
         FROM tasks
@@ -359,7 +362,8 @@ _FRONT: LiteralString = "50"
 _LEASE_PASSED = 2
 
 
-def _choice(condition: LiteralString, **extra: type) -> _Choice:
+def _choice(kind: LiteralString, owner: LiteralString = "", **extra: type) -> _Choice:
+    condition: LiteralString = f"{owner}{kind}"
     chosen: LiteralString = f"""
         FROM ready_tasks
         WHERE {condition}
@@ -378,19 +382,24 @@ def _choice(condition: LiteralString, **extra: type) -> _Choice:
         CROSS JOIN ready_tasks AS ready
         WHERE ready.id = line.id
     """
+    # CROSS JOIN, because the phases shall be looked at first: else the tasks of an initiative are,
+    # and they may all be of a phase that is not open. A task is of its phase's initiative.
     anywhere: LiteralString = f"""
         FROM (
             SELECT id, priority, sort_order, created_at
-            FROM ready_tasks
-            WHERE {condition}
-              AND phase_id IN (
-                    SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-                )
+            FROM (
+                SELECT id AS open_phase_id
+                FROM phases
+                WHERE {owner}(status = 'approved' OR status = 'in_progress')
+            ) AS open_phases
+            CROSS JOIN ready_tasks
+            WHERE phase_id = open_phase_id
+              AND {kind}
             UNION ALL
             SELECT id, priority, sort_order, created_at
             FROM ready_tasks
-            WHERE {condition}
-              AND phase_id IS NULL
+            WHERE phase_id IS NULL
+              AND {condition}
         ) AS ready
     """
     return _Choice(
@@ -402,7 +411,7 @@ def _choice(condition: LiteralString, **extra: type) -> _Choice:
                 WHEN EXISTS (SELECT 1 {_PASSED}) THEN 2
                 WHEN EXISTS (SELECT 1 {in_front}) THEN 1
                 ELSE 0
-            END
+            END /* never NULL: each arm is a number */
             """,
             **extra,
         ),
@@ -423,12 +432,11 @@ def _claim_of(choice: LiteralString) -> LiteralString:
 # One type is an equality; a lookup in a list costs a claim 9 µs more, so it has its own statements.
 _AMONG: LiteralString = """type IN (SELECT value FROM json_each(:types))
           AND category IN (SELECT value FROM json_each(:categories))"""
+_OWN: LiteralString = "initiative_id = :initiative_id AND "
 _READY = _choice("type = :type")
 _READY_AMONG = _choice(_AMONG, types=str, categories=str)
-_READY_OF_INITIATIVE = _choice("initiative_id = :initiative_id AND type = :type")
-_READY_OF_INITIATIVE_AMONG = _choice(
-    f"initiative_id = :initiative_id AND {_AMONG}", types=str, categories=str
-)
+_READY_OF_INITIATIVE = _choice("type = :type", _OWN)
+_READY_OF_INITIATIVE_AMONG = _choice(_AMONG, _OWN, types=str, categories=str)
 
 
 class Wanted(NamedTuple):
@@ -502,7 +510,7 @@ def claim(db: "Database", task_id: str, agent_id: str | None, lease: timedelta |
     if agent_id is not None:
         check_id("agent_id", agent_id)
     with db.transaction():
-        held = _held_by(db, agent_id)
+        held = held_by(db, agent_id)
         if held is not None and held.task_id == task_id:
             return _claimed_again(db, held, micros)
         if held is not None:
@@ -535,15 +543,14 @@ def claim_next_ready(
     lease: timedelta | None,
 ) -> Task | None:
     """See `TaskRepository.claim_next_ready`."""
-    choice, binds = _choose(wanted)
     micros = _lease_micros(lease)
     if agent_id is not None:
         check_id("agent_id", agent_id)
-    claim, a_lease_has_passed = _look(db, idle, choice, binds, agent_id)
+    claim, binds, a_lease_has_passed = _look(db, idle, wanted, agent_id)
     if claim is None:
         return None
     with db.transaction():
-        held = _held_by(db, agent_id)
+        held = held_by(db, agent_id)
         if held is not None:
             return _claimed_again(db, held, micros)
         if a_lease_has_passed:
@@ -553,39 +560,37 @@ def claim_next_ready(
 
 
 def _look(
-    db: "Database",
-    idle: Idle,
-    choice: _Choice,
-    binds: dict[str, object],
-    agent_id: str | None,
-) -> tuple[Statement[Task] | None, bool]:
-    """The statement that may claim something, None if there is nothing; whether a lease has passed.
+    db: "Database", idle: Idle, wanted: Wanted, agent_id: str | None
+) -> tuple[Statement[Task] | None, dict[str, object], bool]:
+    """The statement that may claim something and its binds; whether a lease has passed.
 
-    Takes no lock.
+    None as statement: there is nothing to claim. Takes no lock.
     """
-    if _held_by(db, agent_id) is not None:
-        return choice.claim, False
+    choice, binds = _choose(wanted)
+    if held_by(db, agent_id) is not None:
+        return choice.claim, binds, False
     # "Nothing is ready" stays true until somebody commits. The state is asked for first, so that a
     # commit which comes after the look is noticed by the next one; and only by who found nothing
     # before, since it costs a busy dispatcher 2 µs.
     key = (choice.claim.text, *binds.values())
     state = db.state_token() if key in idle else None
-    if state is not None and idle[key] == state:
+    if state is not None and idle.get(key) == state:
         passed = bool(db.fetch_one(_A_LEASE_HAS_PASSED))
-        return (choice.claim if passed else None), passed
+        return (choice.claim if passed else None), binds, passed
     front = db.fetch_one(choice.look_at_front, **binds)
     if front:
         idle.pop(key, None)
-        return choice.claim, front == _LEASE_PASSED
+        return choice.claim, binds, front == _LEASE_PASSED
     if db.fetch_one(choice.is_one_anywhere, **binds):
-        return choice.claim_anywhere, False
+        return choice.claim_anywhere, binds, False
     if len(idle) >= _MOST_IDLE:
         idle.clear()
     idle[key] = state
-    return None, False
+    return None, binds, False
 
 
-def _held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
+def held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
+    """The open attempt of that agent; None: it holds nothing, or nobody is named."""
     if agent_id is None:
         return None
     return db.fetch_one(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)

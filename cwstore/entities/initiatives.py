@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
+from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, patch_row, query
@@ -191,3 +192,6 @@ class InitiativeRepository(Repository[Mode]):
         from cwstore.entities.plan_check import check_plan  # what most processes do not need
 
         return check_plan(self._db, initiative_id)
+
+
+publish(globals())

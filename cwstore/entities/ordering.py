@@ -65,6 +65,8 @@ def ring_error(table: str, edges: Iterable[tuple[str, str]], start: str, needed:
     An edge is (dependent, dependency). The ring is empty where it cannot be found any more:
     somebody has removed an edge since.
     """
+    if start == needed:
+        return CycleError(f"{table}: {start!r} cannot wait for itself", path=(start,))
     below: defaultdict[str, list[str]] = defaultdict(list)
     for dependent, dependency in edges:
         below[dependent].append(dependency)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.statement import rows_of
+from cwstore.entities.task import TaskStatus
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -44,14 +45,14 @@ class PlanProblem:
 
 class _Phase(NamedTuple):
     id: NonEmpty
-    status: str
+    status: str  #: a PhaseStatus, which only `phases` knows
 
 
 class _Task(NamedTuple):
     id: NonEmpty
     initiative_id: NonEmpty | None
     phase_id: NonEmpty | None
-    status: str
+    status: TaskStatus
 
 
 class _Edge(NamedTuple):
@@ -65,7 +66,7 @@ _edge = rows_of(_Edge)
 
 _PHASES = _phase(
     """
-    SELECT id, status
+    SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
     FROM phases
     WHERE initiative_id = :initiative_id
     ORDER BY created_at, id
@@ -162,11 +163,13 @@ class _Plan:
             if self._is_waiting(dependent) and self._is_open(self.tasks.get(needed)):
                 graph["task", dependent].append(("task", needed))
         for task in self.tasks.values():
-            if task.phase_id not in self.phases or task.status == "completed":
+            holder = self.phases.get(task.phase_id or "")
+            if holder is None or task.status == TaskStatus.COMPLETED:
                 continue
-            graph["phase", task.phase_id].append(("task", task.id))
+            if self._is_open(holder):
+                graph["phase", holder.id].append(("task", task.id))
             if self._is_waiting(task.id):
-                graph["task", task.id] += [("phase", one) for one in needed_phases[task.phase_id]]
+                graph["task", task.id] += [("phase", one) for one in needed_phases[holder.id]]
         return graph
 
     def blocked(self) -> list[_Node]:
@@ -192,10 +195,11 @@ def check_plan(db: "Database", initiative_id: str) -> list[PlanProblem]:
     own |= {("phase", one.id) for one in db.fetch_all(_PHASES, initiative_id=initiative_id)}
     rings = [_ring(graph, part) for part in _knots(graph) if not own.isdisjoint(part)]
     problems = [_problem(PlanProblemKind.RING, ring) for ring in rings]
+    waiting = _reversed(graph, plan)
     for blocked in plan.blocked():
-        waiting = _waiting_for(blocked, graph, plan)
-        if not own.isdisjoint(waiting):
-            problems.append(_problem(PlanProblemKind.BLOCKED, [blocked, *waiting]))
+        behind = _behind(blocked, waiting)
+        if not own.isdisjoint(behind):
+            problems.append(_problem(PlanProblemKind.BLOCKED, [blocked, *behind]))
     return problems
 
 
@@ -262,16 +266,22 @@ def _ring(graph: _Graph, knot: Iterable[_Node]) -> list[_Node]:
     raise AssertionError("a knot has a ring through each of its nodes")
 
 
-def _waiting_for(blocked: _Node, graph: _Graph, plan: _Plan) -> list[_Node]:
-    """All that waits for it, directly or not, the nearest first."""
-    waiting: defaultdict[_Node, list[_Node]] = defaultdict(list)
+def _reversed(graph: _Graph, plan: _Plan) -> _Graph:
+    """What waits for each task and phase."""
+    waiting: _Graph = {node: [] for node in graph}
     for node, needed in graph.items():
         for one in needed:
             waiting[one].append(node)
     for task in plan.tasks.values():  # a blocked phase holds its own tasks back
-        is_waiting = task.status in ("pending_approval", "pending")
-        if is_waiting and blocked == ("phase", task.phase_id):
-            waiting[blocked].append(("task", task.id))
+        holder = plan.phases.get(task.phase_id or "")
+        is_waiting = task.status in (TaskStatus.PENDING_APPROVAL, TaskStatus.PENDING)
+        if is_waiting and holder is not None and holder.status == "blocked":
+            waiting["phase", holder.id].append(("task", task.id))
+    return waiting
+
+
+def _behind(blocked: _Node, waiting: _Graph) -> list[_Node]:
+    """All that waits for it, directly or not, the nearest first."""
     found = [blocked]
     seen = {blocked}
     for node in found:

@@ -1,9 +1,9 @@
--- Each claim of a task opens an attempt, and whoever reports on the task must hold it. A worker that
--- was killed is told from one that works, a late one cannot write over its successor's result, and
--- what a task went through can be read afterwards.
+-- Each claim of a task opens an attempt, and whoever reports on the task must hold it. A worker
+-- that was killed is told from one that works, a late one cannot write over its successor's result,
+-- and what a task went through can be read afterwards.
 --
--- Tasks that are in progress already get an attempt: of the agent that has them (one that runs, else
--- the newest), or of nobody named.
+-- Tasks that are in progress already get an attempt: of the agent that has them (one that runs,
+-- else the newest), or of nobody named.
 --
 -- Code of older versions is not declared compatible: it would give back a task whose holder it does
 -- not look for.
@@ -11,9 +11,9 @@
 CREATE TABLE task_attempts (
     id           TEXT     NOT NULL,
     task_id      TEXT     NOT NULL  REFERENCES tasks (id) ON DELETE CASCADE,
-    agent_id     TEXT     REFERENCES agents (id) ON DELETE SET NULL,  -- NULL: claimed by nobody
-                                                                      -- named, or the agent is gone
-    agent_name   TEXT,                                -- its name then; NULL: claimed by nobody named
+    agent_id     TEXT     REFERENCES agents (id) ON DELETE SET NULL,  -- NULL: nobody named, or the
+                                                                      -- agent is gone
+    agent_name   TEXT,                                -- its name then; NULL: nobody named
     number       INTEGER  NOT NULL,                   -- 1, 2, ... within the task
     lease_until  INTEGER,                             -- NULL: no lease
     outcome      TEXT,                                -- NULL: open
@@ -63,14 +63,17 @@ CREATE INDEX task_attempts_agent_ix
     ON task_attempts (agent_id)
     WHERE agent_id IS NOT NULL;
 
--- Serves tasks.claim_next_ready where the first tasks in line are held back: it then looks at phases
--- that are open, and at tasks without a phase.
+-- Serves tasks.claim_next_ready where the first tasks in line are held back: it then looks at the
+-- tasks of open phases, and at tasks without a phase.
 CREATE INDEX tasks_ready_without_phase_ix
-    ON tasks (
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    )
+    ON tasks (initiative_id)
     WHERE status = 'pending' AND phase_id IS NULL;
+
+-- Serves tasks.claim_next_ready likewise: the phases that are open, without reading the content of
+-- those that are not.
+CREATE INDEX phases_open_ix
+    ON phases (initiative_id, id, status)
+    WHERE status = 'approved' OR status = 'in_progress';
 
 
 -- A task that is no longer in progress has no open attempt, whatever statement changed it. The
@@ -100,20 +103,32 @@ BEGIN
     UPDATE task_attempts
     SET outcome = 'lost',
         detail = 'the agent was deleted',
-        ended_at = CAST(unixepoch('subsec') * 1000000 AS INTEGER),
-        updated_at = max(updated_at + 1, CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+        ended_at = CASE
+            WHEN updated_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            THEN CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            ELSE updated_at + 1
+        END,
+        updated_at = CASE
+            WHEN updated_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            THEN CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            ELSE updated_at + 1
+        END
     WHERE agent_id = OLD.id
       AND outcome IS NULL;
     UPDATE tasks
     SET status = 'pending',
-        updated_at = max(updated_at + 1, CAST(unixepoch('subsec') * 1000000 AS INTEGER))
+        updated_at = CASE
+            WHEN updated_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            THEN CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            ELSE updated_at + 1
+        END
     WHERE status = 'in_progress'
-      AND id = (
+      AND id = (  -- of the attempt that ended just now: who is being deleted has one such
             SELECT task_id
             FROM task_attempts
             WHERE agent_id = OLD.id
-            ORDER BY ended_at DESC, number DESC
-            LIMIT 1
+              AND outcome = 'lost'
+              AND detail = 'the agent was deleted'
           );
 END;
 

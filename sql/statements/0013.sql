@@ -84,7 +84,11 @@ last_used_at, sort_order, created_at, updated_at
 UPDATE accounts
 SET exhausted_until = CASE
         WHEN is_exhausted = 1
-         AND (exhausted_until IS NULL OR exhausted_until > :now AND exhausted_until > :until)
+         AND (
+            exhausted_until IS NULL
+            OR exhausted_until > :now
+            AND exhausted_until > coalesce(:until, exhausted_until)
+        )
         THEN exhausted_until
         ELSE :until
     END,
@@ -1086,7 +1090,10 @@ WHERE lease_until <= :now
 RETURNING task_id;
 
 -- claims._OBSTACLES
-SELECT kind, id, status /* never NULL: columns of the parts */
+SELECT
+    kind /* never NULL: each part has a literal */,
+    id /* never NULL: of the table that each part reads */,
+    CAST(status AS TEXT) AS status /* never NULL: the same; of three tables, so of no enum */
 FROM (
     SELECT 1 AS rank, 'task' AS kind, id, status, created_at
     FROM tasks
@@ -1151,16 +1158,19 @@ UPDATE tasks
     WHERE id = (SELECT id
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE type = :type
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE type = :type
-          AND phase_id IS NULL
+        WHERE phase_id IS NULL
+          AND type = :type
     ) AS ready
  ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
@@ -1184,16 +1194,19 @@ updated_at
 SELECT EXISTS (SELECT 1
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE type = :type
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE type = :type
-          AND phase_id IS NULL
+        WHERE phase_id IS NULL
+          AND type = :type
     ) AS ready
 );
 
@@ -1218,7 +1231,7 @@ WHERE lease_until <= :now
     WHERE ready.id = line.id
 ) THEN 1
             ELSE 0
-        END;
+        END /* never NULL: each arm is a number */;
 
 -- claims._READY_AMONG.claim
 UPDATE tasks
@@ -1242,18 +1255,21 @@ UPDATE tasks
     WHERE id = (SELECT id
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE type IN (SELECT value FROM json_each(:types))
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE type IN (SELECT value FROM json_each(:types))
+        WHERE phase_id IS NULL
+          AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IS NULL
     ) AS ready
  ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
@@ -1278,18 +1294,21 @@ updated_at
 SELECT EXISTS (SELECT 1
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE type IN (SELECT value FROM json_each(:types))
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE type IN (SELECT value FROM json_each(:types))
+        WHERE phase_id IS NULL
+          AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IS NULL
     ) AS ready
 );
 
@@ -1315,7 +1334,7 @@ WHERE lease_until <= :now
     WHERE ready.id = line.id
 ) THEN 1
             ELSE 0
-        END;
+        END /* never NULL: each arm is a number */;
 
 -- claims._READY_OF_INITIATIVE.claim
 UPDATE tasks
@@ -1338,16 +1357,19 @@ UPDATE tasks
     WHERE id = (SELECT id
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type = :type
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type = :type
-          AND phase_id IS NULL
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type = :type
     ) AS ready
  ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
@@ -1371,16 +1393,19 @@ updated_at
 SELECT EXISTS (SELECT 1
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type = :type
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type = :type
-          AND phase_id IS NULL
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type = :type
     ) AS ready
 );
 
@@ -1405,7 +1430,7 @@ WHERE lease_until <= :now
     WHERE ready.id = line.id
 ) THEN 1
             ELSE 0
-        END;
+        END /* never NULL: each arm is a number */;
 
 -- claims._READY_OF_INITIATIVE_AMONG.claim
 UPDATE tasks
@@ -1429,18 +1454,21 @@ UPDATE tasks
     WHERE id = (SELECT id
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IS NULL
     ) AS ready
  ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
@@ -1465,18 +1493,21 @@ updated_at
 SELECT EXISTS (SELECT 1
     FROM (
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IN (
-                SELECT id FROM phases WHERE status = 'approved' OR status = 'in_progress'
-            )
         UNION ALL
         SELECT id, priority, sort_order, created_at
         FROM ready_tasks
-        WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-          AND phase_id IS NULL
     ) AS ready
 );
 
@@ -1502,7 +1533,7 @@ WHERE lease_until <= :now
     WHERE ready.id = line.id
 ) THEN 1
             ELSE 0
-        END;
+        END /* never NULL: each arm is a number */;
 
 -- conversations._ANSWER
 UPDATE conversations
@@ -2171,7 +2202,7 @@ WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, initiative_id, name, content, status, created_at, updated_at;
 
 -- plan_check._PHASES
-SELECT id, status
+SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
 FROM phases
 WHERE initiative_id = :initiative_id
 ORDER BY created_at, id;

@@ -264,7 +264,7 @@ def test_an_exhausted_account_rests_until_its_time_has_come(file: Path) -> None:
         )
 
 
-def test_an_account_exhausted_without_a_time_rests_until_it_gets_one(store: Store) -> None:
+def test_an_account_exhausted_without_a_time_rests_until_it_is_cleared(store: Store) -> None:
     made, _ = make(store, "a", "b")
     marked = store.accounts.mark_exhausted("a", None)
     assert_updated(made, marked, is_exhausted=True, exhausted_until=None)
@@ -273,8 +273,53 @@ def test_an_account_exhausted_without_a_time_rests_until_it_gets_one(store: Stor
     store.accounts.mark_exhausted("b", None)
     assert claims(store, 1) == "-"
     again = store.accounts.mark_exhausted("a", moment(0))
-    assert_updated(marked, again, exhausted_until=moment(0))
+    assert_updated(marked, again)
+    assert claims(store, 1) == "-"
+    cleared = store.accounts.clear_exhausted("a")
+    assert_updated(again, cleared, is_exhausted=False)
+    assert store.accounts.find_by_id("a") == cleared
     assert claims(store, 2) == "aa"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kept"),
+    [
+        (10, 20, 20),
+        (20, 10, 20),
+        (20, None, None),
+        (None, 20, None),
+        (20, 3, 20),  # the second one has passed already
+        (4, 10, 10),  # the first one has passed
+        (5, 3, 3),  # it passes at this moment: there is no rest to shorten
+        (3, None, None),
+    ],
+)
+def test_of_two_rests_the_longer_holds_whichever_is_told_last(
+    file: Path, first: int | None, second: int | None, kept: int | None
+) -> None:
+    clock = SetClock(moment(0))
+    with Store.open(file, clock=clock) as store:
+        make(store, "a")
+        before = store.accounts.mark_exhausted("a", None if first is None else moment(first))
+        clock.now = moment(5)
+        after = store.accounts.mark_exhausted("a", None if second is None else moment(second))
+        assert_updated(before, after, exhausted_until=None if kept is None else moment(kept))
+        assert store.accounts.find_by_id("a") == after
+
+
+def test_an_account_that_is_cleared_is_available_at_once_whatever_its_rest_was(
+    store: Store, file: Path
+) -> None:
+    (made,) = make(store, "a")
+    assert_updated(made, store.accounts.clear_exhausted("a"))
+    store.accounts.mark_exhausted("a", datetime.now(UTC) + timedelta(days=3))
+    assert claims(store, 1) == "-"
+    assert store.accounts.clear_exhausted("a").exhausted_until is None
+    assert claims(store, 1) == "a"
+    with refused(file, NotFoundError):
+        store.accounts.clear_exhausted("nobody")
+    with refused(file, InvalidValueError, "id"):
+        store.accounts.clear_exhausted("")
 
 
 def test_marking_what_does_not_exist_is_refused(store: Store, file: Path) -> None:

@@ -243,7 +243,7 @@ def test_of_many_that_claim_at_once_each_gets_other_tasks(store: Store, file: Pa
                 task = own.tasks.claim_next_ready(**filters, agent_id=agent.id)
                 if task is None:
                     return
-                got.append(task)
+                got.append(own.tasks.complete(task.id, agent_id=agent.id))
 
     threads = [Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -251,7 +251,8 @@ def test_of_many_that_claim_at_once_each_gets_other_tasks(store: Store, file: Pa
     for thread in threads:
         thread.join()
     assert sorted(got, key=lambda task: task.id) == store.tasks.find_all()
-    assert {task.status for task in got} == {TaskStatus.IN_PROGRESS}
+    assert {task.status for task in got} == {TaskStatus.COMPLETED}
+    assert {len(store.tasks.find_attempts(task.id)) for task in got} == {1}
 
 
 def test_of_many_that_claim_the_same_task_one_gets_it(store: Store, file: Path) -> None:

@@ -1,5 +1,6 @@
 """What agents.reconcile finds after a restart, and what it leaves alone."""
 
+import gc
 from pathlib import Path
 from threading import Barrier, Thread
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 
 from cwstore.entities.agents import Agent, AgentStatus
-from cwstore.entities.tasks import TaskStatus
-from cwstore.errors import ConflictError
+from cwstore.entities.claims import AttemptOutcome
+from cwstore.entities.task import TaskStatus
+from cwstore.errors import ConflictError, InvalidValueError
 from cwstore.store import Store
 from tests.kits.database import contents
 from tests.kits.entities import assert_updated, at, moment, refused
@@ -192,3 +194,162 @@ def test_of_two_that_reconcile_at_once_one_crashes_each_agent(file: Path, store:
     for thread in threads:
         thread.join()
     assert sorted(crashed, key=lambda agent: agent.id) == store.agents.find_all()
+
+
+# Agents that hold a task
+
+
+@pytest.mark.parametrize("status", AgentStatus)
+def test_an_agent_of_any_status_that_holds_a_task_is_asked_and_loses_it(
+    store: Store, status: AgentStatus
+) -> None:
+    """It was killed between claim and start, or it crashed and claims go on in its name."""
+    store.tasks.create(name="x", id="t")
+    make(store, "a", status=status)
+    claimed = store.tasks.claim("t", agent_id="a")
+    (holder,) = store.agents.find_all()
+    asked: list[Agent] = []
+
+    def is_alive(agent: Agent) -> bool:
+        asked.append(agent)
+        return False
+
+    (crashed,) = store.agents.reconcile(is_alive)
+    assert asked == [holder]
+    assert_updated(holder, crashed, status=AgentStatus.CRASHED)
+    (task,) = store.tasks.find_all()
+    assert_updated(claimed, task, status=TaskStatus.PENDING)
+    (attempt,) = store.tasks.find_attempts("t")
+    assert (attempt.outcome, attempt.detail) == (AttemptOutcome.LOST, "the agent crashed")
+    assert (attempt.agent_id, attempt.agent_name) == ("a", "a")
+    asked.clear()
+    store.agents.reconcile(is_alive)
+    assert asked == []
+
+
+def test_who_is_alive_keeps_its_task_and_who_holds_nothing_and_does_not_run_is_not_asked(
+    store: Store, file: Path
+) -> None:
+    for key in "tu":
+        store.tasks.create(name="x", id=key)
+    for status in AgentStatus:
+        make(store, status, status=status)
+    store.tasks.claim("t", agent_id="idle")
+    store.tasks.claim("u", agent_id="stopped")
+    store.tasks.complete("u", agent_id="stopped")
+    asked: list[str] = []
+    before = contents(file)
+
+    def is_alive(agent: Agent) -> bool:
+        asked.append(agent.id)
+        return True
+
+    assert store.agents.reconcile(is_alive) == []
+    assert asked == ["idle", "running", "waiting_for_input"]
+    assert contents(file) == before
+
+
+def test_what_nobody_named_holds_is_left_to_its_lease(store: Store, file: Path) -> None:
+    store.tasks.create(name="x", id="t")
+    store.tasks.claim("t")
+    before = contents(file)
+    assert store.agents.reconcile(lambda agent: False) == []
+    assert contents(file) == before
+
+
+def test_an_agent_that_gets_another_task_while_it_is_looked_at_is_left_alone(
+    store: Store,
+) -> None:
+    for key in "tu":
+        store.tasks.create(name="x", id=key)
+    make(store, "a", status="running")
+    make(store, "b", status="running")
+    store.tasks.claim("t", agent_id="a")
+
+    def is_alive(agent: Agent) -> bool:
+        if agent.id == "a":
+            store.tasks.complete("t", agent_id="a")
+            store.tasks.claim("u", agent_id="a")
+        return False
+
+    assert [agent.id for agent in store.agents.reconcile(is_alive)] == ["b"]
+    (held,) = store.tasks.find_open_attempts("a")
+    assert held.task_id == "u"
+    assert [agent.id for agent in store.agents.reconcile(lambda agent: False)] == ["a"]
+    assert store.tasks.find_open_attempts() == []
+
+
+def test_an_agent_whose_task_ended_while_it_was_looked_at_crashes_and_the_result_stays(
+    store: Store,
+) -> None:
+    store.tasks.create(name="x", id="t")
+    make(store, "a", status="running")
+    store.tasks.claim("t", agent_id="a")
+
+    def is_alive(agent: Agent) -> bool:
+        store.tasks.complete("t", agent_id="a", summary="done")
+        return False
+
+    assert [agent.id for agent in store.agents.reconcile(is_alive)] == ["a"]
+    (task,) = store.tasks.find_all()
+    assert (task.status, task.summary) == (TaskStatus.COMPLETED, "done")
+
+
+def test_a_task_set_in_progress_without_a_claim_stays_if_somebody_claimed_it_since(
+    store: Store,
+) -> None:
+    store.tasks.create(name="x", id="t", status="in_progress")
+    make(store, "a", status="running", task_id="t")
+    make(store, "b", status="idle")
+
+    def is_alive(agent: Agent) -> bool:
+        store.tasks.update("t", status="pending")
+        store.tasks.claim("t", agent_id="b")
+        return False
+
+    store.agents.reconcile(is_alive)
+    assert [one.agent_id for one in store.tasks.find_open_attempts()] == ["b"]
+    assert store.tasks.find_all()[0].status is TaskStatus.IN_PROGRESS
+
+
+# What the callback returns
+
+
+def nothing(agent: Agent) -> None:
+    """Forgot to return."""
+
+
+async def later(agent: Agent) -> bool:
+    return True
+
+
+@pytest.mark.parametrize(
+    ("is_alive", "kind"),
+    [
+        (nothing, "NoneType"),
+        (later, "coroutine"),
+        (lambda agent: 1, "int"),
+        (lambda agent: "no", "str"),
+        (lambda agent: agent, "Agent"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_anything_but_true_or_false_is_refused_and_nobody_crashes(
+    store: Store, file: Path, is_alive: Any, kind: str
+) -> None:
+    make(store, "dead", status="running")
+    make(store, "a", status="running")
+
+    def answer(agent: Agent) -> Any:
+        return False if agent.id == "dead" else is_alive(agent)
+
+    with refused(file, InvalidValueError, "is_alive", match=f"it returned {kind}$"):
+        store.agents.reconcile(answer)
+    gc.collect()  # a coroutine that was dropped without an end would warn now
+
+
+@pytest.mark.parametrize("is_alive", [None, True, "yes"])
+def test_what_cannot_be_called_is_refused(store: Store, file: Path, is_alive: Any) -> None:
+    make(store, "a", status="running")
+    with refused(file, InvalidValueError, "is_alive"):
+        store.agents.reconcile(is_alive)

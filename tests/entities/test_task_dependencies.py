@@ -4,7 +4,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from cwstore.entities.tasks import Task
+import pytest
+
+from cwstore.entities.task import Task
 from cwstore.errors import CycleError, MissingReferenceError
 from cwstore.store import Store
 from tests.kits.database import contents
@@ -62,9 +64,26 @@ def test_an_edge_needs_two_tasks(store: Store, file: Path) -> None:
 def test_a_cycle_is_refused_however_long_it_is(store: Store, file: Path) -> None:
     make(store, *"abcd")
     chain(store, *"abcd")
-    for task_id, needed in ("aa", "ba", "da", "dc"):
+    for task_id, needed, path in (
+        ("a", "a", "a"),
+        ("b", "a", "ba"),
+        ("d", "a", "dabc"),
+        ("d", "c", "dc"),
+    ):
         with refused(file, CycleError):
             store.tasks.create_dependency(task_id, needed)
+        with pytest.raises(CycleError) as caught:
+            store.tasks.create_dependency(task_id, needed)
+        assert caught.value.path == tuple(path)
+
+
+def test_the_ring_of_a_refused_edge_is_the_shortest_in_order(store: Store) -> None:
+    make(store, *"abcdef")
+    chain(store, *"abcde")
+    chain(store, "a", "f", "e")
+    with pytest.raises(CycleError, match="'e' -> 'a' -> 'f' -> 'e'") as caught:
+        store.tasks.create_dependency("e", "a")
+    assert caught.value.path == ("e", "a", "f")
 
 
 def test_neighbours_come_oldest_first_and_ties_by_id(store: Store, file: Path) -> None:

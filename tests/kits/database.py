@@ -4,7 +4,7 @@ What every engine must pass looks at the database through this module alone. For
 only these few functions have to be written again.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,38 @@ def tamper(file: Path, sql: str, *binds: object) -> int:
         return connection.changes()
     finally:
         connection.close()
+
+
+def run_raw(file: Path, *statements: str) -> None:
+    """SQL of a program that knows nothing of cwstore, in one transaction; foreign keys are on."""
+    connection = apsw.Connection(str(file))
+    try:
+        connection.pragma("foreign_keys", True)
+        with connection:
+            for statement in statements:
+                connection.execute(statement).fetchall()
+    finally:
+        connection.close()
+
+
+def steps_of_reading(store: Store, act: Callable[[], object]) -> int:
+    """How many instructions the readers of the store that are open spend on it."""
+    spent = 0
+
+    def count() -> bool:
+        nonlocal spent
+        spent += 1
+        return False
+
+    readers = list(store._db._readers.idle)
+    for reader in readers:
+        reader.connection.set_progress_handler(count, 1)
+    try:
+        act()
+    finally:
+        for reader in readers:
+            reader.connection.set_progress_handler(None)
+    return spent
 
 
 def rows_written(store: Store) -> int:

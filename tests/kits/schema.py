@@ -27,6 +27,8 @@ TABLES = {
             priority='medium' status='pending' requires_approval#? sort_order#=0 summary?
             created_at# updated_at#""",
         "task_dependencies": "task_id>tasks:CASCADE depends_on_task_id>tasks:CASCADE",
+        "task_attempts": """id task_id>tasks:CASCADE agent_id?>agents:SET_NULL agent_name? number#
+            lease_until#? outcome? detail? ended_at#? created_at# updated_at#""",
         "agents": """id name task_id?>tasks:SET_NULL initiative_id?>initiatives:SET_NULL
             session_id? worktree_id provider='claude' account_id?>accounts:SET_NULL status='idle'
             mode='execute' pid#? process_token? exit_code#? output_file_path? result?
@@ -62,10 +64,12 @@ TABLES = {
     }.items()
 }
 JUNCTIONS = {"phase_dependencies", "task_dependencies", "initiative_projects"}
+WITHOUT_ROWID = JUNCTIONS | {"task_attempts"}
 
 # What `add` stores where it is told nothing and the column has no default.
 FILL = {
     "initiative_id": "i", "phase_id": "p", "project_id": "pr", "agent_id": "a",
+    "task_id": "t",
     "from_agent_id": "a", "to_agent_id": "a", "change_set_id": "cs", "chat_session_id": "ch",
     "sender_type": "user", "recipient_type": "user", "target_type": "task", "entity_type": "task",
     "action": "create", "new_state": "{}", "role": "user", "line_type": "added",
@@ -145,6 +149,8 @@ def populate(db: apsw.Connection) -> None:
     add(db, "chat_messages", change_set_id="cs")
     add(db, "review_comments")
     add(db, "agent_log_chunks")
+    if "task_attempts" in inventory(db):
+        add(db, "task_attempts", agent_id="a", agent_name="A", lease_until=5)
 
 
 def rows(db: apsw.Connection, sql: str, **binds: Any) -> list[Any]:
@@ -154,7 +160,8 @@ def rows(db: apsw.Connection, sql: str, **binds: Any) -> list[Any]:
 
 
 def contents(db: apsw.Connection) -> dict[str, list[Any]]:
-    return {table: rows(db, f"SELECT * FROM {table} ORDER BY 1, 2") for table in TABLES}
+    tables = [table for table in TABLES if table in inventory(db)]
+    return {table: rows(db, f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables}
 
 
 def inventory(db: apsw.Connection) -> dict[str, str]:

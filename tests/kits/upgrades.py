@@ -35,7 +35,7 @@ class Column:
     name: str
     is_integer: bool
     nullable: bool
-    values: tuple[Any, ...] = ()  #: of its CHECK (x IN (...)); none: anything
+    values: tuple[Any, ...] = ()  #: those that its CHECK lists; none: anything
     is_json: bool = False
     is_unique: bool = False
     needs_text: bool = False
@@ -96,7 +96,8 @@ def columns_of(structure: Structure, table: str) -> list[Column]:
     for name in structure.columns[table]:
         type_, null, _, key, *_ = structure.parts[f"column {table}.{name}"].properties
         own = [check.removeprefix(f"{name} is null or ") for check in checks]
-        listed = next((c for c in own if c.startswith(f"{name} in (")), "")
+        lists = (f"{name} in (", f"{name} = '")
+        listed = next((c for c in own if c.startswith(lists)), "")
         least = next((re.fullmatch(rf"{name} >= (\d+)", c) for c in own if ">=" in c), None)
         columns.append(
             Column(
@@ -144,11 +145,19 @@ def _entry(row: Row) -> None:
         row[state] = None if row["action"] == without else row[state] or "{}"
 
 
+def _attempt(row: Row) -> None:
+    if row["outcome"] is None:
+        row["ended_at"] = None
+    elif row["ended_at"] is None:
+        row["ended_at"] = row["updated_at"]
+
+
 RULES: dict[str, Callable[[Row], None]] = {
     "accounts": _account,
     "messages": _message,
     "conversations": _conversation,
     "change_set_entries": _entry,
+    "task_attempts": _attempt,
 }
 ONE_ACTIVE_EACH = {"chat_sessions"}  #: so each gets a target of its own
 
@@ -200,6 +209,9 @@ def _rows(table: str, columns: list[Column], given: Values, random: Random) -> l
             row[chain] = None if place == 0 else above or (ids[0] if table == "pages" else None)
         if table in ONE_ACTIVE_EACH:
             row["target_id"] = given.new(random)
+        if table == "task_attempts":  # a task and an agent have at most one that is open
+            row["task_id"] = given.known["tasks"][place]
+            row["agent_id"] = row["agent_id"] and given.known["agents"][place]
         RULES.get(table, lambda _: None)(row)
         rows.append(row)
     return rows

@@ -11,6 +11,7 @@ import pytest
 from tests.kits.schema import (
     JUNCTIONS,
     TABLES,
+    WITHOUT_ROWID,
     add,
     code,
     column_name,
@@ -28,6 +29,7 @@ ENUMS = {
     "tasks.category": "execute research discuss plan detail refine verify merge review",
     "tasks.priority": "low medium high",
     "tasks.status": "pending_approval pending in_progress completed blocked",
+    "task_attempts.outcome": "completed released failed lost",
     "agents.status": "idle running waiting_for_input stopped crashed",
     "agents.mode": "execute discuss plan detail refine",
     "proposals.target_type": "page phase task",
@@ -98,7 +100,7 @@ def test_a_table_is_strict_and_has_the_right_key(db: apsw.Connection, table: str
     else:
         assert keys == (["seq"] if table == "agent_log_chunks" else ["id"])
     assert rows(db, "SELECT strict, wr FROM pragma_table_list WHERE name = :t", t=table) == [
-        (1, int(table in JUNCTIONS))
+        (1, int(table in WITHOUT_ROWID))
     ]
 
 
@@ -118,13 +120,21 @@ def test_log_cursors_are_never_used_twice(db: apsw.Connection) -> None:
         ("agent_log_chunks", {"id": "x"}),
         ("pages", {"initiative_id": "i", "parent_page_id": None}),
         ("chat_sessions", {"target_type": "task", "target_id": "t"}),
+        ("task_attempts", {"task_id": "t", "number": 1, "outcome": "lost", "ended_at": 9}),
+        ("task_attempts", {"task_id": "t"}),
+        ("task_attempts", {"agent_id": "a"}),
     ],
 )
 def test_a_second_of_what_is_unique_is_refused(
     db: apsw.Connection, table: str, same: dict[str, Any]
 ) -> None:
     add(db, "initiatives", id="i")
-    add(db, table, **same)
+    add(db, "agents", id="a")
+    for task in ("t", "t2", "t3") if table == "task_attempts" else ():
+        add(db, "tasks", id=task)
+    # Of the open attempts of one agent each is at another task.
+    other = {"task_id": "t2"} if "agent_id" in same else {}
+    add(db, table, **other, **same)
     with pytest.raises(apsw.ConstraintError, match=f"UNIQUE constraint failed: {table}.") as error:
         add(db, table, **same)
     assert code(error.value) == apsw.SQLITE_CONSTRAINT_UNIQUE
@@ -138,6 +148,19 @@ def test_closed_sessions_and_other_pages_do_not_count_as_a_second(db: apsw.Conne
     root = add(db, "pages")
     add(db, "pages", parent_page_id=root)
     add(db, "pages", parent_page_id=root)
+
+
+def test_attempts_that_ended_and_those_of_nobody_named_do_not_count_as_a_second(
+    db: apsw.Connection,
+) -> None:
+    add(db, "agents", id="a")
+    for task in ("t", "t2", "t3"):
+        add(db, "tasks", id=task)
+    for outcome in ("lost", "failed"):
+        add(db, "task_attempts", agent_id="a", outcome=outcome, ended_at=1)
+    add(db, "task_attempts", agent_id="a")
+    add(db, "task_attempts", task_id="t2")
+    add(db, "task_attempts", task_id="t3")
 
 
 # -- checks ----------------------------------------------------------------------------------------
@@ -156,6 +179,10 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [
     ("task_dependencies_itself_ck", {"task_id": "t", "depends_on_task_id": "t"}),
     ("tasks_itself_ck", {"id": "x", "parent_task_id": "x"}),
     ("pages_itself_ck", {"id": "x", "parent_page_id": "x"}),
+    ("task_attempts_number_ck", {"number": 0}),
+    ("task_attempts_outcome_ck", {"outcome": "done", "ended_at": 1}),
+    ("task_attempts_ended_at_ck", {"outcome": "lost"}),
+    ("task_attempts_ended_at_ck", {"ended_at": 1}),
     ("accounts_exhausted_until_ck", {"exhausted_until": 9}),
     ("messages_sender_ck", {"sender_type": "user", "sender_id": "a"}),
     ("messages_recipient_ck", {"recipient_type": "user", "recipient_id": "a"}),
@@ -203,9 +230,9 @@ def test_every_check_refuses_what_it_is_for(db: apsw.Connection) -> None:
 @pytest.mark.parametrize("field", ENUMS)
 def test_an_enum_has_the_values_of_the_specification(db: apsw.Connection, field: str) -> None:
     table, column = field.split(".")
-    listed = re.search(
-        rf"CONSTRAINT {table}_{column}_ck\s+CHECK \({column} IN \(([^)]*)\)\)", inventory(db)[table]
-    )
+    values = rf"{column} = [^)]*|{column} IN \([^)]*\)"
+    check = rf"CONSTRAINT {table}_{column}_ck\s+CHECK \(\s*({values})\s*\)"
+    listed = re.search(check, inventory(db)[table])
     assert listed
     assert re.findall(r"'([^']*)'", listed[1]) == ENUMS[field].split()
 
@@ -217,6 +244,8 @@ def test_an_enum_has_the_values_of_the_specification(db: apsw.Connection, field:
         ("accounts", {"is_exhausted": 1}),
         ("messages", {"sender_type": "agent", "recipient_type": "agent"}),
         ("conversations", {"status": "answered", "answer": ""}),
+        ("task_attempts", {"outcome": "lost", "ended_at": 9, "detail": ""}),
+        ("task_attempts", {"task_id": "t2", "lease_until": None}),
         ("change_set_entries", {"action": "delete", "previous_state": "1", "new_state": None}),
         ("change_set_entries", {"action": "update", "previous_state": "1", "new_state": "null"}),
     ],

@@ -108,6 +108,12 @@ PLANS = {
     """: "tasks_ready_of_initiative_ix",
     f"ready_tasks ORDER BY {ORDER} LIMIT 1": "tasks_ready_ix",
     f"ready_tasks WHERE type = :x ORDER BY {ORDER} LIMIT 1": "tasks_ready_ix",
+    "task_attempts WHERE task_id = :x ORDER BY number": "task_attempts_task_ix",
+    "task_attempts WHERE task_id = :x AND outcome IS NULL": "task_attempts_open_task_ix",
+    "task_attempts WHERE agent_id = :x AND outcome IS NULL": "task_attempts_open_agent_ix",
+    "task_attempts WHERE lease_until <= :x AND lease_until IS NOT NULL AND outcome IS NULL": (
+        "task_attempts_lease_ix"
+    ),
     "task_approvals WHERE task_id = :x": "sqlite_autoindex_tasks_1",
     "initiatives WHERE status = :x ORDER BY created_at, id": "initiatives_status_ix",
     "phases WHERE initiative_id = :x ORDER BY created_at, id": "phases_initiative_ix",
@@ -198,7 +204,7 @@ def test_every_foreign_key_is_found_by_an_index(db: apsw.Connection) -> None:
         for table in TABLES
         for child in rows(db, 'SELECT "from" FROM pragma_foreign_key_list(:t)', t=table)
     ]
-    assert len(keys) == 33
+    assert len(keys) == 35
     for table, child in keys:
         (step,) = plan(db, f"SELECT 1 FROM {table} WHERE {child} = :x")
         assert step.startswith("SEARCH"), step

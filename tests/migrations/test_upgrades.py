@@ -14,6 +14,7 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.schema.structure import differences
 from cwstore.migrations.api import migrate
 from cwstore.migrations.scripts import load
+from cwstore.store import Store
 from tests.kits.migrations import upgrade as apply
 from tests.kits.upgrades import (
     DEEP,
@@ -228,3 +229,75 @@ def test_refine_is_refused_until_version_10_and_kept_from_then_on() -> None:
     assert connection.execute("SELECT id FROM tasks WHERE category = 'refine'").fetchall() == [
         ("leaf",)
     ]
+
+
+def in_progress(connection: Any, task: str, *agents: tuple[str, str, int]) -> None:
+    """A task in progress since 7 that these agents have: name, status and time of creation."""
+    connection.execute(
+        "INSERT INTO tasks (id, name, status, created_at, updated_at)"
+        " VALUES (:task, 'task', 'in_progress', 1, 7)",
+        {"task": task},
+    )
+    for name, status, created in agents:
+        connection.execute(
+            "INSERT INTO agents (id, name, worktree_id, task_id, status, created_at, updated_at)"
+            " VALUES (:name, upper(:name), 'w', :task, :status, :created, 9)",
+            {"name": name, "task": task, "status": status, "created": created},
+        )
+
+
+@pytest.mark.parametrize("version", [3, 9, 11])
+def test_tasks_in_progress_get_an_attempt_of_the_agent_that_has_them(version: int) -> None:
+    connection = database(version)
+    in_progress(connection, "1 nobody")
+    in_progress(connection, "2 one", ("idle", "idle", 1))
+    in_progress(connection, "3 crashed", ("gone", "crashed", 1))
+    in_progress(connection, "4 newest", ("old", "stopped", 1), ("new", "crashed", 2))
+    in_progress(connection, "5 running", ("runs", "running", 1), ("later", "idle", 2))
+    in_progress(connection, "6 waits", ("first", "running", 1), ("waits", "waiting_for_input", 2))
+    connection.execute(
+        "INSERT INTO tasks (id, name, status, created_at, updated_at)"
+        " VALUES ('done', 'task', 'completed', 1, 7)"
+    )
+    connection.execute("UPDATE agents SET task_id = 'done' WHERE id = 'old'")
+    upgrade(connection)
+    found = connection.execute(
+        "SELECT task_id, agent_id, agent_name, number, lease_until, outcome, detail, ended_at,"
+        " created_at, updated_at FROM task_attempts ORDER BY task_id"
+    ).fetchall()
+    assert found == [
+        (task, agent, agent and agent.upper(), 1, None, None, None, None, 7, 7)
+        for task, agent in (
+            ("1 nobody", None),
+            ("2 one", "idle"),
+            ("3 crashed", "gone"),
+            ("4 newest", "new"),
+            ("5 running", "runs"),
+            ("6 waits", "waits"),
+        )
+    ]
+    ids = {key for (key,) in connection.execute("SELECT id FROM task_attempts").fetchall()}
+    assert len(ids) == 6
+    assert all(len(key) == 21 for key in ids)
+
+
+def test_what_was_in_progress_at_version_11_is_given_back_and_finished(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    migrate(path, target=11)
+    connection = connect(str(path), busy_timeout=0)
+    in_progress(connection, "a", ("works", "running", 1))
+    in_progress(connection, "b", ("gone", "crashed", 1))
+    in_progress(connection, "c")
+    connection.close()
+    with Store.open(path) as store:
+        assert store.tasks.complete("a", agent_id="works").status == "completed"
+        (gone,) = store.agents.reconcile(lambda agent: agent.id == "works")
+        assert gone.id == "gone"
+        assert store.tasks.release("c").status == "pending"
+        assert [task.status for task in store.tasks.find_all()] == [
+            "completed",
+            "pending",
+            "pending",
+        ]
+        outcomes = [store.tasks.find_attempts(task)[0].outcome for task in "abc"]
+        assert outcomes == ["completed", "lost", "released"]

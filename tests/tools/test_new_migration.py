@@ -10,6 +10,7 @@ from cwstore.migrations.scripts import load
 from tools._python import new_migration
 
 MIGRATIONS = Path(__file__).parents[2] / "sql" / "migrations"
+HEAD = len(load())
 
 
 @pytest.fixture
@@ -22,14 +23,14 @@ def test_a_new_migration_takes_the_next_number_and_says_nothing_by_itself(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert new_migration.main(["labels_on_tasks", "--directory", str(directory)]) == 0
-    made_file = directory / "0012_labels_on_tasks.sql"
+    made_file = directory / f"{HEAD + 1:04}_labels_on_tasks.sql"
     assert capsys.readouterr().out.splitlines()[0] == str(made_file)
     text = made_file.read_text(encoding="utf-8")
-    assert "`-- compatible-with: 11`" in text
+    assert f"`-- compatible-with: {HEAD}`" in text
     assert split(text) == []
     made_file.write_text(f"{text}CREATE TABLE labels (id TEXT);\n", encoding="utf-8")
     script = load(directory)[-1]
-    assert (script.version, script.name) == (12, "0012_labels_on_tasks")
+    assert (script.version, script.name) == (HEAD + 1, made_file.stem)
     parsed = script.parse()
     assert (parsed.compatible_with, parsed.drops, parsed.deletes) == (
         None,

@@ -20,6 +20,10 @@ from tools._python.released import (
 )
 
 SQL = Path(__file__).parents[2] / "sql"
+HEAD = len(load())
+NEWEST = load()[-1].file_name
+NEXT, AFTER_NEXT = f"{HEAD + 1:04}", f"{HEAD + 2:04}"
+STATEMENTS = f"statements/{HEAD:04}.sql"
 
 
 @pytest.fixture(scope="module")
@@ -89,19 +93,20 @@ def test_a_structure_that_is_not_the_recorded_one_is_told(sql: Path) -> None:
 
 
 def test_a_recorded_migration_that_is_gone_is_told(sql: Path) -> None:
-    (sql / "migrations" / "0011_refine.sql").unlink()
+    (sql / "migrations" / NEWEST).unlink()
     (line,) = broken_records(sql)
-    assert line == "migration 0011 is recorded, but it is gone: restore it"
+    assert line == f"migration {HEAD:04} is recorded, but it is gone: restore it"
     assert snapshot.problems(sql) == [
-        "statements/0011.sql is of a version that no migration leads to: remove it"
+        f"{STATEMENTS} is of a version that no migration leads to: remove it"
     ]
 
 
 def test_a_migration_that_was_never_released_can_be_recorded_anew(sql: Path) -> None:
-    edit(sql / "migrations" / "0011_refine.sql", "'refine'", "'refined'")
-    assert snapshot.main(["--sql", str(sql), "--amend", "11"]) == 0
-    assert recorded(sql)[:10] == recorded(SQL)[:10]
-    assert recorded(sql)[10] != recorded(SQL)[10]
+    with (sql / "migrations" / NEWEST).open("a", encoding="utf-8") as stream:
+        stream.write("CREATE TABLE x (y);\n")
+    assert snapshot.main(["--sql", str(sql), "--amend", str(HEAD)]) == 0
+    assert recorded(sql)[:-1] == recorded(SQL)[:-1]
+    assert recorded(sql)[-1] != recorded(SQL)[-1]
     assert snapshot.main(["--sql", str(sql), "--check"]) == 0
 
 
@@ -127,11 +132,11 @@ def test_what_the_migrations_claim_to_be_compatible_with_is_true() -> None:
     assert false_claims(SQL) == []
 
 
-def claim(sql: Path, script: str, of: int = 11) -> list[str]:
+def claim(sql: Path, script: str, of: int = HEAD) -> list[str]:
     """What is found to be false if a new migration claims compatibility with version `of`."""
-    path = sql / "migrations" / "0012_next.sql"
+    path = sql / "migrations" / f"{NEXT}_next.sql"
     path.write_text(f"-- compatible-with: {of}\n{script}", encoding="utf-8")
-    prefix = f"0012_next.sql is not compatible with {of}: "
+    prefix = f"{NEXT}_next.sql is not compatible with {of}: "
     return [line.removeprefix(prefix) for line in false_claims(sql) if line.startswith(prefix)]
 
 
@@ -145,7 +150,7 @@ FALSE_CLAIMS = [
         "ALTER TABLE phases RENAME COLUMN name TO title;",
         "phases._UPDATE(name) fails: no such column: name",
     ),
-    ("DROP VIEW ready_tasks;", "tasks._READY.find fails: no such table: ready_tasks"),
+    ("DROP VIEW ready_tasks;", "claims._READY.find fails: no such table: ready_tasks"),
     (
         """ALTER TABLE agents DROP CONSTRAINT agents_mode_ck;
         ALTER TABLE agents ADD CONSTRAINT agents_mode_ck CHECK (mode IN ('execute', 'dream'));""",
@@ -184,7 +189,7 @@ def test_a_false_claim_is_found(sql: Path, script: str, line: str) -> None:
 
 
 def test_a_statement_that_returns_other_columns_is_a_false_claim(sql: Path) -> None:
-    statements = sql / "statements" / "0011.sql"
+    statements = sql / STATEMENTS
     statements.write_text("-- phases._ALL\nSELECT * FROM phases;\n", encoding="utf-8")
     columns = "id, initiative_id, name, content, status, created_at, updated_at, note"
     assert claim(sql, "ALTER TABLE phases ADD COLUMN note TEXT;") == [
@@ -206,32 +211,34 @@ def test_what_older_code_does_not_notice_is_a_true_claim(sql: Path) -> None:
 
 
 def test_a_claim_is_held_against_each_version_since_and_not_before_it(sql: Path) -> None:
-    (sql / "migrations" / "0012_a.sql").write_text("CREATE TABLE a (b);", encoding="utf-8")
-    shutil.copy(sql / "statements" / "0011.sql", sql / "statements" / "0012.sql")
-    with (sql / "statements" / "0012.sql").open("a", encoding="utf-8") as stream:
+    (sql / "migrations" / f"{NEXT}_a.sql").write_text("CREATE TABLE a (b);", encoding="utf-8")
+    statements = sql / "statements" / f"{NEXT}.sql"
+    shutil.copy(sql / STATEMENTS, statements)
+    with statements.open("a", encoding="utf-8") as stream:
         stream.write("\n-- a._ALL\nSELECT b FROM a;\n")
-    third = sql / "migrations" / "0013_b.sql"
-    third.write_text("-- compatible-with: 11\nDROP TABLE a;", encoding="utf-8")
-    assert false_claims(sql) == [
-        "0013_b.sql is not compatible with 12: a._ALL fails: no such table: a"
-    ]
-    (sql / "statements" / "0012.sql").unlink()
-    missing = "statements/0012.sql is missing, which tells what that code asks"
-    assert false_claims(sql) == [f"0013_b.sql is not compatible with 12: {missing}"]
+    third = sql / "migrations" / f"{AFTER_NEXT}_b.sql"
+    third.write_text(f"-- compatible-with: {HEAD}\nDROP TABLE a;", encoding="utf-8")
+    false = f"{third.name} is not compatible with {HEAD + 1}: "
+    assert false_claims(sql) == [f"{false}a._ALL fails: no such table: a"]
+    statements.unlink()
+    missing = f"statements/{NEXT}.sql is missing, which tells what that code asks"
+    assert false_claims(sql) == [f"{false}{missing}"]
 
 
 # the command
 
 
-FALSE_CLAIM = "-- compatible-with: 11\nDROP TABLE tasks;"
+FALSE_CLAIM = f"-- compatible-with: {HEAD}\nDROP TABLE tasks;"
 SPOILT: dict[str, Callable[[Path], object]] = {
     "edited": lambda sql: edit(sql / "schema.sql", "TEXT", "text"),
     "missing": lambda sql: (sql / "schema.sql").unlink(),
-    "statement": lambda sql: edit(sql / "statements" / "0011.sql", "SELECT", "select"),
-    "migration": lambda sql: (sql / "migrations" / "0012_x.sql").write_text("CREATE TABLE x (y);"),
+    "statement": lambda sql: edit(sql / STATEMENTS, "SELECT", "select"),
+    "migration": lambda sql: (sql / "migrations" / f"{NEXT}_x.sql").write_text(
+        "CREATE TABLE x (y);"
+    ),
     "old migration": lambda sql: edit(sql / "migrations" / "0011_refine.sql", "refine'", "other'"),
     "gap": lambda sql: next((sql / "migrations").glob("0003*")).unlink(),
-    "false claim": lambda sql: (sql / "migrations" / "0012_x.sql").write_text(FALSE_CLAIM),
+    "false claim": lambda sql: (sql / "migrations" / f"{NEXT}_x.sql").write_text(FALSE_CLAIM),
 }
 
 
@@ -251,15 +258,15 @@ def test_the_check_fails_on_anything_that_is_not_as_it_should_be(
 def test_the_tool_writes_what_is_missing_and_leaves_older_statements_alone(
     sql: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    now = manifest(sql, 11)
-    edit(sql / "statements" / "0011.sql", "SELECT", "select")
-    (sql / "migrations" / "0012_x.sql").write_text("CREATE TABLE x (y);", encoding="utf-8")
+    now = manifest(sql, HEAD)
+    edit(sql / STATEMENTS, "SELECT", "select")
+    (sql / "migrations" / f"{NEXT}_x.sql").write_text("CREATE TABLE x (y);", encoding="utf-8")
     assert snapshot.main(["--sql", str(sql)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"wrote {sql / name}" for name in ("schema.sql", "fingerprints", "statements/0012.sql")
+        f"wrote {sql / name}" for name in ("schema.sql", "fingerprints", f"statements/{NEXT}.sql")
     ]
-    assert manifest(sql, 11) != now
-    assert manifest(sql, 12) == now
-    assert recorded(sql)[:11] == recorded(SQL)
+    assert manifest(sql, HEAD) != now
+    assert manifest(sql, HEAD + 1) == now
+    assert recorded(sql)[:HEAD] == recorded(SQL)
     assert snapshot.main(["--sql", str(sql)]) == 0
     assert capsys.readouterr() == ("", "")

@@ -18,7 +18,7 @@ from cwstore.store import Store
 
 BACKLOG = Path(__file__).parents[1] / "data" / "backlog.jsonl"
 ROOT = Path(__file__).parents[2]
-CYCLE = "task_dependencies: this would close a cycle; remove the opposite edge first"
+RING = "this would close a cycle ('k-2' -> 'k-1' -> 'k-2'); remove one of its other edges first"
 
 REFUSED = f"""
 line 6: t-5 -> parent-child t-4: that issue is a tombstone
@@ -26,11 +26,11 @@ line 6: t-5 -> blocks t-4: that issue is a tombstone
 line 7: t-6 -> parent-child e-1: the issue has a parent already, e-2
 line 10: c-2 -> parent-child c-1: closes a cycle of parents
 line 11: s-1 -> parent-child s-1: an issue cannot be its own parent
-line 11: s-1 -> blocks s-1: {CYCLE}
+line 11: s-1 -> blocks s-1: task_dependencies: 's-1' cannot wait for itself
 line 12: d-1 -> parent-child nowhere: no issue has that id
 line 12: d-1 -> blocks nowhere: no issue has that id
 line 13: u-1 -> blocks t-1: the issue has this edge already
-line 15: k-2 -> blocks k-1: {CYCLE}
+line 15: k-2 -> blocks k-1: task_dependencies: {RING}
 line 17: no id: line: not JSON: Unterminated string starting at, column 24
 line 18: no id: line: expected an object, found a list
 line 19: x-2: title: expected text, found nothing

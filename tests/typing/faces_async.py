@@ -1,9 +1,10 @@
 """What every public method returns, awaited: for type checkers only."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import assert_type
 
-from cwstore import PruneReport, Task
+from cwstore import Obstacle, PlanProblem, PruneReport, Task, TaskAttempt
 from cwstore.core.repository import Async
 from cwstore.entities.accounts import Account, AccountRepository
 from cwstore.entities.agents import Agent, AgentRepository, AgentStatus
@@ -39,6 +40,7 @@ async def check_initiatives(initiatives: InitiativeRepository[Async]) -> None:
     assert_type(await initiatives.find_by_status(InitiativeStatus.ACTIVE), list[Initiative])
     assert_type(await initiatives.update("x"), Initiative)
     assert_type(await initiatives.delete("x"), bool)
+    assert_type(await initiatives.check_plan("x"), list[PlanProblem])
 
 
 async def check_phases(phases: PhaseRepository[Async]) -> None:
@@ -75,6 +77,14 @@ async def check_tasks(tasks: TaskRepository[Async]) -> None:
     assert_type(await tasks.find_ready(), list[Task])
     assert_type(await tasks.claim("x"), Task)
     assert_type(await tasks.claim_next_ready(), Task | None)
+    assert_type(await tasks.why_not_ready("x"), list[Obstacle])
+    assert_type(await tasks.complete("x"), Task)
+    assert_type(await tasks.release("x"), Task)
+    assert_type(await tasks.fail("x", detail="x"), Task)
+    assert_type(await tasks.extend_lease("x", timedelta(1)), TaskAttempt)
+    assert_type(await tasks.find_attempts("x"), list[TaskAttempt])
+    assert_type(await tasks.find_open_attempts(), list[TaskAttempt])
+    assert_type(await tasks.expire_leases(), list[Task])
 
 
 async def check_agents(agents: AgentRepository[Async]) -> None:
@@ -141,6 +151,7 @@ async def check_accounts(accounts: AccountRepository[Async]) -> None:
     assert_type(await accounts.find_next_available(), Account | None)
     assert_type(await accounts.claim_next_available(), Account | None)
     assert_type(await accounts.mark_exhausted("x", None), Account)
+    assert_type(await accounts.clear_exhausted("x"), Account)
     assert_type(await accounts.clear_expired_exhaustion(), int)
 
 

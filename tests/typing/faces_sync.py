@@ -1,9 +1,10 @@
 """What every public method returns, called: for type checkers only."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import assert_type
 
-from cwstore import PruneReport, Task
+from cwstore import Obstacle, PlanProblem, PruneReport, Task, TaskAttempt
 from cwstore.core.repository import Sync
 from cwstore.entities.accounts import Account, AccountRepository
 from cwstore.entities.agents import Agent, AgentRepository, AgentStatus
@@ -39,6 +40,7 @@ def check_initiatives(initiatives: InitiativeRepository[Sync]) -> None:
     assert_type(initiatives.find_by_status(InitiativeStatus.ACTIVE), list[Initiative])
     assert_type(initiatives.update("x"), Initiative)
     assert_type(initiatives.delete("x"), bool)
+    assert_type(initiatives.check_plan("x"), list[PlanProblem])
 
 
 def check_phases(phases: PhaseRepository[Sync]) -> None:
@@ -75,6 +77,14 @@ def check_tasks(tasks: TaskRepository[Sync]) -> None:
     assert_type(tasks.find_ready(), list[Task])
     assert_type(tasks.claim("x"), Task)
     assert_type(tasks.claim_next_ready(), Task | None)
+    assert_type(tasks.why_not_ready("x"), list[Obstacle])
+    assert_type(tasks.complete("x"), Task)
+    assert_type(tasks.release("x"), Task)
+    assert_type(tasks.fail("x", detail="x"), Task)
+    assert_type(tasks.extend_lease("x", timedelta(1)), TaskAttempt)
+    assert_type(tasks.find_attempts("x"), list[TaskAttempt])
+    assert_type(tasks.find_open_attempts(), list[TaskAttempt])
+    assert_type(tasks.expire_leases(), list[Task])
 
 
 def check_agents(agents: AgentRepository[Sync]) -> None:
@@ -139,6 +149,7 @@ def check_accounts(accounts: AccountRepository[Sync]) -> None:
     assert_type(accounts.find_next_available(), Account | None)
     assert_type(accounts.claim_next_available(), Account | None)
     assert_type(accounts.mark_exhausted("x", None), Account)
+    assert_type(accounts.clear_exhausted("x"), Account)
     assert_type(accounts.clear_expired_exhaustion(), int)
 
 

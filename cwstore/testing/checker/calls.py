@@ -131,35 +131,47 @@ def _values(
     """What an expression may stand for.
 
     That is each arm of a choice, each value that the function assigns to a variable, and each value
-    that a function of the module returns, of a tuple each part. Anything else stands for itself.
+    that a function of the module returns; of a tuple that is unpacked the part in that place.
+    Anything else stands for itself.
     """
     match node:
         case ast.IfExp():
             for arm in (node.body, node.orelse):
                 yield from _values(arm, function, source, seen)
-        case ast.Name() if assigned := _assigned(node.id, function):
+        case ast.Name() if assigned := list(_assigned(node.id, function)):
             key = (function, node.id)
             for value in assigned if key not in seen else ():
                 yield from _values(value, function, source, seen | {key})
         case ast.Attribute():  # of a container
             for value in _values(node.value, function, source, seen):
                 yield ast.Attribute(value, node.attr)
-        case ast.Call(func=ast.Name(name)):
+        case ast.Call(func=ast.Name(name)) | ast.Subscript(ast.Call(func=ast.Name(name))):
             for called in _functions(name, source) if name not in seen else ():
-                for part in _returned(called):
-                    yield from _values(part, called, source, seen | {name})
+                for value in _returned(called, node):
+                    yield from _values(value, called, source, seen | {name})
         case _:
             yield node
 
 
-def _assigned(name: str, function: ast.AST) -> list[ast.expr]:
+def _assigned(name: str, function: ast.AST) -> Iterator[ast.expr]:
     """What the function assigns to the variable, anywhere."""
-    return [
-        node.value
-        for node in ast.walk(function)
-        if isinstance(node, ast.Assign)
-        and name in {ast.unparse(part) for target in node.targets for part in _parts(target)}
-    ]
+    for node in ast.walk(function):
+        if not isinstance(node, ast.Assign):
+            continue
+        for target in node.targets:
+            if ast.unparse(target) == name:
+                yield node.value
+            elif isinstance(target, ast.Tuple):
+                for place, part in enumerate(target.elts):
+                    if ast.unparse(part) == name:
+                        yield _part(node.value, place)
+
+
+def _part(value: ast.expr, place: int) -> ast.expr:
+    """What stands in that place of a tuple, or of one that a call returns; else the whole."""
+    if isinstance(value, ast.Tuple):
+        return value.elts[place]
+    return ast.Subscript(value, ast.Constant(place)) if isinstance(value, ast.Call) else value
 
 
 def _functions(name: str, source: Source) -> list[ast.FunctionDef]:
@@ -168,13 +180,15 @@ def _functions(name: str, source: Source) -> list[ast.FunctionDef]:
     ]
 
 
-def _returned(function: ast.FunctionDef) -> list[ast.expr]:
-    returns = [node for node in ast.walk(function) if isinstance(node, ast.Return)]
-    return [part for node in returns if node.value for part in _parts(node.value)]
-
-
-def _parts(node: ast.expr) -> list[ast.expr]:
-    return node.elts if isinstance(node, ast.Tuple) else [node]
+def _returned(function: ast.FunctionDef, call: ast.expr) -> Iterator[ast.expr]:
+    """What the function returns; of a tuple the part that the call is asked for."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Return) and node.value:
+            match call:
+                case ast.Subscript(slice=ast.Constant(int(place))):
+                    yield _part(node.value, place)
+                case _:
+                    yield node.value
 
 
 def _named(node: ast.expr, constants: dict[tuple[str, str], Found]) -> list[Found]:

@@ -191,7 +191,7 @@ def _check_meeting(
     if column.type != _declared(kind):
         yield "type", f"{name}: the column is {column.type}, the bind {_shown(kind)}"
         return
-    if any(one in schema.tables for one in tables):
+    if any(meeting.column in schema.tables.get(one, {}) for one in tables):
         yield from _check_members(name, kind, column)
     if meeting.is_stored and kind.optional and column.not_null:
         yield "null", f"{name}: the bind may be None, the column is NOT NULL"

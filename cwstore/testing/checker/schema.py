@@ -27,7 +27,7 @@ class Column(NamedTuple):
 
     type: str
     not_null: bool
-    #: The values of its CHECK (column IN (...)), None without one.
+    #: The values that its CHECK lists, None without a list.
     members: frozenset[str] | None
     is_json: bool
     is_filled: bool  #: CHECK (column <> '')
@@ -146,7 +146,7 @@ def _columns(connection: Connection, table: str, sql: str) -> dict[str, Column]:
     without_rowid = [word.upper() for word in words[-4:]].count("WITHOUT") > 0
     keys = sum(1 for row in rows if row[5])
     checks = [_plain(check) for check in _checks(list(spoken(sql)))]
-    members = {check[0]: _members(check) for check in checks if _is_list(check)}
+    members = {check[0]: values for check in checks if (values := _listed(check))}
     columns: dict[str, Column] = {}
     for _, name, declared, not_null, _, key, _ in rows:
         is_rowid = key and keys == 1 and declared.upper() == "INTEGER"
@@ -179,16 +179,21 @@ def _plain(check: list[Token]) -> list[str]:
     return texts[4:] if texts[1:4] == ["IS", "NULL", "OR"] else texts
 
 
-def _is_list(check: list[str]) -> bool:
-    """column IN (...), and nothing behind it."""
-    return check[1:3] == ["IN", "("] and check.index(")") == len(check) - 1
+def _listed(check: list[str]) -> frozenset[str] | None:
+    """The values of column IN (...), or of column = 'a' OR column = 'b' ..., and nothing else.
 
-
-def _members(check: list[str]) -> frozenset[str]:
+    For the first SQLite builds a b-tree at every statement that writes a row.
+    """
+    if check[1:3] == ["IN", "("] and check.index(")") == len(check) - 1:
+        values = [text for text in check[3:-1] if text != ","]
+    elif len(check) > 3 and [*check, "OR"] == [
+        word for value in check[2::4] for word in (check[0], "=", value, "OR")
+    ]:
+        values = check[2::4]
+    else:
+        return None
     return frozenset(
-        text[1:-1].replace("''", "'") if text.startswith("'") else text
-        for text in check[3:-1]
-        if text != ","
+        text[1:-1].replace("''", "'") if text.startswith("'") else text for text in values
     )
 
 

@@ -1,0 +1,210 @@
+"""A dispatcher that finds nothing to claim waits for nobody and notices at once what changes."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cwstore.entities.task import TaskPatch
+from cwstore.store import Store
+from tests.kits.database import open_raw, rows_written, run_raw, steps_of_reading
+from tests.kits.engine import locked
+from tests.kits.entities import SetClock, moment
+
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"initiative_id": "i"},
+    {"categories": ["execute", "plan"]},
+    {"initiative_id": "i", "types": ["auto", "checkpoint:decision"]},
+    {"types": ["auto"]},
+]
+
+
+def claimed(store: Store, **filters: Any) -> str | None:
+    task = store.tasks.claim_next_ready(**filters)
+    return None if task is None else task.id
+
+
+def held_back(store: Store, count: int = 3, start: int = 0, **given: Any) -> None:
+    """Pending tasks of a phase that nobody has approved, of initiative i."""
+    if store.initiatives.find_by_id("i") is None:
+        store.initiatives.create(name="x", id="i")
+        store.phases.create(initiative_id="i", name="x", id="closed")
+    with store.transaction():
+        for number in range(start, start + count):
+            store.tasks.create(name="x", id=f"t{number:05}", phase_id="closed", **given)
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("agent_id", [None, "a"])
+def test_an_empty_claim_takes_no_lock_and_waits_for_no_writer(
+    store: Store, file: Path, filters: dict[str, Any], agent_id: str | None
+) -> None:
+    held_back(store)
+    store.agents.create(name="x", worktree_id="w", id="a")
+    with Store.open(file, busy_timeout=0) as other, locked(file):
+        for _ in range(3):
+            assert claimed(other, agent_id=agent_id, **filters) is None
+        assert rows_written(other) == 0
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_empty_claims_commit_nothing(store: Store, file: Path, filters: dict[str, Any]) -> None:
+    held_back(store)
+    raw = open_raw(file)
+    before = raw.commits()
+    for _ in range(5):
+        assert claimed(store, **filters) is None
+    assert raw.commits() == before
+    raw.close()
+
+
+def approve(store: Store) -> None:
+    store.phases.update("closed", status="approved")
+
+
+def by_another_store(file: Path) -> None:
+    with Store.open(file) as other:
+        approve(other)
+
+
+def by_another_program(file: Path) -> None:
+    run_raw(file, "UPDATE phases SET status = 'approved', updated_at = updated_at + 1")
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("who", ["this store", by_another_store, by_another_program])
+def test_what_becomes_ready_is_noticed_at_once_whoever_changed_it(
+    store: Store, file: Path, filters: dict[str, Any], who: str | Callable[[Path], None]
+) -> None:
+    held_back(store)
+    for _ in range(3):
+        assert claimed(store, **filters) is None
+    if callable(who):
+        who(file)
+    else:
+        approve(store)
+    assert [claimed(store, **filters) for _ in range(4)] == ["t00000", "t00001", "t00002", None]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.tasks.update("needed", status="completed"),
+        lambda store: store.tasks.delete("needed"),
+        lambda store: store.tasks.delete_dependency("t", "needed"),
+        lambda store: store.tasks.create(name="x", id="new"),
+        lambda store: store.tasks.update("blocked", status="pending"),
+        lambda store: store.initiatives.update("archived", status="active"),
+    ],
+)
+def test_every_way_of_becoming_ready_is_noticed(
+    store: Store, change: Callable[[Store], object]
+) -> None:
+    store.tasks.create(name="x", id="needed", status="in_progress")
+    store.tasks.create(name="x", id="t")
+    store.tasks.create_dependency("t", "needed")
+    store.tasks.create(name="x", id="blocked", status="blocked")
+    store.initiatives.create(name="x", id="archived", status="archived")
+    store.tasks.create(name="x", id="resting", initiative_id="archived")
+    for _ in range(3):
+        assert claimed(store) is None
+    change(store)
+    assert claimed(store) is not None
+    assert claimed(store) is None
+
+
+def test_a_lease_that_passes_is_noticed_though_nobody_committed(file: Path) -> None:
+    clock = SetClock(moment(0))
+    with Store.open(file, clock=clock) as store, Store.open(file, clock=clock) as other:
+        store.tasks.create(name="x", id="t")
+        store.tasks.claim("t", lease=timedelta(minutes=1))
+        for second in range(0, 60, 10):
+            clock.now = moment(second)
+            assert claimed(other) is None
+        clock.now = moment(61)
+        assert claimed(other) == "t"
+        assert claimed(other) is None
+
+
+def test_a_lease_that_passed_does_not_help_who_asks_for_something_else(file: Path) -> None:
+    clock = SetClock(moment(0))
+    with Store.open(file, clock=clock) as store:
+        store.tasks.create(name="x", id="t")
+        store.tasks.claim("t", lease=timedelta(minutes=1))
+        assert claimed(store, categories=["plan"]) is None
+        assert claimed(store, categories=["plan"]) is None
+        clock.now = moment(61)
+        assert claimed(store, categories=["plan"]) is None
+        assert claimed(store) == "t"
+
+
+def test_answers_about_other_filters_are_kept_apart(store: Store) -> None:
+    held_back(store)
+    store.tasks.create(name="x", id="p", category="plan")
+    for _ in range(2):
+        assert claimed(store, initiative_id="i") is None
+        assert claimed(store, categories=["review"]) is None
+    assert claimed(store, categories=["plan"]) == "p"
+    assert claimed(store, categories=["plan"]) is None
+
+
+def test_more_filters_than_are_remembered_do_no_harm(store: Store) -> None:
+    for _ in range(2):
+        for number in range(150):
+            assert claimed(store, initiative_id=f"i{number}") is None
+    store.initiatives.create(name="x", id="i7")
+    store.tasks.create(name="x", id="t", initiative_id="i7")
+    assert claimed(store, initiative_id="i7") == "t"
+
+
+RANKED: list[tuple[str, TaskPatch]] = [
+    ("late", {"priority": "low"}),
+    ("soon", {}),
+    ("later", {"priority": "low"}),
+]
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+@pytest.mark.parametrize("in_phase", [True, False])
+def test_many_that_are_held_back_in_front_of_a_ready_one_are_passed(
+    store: Store, filters: dict[str, Any], in_phase: bool
+) -> None:
+    held_back(store, 80, priority="high")
+    store.tasks.create(name="x", id="needed", status="blocked")
+    for number in range(60):
+        store.tasks.create(name="x", id=f"w{number}", initiative_id="i")
+        store.tasks.create_dependency(f"w{number}", "needed")
+    store.phases.create(initiative_id="i", name="x", id="open", status="in_progress")
+    where: dict[str, Any] = {"phase_id": "open"} if in_phase else {"initiative_id": "i"}
+    for key, priority in RANKED:
+        store.tasks.create(name="x", id=key, **where)
+        store.tasks.update(key, **priority)
+    found = [task.id for task in store.tasks.find_ready(**filters)]
+    assert found == ["soon", "late", "later"]
+    assert [claimed(store, **filters) for _ in range(4)] == [*found, None]
+
+
+@pytest.mark.parametrize("filters", FILTERS)
+def test_tasks_behind_an_unapproved_phase_are_not_looked_through(
+    store: Store, filters: dict[str, Any]
+) -> None:
+    def look() -> int:
+        assert claimed(store, **filters) is None
+        store.tasks.update("t00000", name="y")  # so that the answer is not the remembered one
+        return steps_of_reading(store, lambda: claimed(store, **filters))
+
+    held_back(store, 100)
+    few = look()
+    held_back(store, 2_000, start=100)
+    assert few > 100
+    assert look() < 1.2 * few
+
+
+def test_a_remembered_answer_costs_no_look_at_the_tasks(store: Store) -> None:
+    held_back(store, 100)
+    looked = steps_of_reading(store, lambda: claimed(store))
+    claimed(store)
+    assert steps_of_reading(store, lambda: claimed(store)) < looked / 10
