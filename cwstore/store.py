@@ -95,9 +95,9 @@ class Store(Repositories[Sync]):
         """Give the space of deleted rows back to the file system; how many bytes that was.
 
         A little at a time, so that others can write between, and the write-ahead log at its end,
-        unless somebody reads from it just then. Raises ConflictError inside of a transaction, and
-        StorageError if there is free space in a file that cannot shrink: it was made without
-        auto_vacuum.
+        unless somebody reads from it just then. 0 for a database in memory. Raises ConflictError
+        inside of a transaction, and StorageError if there is free space in a file that cannot
+        shrink: it was made without auto_vacuum.
         """
         return self._db.compact()
 

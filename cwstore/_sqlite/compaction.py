@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import apsw
 
 from cwstore._sqlite.checkpoint import truncate
-from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import map_error
 from cwstore.errors import StorageError
 
@@ -18,21 +17,20 @@ if TYPE_CHECKING:
 
 def compact(db: "SqliteDatabase", writer: "Writer", transactions: "TransactionStack") -> int:
     """See `Store.compact`."""
-    before = _size(writer, transactions)
+    before = _size(writer.file)
     db.vacuum()
     with transactions.exclusive():
         ((mode,),) = writer.ask("PRAGMA auto_vacuum")
         ((free,),) = writer.ask("PRAGMA freelist_count")
         ((page,),) = writer.ask("PRAGMA page_size")
-        if writer.file != MEMORY:
-            _cut_log(writer)
+        _cut_log(writer)
     if free and not mode:
         raise StorageError(
             f"{writer.file} was made without auto_vacuum: {free * page} bytes of it are free, new"
             " rows use them, but only a rewrite gives them back; while nobody has the file open,"
             " run PRAGMA auto_vacuum = INCREMENTAL and VACUUM on it with the sqlite3 shell"
         )
-    return max(before - _size(writer, transactions), 0)
+    return max(before - _size(writer.file), 0)
 
 
 def _cut_log(writer: "Writer") -> None:
@@ -46,15 +44,6 @@ def _cut_log(writer: "Writer") -> None:
     raise fault
 
 
-def _size(writer: "Writer", transactions: "TransactionStack") -> int:
+def _size(file: str) -> int:
     """Bytes of the file and its log. They are not opened: that would drop SQLite's locks."""
-    if writer.file == MEMORY:
-        with transactions.exclusive():
-            ((pages,),) = writer.ask("PRAGMA page_count")
-            ((page,),) = writer.ask("PRAGMA page_size")
-        return int(pages) * int(page)
-    sizes = [os.stat(writer.file).st_size]
-    log = f"{writer.file}-wal"
-    if os.path.exists(log):
-        sizes.append(os.stat(log).st_size)
-    return sum(sizes)
+    return sum(os.stat(part).st_size for part in (file, f"{file}-wal"))

@@ -141,13 +141,15 @@ class SqliteDatabase:
 
     def compact(self) -> int:
         """See `Store.compact`."""
-        from cwstore._sqlite.compaction import compact
-
         if self._writer.owner == get_ident():
             raise ConflictError(
                 "compact() inside of a transaction: leave it first",
                 reason=ConflictReason.TRANSACTION,
             )
+        if self.file == MEMORY:
+            return 0
+        from cwstore._sqlite.compaction import compact
+
         return compact(self, self._writer, self._transactions)
 
     # Reading

@@ -61,8 +61,8 @@ def growing(edges: Iterable[Edge]) -> list[Edge]:
 
 
 def _several(field: str, items: object) -> list[object]:
+    kind = type(items).__name__
     if isinstance(items, str | Mapping) or not isinstance(items, Iterable):
-        kind = type(cast(object, items)).__name__
         raise InvalidValueError(field, f"expected several, got {kind}")
     return list(cast(Iterable[object], items))
 

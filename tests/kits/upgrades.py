@@ -159,6 +159,7 @@ RULES: dict[str, Callable[[Row], None]] = {
     "change_set_entries": _entry,
     "task_attempts": _attempt,
 }
+ONE_OF_EACH = {"task_levels", "agent_log_sessions"}  #: a row of each task, of each agent
 ONE_ACTIVE_EACH = {"chat_sessions"}  #: so each gets a target of its own
 
 
@@ -171,6 +172,16 @@ def fill(db: Any, given: Values) -> None:
         columns = columns_of(structure, table)
         if table in GRAPHS:
             _insert(db, table, _edges(table, given, random))
+        elif table in ONE_OF_EACH:
+            key, number = columns
+            _insert(
+                db,
+                table,
+                [
+                    {key.name: known, number.name: _value(number, place, given, random)}
+                    for place, known in enumerate(given.known[key.parent])
+                ],
+            )
         elif [column.parent != "" for column in columns] == [True, True]:
             pairs = zip(*(given.known[column.parent] for column in columns), strict=False)
             names = [column.name for column in columns]
