@@ -404,7 +404,7 @@ def _delete_some(db: "Database", table: str, ids: list[str]) -> Iterator[int]:
         with db.transaction():
             end = monotonic() + SECONDS_AT_A_TIME
             deleted, goes_on = _clear(db, table, dumps(left), end)
-            while goes_on and left and deleted < ROWS_AT_A_TIME:
+            while goes_on and left:
                 deleted += db.execute(_DELETE_ROW[table], id=left.pop())
                 goes_on = monotonic() < end
         yield deleted
