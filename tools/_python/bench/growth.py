@@ -114,7 +114,7 @@ class Size:
             log.find_by_agent_id(agent, after=last, limit=10)
         return (time.process_time_ns() - started) / len(agents)
 
-    def _purge(self, number: int) -> float:
+    def _purge(self, _: int) -> float:
         """Purge an initiative that was made for it: the cost of each of its tasks."""
         store = self.adapter.store
         key = store.initiatives.create(name="to be purged").id
@@ -129,7 +129,7 @@ class Size:
         store.initiatives.purge(key)
         return (time.process_time_ns() - started) / PURGED
 
-    def _prune(self, number: int) -> float:
+    def _prune(self, _: int) -> float:
         """Prune a session that is too much, among all others, and give its space back."""
         log = self.adapter.store.log_chunks
         for session in (1, 2):
