@@ -61,8 +61,12 @@ WHEN (
     AND coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
      <= coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
  )
- OR coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
-  > coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
+ OR EXISTS (
+        SELECT 1
+        FROM task_levels
+        WHERE task_id = NEW.depends_on_task_id
+          AND level > coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
+    )
 BEGIN
     INSERT INTO task_levels (task_id, level)
     SELECT id, level
@@ -136,8 +140,12 @@ WHEN (
     AND coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
      <= coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
  )
- OR coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
-  > coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
+ OR EXISTS (
+        SELECT 1
+        FROM task_levels
+        WHERE task_id = NEW.depends_on_task_id
+          AND level > coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
+    )
 BEGIN
     INSERT INTO task_levels (task_id, level)
     SELECT id, level
