@@ -93,6 +93,16 @@ class Store(Repositories[Sync]):
         """
         self._db.backup(path)
 
+    def compact(self) -> int:
+        """Give the space of deleted rows back to the file system; how many bytes that was.
+
+        A little at a time, so that others can write between, and the write-ahead log at its end,
+        unless somebody reads from it just then. 0 for a database in memory. Raises ConflictError
+        inside of a transaction, and StorageError if there is free space in a file that cannot
+        shrink: it was made without auto_vacuum.
+        """
+        return self._db.compact()
+
     def check(self) -> "CheckReport":
         """Read the whole file; report damage, broken foreign keys and schema drift.
 

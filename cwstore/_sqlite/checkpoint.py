@@ -86,6 +86,21 @@ class WalCheckpointer:
         return busy, pages
 
 
+def truncate(connection: "Connection", queue: "WriteQueue", handler: Callable[[int], bool]) -> None:
+    """Move all of the log into the file and cut it to nothing, unless somebody reads from it.
+
+    `handler` is the busy handler of the connection, which must have no transaction open.
+    """
+    _checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+    connection.set_busy_handler(busy_handler(_WAIT))
+    try:
+        queue.wait_at_most(_WAIT)  # TRUNCATE takes the write lock
+        _checkpoint(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        queue.leave()
+        connection.set_busy_handler(handler)
+
+
 def _checkpoint(connection: "Connection", text: str) -> tuple[int, int, int]:
     """Run a checkpoint: whether something is left to do, pages of the log, pages that are moved.
 

@@ -24,7 +24,7 @@ from cwstore.core.checks import check_busy_timeout, check_flags, check_progress,
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
-from cwstore.errors import StoreClosedError
+from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 from cwstore.migrations.scripts import load
 
 if TYPE_CHECKING:
@@ -146,6 +146,19 @@ class SqliteDatabase:
         with self._transactions.exclusive():
             # SQLite cuts the file only when it has moved all of the log into it.
             writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def compact(self) -> int:
+        """See `Store.compact`."""
+        if self._writer.owner == get_ident():
+            raise ConflictError(
+                "compact() inside of a transaction: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
+        if self.file == MEMORY:
+            return 0
+        from cwstore._sqlite.compaction import compact
+
+        return compact(self, self._writer, self._transactions)
 
     # Reading
 

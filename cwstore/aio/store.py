@@ -133,6 +133,10 @@ class AsyncStore(Repositories[Async]):
         """As `Store.backup`; other calls go on meanwhile."""
         await self._lanes.aside(self._store.backup, path)
 
+    async def compact(self) -> int:
+        """As `Store.compact`; other calls go on meanwhile."""
+        return await self._lanes.aside(self._store.compact)
+
     async def check(self) -> "CheckReport":
         """As `Store.check`; other calls go on meanwhile."""
         return await self._lanes.aside(self._store.check)

@@ -98,6 +98,11 @@ def cycle(where: str) -> CycleError:
     return CycleError(f"{where}: this would close a cycle; remove the opposite edge first")
 
 
+def of_item(error: InvalidValueError, index: int) -> InvalidValueError:
+    """The same fault, of that item of a batch, from 0."""
+    return InvalidValueError(error.field, str(error).removeprefix(f"{error.field}: "), index=index)
+
+
 def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
     """The statement waited in vain for another thread."""
     return BusyError(

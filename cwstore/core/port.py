@@ -89,6 +89,10 @@ class OpenDatabase(Database, Protocol):
         """See `Store.backup`."""
         ...
 
+    def compact(self) -> int:
+        """See `Store.compact`."""
+        ...
+
     def check(self) -> CheckReport:
         """See `Store.check`."""
         ...

@@ -1,5 +1,6 @@
 """Initiatives: what is to be achieved; they own phases, tasks and pages."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from cwstore.core.repository import (
     Repository,
     command,
     fetch_page,
+    lengthy,
     patch_row,
     query,
     row_or_raise,
@@ -168,8 +170,32 @@ class InitiativeRepository(Repository[Mode]):
 
     @command
     def delete(self, id: str) -> bool:
-        """Delete it with all that it owns; False if there was none."""
-        return self._db.write_one(_DELETE, id=id) is not None
+        """Delete it with all that it owns; False if there was none.
+
+        One transaction: while it runs, nobody else can write. See `purge` for large ones.
+        """
+        from cwstore.entities.bulk_delete import delete_nested_of_initiative
+
+        with self._db.transaction():
+            delete_nested_of_initiative(self._db, id)
+            return self._db.write_one(_DELETE, id=id) is not None
+
+    @lengthy
+    def purge(
+        self, initiative_id: str, *, on_progress: Callable[[int], object] | None = None
+    ) -> int:
+        """Delete it with all that it owns, a little at a time, so that others can write between.
+
+        It is archived first: none of its tasks is ready any more. Each transaction deletes at most
+        some thousand rows and takes some 20 ms; others see what is left. If the process dies, or
+        `on_progress` raises, what is left stays, archived: begun again, it goes on. Returns the
+        number of rows deleted, 0 if there was none; `on_progress` gets what it is so far, after
+        each transaction. The space is given back by `Store.compact`. Raises ConflictError inside of
+        a transaction, which would be one long one again.
+        """
+        from cwstore.entities.bulk_delete import purge_initiative
+
+        return purge_initiative(self._db, initiative_id, on_progress)
 
     @query
     def check_plan(self, initiative_id: str) -> "list[PlanProblem]":

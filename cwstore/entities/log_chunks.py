@@ -9,7 +9,7 @@ from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, for_each, is_integer, to_micros
 from cwstore.core.repository import Mode, Repository, command, fetch_page, lengthy, query, stream
 from cwstore.core.statement import Listing, lists_of, rows_of, values_of
-from cwstore.entities.log_retention import PruneReport, prune_sessions
+from cwstore.entities.log_retention import PruneReport, delete_chunks_of, prune_sessions
 from cwstore.errors import InvalidValueError
 
 __all__ = ["LogChunk", "LogChunkRepository", "NewLogChunk", "PruneReport"]
@@ -74,15 +74,18 @@ _FIND_BY_AGENT_AND_SESSION = _list(f"""
     ORDER BY seq
 """)
 
-_DELETE_BY_AGENT = _number("""
-    DELETE FROM agent_log_chunks
-    WHERE agent_id = :agent_id
-""")
-
+# Of the chunks that are there, and of those that were deleted while the agent existed.
 _GET_SESSION_COUNT = _number("""
-    SELECT coalesce(max(session_number), 0)
-    FROM agent_log_chunks
-    WHERE agent_id = :agent_id
+    SELECT coalesce(max(number), 0)
+    FROM (
+        SELECT max(session_number) AS number
+        FROM agent_log_chunks
+        WHERE agent_id = :agent_id
+        UNION ALL
+        SELECT last_session_number
+        FROM agent_log_sessions
+        WHERE agent_id = :agent_id
+    ) AS numbers
 """)
 
 
@@ -220,12 +223,20 @@ class LogChunkRepository(Repository[Mode]):
 
     @lengthy
     def delete_by_agent_id(self, agent_id: str) -> int:
-        """Delete all chunks of the agent, as one; how many they were."""
-        return self._db.execute(_DELETE_BY_AGENT, agent_id=agent_id)
+        """Delete all chunks of the agent, the oldest first; how many they were.
+
+        At most some thousand in a transaction, so that others can write between; inside a
+        transaction of the caller all are deleted as one. If the process dies in between, the newest
+        are left.
+        """
+        return delete_chunks_of(self._db, agent_id)
 
     @query
     def get_session_count(self, agent_id: str) -> int:
-        """The greatest session number of the agent, 0 if it has no chunks."""
+        """The greatest session number that the agent has had, 0 if none: the next is one more.
+
+        It counts though its chunks were deleted, as long as the agent exists.
+        """
         return self._db.fetch_one(_GET_SESSION_COUNT, agent_id=agent_id) or 0
 
     @lengthy
@@ -241,12 +252,13 @@ class LogChunkRepository(Repository[Mode]):
         A session goes if its newest chunk was made before `before`; or if it is not among the
         newest `keep_sessions` of its agent; or, the one first that was written to least recently,
         as long as the content of what is left exceeds `max_bytes`. Never the newest session of an
-        agent that exists, nor one that is written to meanwhile.
+        agent that may still write (idle, running or waiting for input), nor one that is written to
+        meanwhile.
 
-        Each session goes in a transaction of its own, so that a reader sees all of it or nothing;
-        other writers wait while that runs, longer the longer the session is. What is left if the
-        process dies in between goes next time. Inside a transaction of the caller space is given
-        back by the next call only.
+        A session goes from its oldest chunk on, at most some thousand chunks in a transaction, so
+        that others can write between; what is left if the process dies in between goes next time.
+        Inside a transaction of the caller all goes as one, and space is given back by the next call
+        only.
         `before` and `keep_sessions` cost a lookup for each session, `max_bytes` reads what stays.
         Raises InvalidValueError if nothing is given.
         """

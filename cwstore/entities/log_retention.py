@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore.core.checks import NonEmpty
 from cwstore.core.statement import rows_of, values_of
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
+
+# What one transaction deletes at most, so that nobody waits long. Whichever comes first ends it.
+ROWS_AT_A_TIME = 1_000
+SECONDS_AT_A_TIME = 0.02
+
+_ROWS_A_STATEMENT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +38,15 @@ class _Session:
     created_at: datetime
 
 
+class _Gone(NamedTuple):
+    """A chunk that was deleted; `bytes` of content."""
+
+    seq: int
+    bytes: int
+
+
 _session = rows_of(_Session)
+_gone = rows_of(_Gone)
 _number = values_of(int, _Session)
 _id = values_of(str, _Session)
 
@@ -52,10 +67,13 @@ _SESSION_BEFORE = _session("""
     LIMIT 1
 """)
 
-_FIND_AGENT = _id("""
+# Idle, running or waiting_for_input: such an agent may still write to its newest session.
+_FIND_WRITER = _id("""
     SELECT id
     FROM agents
     WHERE id = :agent_id
+      AND status <> 'stopped'
+      AND status <> 'crashed'
 """)
 
 _BYTES_OF_SESSION = _number("""
@@ -65,11 +83,19 @@ _BYTES_OF_SESSION = _number("""
       AND session_number = :session_number
 """)
 
-# Nothing, if a chunk came after :seq or the session has become the newest of an agent that exists.
-_DELETE_SESSION = _number("""
+# The oldest first, so that what is left has the same age, should this be broken off. Nothing, if a
+# chunk came after :seq or the session has become the newest of an agent that may still write.
+_DELETE_OLDEST = _gone(
+    """
     DELETE FROM agent_log_chunks
-    WHERE agent_id = :agent_id
-      AND session_number = :session_number
+    WHERE seq IN (
+            SELECT seq
+            FROM agent_log_chunks
+            WHERE agent_id = :agent_id
+              AND session_number = :session_number
+            ORDER BY seq
+            LIMIT :rows
+          )
       AND :seq = (
             SELECT max(seq)
             FROM agent_log_chunks
@@ -80,13 +106,34 @@ _DELETE_SESSION = _number("""
             SELECT 1
             FROM agents
             WHERE id = :agent_id
+              AND status <> 'stopped'
+              AND status <> 'crashed'
               AND :session_number = (
                     SELECT max(session_number)
                     FROM agent_log_chunks
                     WHERE agent_id = :agent_id
                   )
           )
-""")
+    RETURNING seq, octet_length(content) AS bytes
+    """,
+    agent_id=NonEmpty,
+    session_number=int,
+    rows=int,
+)
+
+_DELETE_OLDEST_OF_AGENT = _number(
+    """
+    DELETE FROM agent_log_chunks
+    WHERE seq IN (
+        SELECT seq
+        FROM agent_log_chunks
+        WHERE agent_id = :agent_id
+        ORDER BY seq
+        LIMIT :rows
+    )
+    """,
+    rows=int,
+)
 
 
 def prune_sessions(
@@ -121,7 +168,7 @@ def _judge(
     for session in _sessions(db):
         newer = newer + 1 if session.agent_id == agent_id else 0
         agent_id = session.agent_id
-        must_stay = newer == 0 and db.fetch_one(_FIND_AGENT, agent_id=agent_id) is not None
+        must_stay = newer == 0 and db.fetch_one(_FIND_WRITER, agent_id=agent_id) is not None
         too_old = before is not None and session.created_at < before
         too_many = keep_sessions is not None and newer >= keep_sessions
         if not must_stay and (too_old or too_many):
@@ -162,16 +209,47 @@ def _bytes_of(db: "Database", session: _Session) -> int:
 def _delete_sessions(db: "Database", sessions: list[_Session]) -> PruneReport:
     gone = chunks = size = 0
     for session in sessions:
-        with db.transaction():
-            held = _bytes_of(db, session)
-            deleted = db.execute(
-                _DELETE_SESSION,
-                agent_id=session.agent_id,
-                session_number=session.session_number,
-                seq=session.seq,
-            )
-        if deleted:
-            gone += 1
-            chunks += deleted
-            size += held
+        while some := _delete_some(db, session):
+            gone += any(chunk.seq == session.seq for chunk in some)
+            chunks += len(some)
+            size += sum(chunk.bytes for chunk in some)
     return PruneReport(sessions=gone, chunks=chunks, bytes=size)
+
+
+def _delete_some(db: "Database", session: _Session) -> list[_Gone]:
+    """Delete its oldest chunks, as many as one transaction may."""
+    end = monotonic() + SECONDS_AT_A_TIME
+    deleted: list[_Gone] = []
+    with db.transaction():
+        while some := db.write_all(
+            _DELETE_OLDEST,
+            agent_id=session.agent_id,
+            session_number=session.session_number,
+            seq=session.seq,
+            rows=_ROWS_A_STATEMENT,
+        ):
+            deleted += some
+            if monotonic() >= end or len(deleted) >= ROWS_AT_A_TIME:
+                break
+    return deleted
+
+
+def delete_chunks_of(db: "Database", agent_id: str) -> int:
+    """See `LogChunkRepository.delete_by_agent_id`."""
+    total = 0
+    while some := _delete_some_of(db, agent_id):
+        total += some
+    return total
+
+
+def _delete_some_of(db: "Database", agent_id: str) -> int:
+    end = monotonic() + SECONDS_AT_A_TIME
+    deleted = 0
+    with db.transaction():
+        while some := db.execute(
+            _DELETE_OLDEST_OF_AGENT, agent_id=agent_id, rows=_ROWS_A_STATEMENT
+        ):
+            deleted += some
+            if monotonic() >= end or deleted >= ROWS_AT_A_TIME:
+                break
+    return deleted

@@ -233,8 +233,12 @@ class PageRepository(Repository[Mode]):
 
     @command
     def delete(self, id: str) -> bool:
-        """Delete it with all pages below it; False if there was none."""
-        return self._db.write_one(_DELETE, id=id) is not None
+        """Delete it with all pages below it, however deep; False if there was none."""
+        from cwstore.entities.bulk_delete import delete_subpages
+
+        with self._db.transaction():
+            delete_subpages(self._db, id)
+            return self._db.write_one(_DELETE, id=id) is not None
 
 
 def _foreign_parent() -> InvalidValueError:

@@ -238,8 +238,15 @@ class PhaseRepository(Repository[Mode]):
 
     @command
     def delete(self, id: str) -> bool:
-        """Delete it with its tasks, edges and review comments; False if there was none."""
-        return self._db.write_one(_DELETE, id=id) is not None
+        """Delete it with its tasks, edges and review comments; False if there was none.
+
+        Tasks may be nested to any depth. One transaction, however many they are.
+        """
+        from cwstore.entities.bulk_delete import delete_nested_of_phase
+
+        with self._db.transaction():
+            delete_nested_of_phase(self._db, id)
+            return self._db.write_one(_DELETE, id=id) is not None
 
     @command
     def create_dependency(self, phase_id: str, depends_on_phase_id: str) -> None:

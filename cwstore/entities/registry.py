@@ -30,7 +30,7 @@ ENTITIES = {
 
 #: The modules beside these, with the public names that methods of repositories take and return.
 SHARED = {
-    "task": "Task TaskCategory TaskPatch TaskPlace TaskPriority TaskStatus TaskType",
+    "task": "NewTask Task TaskCategory TaskPatch TaskPlace TaskPriority TaskStatus TaskType",
     "claims": "AttemptOutcome Obstacle ObstacleKind TaskAttempt",
     "plan_check": "PlanProblem PlanProblemKind",
 }

@@ -6,13 +6,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, LiteralString, TypedDict
+from typing import Literal, LiteralString, Required, TypedDict
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.statement import rows_of
 
 __all__ = [
+    "NewTask",
     "Task",
     "TaskCategory",
     "TaskPatch",
@@ -111,6 +112,25 @@ class Task:
     summary: str | None
     created_at: datetime
     updated_at: datetime
+
+
+class NewTask(TypedDict, total=False):
+    """What `create_many` takes: the arguments of `create`; only the name is needed."""
+
+    name: Required[str]
+    phase_id: str | None
+    initiative_id: str | None
+    parent_task_id: str | None
+    description: str | None
+    type: TaskTypeLike
+    category: TaskCategoryLike
+    priority: TaskPriorityLike
+    status: TaskStatusLike
+    requires_approval: bool | None
+    sort_order: int
+    summary: str | None
+    #: None, or left out: one is made.
+    id: str | None
 
 
 class TaskPatch(TypedDict, total=False):

@@ -21,6 +21,7 @@ from cwstore.entities.task import (
     FIND_TASK,
     ONLY_AUTO,
     TASK_COLUMNS,
+    NewTask,
     Task,
     TaskCategory,
     TaskCategoryLike,
@@ -331,6 +332,18 @@ class TaskRepository(Repository[Mode]):
             )
         return task
 
+    @command
+    def create_many(self, tasks: Iterable[NewTask]) -> list[Task]:
+        """Make all of them in their order, or none: each as `create` would.
+
+        A task may be the parent of one that comes after it. The iterable is read to its end before
+        the transaction begins. Raises what `create` raises; `InvalidValueError.index` tells which
+        task it was.
+        """
+        from cwstore.entities.plan_edges import create_tasks
+
+        return create_tasks(self._db, TaskRepository(self._db).create, tasks)
+
     @query
     def find_by_id(self, id: str) -> Task | None:
         """The task, or None."""
@@ -428,8 +441,15 @@ class TaskRepository(Repository[Mode]):
 
     @command
     def delete(self, id: str) -> bool:
-        """Delete it with its subtasks and edges: dependents may become ready. False if none was."""
-        return self._db.write_one(_DELETE, id=id) is not None
+        """Delete it with its subtasks and edges: dependents may become ready. False if none was.
+
+        Subtasks may be nested to any depth. One transaction, however many they are.
+        """
+        from cwstore.entities.bulk_delete import delete_subtasks
+
+        with self._db.transaction():
+            delete_subtasks(self._db, id)
+            return self._db.write_one(_DELETE, id=id) is not None
 
     @query
     def requires_approval(self, task_id: str) -> bool:
@@ -446,11 +466,26 @@ class TaskRepository(Repository[Mode]):
 
         Raises CycleError, and MissingReferenceError if one of the two does not exist.
         """
+        self._create_edge(task_id, depends_on_task_id)
+
+    @command
+    def create_dependencies(self, edges: Iterable[tuple[str, str]]) -> int:
+        """Make all these edges, or none: pairs of a task and what it waits for, in any order.
+
+        How many are new: those that exist are left alone. The iterable is read to its end before
+        the transaction begins. Raises CycleError, MissingReferenceError if a task does not exist,
+        and InvalidValueError, whose `index` tells which pair it was.
+        """
+        from cwstore.entities.plan_edges import create_edges
+
+        return create_edges(self._db, self._create_edge, edges)
+
+    def _create_edge(self, task_id: str, depends_on_task_id: str) -> int:
+        """1, or 0 if the edge was there."""
         try:
-            self._db.execute(
+            return self._db.execute(
                 _CREATE_DEPENDENCY, task_id=task_id, depends_on_task_id=depends_on_task_id
             )
-            return
         except CycleError:
             edges = self._edges_below([depends_on_task_id])
         from cwstore.entities.ordering import ring_error

@@ -7,8 +7,9 @@ import pytest
 
 from cwstore.entities import log_retention as _log_prune
 from cwstore.entities.log_chunks import LogChunk, PruneReport
+from cwstore.errors import CwstoreError
 from cwstore.store import Store
-from tests.kits.database import OpenStore
+from tests.kits.database import OpenStore, engine_of, rows_of_each_commit, run_raw
 from tests.kits.entities import MICROSECOND, SetClock, assert_refused_calls, moment, undone
 
 NOTHING = PruneReport(sessions=0, chunks=0, bytes=0)
@@ -148,26 +149,97 @@ def test_the_size_is_that_of_what_the_other_limits_leave(store: Store) -> None:
     assert sessions(store, "a", "b") == [("a", 1, 5), ("b", 2, 5)]
 
 
-def test_a_reader_sees_a_long_session_whole_or_not_at_all(
-    store: Store, monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
+def test_a_long_session_goes_from_its_oldest_chunk_on_a_bounded_number_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log(store, *[("gone", 1, 2)] * 1_201, ("other", 1, 1))
-    seen: list[int] = []
-    with open_store() as reader:
-
-        def then_look(*arguments: Any, **binds: Any) -> int:
-            seen.append(len(sessions(reader, "gone")))
-            deleted = execute(*arguments, **binds)
-            seen.append(len(sessions(reader, "gone")))
-            return deleted
-
-        execute = store._db.execute
-        monkeypatch.setattr(store._db, "execute", then_look)
-        report = store.log_chunks.prune(max_bytes=1)
-        seen.append(len(sessions(reader, "gone")))
-    assert report == PruneReport(sessions=1, chunks=1_201, bytes=2_402)
-    assert seen == [1_201, 1_201, 0]
+    monkeypatch.setattr(_log_prune, "monotonic", lambda: 0.0)
+    log(store, *[("gone", 1, 2)] * 2_501, ("other", 1, 1))
+    rows = rows_of_each_commit(store)
+    report = store.log_chunks.prune(max_bytes=1)
+    assert report == PruneReport(sessions=1, chunks=2_501, bytes=5_002)
+    assert [count for count in rows if count] == [1_000, 1_000, 501]
     assert sessions(store, "gone", "other") == [("other", 1, 1)]
+
+
+def test_a_prune_that_is_broken_off_goes_on_when_it_is_begun_again(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SetClock(moment(0))
+    with Store.open(file, clock=clock) as store:
+        log(store, *[("gone", 1, 1)] * 300)
+        monkeypatch.setattr(_log_prune, "SECONDS_AT_A_TIME", 0)  # 100 chunks in a transaction
+        rows = rows_of_each_commit(store)
+        connection: Any = engine_of(store)._writer.connection
+        connection.set_commit_hook(lambda: len(rows) == 1 or bool(rows.append(1)))
+        with pytest.raises(CwstoreError):
+            store.log_chunks.prune(before=moment(9))
+        connection.set_commit_hook(None)
+        assert [chunk.seq for chunk in store.log_chunks.find_by_agent_id("gone")] == list(
+            range(101, 301)
+        )
+        assert store.log_chunks.prune(before=moment(9)) == PruneReport(1, 200, 200)
+
+
+def test_all_chunks_of_an_agent_go_a_bounded_number_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_log_prune, "monotonic", lambda: 0.0)
+    log(store, *[("gone", number, 2) for number in (1, 2) for _ in range(1_150)], ("other", 1, 1))
+    rows = rows_of_each_commit(store)
+    assert store.log_chunks.delete_by_agent_id("gone") == 2_300
+    assert [count for count in rows if count] == [1_000, 1_000, 300]
+    monkeypatch.undo()
+    log(store, *[("gone", 1, 1)] * 250)
+    monkeypatch.setattr(_log_prune, "SECONDS_AT_A_TIME", 0)
+    rows.clear()
+    assert store.log_chunks.delete_by_agent_id("gone") == 250
+    assert [count for count in rows if count] == [100, 100, 50]
+    assert sessions(store, "gone", "other") == [("other", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [("idle", 1), ("running", 1), ("waiting_for_input", 1), ("stopped", 0), ("crashed", 0)],
+)
+def test_the_newest_session_stays_only_while_its_agent_may_still_write(
+    store: Store, status: Any, left: int
+) -> None:
+    agent(store, "a")
+    store.agents.update("a", status=status)
+    log(store, ("a", 1, 1), ("a", 2, 1))
+    assert store.log_chunks.prune(keep_sessions=0) == PruneReport(2 - left, 2 - left, 2 - left)
+    assert sessions(store, "a") == [("a", 2, 1)] * left
+
+
+def test_a_session_number_counts_though_its_chunks_are_gone_while_the_agent_exists(
+    store: Store, file: Path
+) -> None:
+    agent(store, "a")
+    store.agents.update("a", status="stopped")
+    log(store, ("a", 1, 1), ("a", 3, 1), ("a", 2, 1), ("gone", 5, 1))
+    count = store.log_chunks.get_session_count
+    assert (count("a"), count("gone"), count("nobody")) == (3, 5, 0)
+    store.log_chunks.prune(keep_sessions=0)
+    assert (count("a"), count("gone")) == (3, 0)
+    log(store, ("a", 4, 1))
+    assert count("a") == 4
+    run_raw(file, "DELETE FROM agent_log_chunks")  # whoever deletes
+    assert count("a") == 4
+    log(store, ("a", 2, 1))
+    assert (store.log_chunks.delete_by_agent_id("a"), count("a")) == (1, 4)
+    store.agents.delete("a")
+    agent(store, "a")
+    assert count("a") == 0
+
+
+def test_an_append_writes_nothing_but_the_chunk(store: Store) -> None:
+    agent(store, "a")
+    log(store, ("a", 1, 1))
+    store.log_chunks.delete_by_agent_id("a")
+    rows = rows_of_each_commit(store)
+    for number in (1, 2, 2):
+        log(store, ("a", number, 1))
+    assert rows == [1, 1, 1]
 
 
 def test_a_session_that_is_written_to_meanwhile_stays(

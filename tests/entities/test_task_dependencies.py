@@ -1,15 +1,17 @@
 """Tasks that wait for others: edges, cycles, order, and what finished ones hand on."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
 from cwstore.entities.task import Task
-from cwstore.errors import CycleError, MissingReferenceError
+from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import contents, engine_of, run_raw
 from tests.kits.entities import at, moment, refused
 
 
@@ -126,3 +128,171 @@ def test_summaries_are_those_of_all_completed_dependencies_in_order(store: Store
     assert store.tasks.dependency_summaries("c") == [by_id["d"]]
     assert store.tasks.dependency_summaries("d") == []
     assert store.tasks.dependency_summaries("nobody") == []
+
+
+# Whole plans
+
+
+def layered(layers: int, width: int) -> list[tuple[str, str]]:
+    """Edges between the tasks of each layer and three of the one before it, shuffled."""
+    random = Random(layers * width)
+    edges = [
+        (f"{layer}-{place}", f"{layer - 1}-{needed}")
+        for layer in range(1, layers)
+        for place in range(width)
+        for needed in random.sample(range(width), 3)
+    ]
+    random.shuffle(edges)
+    return edges
+
+
+def make_layers(store: Store, layers: int, width: int) -> None:
+    make(store, *(f"{layer}-{place}" for layer in range(layers) for place in range(width)))
+
+
+def edges_of(file: Path) -> set[Any]:
+    return set(contents(file)["task_dependencies"])
+
+
+def test_many_edges_are_made_at_once_in_any_order_and_counted(store: Store, file: Path) -> None:
+    make_layers(store, 10, 10)
+    edges = layered(10, 10)
+    assert store.tasks.create_dependencies(edges[:100]) == 100
+    assert store.tasks.create_dependencies(list(pair) for pair in edges * 2) == len(edges) - 100  # type: ignore[misc]
+    assert store.tasks.create_dependencies(edges) == store.tasks.create_dependencies([]) == 0
+    assert edges_of(file) == set(edges)
+
+
+def test_of_many_edges_none_is_made_if_one_cannot_be(store: Store, file: Path) -> None:
+    make(store, *"abcde")
+    store.tasks.create_dependency("a", "b")
+    create: Any = store.tasks.create_dependencies
+    before = contents(file)
+    with pytest.raises(CycleError) as caught:
+        create([("e", "a"), ("d", "c"), ("c", "a"), ("b", "d")])
+    assert sorted(caught.value.path) == list("abcd")
+    ring = [*caught.value.path, caught.value.path[0]]
+    assert set(pairwise(ring)) == {("a", "b"), ("b", "d"), ("d", "c"), ("c", "a")}
+    with refused(file, CycleError):
+        create([("a", "c"), ("d", "d")])
+    with refused(file, MissingReferenceError):
+        create([("a", "c"), ("a", "nobody")])
+    for bad, field in (
+        (("a", ""), "depends_on_task_id"),
+        ((5, "a"), "task_id"),
+        (("a", "b", "c"), "edges"),
+        ("ab", "edges"),
+    ):
+        with pytest.raises(InvalidValueError) as refusal:
+            create([("a", "c"), bad])
+        assert (refusal.value.field, refusal.value.index) == (field, 1)
+    assert contents(file) == before
+    for several in (5, "ab", {"a": "b"}):
+        with refused(file, InvalidValueError, "edges"):
+            create(several)
+
+
+def steps(store: Store, act: Callable[[], object]) -> int:
+    """How many instructions the writer spends on it."""
+    spent = 0
+
+    def count() -> bool:
+        nonlocal spent
+        spent += 1
+        return False
+
+    connection = engine_of(store)._writer.connection
+    connection.set_progress_handler(count, 10)
+    act()
+    connection.set_progress_handler(None)
+    return 10 * spent
+
+
+def test_edges_in_random_order_cost_little_however_many_there_are(store: Store) -> None:
+    """The guard walked all that waits for a task: 35,000 steps an edge, in a plan of this size."""
+    make_layers(store, 40, 50)
+    edges = layered(40, 50)
+    half = len(edges) // 2
+    store.tasks.create_dependencies(edges[:half])
+    with store.transaction():
+        spent = steps(
+            store, lambda: [store.tasks.create_dependency(*edge) for edge in edges[half:]]
+        )
+    assert spent / half < 5_000
+
+
+def test_many_new_edges_at_once_are_not_walked(store: Store) -> None:
+    make_layers(store, 40, 50)
+    edges = layered(40, 50)
+    assert steps(store, lambda: store.tasks.create_dependencies(edges)) / len(edges) < 250
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_cycle_is_refused_in_a_large_plan_too(store: Store, file: Path, seed: int) -> None:
+    """Where tasks have levels: against a search that knows nothing of them."""
+    random = Random(seed)
+    names = [f"{number:03}" for number in range(160)]
+    make(store, *names)
+    needs: dict[str, set[str]] = {name: set() for name in names}
+
+    def reaches(start: str, end: str) -> bool:
+        seen = [start]
+        for name in seen:
+            seen += [other for other in needs[name] if other not in seen]
+        return end in seen
+
+    spread = 25 if seed % 2 else 160
+    accepted = refused = 0
+    with store.transaction():
+        for _ in range(1_500):
+            place = random.randrange(160)
+            near = (place + random.randrange(-spread // 4, spread)) % 160
+            task_id, needed = names[place], names[near]
+            closes = reaches(needed, task_id)
+            try:
+                store.tasks.create_dependency(task_id, needed)
+            except CycleError:
+                assert closes
+                refused += 1
+            else:
+                assert not closes
+                needs[task_id].add(needed)
+                accepted += 1
+            if random.random() < 0.1:
+                task_id = random.choice(names)
+                for other in sorted(needs[task_id])[:1]:
+                    store.tasks.delete_dependency(task_id, other)
+                    needs[task_id].discard(other)
+    assert accepted > 100
+    assert refused > 100
+    if seed % 2:
+        assert contents(file)["task_levels"]
+
+
+def test_an_edge_may_be_moved_by_others_but_not_into_a_cycle(store: Store, file: Path) -> None:
+    make_layers(store, 20, 10)
+    edges = layered(20, 10)
+    store.tasks.create_dependencies(edges)
+    start, end = edges[0]
+    with pytest.raises(Exception, match="cycle: task_dependencies"):
+        run_raw(
+            file,
+            f"UPDATE task_dependencies SET task_id = '{end}', depends_on_task_id = '{start}'"
+            f" WHERE task_id <> '{start}' AND depends_on_task_id = '{end}'",
+        )
+
+
+def test_levels_are_neither_lowered_nor_removed_by_others(store: Store, file: Path) -> None:
+    make(store, *"ab")
+    run_raw(file, "INSERT INTO task_levels VALUES ('a', 5)")
+    for statement in (
+        "UPDATE task_levels SET level = 4",
+        "UPDATE task_levels SET task_id = 'b'",
+        "DELETE FROM task_levels",
+    ):
+        with pytest.raises(Exception, match="task_levels: a level"):
+            run_raw(file, statement)
+    store.tasks.create_dependency("b", "a")
+    assert sorted(contents(file)["task_levels"]) == [("a", 5), ("b", 5)]
+    store.tasks.delete("a")
+    assert contents(file)["task_levels"] == [("b", 5)]

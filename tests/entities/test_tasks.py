@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from cwstore.entities.tasks import Task, TaskCategory, TaskPriority, TaskStatus, TaskType
+from cwstore.entities.task import (
+    NewTask,
+    Task,
+    TaskCategory,
+    TaskPriority,
+    TaskStatus,
+    TaskType,
+)
 from cwstore.errors import (
     ConflictError,
     CycleError,
@@ -16,7 +23,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
-from tests.kits.database import OpenStore, contents
+from tests.kits.database import OpenStore, contents, rows_of_each_commit
 from tests.kits.entities import (
     NANOID,
     SetClock,
@@ -361,3 +368,60 @@ def test_tasks_are_counted_by_status(store: Store) -> None:
     assert count(phase_id="pi", initiative_id="i") == none | {blocked: 1}
     assert count(phase_id="pi", initiative_id="j") == count(phase_id="gone") == none
     assert [type(status) for status in count()] == [TaskStatus] * 5
+
+
+# Many at once
+
+
+def test_many_are_made_in_their_order_each_as_create_would(store: Store, file: Path) -> None:
+    store.initiatives.create(name="i", id="i")
+    store.phases.create(initiative_id="i", name="p", id="p")
+    given: list[NewTask] = [
+        {"name": "a", "id": "a", "phase_id": "p", "priority": "high", "requires_approval": True},
+        {"name": "b", "parent_task_id": "a", "sort_order": 3, "summary": None},
+        {"name": "c", "type": TaskType.CHECKPOINT_DECISION, "description": "d"},
+    ]
+    rows = rows_of_each_commit(store)
+    made = store.tasks.create_many(task for task in given)
+    assert len(rows) == 1
+    assert made == [store.tasks.find_by_id(task.id) for task in made]
+    assert [task.initiative_id for task in made] == ["i", "i", None]
+    for task, wanted in zip(made, given, strict=True):
+        assert {key: getattr(task, key) for key in wanted} == wanted
+    assert sorted(made, key=lambda task: task.created_at) == made
+    assert store.tasks.create_many([]) == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"name": ""}, "name"),
+        ({}, "name"),
+        ({"name": "x", "priority": "highest"}, "priority"),
+        ({"name": "x", "sort_order": "1"}, "sort_order"),
+        ({"name": "x", "colour": "red"}, "colour"),
+        ({"name": "x", "phase_id": "p", "initiative_id": "j"}, "initiative_id"),
+        ("x", "tasks"),
+    ],
+)
+def test_one_bad_task_of_many_is_named_and_none_is_made(
+    store: Store, file: Path, bad: Any, field: str
+) -> None:
+    store.initiatives.create(name="i", id="i")
+    store.initiatives.create(name="j", id="j")
+    store.phases.create(initiative_id="i", name="p", id="p")
+    before = contents(file)
+    with pytest.raises(InvalidValueError, match=f"^item 2: {field}: ") as caught:
+        store.tasks.create_many([{"name": "a"}, {"name": "b"}, bad, {"name": "c"}])
+    assert (caught.value.field, caught.value.index) == (field, 2)
+    assert contents(file) == before
+    with refused(file, MissingReferenceError):
+        store.tasks.create_many([{"name": "a"}, {"name": "b", "phase_id": "nobody"}])
+    with refused(file, ConflictError):
+        store.tasks.create_many([{"name": "a", "id": "x"}, {"name": "b", "id": "x"}])
+
+
+@pytest.mark.parametrize("several", [5, None, "ab", {"name": "x"}])
+def test_many_are_given_as_several(store: Store, file: Path, several: Any) -> None:
+    with refused(file, InvalidValueError, "tasks"):
+        store.tasks.create_many(several)

@@ -167,6 +167,23 @@ def rows_written(store: Store) -> int:
     return engine_of(store)._writer.connection.total_changes()
 
 
+def rows_of_each_commit(store: Store) -> list[int]:
+    """Filled with the rows that each commit from now on has changed, by cascade and trigger too."""
+    connection: Any = engine_of(store)._writer.connection
+    counts: list[int] = []
+    seen = connection.total_changes()
+
+    def count() -> bool:
+        nonlocal seen
+        now = connection.total_changes()
+        counts.append(now - seen)
+        seen = now
+        return False
+
+    connection.set_commit_hook(count)
+    return counts
+
+
 def referenced_tables(store: Store) -> dict[str, str]:
     """By column that is a foreign key: the table that it refers to."""
     text = """

@@ -61,10 +61,14 @@ TABLES = {
             change_set_id?>change_sets:SET_NULL created_at#""",
         "review_comments": """id phase_id>phases:CASCADE file_path line_number# line_type body
             author='you' resolved#=0 created_at# updated_at#""",
+        # Beside the specification: what triggers keep for themselves.
+        "task_levels": "task_id>tasks:CASCADE level#",
+        "agent_log_sessions": "agent_id>agents:CASCADE last_session_number#",
     }.items()
 }
 JUNCTIONS = {"phase_dependencies", "task_dependencies", "initiative_projects"}
-WITHOUT_ROWID = JUNCTIONS | {"task_attempts"}
+KEPT_BY_TRIGGERS = {"task_levels", "agent_log_sessions"}  # their key is that of the row told of
+WITHOUT_ROWID = JUNCTIONS | KEPT_BY_TRIGGERS | {"task_attempts"}
 
 # What `add` stores where it is told nothing and the column has no default.
 FILL = {
@@ -110,7 +114,8 @@ ids = itertools.count(1)
 def add(db: apsw.Connection, table: str, **given: Any) -> str:
     """Store a row that is valid but for what is given, and return its id."""
     number = next(ids)
-    row: dict[str, Any] = {"id": f"row-{number}"} if table not in JUNCTIONS else {}
+    without_id = JUNCTIONS | KEPT_BY_TRIGGERS
+    row: dict[str, Any] = {"id": f"row-{number}"} if table not in without_id else {}
     for token in TABLES[table]:
         name = column_name(token)
         if name == "new_state" or not re.search(r"[?=]", token):
@@ -151,6 +156,9 @@ def populate(db: apsw.Connection) -> None:
     add(db, "agent_log_chunks")
     if "task_attempts" in inventory(db):
         add(db, "task_attempts", agent_id="a", agent_name="A", lease_until=5)
+    if "task_levels" in inventory(db):
+        add(db, "task_levels", task_id="t", level=1)
+        add(db, "agent_log_sessions", agent_id="a", last_session_number=4)
 
 
 def rows(db: apsw.Connection, sql: str, **binds: Any) -> list[Any]:

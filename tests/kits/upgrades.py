@@ -159,6 +159,7 @@ RULES: dict[str, Callable[[Row], None]] = {
     "change_set_entries": _entry,
     "task_attempts": _attempt,
 }
+ONE_OF_EACH = {"task_levels", "agent_log_sessions"}  #: a row of each task, of each agent
 ONE_ACTIVE_EACH = {"chat_sessions"}  #: so each gets a target of its own
 
 
@@ -171,6 +172,8 @@ def fill(db: Any, given: Values) -> None:
         columns = columns_of(structure, table)
         if table in GRAPHS:
             _insert(db, table, _edges(table, given, random))
+        elif table in ONE_OF_EACH:
+            _insert(db, table, _rows_kept_by_triggers(db, table, columns, given, random))
         elif [column.parent != "" for column in columns] == [True, True]:
             pairs = zip(*(given.known[column.parent] for column in columns), strict=False)
             names = [column.name for column in columns]
@@ -191,6 +194,19 @@ def in_order(structure: Structure) -> list[str]:
         order += free
         left = {table: parents for table, parents in left.items() if table not in free}
     return order
+
+
+def _rows_kept_by_triggers(
+    db: Any, table: str, columns: list[Column], given: Values, random: Random
+) -> list[Row]:
+    """One of each parent that has none yet."""
+    key, number = columns
+    there = {found for (found,) in db.execute(f"SELECT {key.name} FROM {table}").fetchall()}
+    return [
+        {key.name: known, number.name: _value(number, place, given, random)}
+        for place, known in enumerate(given.known[key.parent])
+        if known not in there
+    ]
 
 
 def _rows(table: str, columns: list[Column], given: Values, random: Random) -> list[Row]:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.kits.schema import (
     JUNCTIONS,
+    KEPT_BY_TRIGGERS,
     TABLES,
     WITHOUT_ROWID,
     add,
@@ -97,6 +98,8 @@ def test_a_table_is_strict_and_has_the_right_key(db: apsw.Connection, table: str
     names = [column_name(token) for token in TABLES[table]]
     if table in JUNCTIONS:
         assert keys == names
+    elif table in KEPT_BY_TRIGGERS:
+        assert keys == names[:1]
     else:
         assert keys == (["seq"] if table == "agent_log_chunks" else ["id"])
     assert rows(db, "SELECT strict, wr FROM pragma_table_list WHERE name = :t", t=table) == [
@@ -196,6 +199,8 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [
     ("change_set_entries_states_ck", {"action": "update", "new_state": None}),
     ("review_comments_line_number_ck", {"line_number": 0}),
     ("agent_log_chunks_session_number_ck", {"session_number": 0}),
+    ("task_levels_level_ck", {"level": 0}),
+    ("agent_log_sessions_last_session_number_ck", {"last_session_number": 0}),
 ]  # fmt: skip
 
 
@@ -287,6 +292,7 @@ def test_an_initiative_takes_along_all_that_it_owns(db: apsw.Connection) -> None
         "messages",
         "conversations",
         "agent_log_chunks",
+        "agent_log_sessions",
     }
     assert rows(db, "SELECT initiative_id, phase_id, task_id FROM conversations") == [
         (None, None, None)

@@ -43,6 +43,7 @@ async def check_initiatives(initiatives: InitiativeRepository[Async]) -> None:
     assert_type(await initiatives.update("x"), Initiative)
     assert_type(await initiatives.delete("x"), bool)
     assert_type(await initiatives.check_plan("x"), list[PlanProblem])
+    assert_type(await initiatives.purge("x", on_progress=print), int)
 
 
 async def check_phases(phases: PhaseRepository[Async]) -> None:
@@ -73,9 +74,11 @@ async def check_tasks(tasks: TaskRepository[Async]) -> None:
     assert_type(await tasks.count_by_status(), dict[TaskStatus, int])
     assert_type(await tasks.move("x", phase_id=None), Task)
     assert_type(await tasks.update("x"), Task)
+    assert_type(await tasks.create_many([{"name": "x", "type": "auto"}]), list[Task])
     assert_type(await tasks.delete("x"), bool)
     assert_type(await tasks.requires_approval("x"), bool)
     assert_type(await tasks.create_dependency("x", "x"), None)
+    assert_type(await tasks.create_dependencies([("x", "x")]), int)
     assert_type(await tasks.delete_dependency("x", "x"), bool)
     assert_type(await tasks.get_dependencies("x"), list[str])
     assert_type(await tasks.get_dependents("x"), list[str])

@@ -43,6 +43,7 @@ def check_initiatives(initiatives: InitiativeRepository[Sync]) -> None:
     assert_type(initiatives.update("x"), Initiative)
     assert_type(initiatives.delete("x"), bool)
     assert_type(initiatives.check_plan("x"), list[PlanProblem])
+    assert_type(initiatives.purge("x", on_progress=print), int)
 
 
 def check_phases(phases: PhaseRepository[Sync]) -> None:
@@ -73,9 +74,11 @@ def check_tasks(tasks: TaskRepository[Sync]) -> None:
     assert_type(tasks.count_by_status(), dict[TaskStatus, int])
     assert_type(tasks.move("x", phase_id=None), Task)
     assert_type(tasks.update("x"), Task)
+    assert_type(tasks.create_many([{"name": "x", "type": "auto"}]), list[Task])
     assert_type(tasks.delete("x"), bool)
     assert_type(tasks.requires_approval("x"), bool)
     assert_type(tasks.create_dependency("x", "x"), None)
+    assert_type(tasks.create_dependencies([("x", "x")]), int)
     assert_type(tasks.delete_dependency("x", "x"), bool)
     assert_type(tasks.get_dependencies("x"), list[str])
     assert_type(tasks.get_dependents("x"), list[str])

@@ -37,9 +37,13 @@ CALLS = {
     "W5b": 4,
     "W7": 100,
     "W9": 200,
+    "purge": 1,
+    "prune": 1,
     "W1": 100,
 }
 TASKS_AN_INITIATIVE = 500
+PURGED = 200  # tasks of an initiative that is purged, two edges each
+PRUNED = 1_000  # chunks of a session that is pruned
 
 
 class Size:
@@ -64,6 +68,13 @@ class Size:
         self.bare = limit.Adapter()
         for adapter in (self.adapter, self.bare):
             adapter.open(str(self.file))
+        #: What is not among the workloads of `tools/bench`: each does its calls of a round and
+        #: returns the nanoseconds of one.
+        self.own: dict[str, Callable[[int], float]] = {
+            "tail": self._tail,
+            "purge": self._purge,
+            "prune": self._prune,
+        }
 
     def _warm(self) -> None:
         """Bring the whole file into memory, as a small one is: disks are not what is compared.
@@ -76,7 +87,8 @@ class Size:
 
     def round(self, name: str, number: int) -> float:
         """Nanoseconds of one operation, of processor time."""
-        return self._tail(number) if name == "tail" else self._round(self.adapter, name, number)
+        own = self.own.get(name)
+        return own(number) if own else self._round(self.adapter, name, number)
 
     def bare_round(self, name: str, number: int) -> float:
         """As `round`, of bare apsw."""
@@ -101,6 +113,33 @@ class Size:
         for agent in agents:
             log.find_by_agent_id(agent, after=last, limit=10)
         return (time.process_time_ns() - started) / len(agents)
+
+    def _purge(self, _: int) -> float:
+        """Purge an initiative that was made for it: the cost of each of its tasks."""
+        store = self.adapter.store
+        key = store.initiatives.create(name="to be purged").id
+        tasks = store.tasks.create_many(
+            {"name": "to be purged", "initiative_id": key} for _ in range(PURGED)
+        )
+        ids = [task.id for task in tasks]
+        store.tasks.create_dependencies(
+            (ids[place], ids[place - back]) for place in range(2, PURGED) for back in (1, 2)
+        )
+        started = time.process_time_ns()
+        store.initiatives.purge(key)
+        return (time.process_time_ns() - started) / PURGED
+
+    def _prune(self, _: int) -> float:
+        """Prune a session that is too much, among all others, and give its space back."""
+        log = self.adapter.store.log_chunks
+        for session in (1, 2):
+            log.insert_chunks([("gone", "gone", session, "x" * 200)] * PRUNED)
+        started = time.process_time_ns()
+        report = log.prune(keep_sessions=1)
+        spent = time.process_time_ns() - started
+        assert report.chunks == PRUNED
+        log.delete_by_agent_id("gone")
+        return spent / PRUNED
 
     def whole_file(self, folder: Path) -> dict[str, float]:
         """Seconds of wall clock of opening, of `status` and of a backup."""
@@ -132,7 +171,7 @@ def grow(folder: Path, sizes: list[tuple[int, int]]) -> list[dict[str, Any]]:
     for name in CALLS:
         costs = _costs(name, [store.round for store in stores])
         bare = None
-        if name != "tail":
+        if name not in stores[0].own:
             bare = _growth(_costs(name, [store.bare_round for store in stores]), stores)
         rows.append(_row(name, costs, "µs", stores, bare))
     whole = [store.whole_file(folder) for store in stores]

@@ -1,0 +1,49 @@
+"""Give the space of deleted rows back to the file system."""
+
+import os
+from typing import TYPE_CHECKING
+
+import apsw
+
+from cwstore._sqlite.checkpoint import truncate
+from cwstore._sqlite.error_map import map_error
+from cwstore.errors import StorageError
+
+if TYPE_CHECKING:
+    from cwstore._sqlite.engine import SqliteDatabase
+    from cwstore._sqlite.transaction import TransactionStack
+    from cwstore._sqlite.writer import Writer
+
+
+def compact(db: "SqliteDatabase", writer: "Writer", transactions: "TransactionStack") -> int:
+    """See `Store.compact`."""
+    before = _size(writer.file)
+    db.vacuum()
+    with transactions.exclusive():
+        ((mode,),) = writer.ask("PRAGMA auto_vacuum")
+        ((free,),) = writer.ask("PRAGMA freelist_count")
+        ((page,),) = writer.ask("PRAGMA page_size")
+        _cut_log(writer)
+    if free and not mode:
+        raise StorageError(
+            f"{writer.file} was made without auto_vacuum: {free * page} bytes of it are free, new"
+            " rows use them, but only a rewrite gives them back; while nobody has the file open,"
+            " run PRAGMA auto_vacuum = INCREMENTAL and VACUUM on it with the sqlite3 shell"
+        )
+    return max(before - _size(writer.file), 0)
+
+
+def _cut_log(writer: "Writer") -> None:
+    queue = writer.queue
+    assert queue is not None  # since the vacuum, which was a transaction
+    try:
+        truncate(writer.connection, queue, writer.busy_handler)
+        return
+    except apsw.Error as error:
+        fault = map_error(error, f"wal_checkpoint ({writer.file})", writer.busy_timeout)
+    raise fault
+
+
+def _size(file: str) -> int:
+    """Bytes of the file and its log. They are not opened: that would drop SQLite's locks."""
+    return sum(os.stat(part).st_size for part in (file, f"{file}-wal"))
