@@ -34,7 +34,7 @@ def test_the_snapshot_makes_the_structure_that_the_migrations_make() -> None:
     snapshot = run((SQL / "schema.sql").read_text(encoding="utf-8"))
     migrated = made(load())
     assert differences(read_structure(migrated), read_structure(snapshot)) == []
-    assert len(read_structure(snapshot).columns) == 20
+    assert len(read_structure(snapshot).columns) == 22
 
 
 def test_the_snapshot_has_tables_in_order_of_their_birth_and_views_last() -> None:
