@@ -314,13 +314,16 @@ class SqliteDatabase:
         # Nobody can use it any more. Without this, connections, locks and descriptors would stay
         # until the interpreter ends, since a thread that ended may still refer to them.
         writer = getattr(self, "_writer", None)  # None: it was never made
-        if writer is not None and not writer.closed_reason:
+        if writer is None or writer.closed_reason or writer.owner:
+            return
+        try:  # where warnings are errors, it is closed all the same
             warnings.warn(
                 f"the store of {self.file} was not closed; use `with` or call close()",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,
             )
+        finally:
             self.close()
 
     def close(self) -> None:

@@ -176,16 +176,16 @@ class AsyncStore(Repositories[Async]):
         lanes = getattr(self, "_lanes", None)  # None: it was never opened
         if lanes is None or lanes.writes.is_closed() or lanes.writes.is_inherited():
             return
+        *others, writes = lanes.workers()
+        for worker in others:
+            worker.stop()
+        writes.stop(partial(_close_after, others, self._store))
         warnings.warn(
             f"{self!r} was not closed; use `async with` or await its close()",
             ResourceWarning,
             stacklevel=2,
             source=self,
         )
-        *others, writes = lanes.workers()
-        for worker in others:
-            worker.stop()
-        writes.stop(partial(_close_after, others, self._store))
 
     async def __aenter__(self) -> Self:
         return self

@@ -3,7 +3,8 @@
 -- and what a task went through can be read afterwards.
 --
 -- Tasks that are in progress already get an attempt: of the agent that has them (one that runs,
--- else the newest), or of nobody named.
+-- else the newest), or of nobody named. The ids of these begin with '-', so that they sort before
+-- those that a claim gives, which rise.
 --
 -- Code of older versions is not declared compatible: it would give back a task whose holder it does
 -- not look for.
@@ -137,7 +138,7 @@ INSERT INTO task_attempts (
     id, task_id, agent_id, agent_name, number, created_at, updated_at
 )
 SELECT
-    substr(hex(randomblob(11)), 1, 21), task.id, agent.id, agent.name, 1,
+    '-' || hex(randomblob(10)), task.id, agent.id, agent.name, 1,
     task.updated_at, task.updated_at
 FROM tasks AS task
 LEFT JOIN agents AS agent ON agent.id = (

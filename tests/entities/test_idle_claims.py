@@ -172,9 +172,9 @@ RANKED: list[tuple[str, TaskPatch]] = [
 def test_many_that_are_held_back_in_front_of_a_ready_one_are_passed(
     store: Store, filters: dict[str, Any], in_phase: bool
 ) -> None:
-    held_back(store, 80, priority="high")
+    held_back(store, 420, priority="high")
     store.tasks.create(name="x", id="needed", status="blocked")
-    for number in range(60):
+    for number in range(30):
         store.tasks.create(name="x", id=f"w{number}", initiative_id="i")
         store.tasks.create_dependency(f"w{number}", "needed")
     store.phases.create(initiative_id="i", name="x", id="open", status="in_progress")
@@ -196,15 +196,15 @@ def test_tasks_behind_an_unapproved_phase_are_not_looked_through(
         store.tasks.update("t00000", name="y")  # so that the answer is not the remembered one
         return steps_of_reading(store, lambda: claimed(store, **filters))
 
-    held_back(store, 100)
+    held_back(store, 450)
     few = look()
-    held_back(store, 2_000, start=100)
+    held_back(store, 2_000, start=450)
     assert few > 100
     assert look() < 1.2 * few
 
 
 def test_a_remembered_answer_costs_no_look_at_the_tasks(store: Store) -> None:
-    held_back(store, 100)
+    held_back(store, 500)
     looked = steps_of_reading(store, lambda: claimed(store))
     claimed(store)
     assert steps_of_reading(store, lambda: claimed(store)) < looked / 10

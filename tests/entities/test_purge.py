@@ -71,7 +71,9 @@ def test_a_purge_leaves_what_a_delete_leaves(tmp_path: Path) -> None:
             assert [c.task_id for c in store.conversations.find_pending_for_agent("i-a")] == [
                 None
             ] * 3
-        left.append({table: len(rows) for table, rows in contents(tmp_path / name).items()})
+        found = contents(tmp_path / name)
+        found.pop("stamps")  # of the clock, not of the plan
+        left.append({table: len(rows) for table, rows in found.items()})
     assert left[0] == left[1]
 
 

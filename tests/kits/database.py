@@ -143,7 +143,7 @@ def change(file: Path, sql: str, *binds: object) -> int:
 
 
 def steps_of_reading(store: Store, act: Callable[[], object]) -> int:
-    """How many instructions the readers of the store that are open spend on it."""
+    """How many instructions the connections of the store that are open spend on it."""
     spent = 0
 
     def count() -> bool:
@@ -151,14 +151,16 @@ def steps_of_reading(store: Store, act: Callable[[], object]) -> int:
         spent += 1
         return False
 
-    readers = list(engine_of(store)._readers.idle)
-    for reader in readers:
-        reader.connection.set_progress_handler(count, 1)
+    engine = engine_of(store)
+    connections = [reader.connection for reader in engine._readers.idle]
+    connections.append(engine._writer.connection)
+    for connection in connections:
+        connection.set_progress_handler(count, 1)
     try:
         act()
     finally:
-        for reader in readers:
-            reader.connection.set_progress_handler(None)
+        for connection in connections:
+            connection.set_progress_handler(None)
     return spent
 
 

@@ -88,7 +88,8 @@ def test_a_store_that_nobody_closed_goes_when_it_is_let_go(
         store.initiatives.create(name="kept")
         with store.transaction():
             store.initiatives.create(name="kept, too")
-        del store
+        with pytest.warns(ResourceWarning, match="was not closed; use `with` or call close"):
+            del store
         assert connections_to(file) == []
     finally:
         gc.enable()
