@@ -109,7 +109,7 @@ _FIND_BY_STATUS = _list(f"""
 _FIND_BY_STATUS_AND_INITIATIVE = _list(f"""
     SELECT {TASK_COLUMNS}
     FROM tasks
-    WHERE coalesce(status, '') = :status
+    WHERE status = :status
       AND initiative_id = :initiative_id
     ORDER BY sort_order, created_at, id
 """)
@@ -138,10 +138,10 @@ _COUNT_BY_STATUS = _count("""
 
 _COUNT_BY_STATUS_IN_INITIATIVE = _count(
     """
-    SELECT coalesce(status, '') AS status, count(*) AS number
+    SELECT status, count(*) AS number
     FROM tasks
     WHERE initiative_id = :initiative_id
-    GROUP BY coalesce(status, '')
+    GROUP BY status
     """,
     initiative_id=NonEmpty,
 )

@@ -29,12 +29,6 @@ CREATE INDEX tasks_created_ix
 CREATE INDEX tasks_status_ix
     ON tasks (coalesce(status, ''), sort_order, created_at, id);
 
--- Serves tasks.find_by_status and tasks.count_by_status of an initiative, in their order; wrapped
--- for the same reason.
-CREATE INDEX tasks_status_of_initiative_ix
-    ON tasks (initiative_id, coalesce(status, ''), sort_order, created_at, id)
-    WHERE initiative_id IS NOT NULL;
-
 -- Serves accounts.find_all, in its order.
 CREATE INDEX accounts_order_ix
     ON accounts (sort_order, created_at, id);

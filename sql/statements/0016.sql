@@ -4347,10 +4347,10 @@ WHERE phase_id = :phase_id
 GROUP BY status;
 
 -- tasks._COUNT_BY_STATUS_IN_INITIATIVE
-SELECT coalesce(status, '') AS status, count(*) AS number
+SELECT status, count(*) AS number
 FROM tasks
 WHERE initiative_id = :initiative_id
-GROUP BY coalesce(status, '');
+GROUP BY status;
 
 -- tasks._COUNT_BY_STATUS_IN_PHASE
 SELECT status, count(*) AS number
@@ -4641,7 +4641,7 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
   AND initiative_id = :initiative_id
 ORDER BY sort_order, created_at, id;
 
@@ -4650,7 +4650,7 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
   AND initiative_id = :initiative_id
 ORDER BY sort_order, created_at, id
 LIMIT :limit;
@@ -4660,7 +4660,7 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
   AND initiative_id = :initiative_id
   AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
 ORDER BY sort_order, created_at, id
@@ -4671,7 +4671,7 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
   AND initiative_id = :initiative_id
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
@@ -4681,7 +4681,7 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
   AND initiative_id = :initiative_id
   AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
 ORDER BY sort_order DESC, created_at DESC, id DESC

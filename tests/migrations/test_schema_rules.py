@@ -178,8 +178,8 @@ PLANS = {
     "conversations WHERE task_id = :x ORDER BY created_at, id": "conversations_task_ix",
     """tasks WHERE coalesce(status, '') = :x ORDER BY sort_order, created_at, id
     """: "tasks_status_ix",
-    """tasks WHERE coalesce(status, '') = :x AND initiative_id = :y ORDER BY sort_order, created_at, id
-    """: "tasks_status_of_initiative_ix",
+    """tasks WHERE status = :x AND initiative_id = :y ORDER BY sort_order, created_at, id
+    """: "tasks_initiative_ix",
     **{f"{table} ORDER BY created_at, id": f"{table}_created_ix" for table in (
         "initiatives", "phases", "tasks", "agents", "messages", "pages", "proposals",
     )},
