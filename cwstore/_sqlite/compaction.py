@@ -10,15 +10,18 @@ from cwstore._sqlite.error_map import map_error
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
-    from cwstore._sqlite.engine import SqliteDatabase
+    from collections.abc import Callable
+
     from cwstore._sqlite.transaction import TransactionStack
     from cwstore._sqlite.writer import Writer
 
 
-def compact(db: "SqliteDatabase", writer: "Writer", transactions: "TransactionStack") -> int:
+def compact(
+    vacuum: "Callable[[], None]", writer: "Writer", transactions: "TransactionStack"
+) -> int:
     """See `Store.compact`."""
     before = _size(writer.file)
-    db.vacuum()
+    vacuum()
     with transactions.exclusive():
         ((mode,),) = writer.ask("PRAGMA auto_vacuum")
         ((free,),) = writer.ask("PRAGMA freelist_count")

@@ -158,7 +158,7 @@ class SqliteDatabase:
             return 0
         from cwstore._sqlite.compaction import compact
 
-        return compact(self, self._writer, self._transactions)
+        return compact(self.vacuum, self._writer, self._transactions)
 
     # Reading
 
