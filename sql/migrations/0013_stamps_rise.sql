@@ -53,3 +53,37 @@ FROM (
     UNION ALL
     SELECT * FROM (SELECT created_at FROM agent_log_chunks ORDER BY seq DESC LIMIT 1)
 );
+
+-- In a file that has rows already nobody kept the stamp of the last update: look for it, this once.
+INSERT INTO stamps (id, stamp)
+SELECT 1, max(stamp)
+FROM (
+    SELECT max(updated_at) AS stamp FROM initiatives
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM projects
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM phases
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM tasks
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM task_attempts
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM accounts
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM agents
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM messages
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM conversations
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM pages
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM proposals
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM change_sets
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM chat_sessions
+    UNION ALL
+    SELECT max(updated_at) AS stamp FROM review_comments
+)
+HAVING max(stamp) IS NOT NULL;

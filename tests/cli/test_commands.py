@@ -124,7 +124,7 @@ def test_status_reports_as_json(current: Path, capsys: pytest.CaptureFixture[str
         "version": NEWEST,
         "newest": NEWEST,
         "pending": [],
-        "compatible_from": 12,
+        "compatible_from": 16,
         "size": current.stat().st_size,
         "backup": None,
     }

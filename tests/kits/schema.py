@@ -14,7 +14,7 @@ HEAD = len(MIGRATIONS)
 
 # The tables of the specification. A column is: name, `#` if INTEGER (else TEXT), `?` if nullable,
 # `=` default, `>` parent table with what its deletion does.
-TABLES = {
+SPECIFIED = {
     table: columns.split()
     for table, columns in {
         "initiatives": """id name status='active' merge_requires_approval#=1 branch?
@@ -61,11 +61,21 @@ TABLES = {
             change_set_id?>change_sets:SET_NULL created_at#""",
         "review_comments": """id phase_id>phases:CASCADE file_path line_number# line_type body
             author='you' resolved#=0 created_at# updated_at#""",
-        # Beside the specification: what triggers keep for themselves.
-        "task_levels": "task_id>tasks:CASCADE level#",
-        "agent_log_sessions": "agent_id>agents:CASCADE last_session_number#",
     }.items()
 }
+# Those that the store has for itself: the specification asks for what they do, no method shows
+# their rows, and whoever reads the file may leave them out.
+INTERNAL = {
+    # Times rise over all restarts, whatever the clock does: the last one of an update or a claim is
+    # in no row's created_at. One row, kept by the engine.
+    "stamps": ["id#", "stamp#"],
+    # A cycle is found without walking the whole plan. Kept by triggers.
+    "task_levels": ["task_id>tasks:CASCADE", "level#"],
+    # The number of a log session is never used twice, though its chunks were pruned. Kept by a
+    # trigger.
+    "agent_log_sessions": ["agent_id>agents:CASCADE", "last_session_number#"],
+}
+TABLES = SPECIFIED | INTERNAL
 JUNCTIONS = {"phase_dependencies", "task_dependencies", "initiative_projects"}
 KEPT_BY_TRIGGERS = {"task_levels", "agent_log_sessions"}  # their key is that of the row told of
 WITHOUT_ROWID = JUNCTIONS | KEPT_BY_TRIGGERS | {"task_attempts"}
@@ -78,6 +88,7 @@ FILL = {
     "sender_type": "user", "recipient_type": "user", "target_type": "task", "entity_type": "task",
     "action": "create", "new_state": "{}", "role": "user", "line_type": "added",
     "line_number": 1, "session_number": 1,
+    "id": 1,  # of stamps: other ids are made
 }  # fmt: skip
 
 
@@ -114,7 +125,7 @@ ids = itertools.count(1)
 def add(db: apsw.Connection, table: str, **given: Any) -> str:
     """Store a row that is valid but for what is given, and return its id."""
     number = next(ids)
-    without_id = JUNCTIONS | KEPT_BY_TRIGGERS
+    without_id = JUNCTIONS | INTERNAL.keys()
     row: dict[str, Any] = {"id": f"row-{number}"} if table not in without_id else {}
     for token in TABLES[table]:
         name = column_name(token)
@@ -156,6 +167,8 @@ def populate(db: apsw.Connection) -> None:
     add(db, "agent_log_chunks")
     if "task_attempts" in inventory(db):
         add(db, "task_attempts", agent_id="a", agent_name="A", lease_until=5)
+    if "stamps" in inventory(db):
+        add(db, "stamps", stamp=9)
     if "task_levels" in inventory(db):
         add(db, "task_levels", task_id="t", level=1)
         add(db, "agent_log_sessions", agent_id="a", last_session_number=4)

@@ -97,7 +97,7 @@ def columns_of(structure: Structure, table: str) -> list[Column]:
         type_, null, _, key, *_ = structure.parts[f"column {table}.{name}"].properties
         own = [check.removeprefix(f"{name} is null or ") for check in checks]
         lists = (f"{name} in (", f"{name} = '")
-        listed = next((c for c in own if c.startswith(lists)), "")
+        listed = next((c for c in own if c.startswith(lists) or c == f"{name} = 1"), "")
         least = next((re.fullmatch(rf"{name} >= (\d+)", c) for c in own if ">=" in c), None)
         columns.append(
             Column(
@@ -159,6 +159,7 @@ RULES: dict[str, Callable[[Row], None]] = {
     "change_set_entries": _entry,
     "task_attempts": _attempt,
 }
+ONE_ROW = {"stamps"}
 ONE_OF_EACH = {"task_levels", "agent_log_sessions"}  #: a row of each task, of each agent
 ONE_ACTIVE_EACH = {"chat_sessions"}  #: so each gets a target of its own
 
@@ -172,6 +173,9 @@ def fill(db: Any, given: Values) -> None:
         columns = columns_of(structure, table)
         if table in GRAPHS:
             _insert(db, table, _edges(table, given, random))
+        elif table in ONE_ROW:
+            row = {column.name: _value(column, given.seed, given, random) for column in columns}
+            _insert(db, table, [row])
         elif table in ONE_OF_EACH:
             _insert(db, table, _rows_kept_by_triggers(db, table, columns, given, random))
         elif [column.parent != "" for column in columns] == [True, True]:

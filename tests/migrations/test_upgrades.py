@@ -12,6 +12,7 @@ from hypothesis import Phase, given, settings
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.schema.structure import differences
+from cwstore.core.ids import make_rising_id
 from cwstore.migrations.api import migrate
 from cwstore.migrations.scripts import load
 from cwstore.store import Store
@@ -20,6 +21,7 @@ from tests.kits.upgrades import (
     DEEP,
     GRAPHS,
     LIMITS,
+    ONE_ROW,
     PARENTS,
     Values,
     changed,
@@ -135,7 +137,9 @@ def test_the_rows_have_nulls_limits_every_enum_value_deep_chains_and_graphs(vers
     connection = database(version)
     fill(connection, example())
     structure = structure_of(connection)
-    for table in structure.columns:
+    for table in ONE_ROW & structure.columns.keys():
+        assert count(connection, table) == 1
+    for table in structure.columns.keys() - ONE_ROW:
         for column in columns_of(structure, table):
             found = {
                 value
@@ -279,6 +283,29 @@ def test_tasks_in_progress_get_an_attempt_of_the_agent_that_has_them(version: in
     ids = {key for (key,) in connection.execute("SELECT id FROM task_attempts").fetchall()}
     assert len(ids) == 6
     assert all(len(key) == 21 for key in ids)
+    # The last claim is found by its id, which rises: it sorts behind these.
+    assert max(ids) < make_rising_id(stamp=1_577_836_800_000_000)  # 2020
+
+
+@pytest.mark.parametrize("version", [1, 11])
+def test_times_go_on_behind_the_last_update_that_was_made_before_they_rose(
+    version: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.db"
+    migrate(path, target=version)
+    connection = connect(str(path), busy_timeout=0)
+    connection.execute(
+        "INSERT INTO projects (id, name, url, created_at, updated_at)"
+        " VALUES ('p', 'p', 'p', 1, 4000000000000000)"  # in 2096
+    )
+    connection.close()
+    with Store.open(path) as store:
+        made = store.projects.create(name="later", url="later")
+        assert made.created_at > store.projects.get("p").updated_at
+
+
+def test_a_new_file_has_no_last_stamp() -> None:
+    assert count(database(HEAD), "stamps") == 0
 
 
 def test_what_was_in_progress_at_version_11_is_given_back_and_finished(tmp_path: Path) -> None:

@@ -61,6 +61,8 @@ def test_the_tool_shows_plan_tables_and_indexes_of_each_statement_and_finds_no_f
     assert (
         "tasks._FIND_PENDING_APPROVAL\n"
         "    SCAN tasks USING INDEX tasks_pending_approval_ix\n"
+        "    SEARCH tasks USING INDEX tasks_pending_approval_ix ((created_at,id)>(?,?))\n"
+        "    SEARCH tasks USING INDEX tasks_pending_approval_ix ((created_at,id)<(?,?))\n"
         "    reads: tasks | writes: - | indexes: tasks_pending_approval_ix\n"
     ) in done.stdout
     assert done.stdout.endswith(" statements, 0 faults\n")

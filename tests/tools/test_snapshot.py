@@ -123,9 +123,24 @@ def test_the_statements_of_the_newest_version_fit_its_schema() -> None:
         connection.execute(f"EXPLAIN {text}", dict.fromkeys(bind_names(text))).fetchall()
 
 
-def test_there_is_a_manifest_for_every_version_from_the_first_release_on() -> None:
-    versions = released(SQL)
-    assert versions == list(range(versions[0], len(load()) + 1))
+# The newest version of each release so far: add the one that is about to be released.
+RELEASED = [11]
+
+
+def test_there_is_a_manifest_of_each_released_version_and_of_the_newest_one() -> None:
+    """No code was of a version in between: it came out together with later ones."""
+    assert released(SQL) == sorted({*RELEASED, HEAD})
+
+
+def test_there_is_a_manifest_of_every_version_that_a_claim_spans() -> None:
+    """From the first release on: what came before it had no code of its own."""
+    spanned = {
+        version
+        for file in load()
+        for version in range(file.parse().compatible_with or file.version, file.version)
+        if version >= RELEASED[0]
+    }
+    assert spanned - set(released(SQL)) == set()
 
 
 def test_what_the_migrations_claim_to_be_compatible_with_is_true() -> None:

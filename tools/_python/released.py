@@ -1,7 +1,13 @@
 """What was released, and what it promises: structures, scripts and statements of each version.
 
-`sql/fingerprints` has a line for each migration, `sql/statements/NNNN.sql` what the code of that
-schema version asks of a database. A claim `compatible-with: N` is computed from both.
+`sql/fingerprints` has a line for each migration, `sql/statements/NNNN.sql`, the manifest of a
+version, what the code of that schema version asks of a database. A claim `compatible-with: N` is
+computed from both.
+
+There is a manifest of each version that was the newest one of released code, and of the newest one
+that there is now. No code was ever of a version in between, which came out with later ones: its
+manifest, if work in progress left one, is to be removed. A claim needs that of each version from N
+up to the one before its migration.
 """
 
 import hashlib
@@ -153,7 +159,7 @@ def _named(text: str) -> dict[str, str]:
 
 
 def released(sql: Path) -> list[int]:
-    """The versions that have a manifest, in order."""
+    """The versions that have a manifest, in order: the released ones, and the newest."""
     return sorted(int(path.stem) for path in (sql / "statements").glob("[0-9]*.sql"))
 
 

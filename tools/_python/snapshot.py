@@ -1,4 +1,8 @@
-"""Write what is generated from the migrations and the package: `tools/snapshot --help`."""
+"""Write what is generated from the migrations and the package: `tools/snapshot --help`.
+
+A new migration gets a manifest of its own, and that of the version before stays as it was. If that
+version was never released, remove it: `tools/_python/released.py` says which ones there are.
+"""
 
 import sys
 from collections.abc import Sequence
