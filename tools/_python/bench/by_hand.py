@@ -14,6 +14,7 @@ from tools._python.bench.common import (
     CREATE_TASK,
     FIND_TASK,
     GIVE_TASK,
+    NEXT_TASKS,
     PHASE_TASKS,
     POLL,
     READY_TASKS,
@@ -214,6 +215,9 @@ class Adapter(limit.Adapter):
 
     def all_tasks(self) -> object:
         return tasks_of(self.run(ALL_TASKS).fetchall())
+
+    def next_tasks(self, after: str) -> object:
+        return tasks_of(self.run(NEXT_TASKS, (after,)).fetchall())
 
     def ready(self, initiative_id: str) -> object:
         return tasks_of(self.run(READY_TASKS, (initiative_id,)).fetchall())

@@ -42,6 +42,12 @@ PHASE_TASKS = (
     f"SELECT {TASK_COLUMNS} FROM tasks WHERE phase_id = ? ORDER BY sort_order, created_at, id"
 )
 ALL_TASKS = f"SELECT {TASK_COLUMNS} FROM tasks ORDER BY created_at, id"
+PAGE = 50
+NEXT_TASKS = (
+    f"SELECT {TASK_COLUMNS} FROM tasks"
+    " WHERE (created_at, id) > (SELECT created_at, id FROM tasks WHERE id = ?)"
+    f" ORDER BY created_at, id LIMIT {PAGE}"
+)
 SET_STATUS = f"UPDATE tasks SET status = ?, updated_at = ? WHERE id = ? RETURNING {TASK_COLUMNS}"
 READY_TASKS = (
     f"SELECT {TASK_COLUMNS} FROM ready_tasks WHERE initiative_id = ? AND type = 'auto'"

@@ -31,12 +31,15 @@ CALLS = {
     "W6": 2000,
     "W8": 1,
     "W14": 10,
+    "W18": 50,
+    "count": 20,
     "tail": 100,
     "W4": 100,
     "W5a": 100,
     "W5b": 4,
     "W7": 100,
     "W9": 200,
+    "move": 20,
     "purge": 1,
     "prune": 1,
     "W1": 100,
@@ -72,6 +75,8 @@ class Size:
         #: returns the nanoseconds of one.
         self.own: dict[str, Callable[[int], float]] = {
             "tail": self._tail,
+            "count": self._count,
+            "move": self._move,
             "purge": self._purge,
             "prune": self._prune,
         }
@@ -113,6 +118,28 @@ class Size:
         for agent in agents:
             log.find_by_agent_id(agent, after=last, limit=10)
         return (time.process_time_ns() - started) / len(agents)
+
+    def _count(self, number: int) -> float:
+        """Count the tasks of an initiative by their status."""
+        tasks = self.adapter.store.tasks
+        keys = [
+            identity("initiative", (number + index) % self.initiatives)
+            for index in range(CALLS["count"])
+        ]
+        started = time.process_time_ns()
+        for key in keys:
+            tasks.count_by_status(initiative_id=key)
+        return (time.process_time_ns() - started) / len(keys)
+
+    def _move(self, number: int) -> float:
+        """Move tasks without subtasks to another phase, and back in the next round."""
+        tasks = self.adapter.store.tasks
+        phase = identity("phase", 0, 9 if number % 2 else 8)
+        keys = [identity("task", 0, 9, index) for index in range(CALLS["move"])]
+        started = time.process_time_ns()
+        for key in keys:
+            tasks.move(key, phase_id=phase)
+        return (time.process_time_ns() - started) / len(keys)
 
     def _purge(self, _: int) -> float:
         """Purge an initiative that was made for it: the cost of each of its tasks."""

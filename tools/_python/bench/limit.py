@@ -16,6 +16,7 @@ from tools._python.bench.common import (
     INSERT_INITIATIVE,
     INSERT_PHASE,
     INSERT_TASK,
+    NEXT_TASKS,
     PHASE_TASKS,
     POLL,
     PRAGMAS,
@@ -131,6 +132,9 @@ class Adapter:
 
     def all_tasks(self) -> object:
         return self.run(ALL_TASKS).fetchall()
+
+    def next_tasks(self, after: str) -> object:
+        return self.run(NEXT_TASKS, (after,)).fetchall()
 
     def ready(self, initiative_id: str) -> object:
         return self.run(READY_TASKS, (initiative_id,)).fetchall()

@@ -20,6 +20,7 @@ from tools._python.bench.common import (
     INSERT_INITIATIVE,
     INSERT_PHASE,
     INSERT_TASK,
+    NEXT_TASKS,
     PHASE_TASKS,
     POLL,
     PRAGMAS,
@@ -128,6 +129,9 @@ class Adapter:
 
     def all_tasks(self) -> object:
         return tasks_of(self.run(ALL_TASKS).fetchall())
+
+    def next_tasks(self, after: str) -> object:
+        return tasks_of(self.run(NEXT_TASKS, (after,)).fetchall())
 
     def ready(self, initiative_id: str) -> object:
         return tasks_of(self.run(READY_TASKS, (initiative_id,)).fetchall())

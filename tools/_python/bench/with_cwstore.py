@@ -1,7 +1,7 @@
 """cwstore as a service would call it, synchronous."""
 
 from cwstore import Store
-from tools._python.bench.common import SUMMARY
+from tools._python.bench.common import PAGE, SUMMARY
 
 TYPE_CHECKING = False  # without the import of typing, which W10 would count
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Adapter:
         return self._insert_chunk(
             agent_id, agent_name=name, session_number=session, content=content
         )
+
+    def next_tasks(self, after: str) -> object:
+        return self.store.tasks.find_all(after=after, limit=PAGE)
 
     def ready(self, initiative_id: str) -> object:
         return self.store.tasks.find_ready(initiative_id=initiative_id)

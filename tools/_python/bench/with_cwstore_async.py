@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from cwstore import AsyncStore
-from tools._python.bench.common import SUMMARY
+from tools._python.bench.common import PAGE, SUMMARY
 from tools._python.bench.with_cwstore import make_plan
 
 
@@ -41,6 +41,9 @@ class Adapter:
         return self.store.log_chunks.insert_chunk(
             agent_id, agent_name=name, session_number=session, content=content
         )
+
+    def next_tasks(self, after: str) -> Coroutine[Any, Any, object]:
+        return self.store.tasks.find_all(after=after, limit=PAGE)
 
     def ready(self, initiative_id: str) -> Coroutine[Any, Any, object]:
         return self.store.tasks.find_ready(initiative_id=initiative_id)

@@ -79,6 +79,10 @@ def all_tasks(_dice: random.Random, _size: int) -> Call:
     return "all_tasks", ()
 
 
+def next_tasks(dice: random.Random, size: int) -> Call:
+    return "next_tasks", (task(dice, size),)
+
+
 def ready(dice: random.Random, size: int) -> Call:
     return "ready", (identity("initiative", dice.randrange(size)),)
 
@@ -114,6 +118,7 @@ WORKLOADS = {
     "W15": Workload("claim, 10,000 wait, none ready", 0.1, 50, None),
     "W16": Workload("claim the next task, by agent", 3.0, 50, None),
     "W17": Workload("complete it, with a summary", 3.0, 50, None),
+    "W18": Workload("a page of 50 of 10,000 tasks", 1.9, 250, next_tasks),
 }
 
 #: Workloads of which each call is another agent's: the method, and the number of the first agent.
