@@ -10,6 +10,8 @@ _IN_ORDER = bytes.maketrans(
     _BASE64, b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 )
 
+_LAST_STAMP = 2**56 - 1
+
 
 def make_id() -> str:
     """A nanoid: 126 random bits."""
@@ -23,6 +25,7 @@ def make_rising_id(stamp: int) -> str:
     For tables that grow without end. A random id goes to a random page of its index, which at
     1,000,000 log chunks made an append cost 1.5 to 2 times what it costs without the index; this
     one goes to the last page, 1.15 times (`tools/growth --ids 1000000`).
+    Before 1970, and after the year 4253, they are random in the order of their making.
     """
-    drawn = max(stamp, 0).to_bytes(7) + urandom(9)
+    drawn = min(max(stamp, 0), _LAST_STAMP).to_bytes(7) + urandom(9)
     return b2a_base64(drawn, newline=False).translate(_IN_ORDER)[:21].decode()

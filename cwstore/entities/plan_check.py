@@ -196,9 +196,10 @@ def check_plan(db: "Database", initiative_id: str) -> list[PlanProblem]:
     own |= {("phase", one.id) for one in db.fetch_all(_PHASES, initiative_id=initiative_id)}
     rings = [_ring(graph, part) for part in _knots(graph) if not own.isdisjoint(part)]
     problems = [_problem(PlanProblemKind.RING, ring) for ring in rings]
-    waiting = _reversed(graph, plan)
+    waiting = _reversed(graph)
+    held = _held_by_phases(plan)
     for blocked in plan.blocked():
-        behind = _behind(blocked, waiting)
+        behind = _behind(blocked, waiting, held.get(blocked, []))
         if not own.isdisjoint(behind):
             problems.append(_problem(PlanProblemKind.BLOCKED, [blocked, *behind]))
     return problems
@@ -267,26 +268,32 @@ def _ring(graph: _Graph, knot: Iterable[_Node]) -> list[_Node]:
     raise AssertionError("a knot has a ring through each of its nodes")
 
 
-def _reversed(graph: _Graph, plan: _Plan) -> _Graph:
+def _reversed(graph: _Graph) -> _Graph:
     """What waits for each task and phase."""
     waiting: _Graph = {node: [] for node in graph}
     for node, needed in graph.items():
         for one in needed:
             waiting[one].append(node)
-    for task in plan.tasks.values():  # a blocked phase holds its own tasks back
-        holder = plan.phases.get(task.phase_id or "")
-        is_waiting = task.status in (TaskStatus.PENDING_APPROVAL, TaskStatus.PENDING)
-        if is_waiting and holder is not None and holder.status == "blocked":
-            waiting["phase", holder.id].append(("task", task.id))
     return waiting
 
 
-def _behind(blocked: _Node, waiting: _Graph) -> list[_Node]:
+def _held_by_phases(plan: _Plan) -> _Graph:
+    """The tasks that a blocked phase itself holds back, whatever they wait for besides."""
+    held: _Graph = defaultdict(list)
+    for task in plan.tasks.values():
+        holder = plan.phases.get(task.phase_id or "")
+        is_waiting = task.status in (TaskStatus.PENDING_APPROVAL, TaskStatus.PENDING)
+        if is_waiting and holder is not None and holder.status == "blocked":
+            held["phase", holder.id].append(("task", task.id))
+    return held
+
+
+def _behind(blocked: _Node, waiting: _Graph, held: list[_Node]) -> list[_Node]:
     """All that waits for it, directly or not, the nearest first."""
     found = [blocked]
     seen = {blocked}
     for node in found:
-        for one in waiting[node]:
+        for one in (*waiting[node], *held) if node == blocked else waiting[node]:
             if one not in seen:
                 seen.add(one)
                 found.append(one)

@@ -28,10 +28,12 @@ from hypothesis.strategies import SearchStrategy
 
 from cwstore.core.checks import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.repository import Repository
+from cwstore.core.statement import Paging
 from cwstore.entities.change_sets import ChangeSetAction, ChangeSetEntityType, NewChangeSetEntry
 from cwstore.entities.conversations import ConversationStatus
 from cwstore.entities.log_chunks import NewLogChunk
 from cwstore.entities.messages import PartyType
+from cwstore.entities.task import NewTask, Task
 
 Arguments = dict[str, Any]
 T = TypeVar("T")
@@ -67,7 +69,7 @@ _EDGES = (0, 1, -1, 2**31, -(2**31) - 1, 2**53 + 1, 2**63 - 1, -(2**63))
 #: The state that an entry of a change set does not have, by action.
 _STATE_WITHOUT = {"create": "previous_state", "delete": "new_state"}
 #: What is no `..._number` and has a least value all the same.
-_LEAST = {"keep_sessions": 0, "limit": 0, "max_bytes": 0, "page": 1, "seq": 1}
+_LEAST = {"keep_sessions": 0, "last": 0, "limit": 0, "max_bytes": 0, "page": 1, "seq": 1}
 #: Optional arguments without which a method is refused: exactly one of them, or any.
 _EXACTLY_ONE = {("TaskRepository", "topological_order"): ("phase_id", "initiative_id")}
 _ANY = {("LogChunkRepository", "prune"): ("before", "keep_sessions", "max_bytes")}
@@ -173,6 +175,27 @@ def new_log_chunks() -> SearchStrategy[Any]:
     return chunks | chunks.map(lambda chunk: tuple(chunk[key] for key in order))
 
 
+def new_tasks() -> SearchStrategy[Arguments]:
+    """What `tasks.create_many` takes; of no phase, initiative or parent."""
+    hints = hints_of(Task)
+    keys: dict[str, SearchStrategy[Any]] = {}
+    for name in NewTask.__annotations__:
+        kind = rule_of(hints[name])
+        keys[name] = st.none() if _is_reference(name, kind) else values(name, kind)
+    keys["id"] = st.none() | ids()
+    return st.fixed_dictionaries({"name": keys.pop("name")}, optional=keys)
+
+
+def paging(**given: SearchStrategy[Any]) -> SearchStrategy[Arguments]:
+    """Which part of a list to read. Ids of rows are for you to give, as `after` and `before`."""
+    numbers = st.none() | integers(least=0)
+    forward = {"limit": numbers, "after": given.get("after", st.none())}
+    backward = {"last": numbers, "before": given.get("before", st.none())}
+    return st.fixed_dictionaries({}, optional=forward) | st.fixed_dictionaries(
+        {}, optional=backward
+    )
+
+
 def arguments(
     repository: type[Repository[Any]], method: str = "create", /, **given: SearchStrategy[Any]
 ) -> SearchStrategy[Arguments]:
@@ -205,9 +228,18 @@ def arguments(
     needed = _ANY.get((repository.__name__, method))
     sides = [side for side in ("sender", "recipient") if f"{side}_type" in required]
     drawn = st.fixed_dictionaries(required, optional=optional)
+    if {"last", "limit"} <= optional.keys():
+        drawn = drawn.map(_one_way)
     if needed:
         drawn = drawn.filter(lambda made: any(made.get(name) is not None for name in needed))
     return drawn.map(lambda made: _with_parties(made, sides)) if sides else drawn
+
+
+def _one_way(part: Arguments) -> Arguments:
+    """A list is read from its begin or from its end."""
+    if part.get("limit") is None and part.get("after") is None:
+        return part
+    return {name: value for name, value in part.items() if name not in {"last", "before"}}
 
 
 def _argument(name: str, annotation: Any, hints: dict[str, Any]) -> SearchStrategy[Any]:
@@ -236,7 +268,13 @@ def _always(answer: bool) -> Callable[[object], bool]:
 
 def _element(name: str, annotation: Any) -> SearchStrategy[Any]:
     plain = _arms(annotation)[0]
-    known = {NewChangeSetEntry: change_set_entries, NewLogChunk: new_log_chunks}
+    if get_origin(plain) is tuple:
+        return st.tuples(*(ids() for _ in get_args(plain)))
+    known = {
+        NewChangeSetEntry: change_set_entries,
+        NewLogChunk: new_log_chunks,
+        NewTask: new_tasks,
+    }
     if plain in known:
         return known[plain]()
     return values(name, ValueRule(plain, False, "non-empty" if _is_id(name) else ""))
@@ -345,7 +383,8 @@ def _hints(returned: Any) -> dict[str, Any]:
 def _patch_of(signature: inspect.Signature) -> type[Any]:
     for parameter in signature.parameters.values():
         for arm in get_args(parameter.annotation):
-            if parameter.kind is parameter.VAR_KEYWORD and is_typeddict(arm):
+            is_patch = is_typeddict(arm) and arm is not Paging
+            if parameter.kind is parameter.VAR_KEYWORD and is_patch:
                 return cast("type[Any]", arm)
     raise TypeError("the method takes no patch")
 
@@ -356,7 +395,7 @@ def _arms(annotation: Any) -> tuple[Any, ...]:
 
 
 def _is_id(name: str) -> bool:
-    return name == "id" or name.endswith(("_id", "_ids"))
+    return name in {"id", "ids"} or name.endswith(("_id", "_ids"))
 
 
 def _is_reference(name: str, kind: ValueRule) -> bool:

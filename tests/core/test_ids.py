@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -39,3 +41,15 @@ def test_the_ids_of_log_chunks_rise_with_their_arrival(store: Store) -> None:
     ids = [chunk.id for chunk in chunks]
     assert len(ids) == 102
     assert ids == sorted(ids)
+
+
+def test_a_task_is_claimed_and_a_log_written_whatever_the_clock_says(tmp_path: Path) -> None:
+    def far() -> datetime:
+        return datetime(9000, 1, 1, tzinfo=UTC)
+
+    with Store.open(tmp_path / "store.db", clock=far) as store:
+        task = store.tasks.create(name="in the far future")
+        chunk = store.log_chunks.insert_chunk("a", agent_name="a", session_number=1, content="x")
+        store.tasks.claim(task.id)
+        assert store.tasks.complete(task.id).status == "completed"
+        assert store.log_chunks.find_by_agent_id("a") == [chunk]

@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from cwstore.entities.registry import ENTITIES, repository_class
 from tests.engine.model import machine
-from tests.engine.model.data import TABLES
+from tests.engine.model.data import INTERNAL, TABLES
 from tests.engine.model.history import History
 from tests.engine.model.people import People
 from tests.engine.model.plan import planned
@@ -70,4 +70,4 @@ def test_every_method_of_every_repository_is_called_by_a_rule() -> None:
 def test_the_model_knows_every_table() -> None:
     with raw(planned()[0]) as database:
         names = database.tables()
-    assert names == {*TABLES, "schema_migrations", "sqlite_sequence"}
+    assert names == {*TABLES, *INTERNAL, "schema_migrations", "sqlite_sequence"}

@@ -229,3 +229,15 @@ def test_a_plan_of_20_000_tasks_is_read_with_a_few_steps_for_each(store: Store) 
     ((kind, ids),) = found(store)
     assert (kind, ids[0]) == (BLOCKED, "t0")
     assert len(ids) >= 20_000
+
+
+def test_a_task_that_its_own_blocked_phase_holds_does_not_wait_for_what_blocks_beside_it(
+    store: Store,
+) -> None:
+    plan(store, "i", "one")
+    store.phases.update("one", status="blocked")
+    task(store, "stuck", "one", status="blocked")
+    task(store, "held", "one")
+    behind = {one.ids[0]: one.ids[1:] for one in store.initiatives.check_plan("i")}
+    assert "held" in behind["one"]
+    assert "held" not in behind["stuck"]

@@ -37,7 +37,8 @@ from tests.kits.entities import moment, undone
 
 UNKNOWN = "no-such-row"
 # What signatures and row types do not say.
-_LEAST = {"limit": 0, "page": 1, "keep_sessions": 0, "max_bytes": 0, "line_number": 1}
+_LEAST = {"limit": 0, "last": 0, "page": 1, "keep_sessions": 0, "max_bytes": 0, "line_number": 1}
+_PAIRS = {"edges": ("task_id", "depends_on_task_id")}
 _NAIVE = datetime(2026, 1, 1)  # noqa: DTZ001 to be refused
 _YEAR_10000 = datetime(9999, 12, 31, 23, 30, tzinfo=timezone(timedelta(hours=-1)))
 
@@ -62,13 +63,10 @@ _BAD: dict[Any, tuple[object, ...]] = {
         *(timedelta(days=36_500, microseconds=1), timedelta.max),
     ),
     StrEnum: ("nope", "", " ", *_BAD_TEXT),
-    #: Such as forget to return, or to be awaited: of what they return, it is not known if it is so.
-    Callable: (
-        *(5, "text", []),
-        *(_answering(answer) for answer in (None, 0, 1, "", "yes", [])),
-        _coroutine,
-    ),
+    Callable: (5, "text", []),
 }
+#: Such as forget to return, or to be awaited: of what they return, it is not known if it is so.
+_BAD_JUDGES = (*(_answering(answer) for answer in (None, 0, 1, "", "yes", [])), _coroutine)
 _BAD_JSON = ("", "{", "nope", "{'a': 1}", "[1,]", "NaN")
 
 
@@ -77,8 +75,8 @@ class Argument:
     """One argument of a method, one key of its patch, or one key of the mappings that it takes."""
 
     name: str
-    #: str, int, bool, datetime, timedelta, an enum, Callable or a TypedDict; `several`: an iterable
-    #: of it.
+    #: str, int, bool, datetime, timedelta, an enum, Callable, a TypedDict, or tuple for a pair of
+    #: ids; `several`: an iterable of it.
     type: Any
     marker: str
     nullable: bool
@@ -87,7 +85,12 @@ class Argument:
 
     @property
     def is_key(self) -> bool:
-        return self.name == "id" or self.name.endswith(("_id", "_ids"))
+        return self.is_place or _is_id(self.name)
+
+    @property
+    def is_place(self) -> bool:
+        """Whether it is the row after which a page begins, or before which it ends."""
+        return self.name in {"after", "before"} and self.type is str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +147,8 @@ def method_of(attribute: str, kind: type[Repository[Any]], name: str) -> Method:
     arguments: list[Argument] = []
     for parameter in list(signature.parameters.values())[1:]:
         if parameter.kind is parameter.VAR_KEYWORD:
-            (patch,) = get_args(parameter.annotation)
-            arguments += _keys(patch, hints)
+            (keys,) = get_args(parameter.annotation)
+            arguments += _keys(keys, hints)
         else:
             required = parameter.default is parameter.empty
             arguments.append(_argument(parameter.name, parameter.annotation, hints, required))
@@ -169,8 +172,10 @@ def _keys(patch: Any, hints: Mapping[str, Any]) -> list[Argument]:
 
 
 def keys_of(argument: Argument) -> list[Argument]:
-    """The keys of the mappings that it takes; `NewThing` becomes a row of `Thing`."""
+    """The keys of the mappings that it takes, or the two of a pair; `NewThing` is for `Thing`."""
     typed = argument.type
+    if typed is tuple:
+        return [_argument(name, str, {}, True) for name in _PAIRS[argument.name]]
     if not is_typeddict(typed):
         return []
     row = getattr(sys.modules[typed.__module__], typed.__name__.removeprefix("New"))
@@ -189,22 +194,30 @@ def _argument(name: str, annotation: Any, hints: Mapping[str, Any], required: bo
     if several:
         (element,) = get_args(plain)
         plain = _arms(element)[0]
+    is_place = name in {"after", "before"} and plain is str
+    marker = "non-empty" if is_place or _is_id(name) else ""
     if get_origin(plain) is Callable:
+        marker = "" if get_args(plain)[1] is object else "judge"
         plain = Callable
-    marker = "non-empty" if name == "id" or name.endswith(("_id", "_ids")) else ""
+    if get_origin(plain) is tuple and name in _PAIRS:
+        plain = tuple
     if name in hints:
         kind = rule_of(hints[name])
         plain, marker = kind.type, kind.marker
     is_enum = isinstance(plain, type) and issubclass(plain, StrEnum)
-    if plain not in _BAD and not is_enum and not is_typeddict(plain):
+    if plain not in {*_BAD, tuple} and not is_enum and not is_typeddict(plain):
         raise TypeError(f"{name}: the contract tests know no values of type {plain}")
     return Argument(name, plain, marker, nullable, several, required)
+
+
+def _is_id(name: str) -> bool:
+    return name in {"id", "ids"} or name.endswith(("_id", "_ids"))
 
 
 # Bad values
 
 
-def bad_values(argument: Argument, world: "World") -> Iterator[tuple[str, object]]:
+def bad_values(method: Method, argument: Argument, world: "World") -> Iterator[tuple[str, object]]:
     """Values to be refused, each with the name that the error must tell."""
     if not argument.several:
         for value in _bad(argument):
@@ -217,7 +230,8 @@ def bad_values(argument: Argument, world: "World") -> Iterator[tuple[str, object
         yield argument.name, [value]
     for key in keys:
         for value in _bad(key):
-            yield key.name, [{**world.mapping(keys), key.name: value}]
+            item = {**world.mapping(method, keys), key.name: value}
+            yield key.name, [tuple(item.values()) if argument.type is tuple else item]
 
 
 def _bad(argument: Argument) -> Iterator[object]:
@@ -229,6 +243,8 @@ def _bad(argument: Argument) -> Iterator[object]:
         yield from _BAD_JSON
     if argument.name in _LEAST:
         yield _LEAST[argument.name] - 1
+    if argument.marker == "judge":
+        yield from _BAD_JUDGES
     yield from _BAD[argument.type if argument.type in _BAD else StrEnum]
 
 
@@ -240,8 +256,11 @@ def outcome_of_unknown(method: Method, argument: Argument, table: str) -> object
 
     The latter where the id is stored as it is. An error whose clause names what the id stands for
     comes first, then a NotFoundError about the leading key, then a MissingReferenceError about
-    whatever the row refers to, then what the return type has for nothing.
+    whatever the row refers to, then what the return type has for nothing. Of pages `Paging` says
+    it.
     """
+    if argument.is_place:
+        return NotFoundError
     singular = table.removesuffix("s").replace("_", " ") or argument.name.removesuffix("_id")
     words = {singular, singular.rpartition(" ")[2]}
     if argument.name.startswith("parent_"):
@@ -275,6 +294,8 @@ def _nothing(method: Method, argument: Argument) -> object:
         return None
     if get_origin(arms[0]) in (list, Iterator):
         return []
+    if get_origin(arms[0]) is dict:
+        return {}
     if arms[0] in (bool, int):
         return arms[0](0)
     raise AssertionError(
@@ -303,6 +324,9 @@ class World:
 
     def table(self, method: Method, argument: Argument) -> str:
         """The table whose row the argument names; "" if it names none that must be there."""
+        if argument.is_place:
+            (entity,) = get_args(method.returns)
+            return next(table for table, rows in self.rows.items() if type(rows[0]) is entity)
         name = argument.name.removesuffix("s")
         if name == "id":
             return method.attribute if argument.required else ""
@@ -313,11 +337,13 @@ class World:
 
     def good(self, method: Method, argument: Argument) -> object:
         keys = keys_of(argument)
-        value = self.mapping(keys) if keys else self._one(method, argument)
+        value: object = self.mapping(method, keys) if keys else self._one(method, argument)
+        if argument.type is tuple:
+            value = tuple(self.mapping(method, keys).values())
         return [value] if argument.several else value
 
-    def mapping(self, keys: list[Argument]) -> dict[str, object]:
-        return {key.name: self._plain(key) for key in keys}
+    def mapping(self, method: Method, keys: list[Argument]) -> dict[str, object]:
+        return {key.name: self._one(method, key) for key in keys}
 
     def _one(self, method: Method, argument: Argument) -> object:
         table = self.table(method, argument)
@@ -412,7 +438,11 @@ def populate(store: Store) -> dict[str, list[Any]]:
     root = store.pages.create(initiative_id=initiative, title="root")
     child = store.pages.create(initiative_id=initiative, title="child", parent_page_id=root.id)
     a, b = (agent.id for agent in agents)
-    change_set = store.change_sets.create(initiative_id=initiative, entries=[], agent_id=a)
+    change_set = store.change_sets.create(
+        initiative_id=initiative,
+        entries=[{"entity_type": "page", "entity_id": "p", "action": "create", "new_state": "{}"}],
+        agent_id=a,
+    )
     proposal = store.proposals.create(
         agent_id=a, initiative_id=initiative, target_type="phase", title="t"
     )
@@ -456,4 +486,9 @@ def populate(store: Store) -> dict[str, list[Any]]:
         "chat_sessions": [session],
         "review_comments": comments,
         "change_sets": [change_set],
+        "change_set_entries": store.change_sets.find_entries(change_set.id),
+        "chat_messages": [
+            store.chat_sessions.create_message(session.id, role="user", content=text)
+            for text in ("first", "second")
+        ],
     }

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from cwstore import testing
 from cwstore.core.checks import to_micros
 from cwstore.core.mapping import compile_mapper
+from cwstore.core.statement import Paging
 from cwstore.entities.agents import AgentRepository
 from cwstore.entities.change_sets import ChangeSetRepository
 from cwstore.entities.messages import MessageRepository
@@ -198,10 +199,18 @@ def test_what_is_made_for_a_method_is_never_an_invalid_value(
         given_by.arguments(kind, method.name, **data.draw(st.sampled_from((rows, {}))))
     )
     parameters = inspect.signature(function).parameters
-    if any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+    keys = [one for one in parameters.values() if one.kind is one.VAR_KEYWORD]
+    if keys and get_args(keys[0].annotation) == (Paging,):
+        places = {name: value for name, value in rows.items() if known[name].is_place}
+        made |= data.draw(given_by.paging(**data.draw(st.sampled_from((places, {})))))
+    elif keys:
         made |= data.draw(given_by.patches(kind, method.name))
-    needed = {name for name, one in parameters.items() if one.default is one.empty}
-    assert needed - {"self", "patch"} <= made.keys()
+    needed = {
+        name
+        for name, one in parameters.items()
+        if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+    }
+    assert needed - {"self"} <= made.keys()
     assert made.keys() <= {one.name for one in method.arguments}
     with undone(store):
         try:

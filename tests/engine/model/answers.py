@@ -179,15 +179,25 @@ def sessions(model: Model) -> list[Session]:
             agent_id,
             number,
             tuple(mine),
-            agent_id in model.tables["agents"] and number == session_count(model, agent_id),
+            _may_write(model, agent_id) and number == newest_session(model, agent_id),
         )
         for (agent_id, number), mine in by_session.items()
     ]
     return sorted(made, key=lambda session: session.last_seq)
 
 
+def _may_write(model: Model, agent_id: str) -> bool:
+    agent = model.tables["agents"].get(agent_id)
+    return agent is not None and agent.status in {"idle", "running", "waiting_for_input"}
+
+
 def session_count(model: Model, agent_id: str) -> int:
-    """The greatest session number; 0 if there is none."""
+    """The greatest session number ever; 0 if there was none."""
+    return max(newest_session(model, agent_id), model.sessions_gone.get(agent_id, 0))
+
+
+def newest_session(model: Model, agent_id: str) -> int:
+    """The greatest session number whose chunks are there; 0 if there is none."""
     chunks = model.tables["agent_log_chunks"].values()
     return max((one.session_number for one in chunks if one.agent_id == agent_id), default=0)
 

@@ -88,8 +88,11 @@ class Claims(Machine):
     def passed(self) -> list[TaskAttempt] | None:
         """Attempts whose lease has passed; None if the clock is too near the end of one to say."""
         dial = self.dials[self.by]
-        low, high = max(dial.now, dial.floor), max(dial.now, dial.ceiling) + SOON
         leases = [one for one in open_attempts(self.view()[1]) if one.lease_until is not None]
+        if not self.held and any(one.lease_until > dial.floor for one in leases):
+            with self.stores[self.by].transaction():  # a store that writes learns of all stamps
+                dial.floor = max(dial.floor, self.model.floor)
+        low, high = max(dial.now, dial.floor), max(dial.now, dial.ceiling) + SOON
         if any(low < one.lease_until <= high for one in leases):
             return None
         return [one for one in leases if one.lease_until <= low]
@@ -137,7 +140,7 @@ class Claims(Machine):
             lambda store: store.tasks.claim(key, agent_id=agent_id, lease=lease), errors
         )
         if task is REFUSED:
-            other = held is not None or holder_of(model, key) is not None
+            other = held is not None or holder_of(model, key) not in (None, *passed)
             self.check_reason(ConflictReason.HELD if other else ConflictReason.NOT_READY)
         elif held is not None:
             self.check_claimed_again(task, held, lease)
@@ -167,6 +170,8 @@ class Claims(Machine):
         agent_id = self.agent(agent)
         filters["initiative_id"] = initiative
         held = held_by(model, agent_id)
+        if held in passed:
+            held = None  # it is taken back, from its holder too
         expected = ready(
             after_expiry(model, passed),
             initiative,
@@ -187,6 +192,7 @@ class Claims(Machine):
         if task is REFUSED:
             return
         if held is not None:
+            self.check_taken_back(passed, None)
             self.check_claimed_again(task, held, lease)
             return
         assert (task and task.id) == (expected[0].id if expected else None)
@@ -324,7 +330,8 @@ class Claims(Machine):
         """The clock shows the end of one, or some microseconds before or after."""
         leases = [one.lease_until for one in open_attempts(self.view()[1]) if one.lease_until]
         if leases:
-            jump = leases[of % len(leases)] + timedelta(microseconds=beside)
+            lease = min(leases[of % len(leases)], LATEST)
+            jump = lease + timedelta(microseconds=beside)
             self.let_time_pass(by=self.by, jump=jump)
 
     @step()

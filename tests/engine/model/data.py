@@ -38,6 +38,7 @@ Errors = set[type[CwstoreError]]
 
 MICROSECOND = timedelta(microseconds=1)
 _STATES = count()
+FIRST = datetime(1, 1, 1, tzinfo=UTC)
 
 TABLES: dict[str, type[Any]] = {
     "initiatives": Initiative,
@@ -61,6 +62,10 @@ TABLES: dict[str, type[Any]] = {
     "chat_messages": ChatMessage,
     "review_comments": ReviewComment,
 }
+
+#: Kept by the engine and by triggers, and what callers see of it is compared: the last stamp, how
+#: deep tasks wait for others, session numbers whose chunks are gone.
+INTERNAL = {"stamps", "task_levels", "agent_log_sessions"}
 
 # What a column is that `create` was not given; the others are None.
 DEFAULTS: dict[str, dict[str, object]] = {
@@ -156,11 +161,15 @@ class Model:
     def __init__(self, tables: dict[str, dict[Any, Any]], last_seq: int) -> None:
         self.tables = tables
         self.last_seq = last_seq  # the greatest `seq` ever given out
+        self.floor = FIRST  # the greatest stamp ever given out and kept
+        #: By agent: the greatest session number of a chunk that is gone.
+        self.sessions_gone: dict[str, int] = {}
         self.state = next(_STATES)  # models of the same state are equal
 
     def copy(self) -> "Model":
         made = Model({name: dict(rows) for name, rows in self.tables.items()}, self.last_seq)
-        made.state = self.state
+        made.state, made.floor = self.state, self.floor
+        made.sessions_gone = dict(self.sessions_gone)
         return made
 
     def rows(self, table: str, **wanted: object) -> list[Any]:
@@ -176,13 +185,13 @@ class Model:
         self.tables[table][key_of(row)] = row
         self.state = next(_STATES)
 
-    def delete(self, table: str, key: Key) -> None:
+    def delete(self, table: str, key: Any) -> None:
         """Delete a row, and what goes or changes with it."""
-        del self.tables[table][key]
+        row = self.tables[table].pop(key)
         self.state = next(_STATES)
         for reference in TO[table]:
             rows = self.tables[reference.table]
-            for child in [one for one, row in rows.items() if _points(row, reference, key)]:
+            for child in [one for one, other in rows.items() if _points(other, reference, key)]:
                 if child not in rows:
                     continue
                 if reference.cascades:
@@ -192,6 +201,16 @@ class Model:
         if table in {"phases", "tasks"}:
             for session in self.rows("chat_sessions", target_type=table[:-1], target_id=key):
                 self.delete("chat_sessions", session.id)
+        if table == "agents":
+            self.sessions_gone.pop(key, None)
+        if table == "agent_log_chunks" and row.agent_id in self.tables["agents"]:
+            gone = self.sessions_gone.get(row.agent_id, 0)
+            self.sessions_gone[row.agent_id] = max(gone, row.session_number)
+
+    def below(self, task: str) -> set[str]:
+        """All tasks that lie in it."""
+        own = {row.id for row in self.tables["tasks"].values() if row.parent_task_id == task}
+        return own.union(*map(self.below, own))
 
     # What may not be stored
 

@@ -17,6 +17,7 @@ from tests.engine.model.data import Errors, by_order
 from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, Machine, step
 
 SESSION = st.integers(1, 3) | integers(least=1)
+SEQ = st.none() | st.integers(-1, 9) | integers()
 
 
 class History(Machine):
@@ -55,6 +56,11 @@ class History(Machine):
         self.update(
             "chat_sessions", lambda store: store.chat_sessions.update_session, key, patch, lock
         )
+
+    @step(one=REF)
+    def delete_chat_session(self, one: int) -> None:
+        key = self.pick("chat_sessions", one)
+        self.delete("chat_sessions", lambda store: store.chat_sessions.delete_session(key), key)
 
     @step(
         given=arguments(
@@ -102,6 +108,11 @@ class History(Machine):
         reverted = self.call(lambda store: store.change_sets.mark_reverted(key), errors)
         if reverted is not REFUSED:
             self.check_updated("change_sets", reverted, status="reverted")
+
+    @step(one=REF)
+    def delete_change_set(self, one: int) -> None:
+        key = self.pick("change_sets", one)
+        self.delete("change_sets", lambda store: store.change_sets.delete(key), key)
 
     # Review comments
 
@@ -205,7 +216,7 @@ class History(Machine):
         if self.held and self.by != self.holder:
             return
         if isinstance(before, int):
-            stamp = max(self.dials[self.by].floor, datetime(2, 1, 1, tzinfo=self.low.tzinfo))
+            stamp = max(self.model.floor, datetime(2, 1, 1, tzinfo=self.low.tzinfo))
             before = stamp + timedelta(microseconds=before)
         if before is None and keep_sessions is None and max_bytes is None:
             keep_sessions = 1
@@ -225,25 +236,37 @@ class History(Machine):
     @step(
         one=REF,
         session=st.none() | SESSION,
-        after=st.none() | st.integers(-1, 9) | integers(),
+        places=st.tuples(SEQ, SEQ),
         limit=st.none() | st.integers(0, 4),
         page=st.integers(1, 4),
     )
     def read_log(
-        self, one: int, session: int | None, after: int | None, limit: int | None, page: int
+        self,
+        one: int,
+        session: int | None,
+        places: tuple[int | None, int | None],
+        limit: int | None,
+        page: int,
     ) -> None:
+        after, before = places
         store, model = self.view()
         key = self.pick_logger(one)
         chosen: Any = {"session_number": session, "after": after}
-        expected = [
+        chunks = [
             chunk
             for chunk in sorted(
                 model.tables["agent_log_chunks"].values(), key=lambda chunk: chunk.seq
             )
-            if chunk.agent_id == key
-            and session in {None, chunk.session_number}
-            and chunk.seq > (after or 0)
+            if chunk.agent_id == key and session in {None, chunk.session_number}
         ]
+        expected = [chunk for chunk in chunks if chunk.seq > (after or 0)]
+        earlier = [chunk for chunk in chunks if before is None or chunk.seq < before]
+        assert (
+            store.log_chunks.find_by_agent_id(
+                key, session_number=session, last=limit, before=before
+            )
+            == earlier[max(0, len(earlier) - limit) if limit is not None else 0 :]
+        )
         assert store.log_chunks.find_by_agent_id(key, **chosen, limit=limit) == expected[:limit]
         assert list(store.log_chunks.iter_by_agent_id(key, **chosen, page=page)) == expected
         assert store.log_chunks.get_session_count(key) == session_count(model, key)
@@ -254,6 +277,8 @@ class History(Machine):
         for key in (self.pick("phases", one), self.pick("tasks", other)):
             kind = "phase" if key in model.tables["phases"] else "task"
             active = model.rows("chat_sessions", target_type=kind, target_id=key, status="active")
+            about = model.rows("chat_sessions", target_type=kind, target_id=key)
+            assert store.chat_sessions.find_sessions(kind, key) == about
             found = store.chat_sessions.find_active_session(kind, key)
             assert found == (active[0] if active else None)
         key = self.pick("chat_sessions", one)

@@ -22,7 +22,17 @@ from hypothesis.stateful import (
 from cwstore.errors import BusyError, ConflictError, CwstoreError, InvalidValueError, NotFoundError
 from cwstore.store import Store
 from cwstore.testing.strategies import times
-from tests.engine.model.data import DEFAULTS, FROM, MICROSECOND, TABLES, Errors, Key, Model, raw
+from tests.engine.model.data import (
+    DEFAULTS,
+    FIRST,
+    FROM,
+    MICROSECOND,
+    TABLES,
+    Errors,
+    Key,
+    Model,
+    raw,
+)
 from tests.engine.model.plan import planned
 from tests.kits.database import open_raw
 from tests.kits.engine import DeliberateError
@@ -35,7 +45,6 @@ UNKNOWN = 31
 LOCK = st.sampled_from([None, 0, 0, 0, -1, 1])
 #: Clocks stay before the last days of the year 9999, where a stamp could not rise.
 LATEST = datetime(9999, 12, 29, tzinfo=UTC)
-FIRST = datetime(1, 1, 1, tzinfo=UTC)
 REFUSED: Any = object()
 Steps = list[tuple[str, dict[str, Any]]]
 #: Every step with its arguments.
@@ -55,20 +64,32 @@ def some_of(*names: str) -> st.SearchStrategy[Steps]:
     return st.deferred(steps)
 
 
+class Ceiling:
+    """The greatest stamp of a file that any of its stores may have given out."""
+
+    def __init__(self, stamp: datetime) -> None:
+        self.stamp = stamp
+
+
 class Dial:
     """A clock that is set by hand, and what the stamps of its store can be."""
 
-    def __init__(self) -> None:
+    def __init__(self, ceiling: Ceiling) -> None:
         self.now = datetime(2026, 1, 2, tzinfo=UTC)
+        self._ceiling = ceiling
         self.forget()
 
     def forget(self) -> None:
-        """A new store knows of no stamp."""
-        self.floor = FIRST  # the greatest stamp seen
-        self.ceiling = self.floor  # the greatest that may have been given out
+        """A new store knows of no stamp until it writes."""
+        self.floor = FIRST  # the greatest stamp that this store is known to have seen
+
+    @property
+    def ceiling(self) -> datetime:
+        """The greatest stamp that any store of the file may have given out."""
+        return self._ceiling.stamp
 
     def __call__(self) -> datetime:
-        self.ceiling = max(self.now, self.ceiling + MICROSECOND)
+        self._ceiling.stamp = max(self.now, self.ceiling + MICROSECOND)
         return self.now
 
 
@@ -100,7 +121,8 @@ class Machine(RuleBasedStateMachine):
         self.file = Path(self.place.name) / "store.db"
         shutil.copyfile(template, self.file)
         self.model = model.copy()
-        self.dials = [Dial(), Dial()]
+        ceiling = Ceiling(self.model.floor)
+        self.dials = [Dial(ceiling), Dial(ceiling)]
         self.stores = [self.open(0), self.open(1)]
         self.by = 0
         #: Open transactions of the store `holder`, each with the model as it was before.
@@ -163,7 +185,8 @@ class Machine(RuleBasedStateMachine):
         store, dial = self.stores[self.by], self.dials[self.by]
         if self.held and self.by != self.holder:
             allowed = (BusyError, *(error for error in allowed if error is InvalidValueError))
-        self.low = max(dial.now, dial.floor)
+        # A stamp exceeds all that are kept, whichever store has given them out.
+        self.low = max(dial.now, self.model.floor)
         if allowed:
             with pytest.raises(allowed) as caught:
                 act(store)
@@ -176,10 +199,15 @@ class Machine(RuleBasedStateMachine):
 
     def check_stamp(self, stamp: datetime) -> None:
         """It was given out by this call."""
-        dial = self.dials[self.by]
-        assert dial.floor < stamp or stamp == FIRST
+        assert self.model.floor < stamp
         assert self.low <= stamp <= self.high
-        dial.floor = stamp
+        self.saw(stamp)
+
+    def saw(self, stamp: datetime) -> None:
+        """The next stamp of the file exceeds this one."""
+        dial = self.dials[self.by]
+        dial.floor = max(dial.floor, stamp)
+        self.model.floor = max(self.model.floor, stamp)
 
     def check_made(self, table: str, made: Any, given: dict[str, Any]) -> None:
         """The row is what was given, else the default; keep it."""
@@ -207,8 +235,7 @@ class Machine(RuleBasedStateMachine):
         assert before.updated_at < row.updated_at
         if row.updated_at not in (before.updated_at + MICROSECOND, stamp):
             assert self.low <= row.updated_at <= self.high
-            dial = self.dials[self.by]
-            dial.floor = max(dial.floor, row.updated_at)
+            self.saw(row.updated_at)
         self.model.put(table, row)
 
     def create(self, table: str, act: Callable[[Store], Any], given: dict[str, Any]) -> Any:

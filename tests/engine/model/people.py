@@ -128,7 +128,7 @@ class People(Claims):
     def find_next_available(self, provider: str) -> None:
         store, model = self.view()
         dial = self.dials[self.by]
-        low = max(dial.now, dial.floor)
+        low = max(dial.now, dial.floor)  # a read need not know of the other's stamps
         account = store.accounts.find_next_available(provider)
         assert (account and account.id) in next_accounts(model, provider, low, dial.ceiling)
         assert account is None or account == model.tables["accounts"][account.id]
@@ -263,6 +263,19 @@ class People(Claims):
         }
         self.check_made("messages", reply, expected)
 
+    @step(several=st.lists(REF, max_size=4))
+    def mark_read(self, several: list[int]) -> None:
+        keys = [self.pick("messages", one) for one in several]
+        count = self.call(lambda store: store.messages.mark_read(keys))
+        if count is REFUSED:
+            return
+        pending = [row.id for row in self.model.rows("messages", status="pending")]
+        changed = [key for key in pending if key in keys]
+        assert count == len(changed)
+        for key in changed:
+            row = self.stores[self.by].messages.find_by_id(key)
+            self.check_updated("messages", row, status="read")
+
     # Conversations
 
     @step(
@@ -289,6 +302,11 @@ class People(Claims):
         row = self.call(lambda store: store.conversations.answer(key, answer), errors)
         if row is not REFUSED:
             self.check_updated("conversations", row, answer=answer, status="answered")
+
+    @step(one=REF)
+    def delete_conversation(self, one: int) -> None:
+        key = self.pick("conversations", one)
+        self.delete("conversations", lambda store: store.conversations.delete(key), key)
 
     # Proposals
 

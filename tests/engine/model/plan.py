@@ -19,8 +19,8 @@ from tests.engine.model.data import TABLES, Model
 class Twins:
     """Two stores on one file whose clock stands still while a pair of rows is made.
 
-    Ids fall from row to row. So of a pair the second comes first in a list, and wherever a list
-    forgets the id, or thinks of nothing else, it shows.
+    Ids fall from row to row, and times rise by a microsecond at least: wherever a list thinks of
+    nothing but the id, it shows.
     """
 
     def __init__(self, file: Path) -> None:
@@ -53,6 +53,13 @@ def planned() -> tuple[Path, Model]:
     _mail(twins, model)
     _history(twins, model)
     twins.close()
+    model.floor = max(
+        getattr(row, name)
+        for rows in model.tables.values()
+        for row in rows.values()
+        for name in ("created_at", "updated_at")
+        if hasattr(row, name)
+    )
     return file, model
 
 
@@ -106,7 +113,12 @@ def _agents(twins: Twins, model: Model) -> None:
     for number in range(3):
         account = twins.of(number).accounts.create(email="one for all", id=f"account-{3 - number}")
         model.put("accounts", account)
-    running: Mapping[str, Any] = {"status": "running", "pid": 7, "task_id": "t-96"}
+    running: Mapping[str, Any] = {
+        "status": "running",
+        "pid": 7,
+        "task_id": "t-96",
+        "initiative_id": "i-2",
+    }
     stopped: Mapping[str, Any] = {"status": "stopped", "session_id": "s"}
     for number, more in enumerate([{}, {}, running, running, stopped, stopped]):
         agent = twins.of(number).agents.create(
@@ -165,7 +177,9 @@ def _mail(twins: Twins, model: Model) -> None:
             from_agent_id="agent-4",
             to_agent_id="agent-3",
             question="",
-            task_id="t-99",
+            initiative_id="i-2",
+            phase_id="p-5",
+            task_id="t-95",
             id=f"c-{2 - number}",
         )
         model.put("conversations", asked)

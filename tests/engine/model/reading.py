@@ -1,15 +1,23 @@
 """Rules that only look: every finder of initiatives, phases, tasks, pages, projects, agents, ..."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 
 from cwstore.entities.agents import AgentStatus, AgentStatusLike
 from cwstore.entities.initiatives import InitiativeStatus, InitiativeStatusLike
-from cwstore.entities.messages import PartyType, PartyTypeLike
+from cwstore.entities.messages import MessageStatus, MessageStatusLike, PartyType, PartyTypeLike
 from cwstore.entities.proposals import ProposalStatus, ProposalStatusLike
-from cwstore.entities.tasks import TaskCategory, TaskCategoryLike, TaskType, TaskTypeLike
+from cwstore.entities.tasks import (
+    TaskCategory,
+    TaskCategoryLike,
+    TaskStatus,
+    TaskStatusLike,
+    TaskType,
+    TaskTypeLike,
+)
 from cwstore.errors import NotFoundError
 from cwstore.testing.strategies import members
 from tests.engine.model.answers import (
@@ -25,8 +33,46 @@ from tests.engine.model.answers import (
     topological,
     waits,
 )
-from tests.engine.model.data import by_order
+from tests.engine.model.data import by_order, std
 from tests.engine.model.machine import REF, UNKNOWN, Machine, step
+
+
+def _by_name(project: Any) -> Any:
+    return project.name
+
+
+def _by_place(comment: Any) -> Any:
+    return comment.file_path, comment.line_number, comment.created_at, comment.id
+
+
+#: Lists that are read by page: where, which, of what, in which order.
+LISTS: list[tuple[str, str, dict[str, str], Callable[[Any], Any]]] = [
+    *(
+        (name, "find_all", {}, std)
+        for name in ("initiatives", "phases", "tasks", "agents", "messages", "pages", "proposals")
+    ),
+    ("accounts", "find_all", {}, by_order),
+    ("projects", "find_all", {}, _by_name),
+    ("phases", "find_by_initiative_id", {"initiative_id": "initiatives"}, std),
+    ("tasks", "find_by_initiative_id", {"initiative_id": "initiatives"}, by_order),
+    ("tasks", "find_by_phase_id", {"phase_id": "phases"}, by_order),
+    ("tasks", "find_by_parent_task_id", {"parent_task_id": "tasks"}, by_order),
+    ("agents", "find_by_task_id", {"task_id": "tasks"}, std),
+    ("pages", "find_by_initiative_id", {"initiative_id": "initiatives"}, by_order),
+    ("pages", "find_by_parent_page_id", {"parent_page_id": "pages"}, by_order),
+    ("proposals", "find_by_agent_id", {"agent_id": "agents"}, by_order),
+    ("proposals", "find_by_initiative_id", {"initiative_id": "initiatives"}, by_order),
+    ("conversations", "find_by_from_agent_id", {"from_agent_id": "agents"}, std),
+    ("conversations", "find_by_task_id", {"task_id": "tasks"}, std),
+    ("change_sets", "find_by_initiative_id", {"initiative_id": "initiatives"}, std),
+    ("review_comments", "find_by_phase_id", {"phase_id": "phases"}, _by_place),
+    (
+        "chat_sessions",
+        "find_messages_by_session_id",
+        {"chat_session_id": "chat_sessions"},
+        std,
+    ),
+]
 
 
 class Reading(Machine):
@@ -91,6 +137,102 @@ class Reading(Machine):
             return
         found = [(row.kind, row.id, row.status) for row in store.tasks.why_not_ready(key)]
         assert found == obstacles(model, task)
+
+    @step(one=REF, which=st.integers(0, 11))
+    def get_one(self, one: int, which: int) -> None:
+        store, model = self.view()
+        getters: list[tuple[str, Callable[[str], object]]] = [
+            ("initiatives", store.initiatives.get),
+            ("phases", store.phases.get),
+            ("tasks", store.tasks.get),
+            ("agents", store.agents.get),
+            ("messages", store.messages.get),
+            ("pages", store.pages.get),
+            ("projects", store.projects.get),
+            ("accounts", store.accounts.get),
+            ("proposals", store.proposals.get),
+            ("conversations", store.conversations.get),
+            ("review_comments", store.review_comments.get),
+            ("change_sets", store.change_sets.get),
+        ]
+        table, get = getters[which]
+        key = self.pick(table, one)
+        if key in model.tables[table]:
+            assert get(key) == model.tables[table][key]
+            return
+        with pytest.raises(NotFoundError) as caught:
+            get(key)
+        assert (caught.value.table, caught.value.id) == (table, key)
+
+    @step(
+        which=st.integers(0, len(LISTS) - 1),
+        one=REF,
+        place=st.none() | REF,
+        number=st.none() | st.integers(0, 3),
+        backward=st.booleans(),
+    )
+    def read_a_page(
+        self, which: int, one: int, place: int | None, number: int | None, backward: bool
+    ) -> None:
+        store, model = self.view()
+        attribute, name, owned, order = LISTS[which]
+        table = {"chat_sessions": "chat_messages"}.get(attribute, attribute)
+        wanted = {column: self.pick(owner, one) for column, owner in owned.items()}
+        rows = sorted(model.rows(table, **wanted), key=order)
+        key = None if place is None else self.pick(table, place)
+        page = {"last": number, "before": key} if backward else {"limit": number, "after": key}
+        find = getattr(getattr(store, attribute), name)
+        if key is not None and key not in model.tables[table]:
+            with pytest.raises(NotFoundError):
+                find(**wanted, **page)
+            return
+        if key is not None:  # any row of the table is a place
+            at = order(model.tables[table][key])
+            rows = [row for row in rows if (order(row) < at if backward else order(row) > at)]
+        if number is not None:
+            rows = rows[max(0, len(rows) - number) :] if backward else rows[:number]
+        assert find(**wanted, **page) == rows
+
+    @step(one=REF, phase=REF, status=members(TaskStatus))
+    def read_statuses(self, one: int, phase: int, status: TaskStatusLike) -> None:
+        store, model = self.view()
+        initiative, phase_id = self.pick("initiatives", one), self.pick("phases", phase)
+        rows = sorted(model.rows("tasks", status=status), key=by_order)
+        assert store.tasks.find_by_status(status) == rows
+        rows = [row for row in rows if row.initiative_id == initiative]
+        assert store.tasks.find_by_status(status, initiative) == rows
+        for wanted in (
+            {},
+            {"initiative_id": initiative},
+            {"phase_id": phase_id},
+            {"initiative_id": initiative, "phase_id": phase_id},
+        ):
+            assert store.tasks.count_by_status(**wanted) == {
+                one: len(model.rows("tasks", status=one, **wanted)) for one in TaskStatus
+            }
+
+    @step(
+        party=members(PartyType), agent=st.none() | REF, status=st.none() | members(MessageStatus)
+    )
+    def read_mail(
+        self, party: PartyTypeLike, agent: int | None, status: MessageStatusLike | None
+    ) -> None:
+        """An agent that is not named is any, also one that is gone."""
+        store, model = self.view()
+        key = None if agent is None else self.pick("agents", agent)
+        rows = [
+            row
+            for row in model.rows("messages", recipient_type=party)
+            if (key == row.recipient_id or (key is None and party == "agent"))
+            and status in {None, row.status}
+        ]
+        assert store.messages.find_for_recipient(party, key, status=status) == rows
+        sent = [
+            row
+            for row in model.rows("messages", sender_type=party)
+            if key == row.sender_id or (key is None and party == "agent")
+        ]
+        assert store.messages.find_by_sender(party, key) == sent
 
     @step(one=REF, initiative=REF, phase=REF)
     def read_tasks(self, one: int, initiative: int, phase: int) -> None:
@@ -226,6 +368,11 @@ class Reading(Machine):
         assert store.conversations.find_pending_for_agent(key) == model.rows(
             "conversations", to_agent_id=key, status="pending"
         )
+        asked = model.rows("conversations", from_agent_id=key)
+        assert store.conversations.find_by_from_agent_id(key) == asked
+        key = self.pick("tasks", agent)
+        asked = model.rows("conversations", task_id=key)
+        assert store.conversations.find_by_task_id(key) == asked
         key = self.pick("conversations", one)
         assert store.conversations.find_by_id(key) == model.tables["conversations"].get(key)
 

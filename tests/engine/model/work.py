@@ -1,5 +1,8 @@
 """Rules: initiatives, phases, tasks, pages and projects."""
 
+from dataclasses import replace
+from typing import Any, cast
+
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
@@ -7,17 +10,19 @@ from cwstore.entities.initiatives import InitiativeRepository
 from cwstore.entities.pages import PageRepository
 from cwstore.entities.phases import PhaseDependency, PhaseRepository
 from cwstore.entities.projects import InitiativeProject, ProjectRepository
+from cwstore.entities.task import NewTask, Task
 from cwstore.entities.tasks import TaskDependency, TaskRepository
 from cwstore.errors import (
+    ConflictError,
     CycleError,
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
 )
 from cwstore.testing.strategies import Arguments, arguments, patches
-from tests.engine.model.answers import Edges, below, edges_of, holder_of
+from tests.engine.model.answers import below, edges_of, holder_of
 from tests.engine.model.claims import OPEN, Claims
-from tests.engine.model.data import Errors
+from tests.engine.model.data import DEFAULTS, Errors, Model
 from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, Steps, some_of, step
 
 #: Those that phases and tasks have in common.
@@ -42,6 +47,42 @@ class Work(Claims):
     def delete_initiative(self, one: int) -> None:
         key = self.pick("initiatives", one)
         self.delete("initiatives", lambda store: store.initiatives.delete(key), key)
+
+    @step(one=REF)
+    def purge(self, one: int) -> None:
+        """What `delete` does; rows that are let go are told so by their `updated_at`."""
+        key = self.pick("initiatives", one)
+        told: list[int] = []
+        errors: Errors = {ConflictError} if self.held and self.by == self.holder else set()
+        count = self.call(
+            lambda store: store.initiatives.purge(key, on_progress=told.append), errors
+        )
+        if count is REFUSED:
+            return
+        before = self.model.copy()
+        if key in before.tables["initiatives"]:
+            self.model.delete("initiatives", key)
+        assert count == _size(before) - _size(self.model)
+        assert told == sorted(told)
+        assert told[-1] == count
+        store = self.stores[self.by]
+        for table, find, columns in (
+            ("agents", store.agents.find_by_id, ("initiative_id",)),
+            (
+                "conversations",
+                store.conversations.find_by_id,
+                ("initiative_id", "phase_id", "task_id"),
+            ),
+        ):
+            for row in self.model.rows(table):
+                old = before.tables[table][row.id]
+                if any(getattr(row, column) != getattr(old, column) for column in columns):
+                    now = find(row.id)
+                    assert now is not None
+                    assert now == replace(row, updated_at=now.updated_at)
+                    assert now.updated_at > old.updated_at
+                    self.model.put(table, now)
+                    self.saw(now.updated_at)
 
     # Phases
 
@@ -105,6 +146,11 @@ class Work(Claims):
         )
     )
     def create_task(self, given: Arguments) -> None:
+        given, expected = self.new_task(given)
+        self.create("tasks", lambda store: store.tasks.create(**given), expected)
+
+    def new_task(self, given: Arguments) -> tuple[Arguments, Arguments]:
+        """What to give, and what it should become."""
         given = self.fill("tasks", given)
         tables = self.view()[1].tables
         owners = (
@@ -115,8 +161,92 @@ class Work(Claims):
         for owner in owners:
             if initiative is None and owner is not None:
                 initiative = owner.initiative_id
-        expected = given | {"initiative_id": initiative}
-        self.create("tasks", lambda store: store.tasks.create(**given), expected)
+        return given, given | {"initiative_id": initiative}
+
+    @step(
+        several=st.lists(
+            arguments(
+                TaskRepository,
+                phase_id=OPTIONAL_REF,
+                initiative_id=OPTIONAL_REF,
+                parent_task_id=OPTIONAL_REF,
+            ),
+            max_size=3,
+        )
+    )
+    def create_tasks(self, several: list[Arguments]) -> None:
+        """All or none; refused for what is wrong with the first that is."""
+        both = [self.new_task(given) for given in several]
+        errors: Errors = set()
+        seen: set[str] = set()
+        for _, expected in both:
+            values: Any = dict.fromkeys(Task.__annotations__) | DEFAULTS["tasks"] | expected
+            errors = self.view()[1].refusals("tasks", Task(**values), new=True)
+            if expected.get("id") in seen:
+                errors.add(ConflictError)
+            if errors:
+                break
+            seen |= {expected["id"]} if expected.get("id") else set()
+        many: list[NewTask] = [cast("NewTask", given) for given, _ in both]
+        made = self.call(lambda store: store.tasks.create_many(many), errors)
+        if made is REFUSED:
+            return
+        assert len(made) == len(both)
+        for task, (_, expected) in zip(made, both, strict=True):
+            self.check_made("tasks", task, {"id": None} | expected)
+
+    @step(
+        one=st.integers(0, 3) | REF,
+        place=st.fixed_dictionaries(
+            {},
+            optional={
+                "initiative_id": OPTIONAL_REF,
+                "phase_id": OPTIONAL_REF,
+                "parent_task_id": OPTIONAL_REF,
+            },
+        ),
+        fitting=st.booleans(),
+    )
+    def move_task(self, one: int, place: Arguments, fitting: bool) -> None:
+        key, place = self.pick("tasks", one), self.fill("tasks", place)
+        model = self.view()[1]
+        phase = model.tables["phases"].get(place.get("phase_id"))
+        parent = model.tables["tasks"].get(place.get("parent_task_id"))
+        owner = parent if phase is None else phase
+        if fitting and owner is not None:
+            place["initiative_id"] = owner.initiative_id
+        self.move(key, place)
+
+    @step(of=st.integers(0, 3), one=st.integers(0, 4))
+    def move_what_is_talked_about(self, of: int, one: int) -> None:
+        """The chat goes with it."""
+        sessions = self.view()[1].rows("chat_sessions", target_type="task")
+        if sessions:
+            key = sessions[of % len(sessions)].target_id
+            place = {"initiative_id": self.pick("initiatives", one)}
+            self.move(key, place | {"phase_id": None, "parent_task_id": None})
+
+    def move(self, key: str, place: Arguments) -> None:
+        model = self.view()[1]
+        errors = refused_move(model, key, place)
+        task = self.call(lambda store: store.tasks.move(key, **place), errors)
+        if task is REFUSED:
+            nested = {(row.id, row.parent_task_id) for row in model.rows("tasks")}
+            self.check_ring(nested | {(key, place.get("parent_task_id"))})
+            return
+        self.check_updated("tasks", task, **place)
+        store = self.stores[self.by]
+        followed = {name: place[name] for name in ("initiative_id", "phase_id") if name in place}
+        for child in self.model.below(key):
+            row = self.model.tables["tasks"][child]
+            if row != replace(row, **followed):
+                self.check_updated("tasks", store.tasks.find_by_id(child), **followed)
+        initiative = place.get("initiative_id")
+        for session in self.model.rows("chat_sessions", target_type="task"):
+            is_about = session.target_id in {key, *self.model.below(key)}
+            if initiative is not None and is_about and session.initiative_id != initiative:
+                row = store.chat_sessions.find_session_by_id(session.id)
+                self.check_updated("chat_sessions", row, initiative_id=initiative)
 
     @step(one=REF, lock=LOCK, patch=patches(TaskRepository))
     def update_task(self, one: int, lock: int | None, patch: Arguments) -> None:
@@ -168,6 +298,17 @@ class Work(Claims):
     def shape_the_plan(self, steps: Steps) -> None:
         self.go_on(steps)
 
+    @rule(
+        steps=some_of(
+            *("move_task", "move_task", "move_what_is_talked_about", "create_tasks"),
+            *("create_chat_session", "create_task"),
+            *("let_tasks_wait", "let_tasks_wait", "read_a_page", "read_a_page", "read_a_page"),
+            *("purge", "update_agent", "read_statuses", "read_mail", "mark_read"),
+        )
+    )
+    def rearrange_the_plan(self, steps: Steps) -> None:
+        self.go_on(steps)
+
     def let_wait(self, edge: tuple[str, str]) -> None:
         model = self.view()[1]
         errors: Errors = set()
@@ -180,7 +321,26 @@ class Work(Claims):
         else:
             self.check_ring(edges_of(model, "tasks") | {edge})
 
-    def check_ring(self, edges: Edges) -> None:
+    @step(pairs=st.lists(st.tuples(REF, REF), max_size=5))
+    def let_tasks_wait(self, pairs: list[tuple[int, int]]) -> None:
+        """All edges or none, in any order."""
+        edges = [(self.pick("tasks", one), self.pick("tasks", other)) for one, other in pairs]
+        model = self.view()[1]
+        known = edges_of(model, "tasks")
+        errors: Errors = set()
+        if any(one in {other, *below(known | {*edges}, other)} for one, other in edges):
+            errors.add(CycleError)
+        if not model.tables["tasks"].keys() >= {key for edge in edges for key in edge}:
+            errors.add(MissingReferenceError)
+        count = self.call(lambda store: store.tasks.create_dependencies(edges), errors)
+        if count is REFUSED:
+            self.check_ring(known | {*edges})
+            return
+        assert count == len({*edges} - known)
+        for edge in edges:
+            self.model.put("task_dependencies", TaskDependency(*edge))
+
+    def check_ring(self, edges: set[tuple[Any, Any]]) -> None:
         """Each of the path waits for the next one, the last for the first; none comes twice."""
         if isinstance(self.refusal, CycleError):
             path = self.refusal.path
@@ -285,3 +445,38 @@ class Work(Claims):
         self.delete(
             "initiative_projects", lambda store: store.projects.remove_from_initiative(*pair), pair
         )
+
+
+def _size(model: Model) -> int:
+    return sum(map(len, model.tables.values()))
+
+
+def refused_move(model: Model, key: str, place: Arguments) -> Errors:
+    """Why a task cannot be moved there; empty if it can."""
+    tables = model.tables
+    errors: Errors = set()
+    task = tables["tasks"].get(key)
+    if task is None:
+        return {NotFoundError}
+    moved = replace(task, **place)
+    phase = tables["phases"].get(moved.phase_id)
+    parent = tables["tasks"].get(moved.parent_task_id)
+    for column, target in (
+        ("initiative_id", "initiatives"),
+        ("phase_id", "phases"),
+        ("parent_task_id", "tasks"),
+    ):
+        if getattr(moved, column) not in {None, *tables[target]}:
+            errors.add(MissingReferenceError)
+    if moved.parent_task_id in {key, *model.below(key)}:
+        errors.add(CycleError)
+    owners = {one.initiative_id for one in (phase, parent) if one is not None} - {None}
+    if not owners <= {moved.initiative_id}:
+        errors.add(InvalidValueError)
+    followed = {name: place[name] for name in ("initiative_id", "phase_id") if name in place}
+    for child in model.below(key):
+        row = replace(tables["tasks"][child], **followed)
+        owner = tables["phases"].get(row.phase_id)
+        if followed and owner is not None and owner.initiative_id != row.initiative_id:
+            errors.add(InvalidValueError)
+    return errors
