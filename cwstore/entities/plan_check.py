@@ -5,7 +5,7 @@ waits for its tasks: it is completed when they are. Rings across these can be st
 database guards tasks and phases each for themselves.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -254,8 +254,9 @@ def _ring(graph: _Graph, knot: Iterable[_Node]) -> list[_Node]:
     nodes = list(knot)
     start, inside = nodes[0], set(nodes)
     came_from: dict[_Node, _Node] = {}
-    reached = [start]
-    for node in reached:
+    reached = deque([start])
+    while True:  # everything in a knot waits for everything, so the way back is found
+        node = reached.popleft()
         for following in graph[node]:
             if following == start:
                 ring = [node]
@@ -265,7 +266,6 @@ def _ring(graph: _Graph, knot: Iterable[_Node]) -> list[_Node]:
             if following in inside and following not in came_from:
                 came_from[following] = node
                 reached.append(following)
-    raise AssertionError("a knot has a ring through each of its nodes")
 
 
 def _reversed(graph: _Graph) -> _Graph:

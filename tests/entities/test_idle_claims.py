@@ -9,7 +9,7 @@ import pytest
 
 from cwstore.entities.task import TaskPatch
 from cwstore.store import Store
-from tests.kits.database import open_raw, rows_written, run_raw, steps_of_reading
+from tests.kits.database import engine_of, open_raw, rows_written, run_raw, steps_of_reading
 from tests.kits.engine import locked
 from tests.kits.entities import SetClock, moment
 
@@ -208,3 +208,17 @@ def test_a_remembered_answer_costs_no_look_at_the_tasks(store: Store) -> None:
     looked = steps_of_reading(store, lambda: claimed(store))
     claimed(store)
     assert steps_of_reading(store, lambda: claimed(store)) < looked / 10
+
+
+def test_a_claim_looks_again_when_the_connection_that_knew_the_state_is_gone(store: Store) -> None:
+    readers = engine_of(store)._readers
+    held_back(store)
+    for _ in range(3):
+        assert claimed(store) is None
+        while readers.idle:  # as if other threads had borrowed them all
+            readers.drop(readers.idle.pop())
+    assert claimed(store) is None
+    readers.idle[-1].connection.close()  # as if the disk had failed under it
+    assert claimed(store) is None
+    store.phases.update("closed", status="in_progress")
+    assert claimed(store) == "t00000"

@@ -88,10 +88,12 @@ def _calls(source: Source) -> Iterator[Call]:
             verb = _name_of(node.func)
             if verb in _WITH_DATABASE and len(node.args) > 1:
                 yield Call(source, function, node, verb, node.args[1])
-            elif isinstance(node.func, ast.Attribute) and verb in _VERBS:
-                receiver = _name_of(node.func.value)
-                if receiver in {"_db", "db"}:
-                    yield Call(source, function, node, verb, node.args[0])
+            elif verb in _VERBS and _receiver_of(node.func) in {"_db", "db"}:
+                yield Call(source, function, node, verb, node.args[0])
+
+
+def _receiver_of(node: ast.expr) -> str:
+    return _name_of(node.value) if isinstance(node, ast.Attribute) else ""
 
 
 def _name_of(node: ast.expr) -> str:
