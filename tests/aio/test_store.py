@@ -17,6 +17,7 @@ import pytest
 
 from cwstore.aio import AsyncStore
 from cwstore.entities.agents import Agent
+from cwstore.entities.task import TaskCategory
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -172,7 +173,7 @@ def test_reads_and_empty_claims_do_not_wait_for_a_transaction_of_another_task(fi
         assert await store.initiatives.find_by_id(made.id) == made
         assert await store.initiatives.find_all() == [made]
         assert await store.tasks.claim_next_ready() is None
-        assert await store.tasks.claim_next_ready(categories=iter(["plan"])) is None
+        assert await store.tasks.claim_next_ready(categories=iter([TaskCategory.PLAN])) is None
         assert await store.log_chunks.get_session_count("nobody") == 0
         assert [chunk async for chunk in store.log_chunks.iter_by_agent_id("nobody")] == []
         await store.stats()
