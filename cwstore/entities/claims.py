@@ -548,11 +548,7 @@ def claim_next_ready(
     lease: timedelta | None,
 ) -> Task | None:
     """See `TaskRepository.claim_next_ready`."""
-    if wanted.initiative_id is not None:
-        check_id("initiative_id", wanted.initiative_id)
-    micros = _lease_micros(lease)
-    if agent_id is not None:
-        check_id("agent_id", agent_id)
+    micros = _check_claim(wanted, agent_id, lease)
     claim, binds, a_lease_has_passed = _look(db, idle, wanted, agent_id)
     if claim is None:
         return None
@@ -574,11 +570,19 @@ def may_claim(
     lease: timedelta | None,
 ) -> bool:
     """Whether `claim_next_ready` may give something: the look that it begins with."""
-    _lease_micros(lease)
-    if agent_id is not None:
-        check_id("agent_id", agent_id)
+    _check_claim(wanted, agent_id, lease)
     claim, _, _ = _look(db, idle, wanted, agent_id)
     return claim is not None
+
+
+def _check_claim(wanted: Wanted, agent_id: str | None, lease: timedelta | None) -> int | None:
+    """Refuse what no claim may be given. Returns the lease in microseconds."""
+    if wanted.initiative_id is not None:
+        check_id("initiative_id", wanted.initiative_id)
+    micros = _lease_micros(lease)
+    if agent_id is not None:
+        check_id("agent_id", agent_id)
+    return micros
 
 
 def _look(
