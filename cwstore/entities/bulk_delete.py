@@ -12,6 +12,7 @@ from json import dumps
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from cwstore.core.bounds import ROWS_A_STATEMENT, ROWS_AT_A_TIME, SECONDS_AT_A_TIME
 from cwstore.core.checks import NonEmpty, check_id
 from cwstore.core.statement import NEXT_UPDATED_AT, rows_of, values_of
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
     from cwstore.core.port import Database
     from cwstore.core.statement import Statement
 
-# What one transaction of `purge` deletes at most. Whichever comes first ends it.
-ROWS_AT_A_TIME = 1_000
-SECONDS_AT_A_TIME = 0.02
-
-_ROWS_A_STATEMENT = 100  # of what belongs to the rows that go
 _IDS_AT_A_TIME = 250
 
 
@@ -384,7 +380,7 @@ def _purge(db: "Database", initiative_id: str) -> Iterator[int]:
 def _let_go(db: "Database", initiative_id: str) -> None:
     """Free what refers to the initiative and stays."""
     for table in ("agents", "conversations"):
-        while db.execute(_LEAVE[table], id=initiative_id, rows=_ROWS_A_STATEMENT):
+        while db.execute(_LEAVE[table], id=initiative_id, rows=ROWS_A_STATEMENT):
             pass
 
 
@@ -414,11 +410,11 @@ def _clear(db: "Database", table: str, ids: str, end: float) -> tuple[int, bool]
     """Delete what belongs to these rows: how many rows, and whether that was all."""
     deleted = touched = 0
     for what in _BELONGING[table]:
-        rows = _ROWS_A_STATEMENT
-        while rows == _ROWS_A_STATEMENT:
+        rows = ROWS_A_STATEMENT
+        while rows == ROWS_A_STATEMENT:
             if touched >= ROWS_AT_A_TIME or (touched and monotonic() >= end):
                 return deleted, False
-            rows = db.execute(_CLEAR[what], ids=ids, rows=_ROWS_A_STATEMENT)
+            rows = db.execute(_CLEAR[what], ids=ids, rows=ROWS_A_STATEMENT)
             touched += rows
             deleted += 0 if what in _LET_GO else rows
     return deleted, True

@@ -1,22 +1,17 @@
 """Which sessions of log chunks go when `LogChunkRepository.prune` is called, and their deletion."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from cwstore.core.bounds import ROWS_A_STATEMENT, ROWS_AT_A_TIME, SECONDS_AT_A_TIME
 from cwstore.core.checks import NonEmpty
 from cwstore.core.statement import rows_of, values_of
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
-
-# What one transaction deletes at most, so that nobody waits long. Whichever comes first ends it.
-ROWS_AT_A_TIME = 1_000
-SECONDS_AT_A_TIME = 0.02
-
-_ROWS_A_STATEMENT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +213,20 @@ def _delete_sessions(db: "Database", sessions: list[_Session]) -> PruneReport:
 
 def _delete_some(db: "Database", session: _Session) -> list[_Gone]:
     """Delete its oldest chunks, as many as one transaction may."""
-    end = monotonic() + SECONDS_AT_A_TIME
     deleted: list[_Gone] = []
-    with db.transaction():
-        while some := db.write_all(
+
+    def delete() -> int:
+        some = db.write_all(
             _DELETE_OLDEST,
             agent_id=session.agent_id,
             session_number=session.session_number,
             seq=session.seq,
-            rows=_ROWS_A_STATEMENT,
-        ):
-            deleted += some
-            if monotonic() >= end or len(deleted) >= ROWS_AT_A_TIME:
-                break
+            rows=ROWS_A_STATEMENT,
+        )
+        deleted.extend(some)
+        return len(some)
+
+    _in_one_transaction(db, delete)
     return deleted
 
 
@@ -243,12 +239,17 @@ def delete_chunks_of(db: "Database", agent_id: str) -> int:
 
 
 def _delete_some_of(db: "Database", agent_id: str) -> int:
+    return _in_one_transaction(
+        db, lambda: db.execute(_DELETE_OLDEST_OF_AGENT, agent_id=agent_id, rows=ROWS_A_STATEMENT)
+    )
+
+
+def _in_one_transaction(db: "Database", delete: Callable[[], int]) -> int:
+    """Delete until nothing is left or the transaction has done enough: how many rows."""
     end = monotonic() + SECONDS_AT_A_TIME
     deleted = 0
     with db.transaction():
-        while some := db.execute(
-            _DELETE_OLDEST_OF_AGENT, agent_id=agent_id, rows=_ROWS_A_STATEMENT
-        ):
+        while some := delete():
             deleted += some
             if monotonic() >= end or deleted >= ROWS_AT_A_TIME:
                 break
