@@ -13,6 +13,7 @@ from cwstore.store import Store
 from tests.kits.database import tamper
 from tools._python.soak.crew import Plan, Round, run_round
 from tools._python.soak.history import UNKNOWN, Op
+from tools._python.soak.pool import FOR
 from tools._python.soak.verdict import Verdict, judge
 
 # One round serves all tests here.
@@ -132,8 +133,10 @@ def test_a_result_that_was_overwritten_is_noticed(done: Round, tmp_path: Path) -
 
 
 def test_a_task_that_is_stuck_is_noticed(done: Round, tmp_path: Path) -> None:
-    """In progress, and nobody holds it who could be found dead."""
-    finish = told(done, "pool", "finish")
+    """In progress, and nobody holds it who could be found dead; no other task waits for it."""
+    finish = next(
+        op for op in done.ops if (op.kind, op.outcome) == ("finish", "ok") and op.args[0] != FOR
+    )
     task = f"{finish.key.partition('/')[2]}.{finish.args[0]}"
     verdict = tampered(
         done, tmp_path, ("pool",), "UPDATE tasks SET status = 'in_progress' WHERE id = ?", task
