@@ -198,22 +198,30 @@ def judged_with(done: Round, models: tuple[str, ...], change: Change) -> Verdict
 
 
 def test_a_task_held_by_two_at_once_is_noticed(done: Round) -> None:
-    finish = told(done, "pool", "finish")
-    task, who = finish.args
+    claim, finish = _surely_held(done)
 
     def plant(ops: list[Op]) -> None:
-        claim = max(
-            (op for op in ops if op.key == finish.key and _is_claim(op, task, who)),
-            key=lambda op: (op.end < finish.begin, op.end),
-        )
-        between = (claim.end + 1, finish.begin - 1)
-        assert between[0] < between[1]
-        ops.append(replace(finish, kind="claim", args=(task, "x", None), begin=0, end=between[0]))
-        ops.append(replace(finish, args=(task, "x"), begin=between[1]))
+        task, key = finish.args[0], finish.key
+        meanwhile = replace(claim, kind="claim", args=(task, "x", None), outcome="ok", key=key)
+        ops.append(replace(meanwhile, begin=0, end=claim.end + 1))
+        ops.append(replace(finish, args=(task, "x"), begin=finish.begin - 1))
 
     verdict = judged_with(done, ("pool",), plant)
     assert verdict.faults["claimed twice"]
     assert [line.partition(":")[0] for line in verdict.faults["not in any order"]] == [finish.key]
+
+
+def _surely_held(done: Round) -> tuple[Op, Op]:
+    """A named agent's claim and its report, where no other claim of it can lie between the two."""
+    for finish in done.ops:
+        if (finish.kind, finish.outcome) != ("finish", "ok") or finish.args[1] is None:
+            continue
+        claims = [op for op in done.ops if op.key == finish.key and _is_claim(op, *finish.args)]
+        claims = [op for op in claims if op.end < finish.end]
+        last = max(claims, key=lambda op: op.end, default=None)
+        if last is not None and last.end + 1 < finish.begin - 1:
+            return last, finish
+    raise AssertionError("no agent finished what it had claimed")
 
 
 def _is_claim(op: Op, task: int, who: str) -> bool:
