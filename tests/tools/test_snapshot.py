@@ -51,6 +51,32 @@ def test_every_generated_file_is_current() -> None:
     assert list(snapshot.stale(SQL)) == []
 
 
+def test_the_table_of_methods_is_written_into_the_readme_and_nothing_else_is_touched(
+    sql: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = sql.parent / "README.md"
+    whole = (SQL.parent / "README.md").read_text(encoding="utf-8")
+    edit_at = whole.index("| `tasks` | ")
+    readme.write_text(whole[:edit_at] + whole[whole.index("| `agents` | ") :], encoding="utf-8")
+    assert snapshot.main(["--sql", str(sql), "--check"]) == 1
+    assert capsys.readouterr().err.endswith("README.md is not current: run tools/snapshot\n")
+    assert snapshot.main(["--sql", str(sql)]) == 0
+    assert readme.read_text(encoding="utf-8") == whole
+
+
+def test_the_diagram_shows_tables_keys_and_what_happens_when_a_parent_is_deleted() -> None:
+    lines = (SQL / "diagram.md").read_text(encoding="utf-8").splitlines()
+    assert '    phases |o--o{ tasks : "phase_id, cascade"' in lines
+    assert '    initiatives ||--o{ phases : "initiative_id, cascade"' in lines
+    assert '    agents |o--o{ task_attempts : "agent_id, set null"' in lines
+    at = lines.index("    phase_dependencies {")
+    assert lines[at + 1 : at + 4] == [
+        "        TEXT phase_id PK, FK",
+        "        TEXT depends_on_phase_id PK, FK",
+        "    }",
+    ]
+
+
 # sql/fingerprints
 
 
@@ -278,7 +304,8 @@ def test_the_tool_writes_what_is_missing_and_leaves_older_statements_alone(
     (sql / "migrations" / f"{NEXT}_x.sql").write_text("CREATE TABLE x (y);", encoding="utf-8")
     assert snapshot.main(["--sql", str(sql)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"wrote {sql / name}" for name in ("schema.sql", "fingerprints", f"statements/{NEXT}.sql")
+        f"wrote {sql / name}"
+        for name in ("schema.sql", "diagram.md", "fingerprints", f"statements/{NEXT}.sql")
     ]
     assert manifest(sql, HEAD) != now
     assert manifest(sql, HEAD + 1) == now

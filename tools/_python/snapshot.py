@@ -11,6 +11,7 @@ from pathlib import Path
 from cwstore.errors import MigrationError
 from cwstore.migrations.scripts import load
 from tools._python import arguments as accepted
+from tools._python.readme_parts import diagram, with_methods
 from tools._python.released import (
     broken_records,
     false_claims,
@@ -27,18 +28,24 @@ def generated(sql: Path) -> dict[Path, str]:
     """Each generated file with what it should hold. Older statements stay as they are."""
     files = load(sql / "migrations")
     newest = len(files)
+    migrated = made(files)
     return {
-        sql / "schema.sql": schema_text(made(files), files),
+        sql / "schema.sql": schema_text(migrated, files),
+        sql / "diagram.md": diagram(migrated),
         sql / "fingerprints": fingerprints_text(fingerprints(tuple(files))),
         sql / "statements" / f"{newest:04}.sql": statements_text(newest),
     }
 
 
 def stale(sql: Path) -> dict[Path, str]:
-    """Those of the generated files that are missing or not current."""
+    """Those of the generated files that are missing or not current, and the README beside."""
+    readme = sql.parent / "README.md"
+    wanted = generated(sql)
+    if readme.exists():
+        wanted[readme] = with_methods(readme.read_text(encoding="utf-8"))
     return {
         path: text
-        for path, text in generated(sql).items()
+        for path, text in wanted.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     }
 
