@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cwstore.entities.initiatives import *
     from cwstore.entities.log_chunks import *
     from cwstore.entities.messages import *
+    from cwstore.entities.obstacles import *
     from cwstore.entities.pages import *
     from cwstore.entities.phases import *
     from cwstore.entities.plan_check import *

@@ -4,33 +4,25 @@
 database end the attempt of a task that leaves `in_progress`, whatever statement changes it.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, LiteralString
 
 from cwstore.core import publish
 from cwstore.core.checks import (
     NonEmpty,
     check_flags,
     check_id,
-    check_limit,
-    check_members,
     check_text,
 )
 from cwstore.core.repository import row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, Statement, rows_of, values_of
+from cwstore.core.statement import NEXT_UPDATED_AT, rows_of, values_of
 from cwstore.entities.task import (
     FIND_TASK,
-    ONLY_AUTO,
     TASK_COLUMNS,
     Task,
-    TaskCategory,
-    TaskCategoryLike,
     TaskStatus,
-    TaskType,
-    TaskTypeLike,
     task_rows,
 )
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
@@ -38,7 +30,7 @@ from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 if TYPE_CHECKING:
     from cwstore.core.port import Database
 
-__all__ = ["AttemptOutcome", "Obstacle", "ObstacleKind", "TaskAttempt"]
+__all__ = ["AttemptOutcome", "TaskAttempt"]
 
 
 class AttemptOutcome(StrEnum):
@@ -75,45 +67,18 @@ class TaskAttempt:
     updated_at: datetime
 
 
-class ObstacleKind(StrEnum):
-    """What holds a task back."""
-
-    #: The task itself: it is not pending.
-    TASK = "task"
-    #: Its initiative is not active.
-    INITIATIVE = "initiative"
-    #: Its phase is neither approved nor in progress.
-    PHASE = "phase"
-    #: A phase that its phase depends on is not completed.
-    PHASE_DEPENDENCY = "phase_dependency"
-    #: A task that it depends on is not completed.
-    TASK_DEPENDENCY = "task_dependency"
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """One thing that keeps a task from being ready."""
-
-    kind: ObstacleKind
-    #: Of the task, initiative or phase.
-    id: NonEmpty
-    #: That this one has now.
-    status: str
-
-
 _COLUMNS: LiteralString = """id, task_id, agent_id, agent_name, number, lease_until, outcome,
     detail, ended_at, created_at, updated_at"""
 _attempt = rows_of(TaskAttempt)
 _id = values_of(str, TaskAttempt)
 _flag = values_of(int, TaskAttempt)
 _task_id = values_of(str, Task)
-_is = values_of(int, Task)
 
 _MICROSECOND = timedelta(microseconds=1)
 _LONGEST_LEASE = timedelta(days=36_500)
 
 
-def _lease_micros(lease: object) -> int | None:
+def lease_micros(lease: object) -> int | None:
     """The bind `:lease`: microseconds, None for no lease."""
     if lease is None:
         return None
@@ -200,11 +165,11 @@ _EXTEND_LEASE = _attempt(
     agent_id=NonEmpty | None,
 )
 
-_PASSED: LiteralString = """FROM task_attempts
+EXPIRED: LiteralString = """FROM task_attempts
     WHERE lease_until <= :now
       AND lease_until IS NOT NULL
       AND outcome IS NULL"""
-_A_LEASE_HAS_PASSED = _flag(f"SELECT EXISTS (SELECT 1 {_PASSED})")
+A_LEASE_HAS_PASSED = _flag(f"SELECT EXISTS (SELECT 1 {EXPIRED})")
 
 _LOSE_EXPIRED = _id(f"""
     UPDATE task_attempts
@@ -287,48 +252,6 @@ _GIVE_BACK_ALL = task_rows(
     ids=str,
 )
 
-_OBSTACLES = rows_of(Obstacle)(
-    """
-    SELECT
-        kind /* never NULL: each part has a literal */,
-        id /* never NULL: of the table that each part reads */,
-        CAST(status AS TEXT) AS status /* never NULL: the same; of three tables, so of no enum */
-    FROM (
-        SELECT 1 AS rank, 'task' AS kind, id, status, created_at
-        FROM tasks
-        WHERE id = :task_id
-          AND status <> 'pending'
-        UNION ALL
-        SELECT 2, 'initiative', owner.id, owner.status, owner.created_at
-        FROM tasks AS task
-        JOIN initiatives AS owner ON owner.id = task.initiative_id
-        WHERE task.id = :task_id
-          AND owner.status <> 'active'
-        UNION ALL
-        SELECT 3, 'phase', phase.id, phase.status, phase.created_at
-        FROM tasks AS task
-        JOIN phases AS phase ON phase.id = task.phase_id
-        WHERE task.id = :task_id
-          AND phase.status NOT IN ('approved', 'in_progress')
-        UNION ALL
-        SELECT 4, 'phase_dependency', needed.id, needed.status, needed.created_at
-        FROM tasks AS task
-        JOIN phase_dependencies AS edge ON edge.phase_id = task.phase_id
-        JOIN phases AS needed ON needed.id = edge.depends_on_phase_id
-        WHERE task.id = :task_id
-          AND needed.status <> 'completed'
-        UNION ALL
-        SELECT 5, 'task_dependency', needed.id, needed.status, needed.created_at
-        FROM task_dependencies AS edge
-        JOIN tasks AS needed ON needed.id = edge.depends_on_task_id
-        WHERE edge.task_id = :task_id
-          AND needed.status <> 'completed'
-    ) AS obstacles
-    ORDER BY rank, created_at, id
-    """,
-    task_id=NonEmpty,
-)
-
 _GIVE_TO_AGENT = _task_id(
     f"""
     UPDATE agents
@@ -340,158 +263,7 @@ _GIVE_TO_AGENT = _task_id(
     agent_id=NonEmpty,
 )
 
-# Which tasks are ready: the statements that look at them or claim one, by filter.
-#
-# As a rule one of the first tasks in line is ready, and a scan in that order finds it at once. But
-# a plan may have 60,000 pending tasks behind one phase that nobody has approved: a scan takes 24 ms
-# to say no (0.09 ms from the open phases), each time that a dispatcher asks. So a claim looks at
-# the front of the line, then at the tasks of open phases and those without a phase.
-
-
-class _Choice(NamedTuple):
-    """The ready tasks that meet a condition, most urgent first: to look at, or to claim one."""
-
-    find: Statement[Task]
-    claim: Statement[Task]
-    #: 2: a lease has passed; 1: one of the first _FRONT pending tasks in line is ready; 0: neither.
-    look_at_front: Statement[int]
-    #: Whether there is any, and the claim: both begin with the phases.
-    is_one_anywhere: Statement[int]
-    claim_anywhere: Statement[Task]
-
-
-_ORDER: LiteralString = """ORDER BY
-            CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-            sort_order, created_at, id"""
-_FRONT: LiteralString = "400"
-_LEASE_PASSED = 2
-
-
-def _choice(kind: LiteralString, owner: LiteralString = "", **extra: type) -> _Choice:
-    condition: LiteralString = f"{owner}{kind}"
-    chosen: LiteralString = f"""
-        FROM ready_tasks
-        WHERE {condition}
-        {_ORDER}
-        LIMIT :limit
-    """
-    in_front: LiteralString = f"""
-        FROM (
-            SELECT id
-            FROM tasks
-            WHERE status = 'pending'
-              AND {condition}
-            {_ORDER}
-            LIMIT {_FRONT}
-        ) AS line
-        CROSS JOIN ready_tasks AS ready
-        WHERE ready.id = line.id
-    """
-    # CROSS JOIN, because the phases shall be looked at first: else the tasks of an initiative are,
-    # and they may all be of a phase that is not open. A task is of its phase's initiative.
-    anywhere: LiteralString = f"""
-        FROM (
-            SELECT id, priority, sort_order, created_at
-            FROM (
-                SELECT id AS open_phase_id
-                FROM phases
-                WHERE {owner}(status = 'approved' OR status = 'in_progress')
-            ) AS open_phases
-            CROSS JOIN ready_tasks
-            WHERE phase_id = open_phase_id
-              AND {kind}
-            UNION ALL
-            SELECT id, priority, sort_order, created_at
-            FROM ready_tasks
-            WHERE phase_id IS NULL
-              AND {condition}
-        ) AS ready
-    """
-    return _Choice(
-        task_rows(f"SELECT {TASK_COLUMNS} {chosen}", limit=int, **extra),
-        task_rows(_claim_of(f"SELECT id {chosen}"), limit=int, **extra),
-        _is(
-            f"""
-            SELECT CASE
-                WHEN EXISTS (SELECT 1 {_PASSED}) THEN 2
-                WHEN EXISTS (SELECT 1 {in_front}) THEN 1
-                ELSE 0
-            END /* never NULL: each arm is a number */
-            """,
-            **extra,
-        ),
-        _is(f"SELECT EXISTS (SELECT 1 {anywhere})", **extra),
-        task_rows(_claim_of(f"SELECT id {anywhere} {_ORDER} LIMIT :limit"), limit=int, **extra),
-    )
-
-
-def _claim_of(choice: LiteralString) -> LiteralString:
-    return f"""
-        UPDATE tasks
-        SET status = 'in_progress', updated_at = {NEXT_UPDATED_AT}
-        WHERE id = ({choice})
-        RETURNING {TASK_COLUMNS}
-    """
-
-
-# One type is an equality; a lookup in a list costs a claim 9 µs more, so it has its own statements.
-_AMONG: LiteralString = """type IN (SELECT value FROM json_each(:types))
-          AND category IN (SELECT value FROM json_each(:categories))"""
-_OWN: LiteralString = "initiative_id = :initiative_id AND "
-_READY = _choice("type = :type")
-_READY_AMONG = _choice(_AMONG, types=str, categories=str)
-_READY_OF_INITIATIVE = _choice("type = :type", _OWN)
-_READY_OF_INITIATIVE_AMONG = _choice(_AMONG, _OWN, types=str, categories=str)
-
-
-class Wanted(NamedTuple):
-    """Which ready tasks a caller asks for."""
-
-    initiative_id: str | None  #: None: of any initiative
-    categories: Iterable[TaskCategoryLike] | None  #: None: all
-    types: Iterable[TaskTypeLike]
-
-
-def _choose(wanted: Wanted) -> tuple[_Choice, dict[str, object]]:
-    """The statements for what is wanted, and their binds."""
-    initiative_id, categories, types = wanted
-    if types is ONLY_AUTO and categories is None:  # the default
-        if initiative_id is None:
-            return _READY, {"type": TaskType.AUTO}
-        return _READY_OF_INITIATIVE, {"initiative_id": initiative_id, "type": TaskType.AUTO}
-    chosen = check_members("types", types, TaskType)
-    binds: dict[str, object] = {}
-    if initiative_id is not None:
-        binds["initiative_id"] = initiative_id
-    if categories is None and len(chosen) == 1:
-        binds["type"] = chosen[0]
-        return (_READY if initiative_id is None else _READY_OF_INITIATIVE), binds
-    from json import dumps  # what a process that takes any task does not need
-
-    binds["types"] = dumps(chosen)
-    binds["categories"] = dumps(
-        check_members(
-            "categories", TaskCategory if categories is None else categories, TaskCategory
-        )
-    )
-    return (_READY_AMONG if initiative_id is None else _READY_OF_INITIATIVE_AMONG), binds
-
-
 # Looking
-
-
-def find_ready(db: "Database", wanted: Wanted, limit: int | None) -> list[Task]:
-    """See `TaskRepository.find_ready`."""
-    choice, binds = _choose(wanted)
-    return db.fetch_all(choice.find, **binds, limit=check_limit(limit))
-
-
-def why_not_ready(db: "Database", task_id: str) -> list[Obstacle]:
-    """See `TaskRepository.why_not_ready`."""
-    obstacles = db.fetch_all(_OBSTACLES, task_id=task_id)
-    if not obstacles:
-        row_or_raise(db.fetch_one(FIND_TASK, id=task_id), "tasks", task_id)
-    return obstacles
 
 
 def find_attempts(db: "Database", task_id: str) -> list[TaskAttempt]:
@@ -511,13 +283,13 @@ def find_open_attempts(db: "Database", agent_id: str | None) -> list[TaskAttempt
 
 def claim(db: "Database", task_id: str, agent_id: str | None, lease: timedelta | None) -> Task:
     """See `TaskRepository.claim`."""
-    micros = _lease_micros(lease)
+    micros = lease_micros(lease)
     if agent_id is not None:
         check_id("agent_id", agent_id)
     with db.transaction():
         held = held_by(db, agent_id)
         if held is not None and held.task_id == task_id:
-            return _claimed_again(db, held, micros)
+            return claim_again(db, held, micros)
         if held is not None:
             raise ConflictError(
                 f"agents: {agent_id!r} holds task {held.task_id!r}; complete, fail or release that"
@@ -527,92 +299,11 @@ def claim(db: "Database", task_id: str, agent_id: str | None, lease: timedelta |
                 id=agent_id,
             )
         task = db.write_one(_CLAIM, task_id=task_id)
-        if task is None and _take_back_expired(db):
+        if task is None and take_back_expired(db):
             task = db.write_one(_CLAIM, task_id=task_id)
         if task is None:
             raise _refused_claim(db, task_id)
-        return _hand_over(db, task, agent_id, micros)
-
-
-#: What a repository remembers: filters for which nothing was ready, with the state of the file
-#: at that time.
-Idle = dict[tuple[object, ...], object]
-_MOST_IDLE = 100  # filters; more than a service has
-
-
-def claim_next_ready(
-    db: "Database",
-    idle: Idle,
-    wanted: Wanted,
-    agent_id: str | None,
-    lease: timedelta | None,
-) -> Task | None:
-    """See `TaskRepository.claim_next_ready`."""
-    micros = _check_claim(wanted, agent_id, lease)
-    claim, binds, a_lease_has_passed = _look(db, idle, wanted, agent_id)
-    if claim is None:
-        return None
-    with db.transaction():
-        if a_lease_has_passed:
-            _take_back_expired(db)
-        held = held_by(db, agent_id)
-        if held is not None:
-            return _claimed_again(db, held, micros)
-        task = db.write_one(claim, **binds, limit=1)
-        return None if task is None else _hand_over(db, task, agent_id, micros)
-
-
-def may_claim(
-    db: "Database",
-    idle: Idle,
-    wanted: Wanted,
-    agent_id: str | None,
-    lease: timedelta | None,
-) -> bool:
-    """Whether `claim_next_ready` may give something: the look that it begins with."""
-    _check_claim(wanted, agent_id, lease)
-    claim, _, _ = _look(db, idle, wanted, agent_id)
-    return claim is not None
-
-
-def _check_claim(wanted: Wanted, agent_id: str | None, lease: timedelta | None) -> int | None:
-    """Refuse what no claim may be given. Returns the lease in microseconds."""
-    if wanted.initiative_id is not None:
-        check_id("initiative_id", wanted.initiative_id)
-    micros = _lease_micros(lease)
-    if agent_id is not None:
-        check_id("agent_id", agent_id)
-    return micros
-
-
-def _look(
-    db: "Database", idle: Idle, wanted: Wanted, agent_id: str | None
-) -> tuple[Statement[Task] | None, dict[str, object], bool]:
-    """The statement that may claim something and its binds; whether a lease has passed.
-
-    None as statement: there is nothing to claim. Takes no lock.
-    """
-    choice, binds = _choose(wanted)
-    if held_by(db, agent_id) is not None:
-        return choice.claim, binds, bool(db.peek(_A_LEASE_HAS_PASSED))
-    # "Nothing is ready" stays true until somebody commits. The state is asked for first, so that a
-    # commit which comes after the look is noticed by the next one; and only by who found nothing
-    # before, since it costs a busy dispatcher 2 µs.
-    key = (choice.claim.text, *binds.values())
-    state = db.state_token() if key in idle else None
-    if state is not None and idle.get(key) == state:
-        passed = bool(db.peek(_A_LEASE_HAS_PASSED))
-        return (choice.claim if passed else None), binds, passed
-    front = db.peek(choice.look_at_front, **binds)
-    if front:
-        idle.pop(key, None)
-        return choice.claim, binds, front == _LEASE_PASSED
-    if db.fetch_one(choice.is_one_anywhere, **binds):
-        return choice.claim_anywhere, binds, False
-    if len(idle) >= _MOST_IDLE:
-        idle.clear()
-    idle[key] = state
-    return None, binds, False
+        return hand_over(db, task, agent_id, micros)
 
 
 def held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
@@ -622,13 +313,13 @@ def held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
     return db.peek(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)
 
 
-def _claimed_again(db: "Database", held: TaskAttempt, lease: int | None) -> Task:
+def claim_again(db: "Database", held: TaskAttempt, lease: int | None) -> Task:
     if lease is not None:
         db.write_one(_EXTEND_LEASE, task_id=held.task_id, agent_id=held.agent_id, lease=lease)
     return row_or_raise(db.fetch_one(FIND_TASK, id=held.task_id), "tasks", held.task_id)
 
 
-def _hand_over(db: "Database", task: Task, agent_id: str | None, lease: int | None) -> Task:
+def hand_over(db: "Database", task: Task, agent_id: str | None, lease: int | None) -> Task:
     if agent_id is not None:
         given = db.write_one(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
         row_or_raise(given, "agents", agent_id)
@@ -646,7 +337,9 @@ def _refused_claim(db: "Database", task_id: str) -> ConflictError:
             table="tasks",
             id=task_id,
         )
-    obstacles = db.fetch_all(_OBSTACLES, task_id=task_id)
+    from cwstore.entities.obstacles import find_obstacles  # what most claims do not need
+
+    obstacles = find_obstacles(db, task_id)
     reasons = "; ".join(f"{one.kind} {one.id!r} is {one.status}" for one in obstacles)
     return ConflictError(
         f"tasks: {task_id!r} is not ready: {reasons}",
@@ -691,7 +384,7 @@ def extend_lease(
     db: "Database", task_id: str, agent_id: str | None, lease: timedelta
 ) -> TaskAttempt:
     """See `TaskRepository.extend_lease`."""
-    micros = _lease_micros(lease)
+    micros = lease_micros(lease)
     if micros is None:
         raise InvalidValueError("lease", "expected timedelta, got NoneType")
     attempt = db.write_one(_EXTEND_LEASE, task_id=task_id, agent_id=agent_id, lease=micros)
@@ -738,13 +431,13 @@ def _not_held(db: "Database", task_id: str, agent_id: str | None) -> ConflictErr
 
 def expire_leases(db: "Database") -> list[Task]:
     """See `TaskRepository.expire_leases`."""
-    if not db.fetch_one(_A_LEASE_HAS_PASSED):
+    if not db.fetch_one(A_LEASE_HAS_PASSED):
         return []
     with db.transaction():
-        return _take_back_expired(db)
+        return take_back_expired(db)
 
 
-def _take_back_expired(db: "Database") -> list[Task]:
+def take_back_expired(db: "Database") -> list[Task]:
     expired = db.write_all(_LOSE_EXPIRED)
     if not expired:
         return []

@@ -31,7 +31,8 @@ ENTITIES = {
 #: The modules beside these, with the public names that methods of repositories take and return.
 SHARED = {
     "task": "NewTask Task TaskCategory TaskPatch TaskPlace TaskPriority TaskStatus TaskType",
-    "claims": "AttemptOutcome Obstacle ObstacleKind TaskAttempt",
+    "claims": "AttemptOutcome TaskAttempt",
+    "obstacles": "Obstacle ObstacleKind",
     "plan_check": "PlanProblem PlanProblemKind",
 }
 

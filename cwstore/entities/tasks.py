@@ -39,7 +39,9 @@ from cwstore.errors import CycleError, InvalidValueError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
-    from cwstore.entities.claims import Idle, Obstacle, TaskAttempt
+    from cwstore.entities.claims import TaskAttempt
+    from cwstore.entities.obstacles import Obstacle
+    from cwstore.entities.ready_tasks import Idle
 
 __all__ = ["TaskRepository"]
 
@@ -278,7 +280,8 @@ _FIND_COMPLETED_BELOW = task_rows(
 class TaskRepository(Repository[Mode]):
     """Create, read, update, order and claim tasks.
 
-    What has to do with claims is in `claims`, which is imported when it is first needed.
+    What has to do with claims is in `claims`, `ready_tasks` and `obstacles`. Each is imported when
+    it is first needed.
     """
 
     __slots__ = ("_idle",)
@@ -556,7 +559,7 @@ class TaskRepository(Repository[Mode]):
 
         None means: of any initiative, of every category, all of them.
         """
-        from cwstore.entities.claims import Wanted, find_ready
+        from cwstore.entities.ready_tasks import Wanted, find_ready
 
         return find_ready(self._db, Wanted(initiative_id, categories, types), limit)
 
@@ -566,7 +569,7 @@ class TaskRepository(Repository[Mode]):
 
         In this order, each kind oldest first; empty when it is ready. Raises NotFoundError.
         """
-        from cwstore.entities.claims import why_not_ready
+        from cwstore.entities.obstacles import why_not_ready
 
         return why_not_ready(self._db, task_id)
 
@@ -603,7 +606,7 @@ class TaskRepository(Repository[Mode]):
         it takes no lock and waits for no writer. Raises NotFoundError for an unknown agent, unless
         there is no task for it.
         """
-        from cwstore.entities.claims import Wanted, claim_next_ready
+        from cwstore.entities.ready_tasks import Wanted, claim_next_ready
 
         return claim_next_ready(
             self._db, self._idle, Wanted(initiative_id, categories, types), agent_id, lease
@@ -619,7 +622,7 @@ class TaskRepository(Repository[Mode]):
         lease: timedelta | None = None,
     ) -> bool:
         """Whether `claim_next_ready` may give something: the look that it begins with."""
-        from cwstore.entities.claims import Wanted, may_claim
+        from cwstore.entities.ready_tasks import Wanted, may_claim
 
         wanted = Wanted(initiative_id, categories, types)
         return may_claim(self._db, self._idle, wanted, agent_id, lease)

@@ -1307,7 +1307,7 @@ WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, target_type, target_id, initiative_id, agent_id, status, created_at,
 updated_at;
 
--- claims._A_LEASE_HAS_PASSED
+-- claims.A_LEASE_HAS_PASSED
 SELECT EXISTS (SELECT 1 FROM task_attempts
 WHERE lease_until <= :now
   AND lease_until IS NOT NULL
@@ -1431,44 +1431,6 @@ WHERE lease_until <= :now
   AND outcome IS NULL
 RETURNING task_id;
 
--- claims._OBSTACLES
-SELECT
-    kind /* never NULL: each part has a literal */,
-    id /* never NULL: of the table that each part reads */,
-    CAST(status AS TEXT) AS status /* never NULL: the same; of three tables, so of no enum */
-FROM (
-    SELECT 1 AS rank, 'task' AS kind, id, status, created_at
-    FROM tasks
-    WHERE id = :task_id
-      AND status <> 'pending'
-    UNION ALL
-    SELECT 2, 'initiative', owner.id, owner.status, owner.created_at
-    FROM tasks AS task
-    JOIN initiatives AS owner ON owner.id = task.initiative_id
-    WHERE task.id = :task_id
-      AND owner.status <> 'active'
-    UNION ALL
-    SELECT 3, 'phase', phase.id, phase.status, phase.created_at
-    FROM tasks AS task
-    JOIN phases AS phase ON phase.id = task.phase_id
-    WHERE task.id = :task_id
-      AND phase.status NOT IN ('approved', 'in_progress')
-    UNION ALL
-    SELECT 4, 'phase_dependency', needed.id, needed.status, needed.created_at
-    FROM tasks AS task
-    JOIN phase_dependencies AS edge ON edge.phase_id = task.phase_id
-    JOIN phases AS needed ON needed.id = edge.depends_on_phase_id
-    WHERE task.id = :task_id
-      AND needed.status <> 'completed'
-    UNION ALL
-    SELECT 5, 'task_dependency', needed.id, needed.status, needed.created_at
-    FROM task_dependencies AS edge
-    JOIN tasks AS needed ON needed.id = edge.depends_on_task_id
-    WHERE edge.task_id = :task_id
-      AND needed.status <> 'completed'
-) AS obstacles
-ORDER BY rank, created_at, id;
-
 -- claims._OPEN_ATTEMPT
 INSERT INTO task_attempts (id, task_id, agent_id, agent_name, number, lease_until, outcome,
 detail, ended_at, created_at, updated_at)
@@ -1481,404 +1443,6 @@ VALUES (
         WHEN :lease IS NOT NULL THEN 253402300799999999
     END, NULL, NULL, NULL, :now, :now
 );
-
--- claims._READY.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY.claim_anywhere
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type = :type
-    ) AS ready
- ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- claims._READY.is_one_anywhere
-SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type = :type
-    ) AS ready
-);
-
--- claims._READY.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
-  AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
-    FROM (
-        SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND type = :type
-        ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-        LIMIT 400
-    ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
-
--- claims._READY_AMONG.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY_AMONG.claim_anywhere
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
- ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY_AMONG.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- claims._READY_AMONG.is_one_anywhere
-SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
-);
-
--- claims._READY_AMONG.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
-  AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
-    FROM (
-        SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-        LIMIT 400
-    ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
-
--- claims._READY_OF_INITIATIVE.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY_OF_INITIATIVE.claim_anywhere
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type = :type
-    ) AS ready
- ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY_OF_INITIATIVE.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type = :type
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- claims._READY_OF_INITIATIVE.is_one_anywhere
-SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type = :type
-    ) AS ready
-);
-
--- claims._READY_OF_INITIATIVE.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
-  AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
-    FROM (
-        SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND initiative_id = :initiative_id AND type = :type
-        ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-        LIMIT 400
-    ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
-
--- claims._READY_OF_INITIATIVE_AMONG.claim
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit
-)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY_OF_INITIATIVE_AMONG.claim_anywhere
-UPDATE tasks
-    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
- ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
-    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- claims._READY_OF_INITIATIVE_AMONG.find
-SELECT id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at
-    FROM ready_tasks
-    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
-
--- claims._READY_OF_INITIATIVE_AMONG.is_one_anywhere
-SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
-);
-
--- claims._READY_OF_INITIATIVE_AMONG.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
-  AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
-    FROM (
-        SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        ORDER BY
-        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-        LIMIT 400
-    ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
 
 -- conversations._ANSWER
 UPDATE conversations
@@ -3067,6 +2631,44 @@ WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, sender_type, sender_id, recipient_type, recipient_id, type, content,
 requires_response, status, parent_message_id, created_at, updated_at;
 
+-- obstacles._OBSTACLES
+SELECT
+    kind /* never NULL: each part has a literal */,
+    id /* never NULL: of the table that each part reads */,
+    CAST(status AS TEXT) AS status /* never NULL: the same; of three tables, so of no enum */
+FROM (
+    SELECT 1 AS rank, 'task' AS kind, id, status, created_at
+    FROM tasks
+    WHERE id = :task_id
+      AND status <> 'pending'
+    UNION ALL
+    SELECT 2, 'initiative', owner.id, owner.status, owner.created_at
+    FROM tasks AS task
+    JOIN initiatives AS owner ON owner.id = task.initiative_id
+    WHERE task.id = :task_id
+      AND owner.status <> 'active'
+    UNION ALL
+    SELECT 3, 'phase', phase.id, phase.status, phase.created_at
+    FROM tasks AS task
+    JOIN phases AS phase ON phase.id = task.phase_id
+    WHERE task.id = :task_id
+      AND phase.status NOT IN ('approved', 'in_progress')
+    UNION ALL
+    SELECT 4, 'phase_dependency', needed.id, needed.status, needed.created_at
+    FROM tasks AS task
+    JOIN phase_dependencies AS edge ON edge.phase_id = task.phase_id
+    JOIN phases AS needed ON needed.id = edge.depends_on_phase_id
+    WHERE task.id = :task_id
+      AND needed.status <> 'completed'
+    UNION ALL
+    SELECT 5, 'task_dependency', needed.id, needed.status, needed.created_at
+    FROM task_dependencies AS edge
+    JOIN tasks AS needed ON needed.id = edge.depends_on_task_id
+    WHERE edge.task_id = :task_id
+      AND needed.status <> 'completed'
+) AS obstacles
+ORDER BY rank, created_at, id;
+
 -- pages._CREATE
 INSERT INTO pages (id, initiative_id, parent_page_id, title, content, sort_order, created_at,
 updated_at)
@@ -4172,6 +3774,404 @@ WHERE agent_id = :agent_id
   AND status = :current_status
 RETURNING id, agent_id, initiative_id, target_type, target_id, title, summary, content,
 metadata, status, sort_order, created_at, updated_at;
+
+-- ready_tasks._READY.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY.claim_anywhere
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND type = :type
+    ) AS ready
+ ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id LIMIT :limit)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
+
+-- ready_tasks._READY.is_one_anywhere
+SELECT EXISTS (SELECT 1
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND type = :type
+    ) AS ready
+);
+
+-- ready_tasks._READY.look_at_front
+SELECT CASE
+            WHEN EXISTS (SELECT 1 FROM task_attempts
+WHERE lease_until <= :now
+  AND lease_until IS NOT NULL
+  AND outcome IS NULL) THEN 2
+            WHEN EXISTS (SELECT 1
+    FROM (
+        SELECT id
+        FROM tasks
+        WHERE status = 'pending'
+          AND type = :type
+        ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+        LIMIT 400
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+) THEN 1
+            ELSE 0
+        END /* never NULL: each arm is a number */;
+
+-- ready_tasks._READY_AMONG.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY_AMONG.claim_anywhere
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ) AS ready
+ ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id LIMIT :limit)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY_AMONG.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
+
+-- ready_tasks._READY_AMONG.is_one_anywhere
+SELECT EXISTS (SELECT 1
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ) AS ready
+);
+
+-- ready_tasks._READY_AMONG.look_at_front
+SELECT CASE
+            WHEN EXISTS (SELECT 1 FROM task_attempts
+WHERE lease_until <= :now
+  AND lease_until IS NOT NULL
+  AND outcome IS NULL) THEN 2
+            WHEN EXISTS (SELECT 1
+    FROM (
+        SELECT id
+        FROM tasks
+        WHERE status = 'pending'
+          AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+        ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+        LIMIT 400
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+) THEN 1
+            ELSE 0
+        END /* never NULL: each arm is a number */;
+
+-- ready_tasks._READY_OF_INITIATIVE.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY_OF_INITIATIVE.claim_anywhere
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type = :type
+    ) AS ready
+ ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id LIMIT :limit)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY_OF_INITIATIVE.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
+SELECT EXISTS (SELECT 1
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type = :type
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type = :type
+    ) AS ready
+);
+
+-- ready_tasks._READY_OF_INITIATIVE.look_at_front
+SELECT CASE
+            WHEN EXISTS (SELECT 1 FROM task_attempts
+WHERE lease_until <= :now
+  AND lease_until IS NOT NULL
+  AND outcome IS NULL) THEN 2
+            WHEN EXISTS (SELECT 1
+    FROM (
+        SELECT id
+        FROM tasks
+        WHERE status = 'pending'
+          AND initiative_id = :initiative_id AND type = :type
+        ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+        LIMIT 400
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+) THEN 1
+            ELSE 0
+        END /* never NULL: each arm is a number */;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.claim
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit
+)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.claim_anywhere
+UPDATE tasks
+    SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    WHERE id = (SELECT id
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ) AS ready
+ ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id LIMIT :limit)
+    RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+    LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
+SELECT EXISTS (SELECT 1
+    FROM (
+        SELECT id, priority, sort_order, created_at
+        FROM (
+            SELECT id AS open_phase_id
+            FROM phases
+            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+        ) AS open_phases
+        CROSS JOIN ready_tasks
+        WHERE phase_id = open_phase_id
+          AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+        UNION ALL
+        SELECT id, priority, sort_order, created_at
+        FROM ready_tasks
+        WHERE phase_id IS NULL
+          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ) AS ready
+);
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
+SELECT CASE
+            WHEN EXISTS (SELECT 1 FROM task_attempts
+WHERE lease_until <= :now
+  AND lease_until IS NOT NULL
+  AND outcome IS NULL) THEN 2
+            WHEN EXISTS (SELECT 1
+    FROM (
+        SELECT id
+        FROM tasks
+        WHERE status = 'pending'
+          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+        ORDER BY
+        CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+        sort_order, created_at, id
+        LIMIT 400
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+) THEN 1
+            ELSE 0
+        END /* never NULL: each arm is a number */;
 
 -- review_comments._CREATE
 INSERT INTO review_comments (id, phase_id, file_path, line_number, line_type, body, author, resolved, created_at,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from cwstore.entities.claims import AttemptOutcome, Obstacle, ObstacleKind, TaskAttempt
+from cwstore.entities.claims import AttemptOutcome, TaskAttempt
+from cwstore.entities.obstacles import Obstacle, ObstacleKind
 from cwstore.entities.phases import PhaseStatus
 from cwstore.entities.task import Task, TaskStatus
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError, NotFoundError

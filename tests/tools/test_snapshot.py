@@ -191,7 +191,7 @@ FALSE_CLAIMS = [
         "ALTER TABLE phases RENAME COLUMN name TO title;",
         "phases._UPDATE(name) fails: no such column: name",
     ),
-    ("DROP VIEW ready_tasks;", "claims._READY.find fails: no such table: ready_tasks"),
+    ("DROP VIEW ready_tasks;", "ready_tasks._READY.find fails: no such table: ready_tasks"),
     (
         """ALTER TABLE agents DROP CONSTRAINT agents_mode_ck;
         ALTER TABLE agents ADD CONSTRAINT agents_mode_ck CHECK (mode IN ('execute', 'dream'));""",
