@@ -5,11 +5,16 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import cwstore
-from cwstore import errors
+from cwstore import cli, errors
+from cwstore.cli.parser import _FUNCTIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -64,6 +69,20 @@ def test_every_public_name_can_be_imported() -> None:
 def test_every_tool_that_the_readme_names_is_there() -> None:
     for tool in set(re.findall(r"\btools/(\w+)", README)):
         assert os.access(ROOT / "tools" / tool, os.X_OK), tool
+
+
+def test_every_command_that_the_readme_shows_is_one_and_takes_these_options() -> None:
+    shown = re.findall(r"`cwstore ([a-z]+)([^`]*)`", README)
+    assert {name for name, _ in shown} == _FUNCTIONS.keys()
+    for name, rest in shown:
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in help_of(name), f"{name} {option}"
+
+
+def help_of(command: str) -> str:
+    with pytest.raises(SystemExit), redirect_stdout(StringIO()) as out:
+        cli.main([command, "--help"])
+    return out.getvalue()
 
 
 def test_the_architecture_names_files_and_tools_that_exist() -> None:

@@ -1,4 +1,4 @@
-"""The commands `migrate`, `status` and `rehearse`. Each prints, and returns its exit code."""
+"""The commands `migrate`, `status`, `rehearse`, `new`. Each prints, and returns its exit code."""
 
 import os
 from argparse import Namespace
@@ -10,6 +10,8 @@ from cwstore.migrations import api
 
 if TYPE_CHECKING:
     from cwstore.core.reports import Progress, Step
+
+_PENDING = 3  # the exit code of `status --exit-code`
 
 
 def migrate(options: Namespace) -> int:
@@ -36,9 +38,10 @@ def migrate(options: Namespace) -> int:
 def status(options: Namespace) -> int:
     """Show the version and what is pending; the file is only read."""
     found = api.status(options.path, directory=options.directory)
+    code = _PENDING if found.pending and options.exit_code else 0
     if options.json:
         terminal.print_json(found)
-        return 0
+        return code
     rows = [
         ("version", f"{found.version} of {found.newest}"),
         ("usable by code from version", str(found.compatible_from)),
@@ -52,7 +55,7 @@ def status(options: Namespace) -> int:
     if found.pending and found.version:
         given = f" --directory {options.directory}" if options.directory else ""
         terminal.say(f"`cwstore rehearse {options.path}{given}` shows what they would do.")
-    return 0
+    return code
 
 
 def rehearse(options: Namespace) -> int:
@@ -77,6 +80,19 @@ def rehearse(options: Namespace) -> int:
         f"{options.path} was not touched. It would go from version {done.version_before} to"
         f" {done.version}, from {done.size_before:,} to {done.size:,} bytes."
     )
+    return 0
+
+
+def new(options: Namespace) -> int:
+    """Begin a migration."""
+    from cwstore.migrations.new import new_migration
+
+    path = new_migration(options.name, options.directory)
+    if options.json:
+        terminal.print_json({"path": path})
+    else:
+        terminal.say(path)
+        terminal.say("Write its statements, then try it: `cwstore rehearse PATH`.")
     return 0
 
 

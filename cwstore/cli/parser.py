@@ -1,36 +1,55 @@
 """The command line: arguments in, exit code out.
 
-The codes are 0: done, 1: refused or failed, 2: wrong usage, 130: Ctrl-C.
+The codes are 0: done, 1: refused or failed, 2: wrong usage, 3: `status --exit-code` found something
+pending, 130: Ctrl-C.
 """
 
 import os
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
+from cwstore import __version__
 from cwstore.cli import terminal
+from cwstore.cli.values import count, duration, size, workers
 from cwstore.errors import CwstoreError
 
 Command = Callable[[Namespace], int]
 
-_MOST_WORKERS = 64
-#: The module of each command. It is imported on use, so a command loads only what it needs.
-_MODULES = {
-    "migrate": "migration_commands",
-    "status": "migration_commands",
-    "rehearse": "migration_commands",
-    "check": "upkeep_commands",
-    "backup": "upkeep_commands",
-    "stats": "upkeep_commands",
-    "demo": "demo_command",
+#: The variable that names the file where PATH is left out.
+PATH_VARIABLE = "CWSTORE_PATH"
+
+#: Where the function of each command is. It is imported on use: a command loads only what it needs.
+_FUNCTIONS = {
+    "migrate": "migration_commands.migrate",
+    "status": "migration_commands.status",
+    "rehearse": "migration_commands.rehearse",
+    "new": "migration_commands.new",
+    "check": "upkeep_commands.check",
+    "backup": "upkeep_commands.backup",
+    "stats": "upkeep_commands.stats",
+    "prune": "upkeep_commands.prune",
+    "compact": "upkeep_commands.compact",
+    "shell": "shell_command.shell",
+    "demo": "demo_command.demo",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; None takes the arguments of this process. Wrong usage exits with 2."""
-    options = _parser().parse_args(arguments)
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        terminal.say(_version())
+        return 0
+    if options.completion:
+        return run("cwstore", _print_completion, options)
+    if options.command is None:
+        parser.print_help(sys.stderr)
+        return 2
+    _fill_in_path(options)
     return run("cwstore", _command(options.command), options)
 
 
@@ -63,25 +82,83 @@ def _fail(program: str, error: Exception, message: str, options: Namespace) -> i
 
 
 def _command(name: str) -> Command:
-    module = import_module(f"cwstore.cli.{_MODULES[name]}")
-    return cast(Command, getattr(module, name))
+    module, _, function = _FUNCTIONS[name].partition(".")
+    return cast(Command, getattr(import_module(f"cwstore.cli.{module}"), function))
+
+
+def _version() -> str:
+    from cwstore.migrations.scripts import load
+
+    return f"cwstore {__version__}, schema version {len(load())}"
+
+
+def _print_completion(options: Namespace) -> int:
+    """Print the script that completes arguments in a shell."""
+    try:
+        shtab: Any = import_module("shtab")  # it has no types
+    except ImportError:
+        terminal.complain("cwstore", "completion needs shtab: pip install 'cwstore[cli]'")
+        return 1
+    print(shtab.complete(make_parser(), shell=options.completion))
+    return 0
 
 
 # What is accepted
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="cwstore", description="Look after a cwstore file.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def _fill_in_path(options: Namespace) -> None:
+    """Take PATH from the environment where it was left out. Wrong usage exits with 2.
 
-    def add(name: str, help: str) -> ArgumentParser:
+    Where a command has a second, optional argument, a single one is PATH if there is such a file.
+    """
+    if not options.takes_path:
+        return
+    named = os.environ.get(PATH_VARIABLE)
+    second: str | None = options.second
+    is_alone = second is not None and options.path and getattr(options, second) is None
+    if second and is_alone and named and not os.path.lexists(options.path):
+        setattr(options, second, options.path)
+        options.path = None
+    if options.path is None:
+        options.path = named
+    if not options.path:
+        options.parser.error(
+            f"PATH is missing: give the path of the cwstore file, or set {PATH_VARIABLE}"
+        )
+
+
+def make_parser() -> ArgumentParser:
+    """The parser of all commands."""
+    parser = ArgumentParser(
+        prog="cwstore",
+        description="Look after a cwstore file.",
+        epilog=f"Where PATH is left out, the environment variable {PATH_VARIABLE} names the file."
+        " Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 Ctrl-C.",
+    )
+    parser.set_defaults(json=False, command=None)
+    parser.add_argument("--version", action="store_true", help="print the version")
+    parser.add_argument(
+        "--completion",
+        choices=["bash", "zsh", "tcsh"],
+        help="print a script that completes arguments in that shell",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def add(name: str, help: str, *, path: bool = True, second: str | None = None) -> Any:
         added = commands.add_parser(name, help=help, description=help)
-        added.set_defaults(command=name)
+        added.set_defaults(command=name, parser=added, takes_path=path, second=second)
         added.add_argument("--json", action="store_true", help="print JSON, for programs")
-        if name != "demo":
-            added.add_argument("path", metavar="PATH", help="the cwstore file")
+        if path:
+            added.add_argument("path", nargs="?", metavar="PATH", help="the cwstore file")
         return added
 
+    _add_migrations(add)
+    _add_upkeep(add)
+    _add_others(add)
+    return parser
+
+
+def _add_migrations(add: Callable[..., Any]) -> None:
     migrate = add("migrate", "Bring a file to the newest version, or make a new one.")
     status = add("status", "Show the version of a file and what is pending.")
     rehearse = add("rehearse", "Run the pending migrations on a copy of the file.")
@@ -92,8 +169,17 @@ def _parser() -> ArgumentParser:
     migrate.add_argument(
         "--no-backup", dest="backup", action="store_false", help="do not copy the file first"
     )
+    status.add_argument(
+        "--exit-code", action="store_true", help="exit with 3 if a migration is pending"
+    )
+    new = add("new", "Begin a migration: write the script with the next number.", path=False)
+    new.add_argument("name", metavar="NAME", help="what it does, in snake_case")
+    new.add_argument("--directory", metavar="DIR", help="where it goes, if not into cwstore's own")
+
+
+def _add_upkeep(add: Callable[..., Any]) -> None:
     add("check", "Look for damage, broken references and schema drift.")
-    backup = add("backup", "Copy a file that may be in use; the copy is verified.")
+    backup = add("backup", "Copy a file that may be in use; the copy is verified.", second="target")
     backup.add_argument(
         "target",
         nargs="?",
@@ -101,20 +187,26 @@ def _parser() -> ArgumentParser:
         help="the copy, which must not exist yet (default: PATH.<time in UTC>.bak)",
     )
     add("stats", "Show rows and bytes of each table, and which processes read from the log.")
-    demo = add("demo", "Let worker processes carry out a plan, then check the result.")
+    prune = add("prune", "Delete old sessions of agents' logs, and give their space back.")
+    prune.add_argument(
+        "--older-than", type=duration, metavar="30d", help="last written to longer ago (h, d, w)"
+    )
+    prune.add_argument(
+        "--keep-sessions", type=count, metavar="N", help="all but the newest N of each agent"
+    )
+    prune.add_argument(
+        "--max-size", type=size, metavar="2GB", help="the oldest, until the rest fits"
+    )
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    add("compact", "Give the space of deleted rows back to the file system.")
+
+
+def _add_others(add: Callable[..., Any]) -> None:
+    shell = add("shell", "Ask in SQL: apsw's own shell on the file, which it only reads.")
+    shell.add_argument("--write", action="store_true", help="let it change the file")
+    demo = add("demo", "Let worker processes carry out a plan, then check the result.", path=False)
     demo.add_argument("path", nargs="?", metavar="PATH", help="default: a new temporary file")
     demo.add_argument("--backlog", metavar="FILE", help="issues to work on, one a line as JSON")
     demo.add_argument(
-        "--workers", type=_workers, default=4, metavar="N", help="processes (default: 4)"
+        "--workers", type=workers, default=4, metavar="N", help="processes (default: 4)"
     )
-    return parser
-
-
-def _workers(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= _MOST_WORKERS:
-        raise ArgumentTypeError(f"must be a number from 1 to {_MOST_WORKERS}")
-    return number

@@ -1,9 +1,7 @@
-"""What the commands print: tables and progress, through rich on a terminal, else as plain text."""
+"""What the commands print: tables and bars by rich on a terminal, else plain text without bars."""
 
 import json
-import shutil
 import sys
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -12,8 +10,6 @@ from typing import Any, TextIO
 
 #: Says how far a job is: done, of how many, and a note.
 Report = Callable[[float, float, str], None]
-
-_INTERVAL = 0.1  # seconds between two redrawings of a plain progress line
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -73,18 +69,15 @@ def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def progress(what: str) -> Generator[Report]:
-    """Show a bar on standard error while the block runs, if standard error is a terminal."""
-    if not sys.stderr.isatty():
-        yield _ignore
-    elif _has_rich():
+    """Show a bar on standard error while the block runs, if standard error is a terminal.
+
+    A block that does not say how far it is gets a bar that only moves.
+    """
+    if sys.stderr.isatty() and _has_rich():
         with _rich_bar(what) as report:
             yield report
     else:
-        line = _Line(what, sys.stderr)
-        try:
-            yield line.report
-        finally:
-            line.wipe()
+        yield _ignore
 
 
 @contextmanager
@@ -108,35 +101,8 @@ def _rich_bar(what: str) -> Generator[Report]:
         yield report
 
 
-class _Line:
-    """One line of text, redrawn in place."""
-
-    def __init__(self, what: str, stream: TextIO) -> None:
-        self._what = what
-        self._stream = stream
-        self._drawn = float("-inf")
-
-    def report(self, done: float, total: float, note: str) -> None:
-        now = time.monotonic()
-        if now - self._drawn < _INTERVAL and done < total:
-            return
-        self._drawn = now
-        share = done / total if total else 1
-        self._draw(clean(f"{self._what}: {share:4.0%}  {note}", self._stream))
-
-    def wipe(self) -> None:
-        self._draw("")
-        self._stream.write("\r")
-        self._stream.flush()
-
-    def _draw(self, text: str) -> None:
-        width = shutil.get_terminal_size().columns - 1
-        self._stream.write("\r" + text[:width].ljust(width))
-        self._stream.flush()
-
-
 def _ignore(done: float, total: float, note: str) -> None:
-    """Standard error is no terminal: show nothing."""
+    """Nobody watches, or rich is not there: show nothing."""
 
 
 def _has_rich() -> bool:

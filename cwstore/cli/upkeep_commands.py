@@ -1,23 +1,28 @@
-"""The commands `check`, `backup` and `stats`. Each prints, and returns its exit code."""
+"""The commands `check`, `backup`, `stats`, `prune` and `compact`.
+
+Each prints, and returns its exit code.
+"""
 
 import os
 from argparse import Namespace
+from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
+from cwstore.cli.stores import open_database, open_store
+from cwstore.cli.values import readable_bytes
 from cwstore.core.drivers import engine_for
-from cwstore.errors import MigrationError, StorageError
 
 if TYPE_CHECKING:
     from cwstore.core.reports import CheckReport
-    from cwstore.store import Store
 
 
 def check(options: Namespace) -> int:
     """Look for damage; 1 if there is any."""
-    report: CheckReport = engine_for(options.path, "inspection").check_file(options.path)
+    with terminal.progress("Checking"):
+        report: CheckReport = engine_for(options.path, "inspection").check_file(options.path)
     if options.json:
         terminal.print_json({"ok": report.ok, **asdict(report)})
     else:
@@ -37,7 +42,7 @@ def backup(options: Namespace) -> int:
     target = options.target
     if target is None:
         target = f"{options.path}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bak"
-    with _open_existing(options.path) as store:
+    with terminal.progress("Copying"), open_store(options.path) as store:
         store.backup(target)
     size = os.stat(target).st_size
     if options.json:
@@ -49,7 +54,7 @@ def backup(options: Namespace) -> int:
 
 def stats(options: Namespace) -> int:
     """Show rows and bytes of each table, and which processes read from the log."""
-    with _open_existing(options.path) as store:
+    with terminal.progress("Counting"), open_store(options.path) as store:
         found = store.stats()
     if options.json:
         terminal.print_json(found)
@@ -68,17 +73,45 @@ def stats(options: Namespace) -> int:
     return 0
 
 
-def _open_existing(path: str) -> "Store":
-    """Open a file that exists and is up to date. These commands neither make nor migrate one."""
-    from cwstore.migrations.api import status
-    from cwstore.store import Store
+def prune(options: Namespace) -> int:
+    """Delete old sessions of logs, or only count them."""
+    from cwstore.entities.log_retention import count_prunable
 
-    found = status(path)
-    if not os.path.exists(found.path):
-        raise StorageError(f"{found.path} is not there; give the path of a cwstore file")
-    if found.pending:
-        raise MigrationError(
-            f"{found.path} has version {found.version}, this cwstore works on {found.newest}:"
-            f" run `cwstore migrate {path}` first"
+    older: timedelta | None = options.older_than
+    before = None if older is None else datetime.now(UTC) - older
+    keep, room = options.keep_sessions, options.max_size
+    if before is None and keep is None and room is None:
+        options.parser.error(
+            "say what may go: --older-than 30d, --keep-sessions 3 or --max-size 2GB"
         )
-    return Store.open(path)
+    with terminal.progress("Counting" if options.dry_run else "Pruning"):
+        if options.dry_run:
+            with closing(open_database(options.path)) as database:
+                found = count_prunable(database, before, keep, room)
+        else:
+            with open_store(options.path) as store:
+                found = store.log_chunks.prune(before=before, keep_sessions=keep, max_bytes=room)
+    if options.json:
+        terminal.print_json({"dry_run": options.dry_run, **asdict(found)})
+        return 0
+    done = "Would delete" if options.dry_run else "Deleted"
+    terminal.say(
+        f"{done} {found.sessions:,} sessions with {found.chunks:,} log chunks,"
+        f" {readable_bytes(found.bytes)} of text."
+    )
+    return 0
+
+
+def compact(options: Namespace) -> int:
+    """Give free space back."""
+    with terminal.progress("Compacting"), open_store(options.path) as store:
+        given_back = store.compact()
+    size = os.stat(options.path).st_size
+    if options.json:
+        terminal.print_json({"bytes": given_back, "file_bytes": size})
+    else:
+        terminal.say(
+            f"{options.path}: {readable_bytes(given_back)} given back to the file system;"
+            f" the file has {readable_bytes(size)}."
+        )
+    return 0

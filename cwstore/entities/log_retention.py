@@ -78,6 +78,13 @@ _BYTES_OF_SESSION = _number("""
       AND session_number = :session_number
 """)
 
+_CHUNKS_OF_SESSION = _number("""
+    SELECT count(*)
+    FROM agent_log_chunks
+    WHERE agent_id = :agent_id
+      AND session_number = :session_number
+""")
+
 # The oldest first, so that what is left has the same age, should this be broken off. Nothing, if a
 # chunk came after :seq or the session has become the newest of an agent that may still write.
 _DELETE_OLDEST = _gone(
@@ -135,10 +142,27 @@ def prune_sessions(
     db: "Database", before: datetime | None, keep_sessions: int | None, max_bytes: int | None
 ) -> PruneReport:
     """Delete the sessions that meet one of the criteria, least recently written to first."""
-    doomed, others = _judge(db, before, keep_sessions)
-    if max_bytes is not None:
-        doomed += _beyond(db, max_bytes, others)
+    doomed = _doomed(db, before, keep_sessions, max_bytes)
     return _delete_sessions(db, sorted(doomed, key=lambda session: session.seq))
+
+
+def count_prunable(
+    db: "Database", before: datetime | None, keep_sessions: int | None, max_bytes: int | None
+) -> PruneReport:
+    """What `prune_sessions` would delete now. Reads only."""
+    doomed = _doomed(db, before, keep_sessions, max_bytes)
+    return PruneReport(
+        sessions=len(doomed),
+        chunks=sum(_chunks_of(db, session) for session in doomed),
+        bytes=sum(_bytes_of(db, session) for session in doomed),
+    )
+
+
+def _doomed(
+    db: "Database", before: datetime | None, keep_sessions: int | None, max_bytes: int | None
+) -> list[_Session]:
+    doomed, others = _judge(db, before, keep_sessions)
+    return doomed if max_bytes is None else doomed + _beyond(db, max_bytes, others)
 
 
 def _sessions(db: "Database") -> Iterator[_Session]:
@@ -194,6 +218,17 @@ def _bytes_of(db: "Database", session: _Session) -> int:
     return (
         db.fetch_one(
             _BYTES_OF_SESSION,
+            agent_id=session.agent_id,
+            session_number=session.session_number,
+        )
+        or 0
+    )
+
+
+def _chunks_of(db: "Database", session: _Session) -> int:
+    return (
+        db.fetch_one(
+            _CHUNKS_OF_SESSION,
             agent_id=session.agent_id,
             session_number=session.session_number,
         )

@@ -1863,6 +1863,12 @@ FROM agent_log_chunks
 WHERE agent_id = :agent_id
   AND session_number = :session_number;
 
+-- log_retention._CHUNKS_OF_SESSION
+SELECT count(*)
+FROM agent_log_chunks
+WHERE agent_id = :agent_id
+  AND session_number = :session_number;
+
 -- log_retention._DELETE_OLDEST
 DELETE FROM agent_log_chunks
 WHERE seq IN (

@@ -325,8 +325,8 @@ def test_a_path_that_cannot_be_used_gives_one_line_and_1(
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["migrate"],
+        ["new"],
         ["unknown", "x"],
         ["migrate", "x", "--target", "two"],
         ["backup"],

@@ -1,0 +1,68 @@
+"""apsw's own shell on one of our files, for who knows SQL. By default it cannot write."""
+
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import apsw
+
+from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
+from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
+from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore.errors import StorageError
+
+# Its type hints are partly unknown on Python 3.11.
+_shell: Any = import_module("apsw.shell")
+
+_SECRET = ("accounts", "credentials")
+#: What a reader of the file must not set: it would write, or keep others from writing.
+_NOT_FOR_READERS = {"journal_mode", "locking_mode", "query_only", "writable_schema"}
+
+
+def run_shell(path: str, *, write: bool) -> int:
+    """Read SQL and commands from standard input until it ends; the exit code.
+
+    The file may have any version. Credentials are not shown: to who only reads they are NULL, and
+    to who writes they are forbidden, since a NULL that is read might be written back.
+    """
+    file = resolve(path)
+    if file == MEMORY or not os.path.lexists(file):
+        raise StorageError(f"{file} is not there; give the path of a cwstore file")
+    connection = connect(file, busy_timeout=BUSY_TIMEOUT, create=False)
+    try:
+        if not write:
+            connection.execute("PRAGMA query_only = ON")
+            skip_checkpoint_on_close(connection, file)
+        connection.set_authorizer(_writer_may if write else _reader_may)
+        return _talk(connection, file, write)
+    finally:
+        connection.close()
+
+
+def _writer_may(operation: int, table: str | None, column: str | None, *_: object) -> int:
+    is_secret = operation == apsw.SQLITE_READ and (table, column) == _SECRET
+    return apsw.SQLITE_DENY if is_secret else apsw.SQLITE_OK
+
+
+def _reader_may(operation: int, name: str | None, value: str | None, *_: object) -> int:
+    if operation == apsw.SQLITE_READ and (name, value) == _SECRET:
+        return apsw.SQLITE_IGNORE
+    sets = operation == apsw.SQLITE_PRAGMA and value is not None
+    return apsw.SQLITE_DENY if sets and name in _NOT_FOR_READERS else apsw.SQLITE_OK
+
+
+def _talk(connection: Connection, file: str, write: bool) -> int:
+    shell = _shell.Shell(db=connection)
+    if not shell.interactive:
+        shell.bail = True  # the first error ends it, and is told by the exit code
+    may = "you can change it" if write else "read only; --write lets you change it"
+    try:
+        shell.cmdloop(f'{file}: {may}. ".help" for help, ".exit" to leave.\n')
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 0
+    except (apsw.Error, _shell.Shell.Error):  # the shell has told what it is
+        return 1
+    sys.stdout.flush()
+    return 0
