@@ -1,7 +1,11 @@
 from pathlib import Path
+from typing import Any
 
+import apsw
 import pytest
 
+from cwstore import Store
+from tools._python.bench import plain
 from tools._python.bench.__main__ import disagreements
 from tools._python.bench.report import cheats, line, row_of
 from tools._python.bench.runner import Bench, Measured
@@ -12,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_the_benchmark_compares_adapters_that_return_the_same_rows(tmp_path: Path) -> None:
-    bench = Bench(ROOT, tmp_path, ["limit", "by-hand", "cwstore", "cwstore-async"], 1, 0.1)
+    names = ["limit", "by-hand", "cwstore", "cwstore-async"]
+    bench = Bench(ROOT, tmp_path, names, 1, 0.1, plain=True)
 
     assert disagreements(bench) == []
     bench.end()
@@ -52,6 +57,58 @@ def test_each_call_about_a_claim_is_another_agents(workload: str) -> None:
 
 def test_what_an_adapter_cannot_do_is_not_available() -> None:
     found = Measured([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], 5.0)
-    row = row_of("W16", {"limit": found, "cwstore": found})
+    row = row_of("W16", {"limit": found, "cwstore": found}, plain=False)
     assert "n/a" in line(row, ["cwstore", "sqlspec"], "ratio")
-    assert cheats(row) == []
+    assert cheats(row, plain=False) == []
+
+
+def test_only_with_cwstores_own_schema_cwstore_has_to_write_the_pages_of_the_limit() -> None:
+    few, many = (Measured([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], pages) for pages in (5.0, 9.0))
+    measured = {"limit": few, "by-hand": many, "cwstore": many}
+
+    def accused(*, plain: bool) -> list[str]:
+        found = cheats(row_of("W1", measured, plain=plain), plain=plain)
+        return [text.split()[1] for text in found]
+
+    assert accused(plain=False) == ["by-hand", "cwstore"]
+    assert accused(plain=True) == ["by-hand"]
+
+
+def shape_of(connection: Any, table: str) -> dict[str, Any]:
+    """Columns, keys and foreign keys."""
+
+    def rows(text: str, name: str) -> list[tuple[Any, ...]]:
+        return connection.execute(text, (name,)).fetchall()
+
+    columns = rows(
+        'SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_info(?) ORDER BY cid', table
+    )
+    unique = rows("SELECT name FROM pragma_index_list(?) WHERE origin = 'u'", table)
+    return {
+        "columns": [
+            # `seq INTEGER PRIMARY KEY` is never NULL, whatever is declared.
+            (name, kind, 1 if key else never_null, default, key)
+            for name, kind, never_null, default, key in columns
+        ],
+        "unique": sorted(rows("SELECT name FROM pragma_index_info(?)", name) for (name,) in unique),
+        "foreign keys": sorted(
+            rows(
+                'SELECT "from", "table", "to", on_delete FROM pragma_foreign_key_list(?)',
+                table,
+            )
+        ),
+    }
+
+
+def test_the_plain_schema_has_the_tables_columns_and_keys_of_cwstores(tmp_path: Path) -> None:
+    Store.open(tmp_path / "own.db").close()
+    plain.build(tmp_path / "own.db", tmp_path / "plain.db")
+    own: Any = apsw.Connection(str(tmp_path / "own.db"))
+    made: Any = apsw.Connection(str(tmp_path / "plain.db"))
+
+    tables = plain.tables_of(made)
+
+    assert "tasks" in tables
+    assert [shape_of(made, table) for table in tables] == [shape_of(own, table) for table in tables]
+    own.close()
+    made.close()

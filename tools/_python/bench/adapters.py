@@ -13,3 +13,5 @@ ADAPTERS = {
     "cwstore": "with_cwstore",
     "cwstore-async": "with_cwstore_async",
 }
+#: Those that need cwstore's own schema.
+OURS = ("same-sql", "cwstore", "cwstore-async")

@@ -8,8 +8,8 @@ from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
+from tools._python.bench import common
 from tools._python.bench.by_hand import EPOCH, Answered, Category, Priority, Status, Type
-from tools._python.bench.common import PRAGMAS
 
 sa: Any = import_module("sqlalchemy")
 event: Any = import_module("sqlalchemy.event")
@@ -67,23 +67,19 @@ def _stamps() -> list[Any]:
     return [sa.Column("created_at", Stamp), sa.Column("updated_at", Stamp)]
 
 
-def _task_columns() -> list[Any]:
-    return [
-        *_text("phase_id", "initiative_id", "parent_task_id", "name", "description"),
-        sa.Column("type", _enum(Type)),
-        sa.Column("category", _enum(Category)),
-        sa.Column("priority", _enum(Priority)),
-        sa.Column("status", _enum(Status)),
-        sa.Column("requires_approval", sa.Boolean),
-        sa.Column("sort_order", sa.Integer),
-        sa.Column("summary", sa.Text),
-        *_stamps(),
-    ]
-
-
 METADATA = sa.MetaData()
-tasks = _table("tasks", *_task_columns())
-ready_tasks = _table("ready_tasks", *_task_columns())
+tasks = _table(
+    "tasks",
+    *_text("phase_id", "initiative_id", "parent_task_id", "name", "description"),
+    sa.Column("type", _enum(Type)),
+    sa.Column("category", _enum(Category)),
+    sa.Column("priority", _enum(Priority)),
+    sa.Column("status", _enum(Status)),
+    sa.Column("requires_approval", sa.Boolean),
+    sa.Column("sort_order", sa.Integer),
+    sa.Column("summary", sa.Text),
+    *_stamps(),
+)
 accounts = _table(
     "accounts",
     *_text("email", "provider", "config_json", "credentials"),
@@ -123,9 +119,8 @@ edges = sa.Table(
     sa.Column("task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
     sa.Column("depends_on_task_id", sa.Text, sa.ForeignKey("tasks.id"), primary_key=True),
 )
-URGENCY = sa.case(
-    (ready_tasks.c.priority == "high", 0), (ready_tasks.c.priority == "medium", 1), else_=2
-)
+READY = sa.text(common.READY)
+URGENCY = sa.case((tasks.c.priority == "high", 0), (tasks.c.priority == "medium", 1), else_=2)
 
 
 def open_engine(file: str) -> tuple[Any, Any]:
@@ -137,7 +132,7 @@ def open_engine(file: str) -> tuple[Any, Any]:
     writing = reading.execution_options(immediate=True)
 
     def configure(connection: Any, _record: object) -> None:
-        for pragma in PRAGMAS:
+        for pragma in common.PRAGMAS:
             connection.execute(pragma).fetchall()
 
     def begin(connection: Any) -> None:

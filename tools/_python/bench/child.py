@@ -16,7 +16,7 @@ from time import perf_counter_ns, process_time_ns
 from typing import Any, cast
 
 from tools._python.bench.common import ACCOUNT_COLUMNS, CONVERSATION_COLUMNS, TASK_COLUMNS
-from tools._python.bench.workloads import calls_before, calls_of
+from tools._python.bench.workloads import OPENING, calls_before, calls_of
 
 AT_ONCE = 50  # calls that are gathered, where they are awaited
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,12 +30,17 @@ class Child:
         self.adapter = import_module(f"tools._python.bench.{module}").Adapter()
         self.runner = asyncio.Runner() if iscoroutinefunction(self.adapter.open) else None
         self.bound: list[tuple[Callable[..., Any], tuple[object, ...]]] = []
+        self.file = ""
+        self.one_by_one = self.runner is None
 
     def _done(self, outcome: Any) -> Any:
         return outcome if self.runner is None else self.runner.run(outcome)
 
     def open(self, file: str) -> None:
+        self.file = file
         self._done(self.adapter.open(file))
+        if hasattr(self.adapter, "bind"):
+            self.adapter.bind()
 
     def close(self) -> None:
         self._done(self.adapter.close())
@@ -49,12 +54,16 @@ class Child:
         for method, arguments in calls_before(name, count):
             self._call(getattr(self.adapter, method), arguments)
         calls = calls_of(name, number, count)
-        self.bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
+        self.one_by_one = self.runner is None or name == OPENING
+        if name == OPENING:
+            self.bound = [(self._open_and_call, call) for call in calls]
+        else:
+            self.bound = [(getattr(self.adapter, method), arguments) for method, arguments in calls]
         gc.collect()
 
     def run(self) -> tuple[int, int]:
         """Nanoseconds of wall clock and of processor time that the calls took."""
-        if self.runner is not None:
+        if self.runner is not None and not self.one_by_one:
             return self.runner.run(self._gather())
         started, processor = perf_counter_ns(), process_time_ns()
         for method, arguments in self.bound:
@@ -74,6 +83,13 @@ class Child:
         for before, whose in calls_before(name, 1):
             self._call(getattr(self.adapter, before), whose)
         return plain(self._call(getattr(self.adapter, method), arguments))
+
+    def _open_and_call(self, method: str, arguments: tuple[object, ...]) -> None:
+        """As a process does that has everything imported, and no other connection to the file."""
+        adapter = type(self.adapter)()
+        self._done(adapter.open(self.file))
+        self._call(getattr(adapter, method), arguments)
+        self._done(adapter.close())
 
     def _call(self, bound: Callable[..., Any], arguments: tuple[object, ...]) -> Any:
         if self.runner is None:

@@ -26,6 +26,7 @@ CONVERSATION_COLUMNS = (
 #: One connection's settings, as cwstore has them, that every SQLite since 3.40 has. (With
 #: trusted_schema off, 3.40 refuses json_valid() in a CHECK.)
 PRAGMAS = (
+    "PRAGMA cache_size = -16000",
     "PRAGMA foreign_keys = ON",
     "PRAGMA recursive_triggers = ON",
     "PRAGMA cell_size_check = ON",
@@ -49,11 +50,25 @@ NEXT_TASKS = (
     f" ORDER BY created_at, id LIMIT {PAGE}"
 )
 SET_STATUS = f"UPDATE tasks SET status = ?, updated_at = ? WHERE id = ? RETURNING {TASK_COLUMNS}"
-READY_TASKS = (
-    f"SELECT {TASK_COLUMNS} FROM ready_tasks WHERE initiative_id = ? AND type = 'auto'"
-    " ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,"
+#: Which tasks are ready, as it is written where there is no view.
+READY = (
+    "status = 'pending' AND type = 'auto'"
+    " AND NOT EXISTS (SELECT 1 FROM initiatives"
+    " WHERE initiatives.id = tasks.initiative_id AND initiatives.status <> 'active')"
+    " AND NOT EXISTS (SELECT 1 FROM phases WHERE phases.id = tasks.phase_id"
+    " AND phases.status <> 'approved' AND phases.status <> 'in_progress')"
+    " AND NOT EXISTS (SELECT 1 FROM phase_dependencies AS edge"
+    " JOIN phases AS needed ON needed.id = edge.depends_on_phase_id"
+    " WHERE edge.phase_id = tasks.phase_id AND needed.status <> 'completed')"
+    " AND NOT EXISTS (SELECT 1 FROM task_dependencies AS edge"
+    " JOIN tasks AS needed ON needed.id = edge.depends_on_task_id"
+    " WHERE edge.task_id = tasks.id AND needed.status <> 'completed')"
+)
+MOST_URGENT = (
+    "ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,"
     " sort_order, created_at, id"
 )
+READY_TASKS = f"SELECT {TASK_COLUMNS} FROM tasks WHERE initiative_id = ? AND {READY} {MOST_URGENT}"
 APPEND = (
     "INSERT INTO agent_log_chunks (id, agent_id, agent_name, session_number, content, created_at)"
     " VALUES (?,?,?,?,?,?)"
@@ -71,9 +86,8 @@ CLAIM_ACCOUNT = (
 #: A claim as people write it: the agent's column says who holds the task.
 CLAIM_TASK = (
     "UPDATE tasks SET status = 'in_progress', updated_at = ?1 WHERE id ="
-    " (SELECT id FROM ready_tasks WHERE initiative_id = ?2 AND type = 'auto'"
-    " ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,"
-    f" sort_order, created_at, id LIMIT 1) RETURNING {TASK_COLUMNS}"
+    f" (SELECT id FROM tasks WHERE initiative_id = ?2 AND {READY} {MOST_URGENT} LIMIT 1)"
+    f" RETURNING {TASK_COLUMNS}"
 )
 GIVE_TASK = "UPDATE agents SET task_id = ?1, updated_at = ?2 WHERE id = ?3"
 COMPLETE_TASK = (

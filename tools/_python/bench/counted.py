@@ -31,6 +31,8 @@ def main() -> None:
     _, module, file, workload = sys.argv
     adapter = import_module(f"tools._python.bench.{module}").Adapter()
     adapter.open(file)
+    if hasattr(adapter, "bind"):
+        adapter.bind()
     gc.disable()  # a collection costs what the objects of the whole process cost
     for name in COUNTED:
         for method, arguments in calls_before(name, 3):

@@ -1,7 +1,7 @@
 """What each workload costs as the file grows, and what the id of a log chunk costs.
 
-Bare apsw, the limit of `tools/bench`, shows how much of the growth is SQLite's: deeper trees, and
-pages that fit into no cache.
+Bare apsw on a plain schema, the limit of `tools/bench`, shows how much of the growth is SQLite's:
+deeper trees, and pages that fit into no cache.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 from cwstore import Store, status
 from tools._python import arguments as accepted
-from tools._python.bench import chunk_ids, limit
+from tools._python.bench import chunk_ids, limit, plain
 from tools._python.bench.with_cwstore import Adapter
 from tools._python.bench.workloads import WORKLOADS, calls_of
 from tools._python.bench.world import AGENTS, identity
@@ -66,11 +66,14 @@ class Size:
             f" {self.file.stat().st_size / 1e6:,.0f} MB",
             flush=True,
         )
-        self._warm()
+        plain_file = folder / f"{tasks}-plain.db"
+        plain.build(self.file, plain_file)
         self.adapter = Adapter()
         self.bare = limit.Adapter()
-        for adapter in (self.adapter, self.bare):
-            adapter.open(str(self.file))
+        for adapter, file in ((self.adapter, self.file), (self.bare, plain_file)):
+            _warm(file)
+            adapter.open(str(file))
+        self.adapter.bind()
         #: What is not among the workloads of `tools/bench`: each does its calls of a round and
         #: returns the nanoseconds of one.
         self.own: dict[str, Callable[[int], float]] = {
@@ -80,15 +83,6 @@ class Size:
             "purge": self._purge,
             "prune": self._prune,
         }
-
-    def _warm(self) -> None:
-        """Bring the whole file into memory, as a small one is: disks are not what is compared.
-
-        (To ask a disk for a page costs the kernel several times what reading one from memory does.)
-        """
-        with self.file.open("rb", buffering=0) as file:
-            while file.read(1 << 20):
-                pass
 
     def round(self, name: str, number: int) -> float:
         """Nanoseconds of one operation, of processor time."""
@@ -181,6 +175,16 @@ class Size:
 
     def _open(self) -> None:
         Store.open(self.file).close()
+
+
+def _warm(path: Path) -> None:
+    """Bring the whole file into memory, as a small one is: disks are not what is compared.
+
+    (To ask a disk for a page costs the kernel several times what reading one from memory does.)
+    """
+    with path.open("rb", buffering=0) as file:
+        while file.read(1 << 20):
+            pass
 
 
 def _seconds(function: Callable[[], object]) -> float:

@@ -5,10 +5,11 @@ import platform
 from statistics import median, quantiles
 from typing import Any
 
+from tools._python.bench.adapters import OURS
 from tools._python.bench.runner import Measured
 from tools._python.bench.workloads import WORKLOADS
 
-UNITS = {"W8": 1e6, "W10": 1e6, "W11": 1e6}  # ms; all others µs
+UNITS = {"W8": 1e6, "W10": 1e6, "W11": 1e6, "W12": 1e6}  # ms; all others µs
 
 #: cwstore writes down who held a task and what came of it, the others only that they hold it.
 KEEP_MORE = {"W16", "W17"}
@@ -19,13 +20,14 @@ def ratio(mine: list[float], limit: list[float]) -> float:
     return median(a / b for a, b in zip(mine, limit, strict=True))
 
 
-def row_of(workload: str, measured: dict[str, Measured]) -> dict[str, Any]:
+def row_of(workload: str, measured: dict[str, Measured], *, plain: bool) -> dict[str, Any]:
     """One workload's figures; nanoseconds, and ratios to the limit."""
     limit = measured.get("limit")
+    title, of_plain, of_own, *_ = WORKLOADS[workload]
     row: dict[str, Any] = {
         "workload": workload,
-        "title": WORKLOADS[workload].title,
-        "target": WORKLOADS[workload].target,
+        "title": title,
+        "target": of_plain if plain else of_own,
         "adapters": {},
     }
     for name, found in measured.items():
@@ -47,8 +49,11 @@ def row_of(workload: str, measured: dict[str, Measured]) -> dict[str, Any]:
     return row
 
 
-def cheats(row: dict[str, Any]) -> list[str]:
-    """Adapters that write other pages than the limit. Ids are random, so splits differ a little."""
+def cheats(row: dict[str, Any], *, plain: bool) -> list[str]:
+    """Adapters that write other pages than the limit. Ids are random, so splits differ a little.
+
+    With the plain schema cwstore is not among them: it has a schema of its own.
+    """
     figures = row["adapters"]
     if "limit" not in figures or row["workload"] in KEEP_MORE:
         return []
@@ -56,7 +61,7 @@ def cheats(row: dict[str, Any]) -> list[str]:
     return [
         f"{row['workload']}: {name} writes {found['pages']} pages an operation, the limit {pages}"
         for name, found in figures.items()
-        if abs(found["pages"] - pages) > 0.3 + 0.1 * pages
+        if not (plain and name in OURS) and abs(found["pages"] - pages) > 0.3 + 0.1 * pages
     ]
 
 
@@ -75,7 +80,7 @@ def machine() -> dict[str, Any]:
 def header(names: list[str]) -> str:
     """The first line of the table."""
     columns = "".join(f" {name:>13}" for name in names)
-    return f"{'':4} {'':30} {'limit':>9}{columns}   target"
+    return f"{'':4} {'':30} {'limit':>9}{columns}   target   pages written"
 
 
 def line(row: dict[str, Any], names: list[str], key: str) -> str:
@@ -94,7 +99,10 @@ def line(row: dict[str, Any], names: list[str], key: str) -> str:
         mark = "  MISSED" if missed else ""
     sign = ">=" if workload == "W13" else "<="
     measure = "ms" if unit == 1e6 else "µs"
+    pages = "/".join(
+        f"{figures[name]['pages']:.1f}" for name in ("limit", "cwstore") if name in figures
+    )
     return (
         f"{workload:4} {row['title']:30} {limit:7.1f}{measure}{cells}"
-        f" {sign:>3} {row['target']:.2f}{mark}"
+        f" {sign:>3} {row['target']:.2f} {pages:>13}{mark}"
     )

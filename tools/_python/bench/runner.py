@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tools._python.bench.adapters import ADAPTERS
-from tools._python.bench.workloads import IDLE, WORKLOADS
+from tools._python.bench.adapters import ADAPTERS, OURS
+from tools._python.bench.plain import build
+from tools._python.bench.workloads import IDLE, OPENING, WORKLOADS
 from tools._python.bench.world import identity
 
 #: Calls of the page check: few enough that no checkpoint starts the log anew.
@@ -78,17 +79,34 @@ class Process:
 
 
 class Bench:
-    """The processes of some adapters and the file that each gets a copy of."""
+    """The processes of some adapters and the file that each gets a copy of.
 
-    def __init__(self, root: Path, folder: Path, names: list[str], rounds: int, scale: float):
+    With `plain` the others than cwstore get one with the schema of plain.sql.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        folder: Path,
+        names: list[str],
+        rounds: int,
+        scale: float,
+        *,
+        plain: bool = False,
+    ) -> None:
         self.root, self.folder, self.rounds, self.scale = root, folder, rounds, scale
-        self.seed = folder / "seed.db"
-        self.idle_seed = folder / "idle.db"
-        run = [sys.executable, "-m", "tools._python.bench.world"]
-        subprocess.run([*run, str(self.seed)], cwd=root, check=True)
-        subprocess.run([*run, "--idle", str(self.idle_seed)], cwd=root, check=True)
         self.names = names
+        self.plain = plain
+        self._make_seeds()
         self.processes = {name: Process(root, ADAPTERS[name]) for name in names}
+
+    def _make_seeds(self) -> None:
+        run = [sys.executable, "-m", "tools._python.bench.world"]
+        for name, options in (("seed", ()), ("idle", ("--idle",))):
+            seed = self.folder / f"{name}.db"
+            subprocess.run([*run, *options, str(seed)], cwd=self.root, check=True)
+            if self.plain:
+                build(seed, self.folder / f"{name}-plain.db")
 
     def end(self) -> None:
         """End all processes."""
@@ -104,7 +122,9 @@ class Bench:
         file = self.folder / f"{name}.db"
         for leftover in self.folder.glob(f"{name}.db*"):
             leftover.unlink()
-        shutil.copyfile(self.idle_seed if workload == IDLE else self.seed, file)
+        seed = "idle" if workload == IDLE else "seed"
+        schema = "-plain" if self.plain and name not in OURS else ""
+        shutil.copyfile(self.folder / f"{seed}{schema}.db", file)
         return str(file)
 
     def measure(self, workload: str) -> dict[str, Measured]:
@@ -120,6 +140,8 @@ class Bench:
         for name in names:
             process, file = self.processes[name], self._copy(name, workload)
             process.ask("open", file=file)
+            if workload == OPENING:
+                process.ask("close")
             checked = CHECKED.get(workload, 2)
             process.ask("prepare", name=workload, number=-1, count=checked)
             before = _frames(file)
@@ -132,7 +154,8 @@ class Bench:
                 found[name].wall.append(wall / calls / operations)
                 found[name].processor.append(processor / calls / operations)
         for name in names:
-            self.processes[name].ask("close")
+            if workload != OPENING:
+                self.processes[name].ask("close")
         return found
 
     def samples(self, workload: str) -> dict[str, Any]:

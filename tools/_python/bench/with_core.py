@@ -10,7 +10,6 @@ from tools._python.bench.alchemy import (
     edges,
     initiatives,
     phases,
-    ready_tasks,
     sa,
     tasks,
     utc_now,
@@ -33,9 +32,9 @@ SET_STATUS = (
     .returning(tasks)
 )
 READY = (
-    sa.select(ready_tasks)
-    .where(ready_tasks.c.initiative_id == bind("id"), ready_tasks.c.type == "auto")
-    .order_by(alchemy.URGENCY, ready_tasks.c.sort_order, ready_tasks.c.created_at, ready_tasks.c.id)
+    sa.select(tasks)
+    .where(tasks.c.initiative_id == bind("id"), alchemy.READY)
+    .order_by(alchemy.URGENCY, tasks.c.sort_order, tasks.c.created_at, tasks.c.id)
 )
 POLL = (
     sa.select(conversations)

@@ -13,16 +13,20 @@ class Adapter:
 
     def open(self, file: str) -> None:
         self.store = store = Store.open(file)
+        self.find = store.tasks.find_by_id
+        self.held: dict[str, str] = {}
+
+    def bind(self) -> None:
+        """What a process of one query does not need: the other repositories."""
+        store = self.store
         self._create = store.tasks.create
         self._update = store.tasks.update
         self._insert_chunk = store.log_chunks.insert_chunk
-        self.find = store.tasks.find_by_id
         self.phase_tasks = store.tasks.find_by_phase_id
         self.all_tasks = store.tasks.find_all
         self.append_many = store.log_chunks.insert_chunks
         self.poll = store.conversations.find_pending_for_agent
         self.claim = store.accounts.claim_next_available
-        self.held: dict[str, str] = {}
 
     def close(self) -> None:
         self.store.close()

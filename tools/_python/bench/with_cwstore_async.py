@@ -15,12 +15,16 @@ class Adapter:
     async def open(self, file: str) -> None:
         self.store = store = await AsyncStore.open(file)
         self.find = store.tasks.find_by_id
+        self.held: dict[str, str] = {}
+
+    def bind(self) -> None:
+        """What a process of one query does not need: the other repositories."""
+        store = self.store
         self.phase_tasks = store.tasks.find_by_phase_id
         self.all_tasks = store.tasks.find_all
         self.append_many = store.log_chunks.insert_chunks
         self.poll = store.conversations.find_pending_for_agent
         self.claim = store.accounts.claim_next_available
-        self.held: dict[str, str] = {}
 
     async def close(self) -> None:
         await self.store.close()

@@ -34,7 +34,6 @@ def _mapped(table: Any) -> Any:
 
 REGISTRY = orm.registry(metadata=alchemy.METADATA)
 Task = _mapped(alchemy.tasks)
-ReadyTask = _mapped(alchemy.ready_tasks)
 Account = _mapped(alchemy.accounts)
 Conversation = _mapped(alchemy.conversations)
 Initiative = _mapped(alchemy.initiatives)
@@ -49,9 +48,9 @@ PHASE = (
 )
 ALL = sa.select(Task).order_by(Task.created_at, Task.id)
 READY = (
-    sa.select(ReadyTask)
-    .where(ReadyTask.initiative_id == bind("id"), ReadyTask.type == "auto")
-    .order_by(alchemy.URGENCY, ReadyTask.sort_order, ReadyTask.created_at, ReadyTask.id)
+    sa.select(Task)
+    .where(Task.initiative_id == bind("id"), alchemy.READY)
+    .order_by(alchemy.URGENCY, Task.sort_order, Task.created_at, Task.id)
 )
 POLL = (
     sa.select(Conversation)
