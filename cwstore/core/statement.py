@@ -172,17 +172,23 @@ class Paging(TypedDict, total=False):
 PageKind = Literal["first", "after", "last", "before"]
 
 
+# The field that a term of ORDER BY is made of; keywords are upper case.
+_FIELD = r"\b(?:[a-z_]\w*\.)?([a-z_]\w*)"
+
+
 class Listing(Statement[T]):
     """A SELECT that lists rows in an order, and the statements that read a part of that list.
 
     The text ends in ORDER BY and columns that are fields of the row type, never NULL and all in one
-    direction; the last one is unique. Conditions are joined by AND. A page begins after, or ends
-    before, a row that `find` finds by `:id`. It need not be a row of this list: one that has left
-    it meanwhile (it got another status, say) is still a place to go on from. Without `find` the
-    list is ordered by one column, and a page begins after a value of that, be there a row or not.
+    direction; the last one is unique. The first may be an expression of one field instead, such as
+    a CASE that gives each value of an enum its place. Conditions are joined by AND. A page begins
+    after, or ends before, a row that `find` finds by `:id`. It need not be a row of this list: one
+    that has left it meanwhile (it got another status, say) is still a place to go on from. Without
+    `find` the list is ordered by one column, and a page begins after a value of that, be there a
+    row or not.
     """
 
-    __slots__ = ("_pages", "columns", "descends", "find")
+    __slots__ = ("_pages", "columns", "descends", "fields", "find")
 
     def __init__(
         self, text: str, entity: type[Any], find: Statement[T] | None, extra: Mapping[str, Any]
@@ -196,12 +202,9 @@ class Listing(Statement[T]):
             raise ValueError(f"all columns of a list go in one direction: {', '.join(terms)}")
         if find is None and len(terms) > 1:
             raise ValueError(f"a list by several columns needs `find`: {', '.join(terms)}")
+        #: The fields that it is ordered by.
+        self.fields = tuple(re.findall(_FIELD, column)[0] for column in self.columns)
         self._pages: dict[PageKind, Statement[T]] = {}
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields that it is ordered by."""
-        return tuple(column.rpartition(".")[2] for column in self.columns)
 
     def page(self, kind: PageKind) -> Statement[T]:
         """The first `:limit` rows, those after a row, the last ones, or those before a row.
@@ -216,20 +219,63 @@ class Listing(Statement[T]):
         return made
 
     def _make(self, kind: PageKind) -> Statement[T]:
-        body = self.text.rpartition("ORDER BY")[0]
         descends = self.descends != (kind in ("last", "before"))
-        extra = {"limit": int, **self.extra}
-        if kind in ("after", "before"):
-            fields = self.fields
-            hints = hints_of(self.entity)
-            names = [f"from_{field}" for field in fields] if self.find else [kind]
-            extra |= {name: hints[field] for name, field in zip(names, fields, strict=True)}
-            keys = ", ".join(self.columns)
-            place = ", ".join(f":{name}" for name in names)
-            joint = "AND" if "WHERE" in body else "WHERE"
-            body += f"  {joint} ({keys}) {'<' if descends else '>'} ({place})\n    "
+        body = self.text.rpartition("ORDER BY")[0]
         order = ", ".join(f"{column} DESC" if descends else column for column in self.columns)
-        return Statement(f"{body}ORDER BY {order}\n    LIMIT :limit", self.entity, None, extra)
+        extra = {"limit": int, **self.extra}
+        if kind in ("first", "last"):
+            text = f"{body}ORDER BY {order}\n    LIMIT :limit"
+            return Statement(text, self.entity, None, extra)
+        hints = hints_of(self.entity)
+        names = [f"from_{field}" for field in self.fields] if self.find else [kind]
+        extra |= {name: hints[field] for name, field in zip(names, self.fields, strict=True)}
+        places = [
+            re.sub(_FIELD, f":{name}", column, count=1)
+            for name, column in zip(names, self.columns, strict=True)
+        ]
+        body += f"  {'AND' if 'WHERE' in body else 'WHERE'} "
+        beyond = "<" if descends else ">"
+        if " " in self.columns[0]:
+            text = self._beyond_rank(body, order, places, beyond)
+        else:
+            keys = ", ".join(self.columns)
+            text = (
+                f"{body}({keys}) {beyond} ({', '.join(places)})\n"
+                f"    ORDER BY {order}\n    LIMIT :limit"
+            )
+        return Statement(text, self.entity, None, extra)
+
+    def _beyond_rank(self, body: str, order: str, places: list[str], beyond: str) -> str:
+        """The rows beyond a place, where the first column is an expression.
+
+        SQLite compares a list of columns along an index only if each is a plain column. So the rows
+        of the same rank are read first, and only if they do not fill the page those of the ranks
+        beyond. What is sorted at the end is the page alone.
+        """
+        rank, *columns = self.columns
+        keys, order_in_rank = ", ".join(columns), order.partition(", ")[2]
+        # In the page no column has a table.
+        order_of_page = ", ".join(
+            re.sub(_FIELD, r"\1", term, count=1) for term in order.split(", ")
+        )
+        fields = ", ".join(hints_of(self.entity))
+        return f"""WITH same_rank AS (
+        {body}{rank} = {places[0]}
+          AND ({keys}) {beyond} ({", ".join(places[1:])})
+        ORDER BY {order_in_rank}
+        LIMIT :limit
+    ), other_ranks AS (
+        {body}{rank} {beyond} {places[0]}
+        ORDER BY {order}
+        LIMIT :limit - (SELECT count(*) FROM same_rank)
+    )
+    SELECT {fields}
+    FROM (
+        SELECT {fields} FROM same_rank
+        UNION ALL
+        SELECT {fields} FROM other_ranks
+    ) AS page
+    ORDER BY {order_of_page}"""
 
 
 def lists_of(entity: type[T], find: Statement[T] | None = None, /) -> "ListingFactory[T]":

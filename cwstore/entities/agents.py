@@ -371,7 +371,7 @@ class AgentRepository(Repository[Mode]):
     def _find_to_ask(self) -> list[_Asked]:
         agents = self._db.fetch_all(_FIND_TO_ASK)
         # After the agents: what was claimed between the two reads is known before anybody is asked.
-        held = {one.agent_id: one.id for one in find_open_attempts(self._db, None)}
+        held = {one.agent_id: one.id for one in find_open_attempts(self._db, None, {})}
         return [_Asked(agent, held.get(agent.id)) for agent in agents]
 
     def _bury(self, dead: list[_Asked]) -> list[Agent]:

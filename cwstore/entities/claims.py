@@ -16,8 +16,8 @@ from cwstore.core.checks import (
     check_id,
     check_text,
 )
-from cwstore.core.repository import row_or_raise
-from cwstore.core.statement import NEXT_UPDATED_AT, rows_of, values_of
+from cwstore.core.repository import fetch_page, row_or_raise
+from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of
 from cwstore.entities.task import (
     FIND_TASK,
     TASK_COLUMNS,
@@ -108,17 +108,33 @@ _OPEN_ATTEMPT = _attempt(
     lease=int | None,
 )
 
-_FIND_ATTEMPTS = _attempt(f"""
+_FIND_ATTEMPT = _attempt(f"""
+    SELECT {_COLUMNS}
+    FROM task_attempts
+    WHERE id = :id
+""")
+_list = lists_of(TaskAttempt, _FIND_ATTEMPT)
+
+# The number is unique within the task: `id` adds nothing to the order, nor to what it costs.
+_FIND_ATTEMPTS = _list(f"""
     SELECT {_COLUMNS}
     FROM task_attempts
     WHERE task_id = :task_id
-    ORDER BY number
+    ORDER BY number, id
 """)
 
-_FIND_OPEN_ATTEMPTS = _attempt(f"""
+_FIND_OPEN_ATTEMPTS = _list(f"""
     SELECT {_COLUMNS}
     FROM task_attempts
     WHERE outcome IS NULL
+    ORDER BY created_at, id
+""")
+
+_FIND_OPEN_ATTEMPTS_OF_AGENT = _list(f"""
+    SELECT {_COLUMNS}
+    FROM task_attempts
+    WHERE agent_id = :agent_id
+      AND outcome IS NULL
     ORDER BY created_at, id
 """)
 
@@ -266,16 +282,16 @@ _GIVE_TO_AGENT = _task_id(
 # Looking
 
 
-def find_attempts(db: "Database", task_id: str) -> list[TaskAttempt]:
+def find_attempts(db: "Database", task_id: str, page: Paging) -> list[TaskAttempt]:
     """See `TaskRepository.find_attempts`."""
-    return db.fetch_all(_FIND_ATTEMPTS, task_id=task_id)
+    return fetch_page(db, _FIND_ATTEMPTS, page, task_id=task_id)
 
 
-def find_open_attempts(db: "Database", agent_id: str | None) -> list[TaskAttempt]:
+def find_open_attempts(db: "Database", agent_id: str | None, page: Paging) -> list[TaskAttempt]:
     """See `TaskRepository.find_open_attempts`."""
     if agent_id is not None:
-        return db.fetch_all(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)
-    return db.fetch_all(_FIND_OPEN_ATTEMPTS)
+        return fetch_page(db, _FIND_OPEN_ATTEMPTS_OF_AGENT, page, agent_id=agent_id)
+    return fetch_page(db, _FIND_OPEN_ATTEMPTS, page)
 
 
 # Claiming

@@ -10,8 +10,16 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, LiteralString, NamedTuple
 
-from cwstore.core.checks import check_id, check_limit, check_members
-from cwstore.core.statement import NEXT_UPDATED_AT, Statement, values_of
+from cwstore.core.checks import check_id, check_members
+from cwstore.core.repository import fetch_page
+from cwstore.core.statement import (
+    NEXT_UPDATED_AT,
+    Listing,
+    Paging,
+    Statement,
+    lists_of,
+    values_of,
+)
 from cwstore.entities.claims import (
     A_LEASE_HAS_PASSED,
     EXPIRED,
@@ -22,6 +30,7 @@ from cwstore.entities.claims import (
     take_back_expired,
 )
 from cwstore.entities.task import (
+    FIND_TASK,
     ONLY_AUTO,
     TASK_COLUMNS,
     Task,
@@ -36,12 +45,13 @@ if TYPE_CHECKING:
     from cwstore.core.port import Database
 
 _is = values_of(int, Task)
+_list = lists_of(Task, FIND_TASK)
 
 
 class _Choice(NamedTuple):
     """The ready tasks that meet a condition, most urgent first: to look at, or to claim one."""
 
-    find: Statement[Task]
+    find: Listing[Task]
     claim: Statement[Task]
     #: 2: a lease has passed; 1: one of the first _FRONT pending tasks in line is ready; 0: neither.
     look_at_front: Statement[int]
@@ -63,12 +73,11 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: type) -> _C
         FROM ready_tasks
         WHERE {condition}
         {_ORDER}
-        LIMIT :limit
     """
     anywhere = _anywhere(kind, owner)
     return _Choice(
-        task_rows(f"SELECT {TASK_COLUMNS} {chosen}", limit=int, **extra),
-        task_rows(_claim_of(f"SELECT id {chosen}"), limit=int, **extra),
+        _list(f"SELECT {TASK_COLUMNS} {chosen}", **extra),
+        task_rows(_claim_of(f"SELECT id {chosen} LIMIT :limit"), limit=int, **extra),
         _is(
             f"""
             SELECT CASE
@@ -181,10 +190,10 @@ def _choose(wanted: Wanted) -> tuple[_Choice, dict[str, object]]:
 # Looking
 
 
-def find_ready(db: "Database", wanted: Wanted, limit: int | None) -> list[Task]:
+def find_ready(db: "Database", wanted: Wanted, page: Paging) -> list[Task]:
     """See `TaskRepository.find_ready`."""
     choice, binds = _choose(wanted)
-    return db.fetch_all(choice.find, **binds, limit=check_limit(limit))
+    return fetch_page(db, choice.find, page, **binds)
 
 
 # Claiming

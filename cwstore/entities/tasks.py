@@ -553,15 +553,16 @@ class TaskRepository(Repository[Mode]):
         initiative_id: str | None = None,
         categories: Iterable[TaskCategoryLike] | None = None,
         types: Iterable[TaskTypeLike] = ONLY_AUTO,
-        limit: int | None = None,
+        **page: Unpack[Paging],
     ) -> list[Task]:
         """Tasks that can be claimed now: high priority first, then by sort_order, then oldest.
 
-        None means: of any initiative, of every category, all of them.
+        None means: of any initiative, of every category. A page may begin after any task that
+        exists, be it ready or not: after the place that its priority, sort_order and age give it.
         """
         from cwstore.entities.ready_tasks import Wanted, find_ready
 
-        return find_ready(self._db, Wanted(initiative_id, categories, types), limit)
+        return find_ready(self._db, Wanted(initiative_id, categories, types), page)
 
     @query
     def why_not_ready(self, task_id: str) -> "list[Obstacle]":
@@ -678,18 +679,23 @@ class TaskRepository(Repository[Mode]):
         return extend_lease(self._db, task_id, agent_id, lease)
 
     @query
-    def find_attempts(self, task_id: str) -> "list[TaskAttempt]":
-        """The attempts at a task by number: the oldest first."""
+    def find_attempts(self, task_id: str, **page: Unpack[Paging]) -> "list[TaskAttempt]":
+        """The attempts at a task by number: the oldest first. Pages take the id of an attempt."""
         from cwstore.entities.claims import find_attempts
 
-        return find_attempts(self._db, task_id)
+        return find_attempts(self._db, task_id, page)
 
     @query
-    def find_open_attempts(self, agent_id: str | None = None) -> "list[TaskAttempt]":
-        """Attempts that did not end, oldest first; with `agent_id` that agent's, if it has one."""
+    def find_open_attempts(
+        self, agent_id: str | None = None, **page: Unpack[Paging]
+    ) -> "list[TaskAttempt]":
+        """Attempts that did not end, oldest first; with `agent_id` that agent's, if it has one.
+
+        A page may begin after an attempt that has ended since.
+        """
         from cwstore.entities.claims import find_open_attempts
 
-        return find_open_attempts(self._db, agent_id)
+        return find_open_attempts(self._db, agent_id, page)
 
     @command
     def expire_leases(self) -> list[Task]:

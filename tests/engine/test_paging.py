@@ -11,6 +11,7 @@ import pytest
 
 from cwstore.core.statement import Paging, lists_of
 from cwstore.entities.log_chunks import LogChunk
+from cwstore.entities.task import FIND_TASK, Task
 from cwstore.entities.tasks import TaskRepository
 from cwstore.errors import InvalidValueError, NotFoundError
 from cwstore.store import Store
@@ -252,6 +253,23 @@ def test_a_list_may_descend() -> None:
     listing = lists_of(LogChunk)("SELECT seq FROM agent_log_chunks ORDER BY seq DESC")
     assert "WHERE (seq) < (:after)\n    ORDER BY seq DESC" in listing.page("after").text
     assert "WHERE (seq) > (:before)\n    ORDER BY seq\n" in listing.page("before").text
+
+
+def test_a_list_by_rank_may_descend_and_its_columns_may_name_their_table() -> None:
+    rank = "CASE t.status WHEN 'pending' THEN 0 ELSE 1 END"
+    make = lists_of(Task, FIND_TASK)
+    listing = make(f"SELECT t.id FROM tasks AS t ORDER BY {rank} DESC, t.id DESC")
+    assert listing.fields == ("status", "id")
+    after, before = (
+        listing.page(kind).text.partition(")\n    SELECT")[0] for kind in ("after", "before")
+    )
+    place = "CASE :from_status WHEN 'pending' THEN 0 ELSE 1 END"
+    for text, beyond, direction in ((after, "<", " DESC"), (before, ">", "")):
+        assert f"WHERE {rank} = {place}\n          AND (t.id) {beyond} (:from_id)" in text
+        assert (
+            f"WHERE {rank} {beyond} {place}\n        ORDER BY {rank}{direction}, t.id{direction}\n"
+            in text
+        )
 
 
 def test_a_list_by_several_columns_knows_how_to_find_a_row() -> None:

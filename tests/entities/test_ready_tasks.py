@@ -173,6 +173,37 @@ def test_what_is_no_id_of_an_agent_is_refused_though_nothing_is_ready(
     )
 
 
+# Pages
+
+
+def test_a_page_goes_on_after_a_task_that_is_ready_no_longer(store: Store) -> None:
+    make(store, *"abcd")
+    assert ready(store, limit=2) == "ab"
+    store.tasks.claim("b")
+    assert ready(store, after="b", limit=1) == "c"
+    store.tasks.complete("b")
+    assert ready(store, after="b") == "cd"
+    assert ready(store, before="b") == "a"
+    store.tasks.delete("b")
+    with pytest.raises(NotFoundError, match="'b'"):
+        ready(store, after="b")
+
+
+def test_the_place_of_a_task_is_where_its_priority_puts_it_now(store: Store) -> None:
+    make(store, *"abcdef")
+    for key, priority in {"a": "low", "c": "high", "e": "high"}.items():
+        store.tasks.update(key, priority=priority)
+    assert ready(store) == "cebdfa"
+    assert ready(store, after="c", limit=3) == "ebd"  # on into the next priority
+    assert ready(store, after="e", limit=3) == "bdf"
+    assert ready(store, last=3, before="d") == "ceb"
+    store.tasks.update("c", priority="low")
+    assert ready(store, after="c") == ""
+    assert ready(store, before="c") == "ebdfa"
+    store.tasks.update("c", sort_order=-1)
+    assert ready(store, after="c") == "a"
+
+
 # Claims
 
 

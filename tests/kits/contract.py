@@ -468,6 +468,7 @@ def populate(store: Store) -> dict[str, list[Any]]:
         "initiatives": initiatives,
         "phases": phases,
         "tasks": [*tasks, held],
+        "task_attempts": store.tasks.find_open_attempts(),
         "agents": agents,
         "messages": [
             store.messages.create(

@@ -101,6 +101,7 @@ LISTS: dict[str, Callable[[Store], List]] = {
         lambda s: lambda **p: s.review_comments.find_by_phase_id("p0", **p)
     ),
     "tasks.find_all": lambda s: s.tasks.find_all,
+    "tasks.find_attempts": lambda s: lambda **p: s.tasks.find_attempts("tried", **p),
     "tasks.find_by_initiative_id": lambda s: lambda **p: s.tasks.find_by_initiative_id("i0", **p),
     "tasks.find_by_parent_task_id": lambda s: lambda **p: s.tasks.find_by_parent_task_id("t0", **p),
     "tasks.find_by_phase_id": lambda s: lambda **p: s.tasks.find_by_phase_id("p0", **p),
@@ -108,13 +109,24 @@ LISTS: dict[str, Callable[[Store], List]] = {
     "tasks.find_by_status, an initiative": (
         lambda s: lambda **p: s.tasks.find_by_status("pending", "i0", **p)
     ),
+    "tasks.find_open_attempts": lambda s: s.tasks.find_open_attempts,
     "tasks.find_pending_approval": lambda s: s.tasks.find_pending_approval,
+    "tasks.find_ready": lambda s: s.tasks.find_ready,
+    "tasks.find_ready, an initiative": (
+        lambda s: lambda **p: s.tasks.find_ready(initiative_id="i0", **p)
+    ),
+    "tasks.find_ready, some": lambda s: lambda **p: s.tasks.find_ready(**_SOME, **p),
+    "tasks.find_ready, some of an initiative": (
+        lambda s: lambda **p: s.tasks.find_ready(initiative_id="i0", **_SOME, **p)
+    ),
 }
+
+_SOME: Any = {"types": ["auto", "checkpoint:decision"], "categories": ["execute", "plan"]}
 
 _TIED = (
     *("accounts", "agents", "change_set_entries", "change_sets", "chat_messages", "chat_sessions"),
     *("conversations", "initiatives", "messages", "pages", "phases", "proposals"),
-    *("review_comments", "tasks"),
+    *("review_comments", "task_attempts", "tasks"),
 )
 
 
@@ -150,6 +162,13 @@ def _plan(store: Store) -> None:
             status="pending" if number % 2 else "pending_approval",
             sort_order=number % 4 - 1,
         )
+    for number in range(24):
+        _make_ready(store, number)
+    store.tasks.create(name="x", id="tried", initiative_id="i3")
+    for _ in range(8):
+        store.tasks.claim("tried")
+        store.tasks.fail("tried", detail="x")
+        store.tasks.claim(store.tasks.create(name="x", initiative_id="i3").id)
     store.pages.create(initiative_id="i0", title="root", id="root")
     for number in range(8):
         place = {"parent_page_id": "root"} if number < 6 else {}
@@ -167,6 +186,18 @@ def _plan(store: Store) -> None:
             id=f"r{number}",
         )
     store.projects.set_initiative_projects("i0", [f"j{number}" for number in range(1, 7)])
+
+
+def _make_ready(store: Store, number: int) -> None:
+    priorities: list[Any] = ["medium", "low", "high"]
+    store.tasks.create(
+        name="x",
+        initiative_id=f"i{number % 2 * 2}",
+        priority=priorities[number % 3],
+        sort_order=number // 3 % 2,
+        category="plan" if number % 5 else "research",
+        type="checkpoint:decision" if number % 7 == 3 else "auto",
+    )
 
 
 def _other(number: int, status: Any) -> Any:

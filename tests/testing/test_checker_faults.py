@@ -325,7 +325,7 @@ def test_a_column_that_is_never_null_in_an_optional_field_is_reported(service: S
 
 
 _OUTER = "FROM owners LEFT JOIN notes ON notes.owner_id = owners.id WHERE owners.id = :owner_id"
-_UNION = "UNION ALL SELECT updated_at FROM notes WHERE id = :owner_id"
+_UNION = "UNION ALL SELECT due_at FROM notes WHERE id = :owner_id"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,11 @@ _NEW = '''_BY_OWNER = lists_of(Note, _FIND)(f"""
     SELECT {_COLUMNS} FROM notes WHERE owner_id = :owner_id ORDER BY created_at, id
 """)'''
 
+_VIEW = (
+    "CREATE VIEW seen AS SELECT id, owner_id, title, body, state, is_pinned, due_at, created_at,"
+    " updated_at FROM notes WHERE state = 'open';\n"
+)
+
 
 @pytest.fixture
 def service(tmp_path: Path) -> Service:
@@ -76,3 +81,26 @@ def test_a_call_that_gives_other_binds_is_reported(service: Service) -> None:
         "notes._BY_OWNER: it has no bind :owner [binds]",
         "notes._BY_OWNER: its bind :owner_id is not given [binds]",
     ]
+
+
+_RANK = "CASE {}state WHEN 'open' THEN 0 ELSE 1 END"
+
+
+def test_a_list_by_rank_has_no_fault_but_that_it_sorts_a_page(service: Service) -> None:
+    service.plant("(owner_id, created_at, id)", f"(owner_id, {_RANK.format('')}, id)")
+    service.plant(
+        "notes WHERE owner_id = :owner_id ORDER", "notes AS n WHERE owner_id = :owner_id ORDER"
+    )
+    found = service.faults("ORDER BY created_at, id\n", f"ORDER BY {_RANK.format('n.')}, n.id\n")
+    assert found == ["notes._BY_OWNER: it sorts: USE TEMP B-TREE FOR ORDER BY [sort]"]
+
+
+def test_a_list_of_a_view_is_as_unique_as_the_rows_that_it_finds(service: Service) -> None:
+    service.plant("CREATE INDEX notes_owner_ix", _VIEW + "CREATE INDEX notes_owner_ix")
+    assert (
+        service.faults(
+            "FROM notes WHERE owner_id = :owner_id ORDER",
+            "FROM seen WHERE owner_id = :owner_id ORDER",
+        )
+        == []
+    )

@@ -132,12 +132,13 @@ def test_only_a_bare_column_beside_a_real_aggregate_is_refused(
         ),
         (
             "SELECT * FROM (SELECT created_at FROM notes WHERE owner_id = :owner_id"
-            " UNION SELECT 1) AS y"
+            " UNION SELECT due_at FROM notes WHERE owner_id = :owner_id) AS y"
         ),
         "SELECT value FROM json_each(:owner_id)",
         "SELECT * FROM (SELECT j.id FROM json_each(:owner_id) AS j) AS y",
         "SELECT coalesce(due_at, due_at) FROM notes WHERE owner_id = :owner_id",
         "VALUES (1)",
+        "SELECT x FROM (SELECT created_at AS x FROM notes UNION ALL VALUES (1)) AS y",
         "SELECT * FROM (VALUES (1)) AS y",
     ],
 )
@@ -278,3 +279,14 @@ def test_rows_of_a_statement_that_is_run_for_each_must_spell_its_binds(
 ) -> None:
     call = '_CLOSE, id=id, state="done") > 0'
     assert service.faults(f"execute({call}", f"insert_many(_CLOSE, [{row}])") == faults
+
+
+def test_a_column_of_queries_that_are_joined_is_null_if_it_is_in_one(service: Service) -> None:
+    query = (
+        "SELECT x FROM (SELECT created_at AS x FROM notes WHERE id = :owner_id"
+        " UNION ALL SELECT updated_at FROM notes WHERE owner_id = :owner_id"
+        " UNION ALL SELECT 5) AS y"
+    )
+    assert service.faults(COUNT, query) == []
+    (fault,) = service.faults("SELECT updated_at FROM", "SELECT due_at FROM")
+    assert fault.startswith("notes._COUNT: nobody knows whether x can be NULL")

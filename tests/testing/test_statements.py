@@ -55,6 +55,24 @@ def test_every_module_with_statements_is_in_the_report(report: Report) -> None:
     assert modules >= {"initiatives", "tasks", "log_chunks"}
 
 
+@pytest.mark.parametrize(
+    ("statement", "entry"),
+    [("_READY", "tasks_ready_ix ("), ("_READY_OF_INITIATIVE", "_ix (initiative_id=? AND ")],
+)
+@pytest.mark.parametrize("beyond", [">", "<"])
+def test_a_page_of_ready_tasks_looks_at_no_task_that_lies_before_it(
+    report: Report, statement: str, entry: str, beyond: str
+) -> None:
+    """The index is entered at the place, in its priority, and at the priorities behind it."""
+    (plan,) = (
+        "\n".join(line.plan)
+        for line in report.lines
+        if line.subject == f"ready_tasks.{statement}.find"
+    )
+    assert f"{entry}<expr>=? AND (sort_order,created_at,id){beyond}(?,?,?))" in plan
+    assert f"{entry}<expr>{beyond}?)" in plan
+
+
 def test_the_tool_shows_plan_tables_and_indexes_of_each_statement_and_finds_no_fault() -> None:
     done = run("--table")
     assert (done.returncode, done.stderr) == (0, "")

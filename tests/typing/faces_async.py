@@ -84,7 +84,7 @@ async def check_tasks(tasks: TaskRepository[Async]) -> None:
     assert_type(await tasks.get_dependents("x"), list[str])
     assert_type(await tasks.dependency_summaries("x"), list[Task])
     assert_type(await tasks.topological_order(), list[Task])
-    assert_type(await tasks.find_ready(), list[Task])
+    assert_type(await tasks.find_ready(limit=1, after="x"), list[Task])
     assert_type(await tasks.claim("x"), Task)
     assert_type(await tasks.claim_next_ready(), Task | None)
     assert_type(await tasks.why_not_ready("x"), list[Obstacle])
@@ -92,8 +92,8 @@ async def check_tasks(tasks: TaskRepository[Async]) -> None:
     assert_type(await tasks.release("x"), Task)
     assert_type(await tasks.fail("x", detail="x"), Task)
     assert_type(await tasks.extend_lease("x", timedelta(1)), TaskAttempt)
-    assert_type(await tasks.find_attempts("x"), list[TaskAttempt])
-    assert_type(await tasks.find_open_attempts(), list[TaskAttempt])
+    assert_type(await tasks.find_attempts("x", last=1), list[TaskAttempt])
+    assert_type(await tasks.find_open_attempts(limit=1, after="x"), list[TaskAttempt])
     assert_type(await tasks.expire_leases(), list[Task])
 
 

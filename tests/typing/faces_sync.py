@@ -84,7 +84,7 @@ def check_tasks(tasks: TaskRepository[Sync]) -> None:
     assert_type(tasks.get_dependents("x"), list[str])
     assert_type(tasks.dependency_summaries("x"), list[Task])
     assert_type(tasks.topological_order(), list[Task])
-    assert_type(tasks.find_ready(), list[Task])
+    assert_type(tasks.find_ready(limit=1, after="x"), list[Task])
     assert_type(tasks.claim("x"), Task)
     assert_type(tasks.claim_next_ready(), Task | None)
     assert_type(tasks.why_not_ready("x"), list[Obstacle])
@@ -92,8 +92,8 @@ def check_tasks(tasks: TaskRepository[Sync]) -> None:
     assert_type(tasks.release("x"), Task)
     assert_type(tasks.fail("x", detail="x"), Task)
     assert_type(tasks.extend_lease("x", timedelta(1)), TaskAttempt)
-    assert_type(tasks.find_attempts("x"), list[TaskAttempt])
-    assert_type(tasks.find_open_attempts(), list[TaskAttempt])
+    assert_type(tasks.find_attempts("x", last=1), list[TaskAttempt])
+    assert_type(tasks.find_open_attempts(limit=1, after="x"), list[TaskAttempt])
     assert_type(tasks.expire_leases(), list[Task])
 
 

@@ -21,7 +21,8 @@ def check_order(listing: Listing[Any], schema: Schema) -> Iterator[tuple[str, st
         if rule_of(hints[field]).optional:
             yield "order", f"{field} may be NULL, and no page begins after NULL"
     last = listing.columns[-1]
-    table = last.rpartition(".")[0] or table_of(listing.text)
+    # A list may read a view, or name its table otherwise; a row of it is found in the table.
+    table = table_of((listing.find or listing).text)
     key = (listing.fields[-1],)
     indexes = [index for index in schema.indexes if index.table == table and not index.condition]
     if not any(index.is_constraint and index.columns == key for index in indexes):

@@ -1,7 +1,7 @@
 """Read just enough of a statement to tell which of its result columns can be NULL.
 
-Where it is not sure, the answer is "unknown" (None): outer joins, aggregates, scalar subqueries,
-arms of UNION and expressions. The author of a statement who knows better says so in its text, at
+Where it is not sure, the answer is "unknown" (None): outer joins, aggregates, scalar subqueries and
+expressions. The author of a statement who knows better says so in its text, at
 the end of the expression: `max(seq) /* never NULL: the agent has a chunk, see WHERE */`.
 """
 
@@ -112,13 +112,8 @@ def _with(
 def _select(
     words: list[Token], scope: dict[str, Columns], schema: Schema
 ) -> list[tuple[str, Nullness]]:
-    compound = next((i for i, token in at_top(words) if upper(token) in _COMPOUND), None)
-    if compound is not None:
-        marks = map(_is_marked, split_at(clause(words, "SELECT", _AFTER_ITEMS | _COMPOUND), ","))
-        first = _select(words[:compound], scope, schema)
-        # With a star the marks do not line up, and nothing is known.
-        sure = dict(enumerate(marks)) if not any(token.text == "*" for token in words) else {}
-        return [(name, False if sure.get(i) else None) for i, (name, _) in enumerate(first)]
+    if any(upper(token) in _COMPOUND for _, token in at_top(words)):
+        return _compound(words, scope, schema)
     items = clause(words, "SELECT", _AFTER_ITEMS)
     if items and upper(items[0]) in {"DISTINCT", "ALL"}:
         items = items[1:]
@@ -126,6 +121,28 @@ def _select(
     if _beside_aggregates(words) is not None:
         sources = [_unsure(source) for source in sources]
     return _items(items, sources)
+
+
+def _compound(
+    words: list[Token], scope: dict[str, Columns], schema: Schema
+) -> list[tuple[str, Nullness]]:
+    """The columns of SELECTs that UNION and the like join: never NULL if no arm's can be.
+
+    Of the marks those of the first arm count, but with a star in it they do not line up.
+    """
+    marks = map(_is_marked, split_at(clause(words, "SELECT", _AFTER_ITEMS | _COMPOUND), ","))
+    sure = dict(enumerate(marks)) if not any(token.text == "*" for token in words) else {}
+    ends = [i for i, token in at_top(words) if upper(token) in _COMPOUND]
+    arms = [words[start + 1 : end] for start, end in pairwise([-1, *ends, len(words)])]
+    arms = [arm[1:] if upper(arm[0]) == "ALL" else arm for arm in arms]
+    first, *others = [_query(arm, scope, schema) for arm in arms]
+    columns: list[tuple[str, Nullness]] = []
+    for place, (name, nullness) in enumerate(first):
+        parts = [nullness, *(other[place][1] if other else None for other in others)]
+        columns.append(
+            (name, False if sure.get(place) or parts.count(False) == len(parts) else None)
+        )
+    return columns
 
 
 def _beside_aggregates(select: list[Token]) -> list[Token] | None:

@@ -118,7 +118,12 @@ def ready(
         and (categories is None or task.category in categories)
         and task.type in types
     ]
-    return sorted(chosen, key=lambda task: (URGENCY[task.priority], *by_order(task)))
+    return sorted(chosen, key=by_urgency)
+
+
+def by_urgency(task: Any) -> tuple[Any, ...]:
+    """The order in which ready tasks are handed out."""
+    return (URGENCY[task.priority], *by_order(task))
 
 
 def requires_approval(model: Model, task: Any) -> bool:

@@ -14,7 +14,7 @@ from cwstore.errors import ConflictError, ConflictReason, NotFoundError
 from cwstore.store import Store
 from cwstore.testing.strategies import Arguments, members, texts
 from tests.engine.model.answers import held_by, holder_of, is_ready, open_attempts, ready
-from tests.engine.model.data import MICROSECOND, Errors, Model
+from tests.engine.model.data import MICROSECOND, Errors, Model, std
 from tests.engine.model.machine import (
     LATEST,
     OPTIONAL_REF,
@@ -393,6 +393,10 @@ class Claims(Machine):
         assert store.tasks.find_open_attempts() == open_attempts(model)
         held = held_by(model, agent_id)
         assert store.tasks.find_open_attempts(agent_id) == ([] if held is None else [held])
+        if attempts:  # a page begins after any attempt, be it of this task, open, or neither
+            place = attempts[one % len(attempts)]
+            behind = [row for row in open_attempts(model) if std(row) > std(place)]
+            assert store.tasks.find_open_attempts(after=place.id) == behind
 
     @rule(
         steps=some_of(

@@ -1,6 +1,7 @@
 """Rules that only look: every finder of initiatives, phases, tasks, pages, projects, agents, ..."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from cwstore.testing.strategies import members
 from tests.engine.model.answers import (
     Node,
     blocked,
+    by_urgency,
     edges_of,
     knots,
     neighbours,
@@ -45,6 +47,10 @@ def _by_place(comment: Any) -> Any:
     return comment.file_path, comment.line_number, comment.created_at, comment.id
 
 
+def _by_number(attempt: Any) -> Any:
+    return attempt.number, attempt.id
+
+
 #: Lists that are read by page: where, which, of what, in which order.
 LISTS: list[tuple[str, str, dict[str, str], Callable[[Any], Any]]] = [
     *(
@@ -57,6 +63,7 @@ LISTS: list[tuple[str, str, dict[str, str], Callable[[Any], Any]]] = [
     ("tasks", "find_by_initiative_id", {"initiative_id": "initiatives"}, by_order),
     ("tasks", "find_by_phase_id", {"phase_id": "phases"}, by_order),
     ("tasks", "find_by_parent_task_id", {"parent_task_id": "tasks"}, by_order),
+    ("tasks", "find_attempts", {"task_id": "tasks"}, _by_number),
     ("agents", "find_by_task_id", {"task_id": "tasks"}, std),
     ("pages", "find_by_initiative_id", {"initiative_id": "initiatives"}, by_order),
     ("pages", "find_by_parent_page_id", {"parent_page_id": "pages"}, by_order),
@@ -73,6 +80,16 @@ LISTS: list[tuple[str, str, dict[str, str], Callable[[Any], Any]]] = [
         std,
     ),
 ]
+
+
+#: Lists of rows of a table that is not called as the repository.
+_OTHER_TABLES = {"find_messages_by_session_id": "chat_messages", "find_attempts": "task_attempts"}
+
+#: A part of a list: how many rows, from which place on, or back from there.
+Drawn = tuple[int | None, int | None, bool]
+PARTS: st.SearchStrategy[Drawn] = st.tuples(
+    st.none() | st.integers(0, 3) | st.just(2**63 - 1), st.none() | REF, st.booleans()
+)
 
 
 class Reading(Machine):
@@ -167,31 +184,40 @@ class Reading(Machine):
     @step(
         which=st.integers(0, len(LISTS) - 1),
         one=REF,
-        place=st.none() | REF,
-        number=st.none() | st.integers(0, 3),
-        backward=st.booleans(),
+        part=PARTS,
     )
-    def read_a_page(
-        self, which: int, one: int, place: int | None, number: int | None, backward: bool
-    ) -> None:
+    def read_a_page(self, which: int, one: int, part: Drawn) -> None:
         store, model = self.view()
         attribute, name, owned, order = LISTS[which]
-        table = {"chat_sessions": "chat_messages"}.get(attribute, attribute)
+        table = _OTHER_TABLES.get(name, attribute)
         wanted = {column: self.pick(owner, one) for column, owner in owned.items()}
         rows = sorted(model.rows(table, **wanted), key=order)
+        find = partial(getattr(getattr(store, attribute), name), **wanted)
+        self.read_part(find, rows, order, table, part)
+
+    def read_part(
+        self,
+        find: Callable[..., Any],
+        rows: list[Any],
+        order: Callable[[Any], Any],
+        table: str,
+        part: Drawn,
+    ) -> None:
+        """`find` gives that part of the rows, which are in that order."""
+        number, place, backward = part
         key = None if place is None else self.pick(table, place)
         page = {"last": number, "before": key} if backward else {"limit": number, "after": key}
-        find = getattr(getattr(store, attribute), name)
-        if key is not None and key not in model.tables[table]:
+        known = self.view()[1].tables[table]
+        if key is not None and key not in known:
             with pytest.raises(NotFoundError):
-                find(**wanted, **page)
+                find(**page)
             return
         if key is not None:  # any row of the table is a place
-            at = order(model.tables[table][key])
+            at = order(known[key])
             rows = [row for row in rows if (order(row) < at if backward else order(row) > at)]
         if number is not None:
             rows = rows[max(0, len(rows) - number) :] if backward else rows[:number]
-        assert find(**wanted, **page) == rows
+        assert find(**page) == rows
 
     @step(one=REF, phase=REF, status=members(TaskStatus))
     def read_statuses(self, one: int, phase: int, status: TaskStatusLike) -> None:
@@ -267,22 +293,22 @@ class Reading(Machine):
         one=st.none() | REF,
         categories=st.none() | st.lists(members(TaskCategory), max_size=6),
         types=st.just(["auto"]) | st.lists(members(TaskType), max_size=3),
-        limit=st.none() | st.integers(0, 3) | st.just(2**63 - 1),
+        part=PARTS,
     )
     def find_ready(
         self,
         one: int | None,
         categories: list[TaskCategoryLike] | None,
         types: list[TaskTypeLike],
-        limit: int | None,
+        part: Drawn,
     ) -> None:
         store, model = self.view()
         key = None if one is None else self.pick("initiatives", one)
         assert store.tasks.find_ready() == ready(model, None, None, ["auto"])
-        found = store.tasks.find_ready(
-            initiative_id=key, categories=categories, types=types, limit=limit
-        )
-        assert found == ready(model, key, categories, types)[:limit]
+        rows = ready(model, key, categories, types)
+        wanted = {"initiative_id": key, "categories": categories, "types": types}
+        find = partial(store.tasks.find_ready, **wanted)
+        self.read_part(find, rows, by_urgency, "tasks", part)
 
     @step(one=REF, other=REF)
     def read_pages_and_projects(self, one: int, other: int) -> None:
