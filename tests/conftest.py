@@ -2,7 +2,6 @@
 
 import faulthandler
 import os
-import shutil
 import signal
 from collections.abc import Generator, Iterator
 from functools import partial
@@ -12,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cwstore.store import Store
-from tests.kits.database import OpenStore
+from tests.kits.database import OpenStore, copy_database, open_at
 
 pytest_plugins = ["cwstore.testing.plugin"]
 
@@ -61,25 +60,25 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty database that nobody has open: to copy, which is 20 times as fast."""
     path = tmp_path_factory.mktemp("migrated") / "store.db"
-    Store.open(path).close()
+    open_at(path).close()
     return path
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where `store` keeps its database; nothing is there unless the test asks for `store`."""
+    """The database of the test; nothing is there unless it asks for `store` or `open_store`."""
     return tmp_path / "store.db"
 
 
 @pytest.fixture
-def store(file: Path, migrated: Path) -> Iterator[Store]:
-    """A new, migrated store on a file."""
-    shutil.copyfile(migrated, file)
-    with Store.open(file) as opened:
-        yield opened
+def open_store(file: Path, migrated: Path) -> OpenStore:
+    """Opens a store on the database of the test, which is migrated; the test closes it."""
+    copy_database(migrated, file)
+    return partial(open_at, file)
 
 
 @pytest.fixture
-def open_store(file: Path) -> OpenStore:
-    """Opens a store on the same database as `store`, to be closed by the test."""
-    return partial(Store.open, file)
+def store(open_store: OpenStore) -> Iterator[Store]:
+    """A new, migrated store on the database of the test."""
+    with open_store() as opened:
+        yield opened

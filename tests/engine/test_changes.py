@@ -17,7 +17,7 @@ from cwstore.errors import (
     InvalidValueError,
     StoreClosedError,
 )
-from tests.kits.database import OpenStore, records_changes
+from tests.kits.database import OpenStore, open_async, records_changes
 from tests.kits.engine import (
     PATIENCE,
     Other,
@@ -383,7 +383,7 @@ def test_a_feed_that_is_closed_twice_takes_nobody_along(store: Store) -> None:
 
 def test_tasks_listen_by_iterating(file: Path) -> None:
     async def play() -> list[Change]:
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             changes = await store.changes()
             await store.tasks.create(name="a", id="a")
             await store.transaction(lambda tx: tx.tasks.update("a", name="b"))
@@ -398,7 +398,7 @@ def test_a_listening_task_ends_when_it_is_cancelled_or_the_store_is_closed(file:
 
     async def play() -> None:
         heard: list[Change] = []
-        store = await AsyncStore.open(file)
+        store = await open_async(file)
         cancelled = asyncio.create_task(listen(store, heard))
         await asyncio.sleep(0)
         cancelled.cancel()
@@ -425,7 +425,7 @@ async def end_of_listeners() -> None:
 
 def test_who_is_cancelled_while_he_waits_for_the_next_change_loses_none(file: Path) -> None:
     async def play() -> list[Change]:
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             changes = await store.changes()
             for _ in range(3):
                 with pytest.raises(TimeoutError):
@@ -447,7 +447,7 @@ def test_an_iterator_that_is_closed_or_dropped_before_its_first_change_listens_n
     file: Path,
 ) -> None:
     async def play() -> None:
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             changes: Any = await store.changes()
             await changes.aclose()
             await changes.aclose()
@@ -481,7 +481,7 @@ def test_listening_that_is_cancelled_while_it_begins_has_not_begun(
     monkeypatch.setattr(Store, "changes", listen)
 
     async def play() -> None:
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             task = asyncio.create_task(store.changes())
             await asyncio.to_thread(reached, begun)
             task.cancel()
@@ -497,7 +497,7 @@ def test_listening_that_is_cancelled_while_it_begins_has_not_begun(
 
 def test_listening_that_is_refused_raises(file: Path) -> None:
     async def play() -> None:
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             with pytest.raises(InvalidValueError):
                 await store.changes(capacity=0)
 
@@ -520,7 +520,7 @@ def test_an_iterator_that_is_closed_beside_a_long_transaction_listens_no_more_af
     monkeypatch.setattr(ChangeFeed, "close", close_feed)
 
     async def play() -> None:
-        async with await AsyncStore.open(file, busy_timeout=0.01) as store:
+        async with await open_async(file, busy_timeout=0.01) as store:
             changes: Any = await store.changes()
             task = asyncio.create_task(store.transaction(lambda _: (begun.set(), reached(go))))
             await asyncio.to_thread(reached, begun)

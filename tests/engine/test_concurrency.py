@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cwstore.store import Store
-from tests.kits.database import tamper
+from tests.kits.database import open_at, tamper
 from tools._python.soak.crew import Plan, Round, run_round
 from tools._python.soak.history import UNKNOWN, Op
 from tools._python.soak.pool import FOR
@@ -29,7 +28,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Round:
 
 
 def verdict_on(done: Round) -> Verdict:
-    with Store.open(done.plan.file) as store:
+    with open_at(done.plan.file) as store:
         return judge(done, store)
 
 
@@ -75,9 +74,9 @@ def tampered(
 ) -> Verdict:
     """What is said of the same record if the file had become another one."""
     plan = replace(done.plan, directory=tmp_path)
-    with Store.open(done.plan.file) as store:
+    with open_at(done.plan.file) as store:
         store.backup(plan.file)
-    with Store.open(done.plan.fresh) as store:
+    with open_at(done.plan.fresh) as store:
         store.backup(plan.fresh)
     assert tamper(plan.file, statement, *binds) == 1
     return verdict_on(replace(about(done, *models), plan=plan))

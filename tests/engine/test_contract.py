@@ -6,14 +6,11 @@ types and docstrings: see tests/kits/contract.py. There is no list to forget a n
 
 import ast
 import inspect
-import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import apsw
 import pytest
 
 from cwstore.core.repository import Repository
@@ -40,7 +37,7 @@ from tests.kits.contract import (
     method_of,
     outcome_of_unknown,
 )
-from tests.kits.database import contents, raw
+from tests.kits.database import contents, copy_database, in_use, open_at, raw
 from tests.kits.disk import (
     FaultyDisk,
     faulty_disk,
@@ -71,8 +68,8 @@ class Stage(NamedTuple):
 def populated(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
     """A populated file that nobody has open: to copy."""
     file = tmp_path_factory.mktemp("populated") / "store.db"
-    shutil.copyfile(migrated, file)
-    with Store.open(file) as store:
+    copy_database(migrated, file)
+    with open_at(file) as store:
         return file, World(store)
 
 
@@ -82,8 +79,8 @@ def stage(
 ) -> Iterator[Stage]:
     """One for all tests here: no call in them is kept."""
     file = tmp_path_factory.mktemp("stage") / "store.db"
-    shutil.copyfile(populated[0], file)
-    with Store.open(file) as store:
+    copy_database(populated[0], file)
+    with open_at(file) as store:
         yield Stage(store, file, populated[1])
 
 
@@ -93,14 +90,14 @@ def locked_store(
 ) -> Iterator[tuple[Store, Path]]:
     """A copy of the stage, whose write lock another process holds."""
     file = tmp_path_factory.mktemp("locked") / "store.db"
-    shutil.copyfile(populated[0], file)
-    with Store.open(file, busy_timeout=0.01) as store, locked(file):
+    copy_database(populated[0], file)
+    with open_at(file, busy_timeout=0.01) as store, locked(file):
         yield store, file
 
 
 @pytest.fixture(scope="module")
 def closed_store(migrated: Path) -> Store:
-    store = Store.open(migrated)
+    store = open_at(migrated)
     for attribute in ENTITIES:
         getattr(store, attribute)
     store.close()
@@ -117,15 +114,14 @@ class Faulty(NamedTuple):
 @pytest.fixture
 def faulty(populated: tuple[Path, World], tmp_path: Path) -> Iterator[Faulty]:
     file = tmp_path / "store.db"
-    shutil.copyfile(populated[0], file)
+    copy_database(populated[0], file)
     with (
         faulty_disk() as disk,
-        closing(apsw.Connection(str(file))) as other,
-        Store.open(file, durable=True, busy_timeout=1) as store,
+        in_use(file),  # the last to close a file writes to it
+        open_at(file, durable=True, busy_timeout=1) as store,
     ):
-        other.pragma("data_version")  # so that it is in use: the last to close a file writes to it
         yield Faulty(disk, Stage(store, file, populated[1]))
-        works(disk)
+        disk.recover()
 
 
 # A locked database
@@ -247,19 +243,6 @@ def test_a_closed_store_refuses_every_call(
 # A failing disk
 
 
-def fail(disk: FaultyDisk, failing: str) -> None:
-    codes = {
-        "read": apsw.SQLITE_IOERR_READ,
-        "write": apsw.SQLITE_IOERR_WRITE,
-        "sync": apsw.SQLITE_IOERR_FSYNC,
-    }
-    disk.fail = lambda operation, path: codes[failing] if operation == failing else 0
-
-
-def works(disk: FaultyDisk) -> None:
-    disk.fail = lambda operation, path: 0
-
-
 @each(METHODS)
 def test_a_read_error_of_the_disk_is_an_error_of_ours_and_passes(
     method: Method, faulty: Faulty, stage: Stage
@@ -267,10 +250,10 @@ def test_a_read_error_of_the_disk_is_an_error_of_ours_and_passes(
     disk, (store, file, world) = faulty
     arguments = world.arguments(stage.store, method)
     before = contents(file)
-    fail(disk, "read")
+    disk.break_down("read")
     with pytest.raises(CwstoreError):
         method(store, arguments)
-    works(disk)
+    disk.recover()
     assert contents(file) == before
     with method.trial(store) as tried:
         method(tried, arguments)
@@ -284,10 +267,10 @@ def test_a_write_error_of_the_disk_is_an_error_of_ours_and_nothing_is_kept(
     arguments = world.arguments(stage.store, method)
     before = contents(file)
     for failing in ("write", "sync"):
-        fail(disk, failing)
+        disk.break_down(failing)
         with pytest.raises(OutcomeUnknownError if failing == "sync" else CwstoreError):
             method(store, arguments)
-        works(disk)
+        disk.recover()
         assert contents(file) == before
     method(store, arguments)
     assert contents(file) != before

@@ -16,7 +16,7 @@ from cwstore.errors import (
     MissingReferenceError,
 )
 from cwstore.store import Store
-from tests.kits.database import OpenStore, contents, tamper
+from tests.kits.database import OpenStore, contents, open_at, tamper
 from tests.kits.engine import (
     assert_ours_alone,
     locked,
@@ -147,7 +147,7 @@ def test_nothing_of_apsw_and_no_secret_hangs_on_any_error(
             lambda: store.tasks.create(name="x", id=task.id),
             lambda: store.tasks.create(name="x", phase_id="nothing"),
             lambda: store.tasks.create_dependency(task.id, task.id),
-            lambda: Store.open(tmp_path),
+            lambda: open_at(tmp_path),
         ]
         with locked(file):
             calls_when_locked = [

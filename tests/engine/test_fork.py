@@ -10,7 +10,7 @@ import pytest
 
 from cwstore.errors import StoreClosedError
 from cwstore.store import Store
-from tests.kits.database import OpenStore
+from tests.kits.database import OpenStore, open_at, open_private
 from tests.kits.engine import Other, in_child, locked, names
 
 # Each method of multiprocessing
@@ -18,7 +18,7 @@ from tests.kits.engine import Other, in_child, locked, names
 
 def serve_lines(file: str, asked: "multiprocessing.SimpleQueue[str | None]") -> None:
     """What a worker process runs: a store of its own, and one initiative for each line."""
-    with Store.open(file, busy_timeout=60) as store:
+    with open_at(file, busy_timeout=60) as store:
         while (line := asked.get()) is not None:
             store.initiatives.create(name=line)
 
@@ -272,7 +272,7 @@ def test_each_generation_of_forks_needs_a_store_of_its_own(
 def test_every_way_into_an_inherited_store_is_refused(
     file: Path, face: str, open_store: OpenStore
 ) -> None:
-    with Store.open(file if face == "file" else ":memory:") as store:
+    with open_store() if face == "file" else open_private() as store:
         task = store.tasks.create(name="x")
         ways: list[Callable[[], object]] = [
             lambda: store.tasks.find_by_id(task.id),

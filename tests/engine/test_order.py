@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cwstore.store import Store
+from tests.kits.database import OpenStore, open_at
 from tests.kits.entities import SetClock, moment
 
 DAY = 86_400  # seconds
@@ -30,21 +31,21 @@ def assert_rising(found: list[datetime]) -> None:
 
 
 def test_a_question_and_its_answer_keep_their_order_though_the_clocks_are_30_seconds_apart(
-    file: Path,
+    open_store: OpenStore,
 ) -> None:
     with (
-        Store.open(file, clock=SetClock(moment(30))) as ahead,
-        Store.open(file, clock=SetClock(moment(0))) as behind,
+        open_store(clock=SetClock(moment(30))) as ahead,
+        open_store(clock=SetClock(moment(0))) as behind,
     ):
         given = [say(one, text) for text in "abc" for one in (ahead, behind)]
         assert_rising(given)
         assert stamps(behind) == given
 
 
-def test_times_rise_after_a_restart_with_the_clock_set_back(file: Path) -> None:
-    with Store.open(file, clock=SetClock(AHEAD)) as store:
+def test_times_rise_after_a_restart_with_the_clock_set_back(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(AHEAD)) as store:
         first = say(store, "before")
-    with Store.open(file, clock=SetClock(BEHIND)) as store:
+    with open_store(clock=SetClock(BEHIND)) as store:
         assert say(store, "after") > first
 
 
@@ -56,21 +57,21 @@ LAST_ACTS: list[Callable[[Store], datetime]] = [
 
 @pytest.mark.parametrize("act", LAST_ACTS, ids=["an update", "a report"])
 def test_a_time_that_no_new_row_shows_is_exceeded_after_a_restart(
-    file: Path, act: Callable[[Store], datetime]
+    act: Callable[[Store], datetime], open_store: OpenStore
 ) -> None:
-    with Store.open(file, clock=SetClock(AHEAD)) as store:
+    with open_store(clock=SetClock(AHEAD)) as store:
         store.initiatives.create(name="x")
         store.tasks.claim(store.tasks.create(name="y").id)
         last = act(store)
-    with Store.open(file, clock=SetClock(BEHIND)) as store:
+    with open_store(clock=SetClock(BEHIND)) as store:
         assert say(store, "after") > last
 
 
-def test_a_row_that_was_deleted_since_is_exceeded_as_well(file: Path) -> None:
-    with Store.open(file, clock=SetClock(AHEAD)) as store:
+def test_a_row_that_was_deleted_since_is_exceeded_as_well(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(AHEAD)) as store:
         gone = store.initiatives.create(name="x")
         store.initiatives.delete(gone.id)
-    with Store.open(file, clock=SetClock(BEHIND)) as store:
+    with open_store(clock=SetClock(BEHIND)) as store:
         assert say(store, "after") > gone.created_at
 
 
@@ -99,20 +100,22 @@ def test_times_rise_after_a_process_with_a_clock_ahead_was_killed(file: Path, st
     assert say(store, "after") > last
 
 
-def test_times_rise_in_a_copy_that_knows_no_more_than_its_rows(file: Path, tmp_path: Path) -> None:
+def test_times_rise_in_a_copy_that_knows_no_more_than_its_rows(
+    tmp_path: Path, open_store: OpenStore
+) -> None:
     copy = tmp_path / "copy.db"
-    with Store.open(file, clock=SetClock(AHEAD)) as store:
+    with open_store(clock=SetClock(AHEAD)) as store:
         first = say(store, "before")
         store.backup(copy)
-    with Store.open(copy, clock=SetClock(BEHIND)) as store:
+    with open_at(copy, clock=SetClock(BEHIND)) as store:
         assert say(store, "after") > first
 
 
 def test_a_clock_that_was_ahead_and_is_corrected_goes_on_microsecond_by_microsecond(
-    file: Path,
+    open_store: OpenStore,
 ) -> None:
     clock = SetClock(AHEAD)
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         first = say(store, "ahead")
         clock.now = BEHIND
         second = say(store, "corrected")
@@ -121,10 +124,10 @@ def test_a_clock_that_was_ahead_and_is_corrected_goes_on_microsecond_by_microsec
         assert say(store, "caught up") == clock.now
 
 
-def test_ids_of_log_chunks_rise_over_stores_whose_clocks_differ(file: Path) -> None:
+def test_ids_of_log_chunks_rise_over_stores_whose_clocks_differ(open_store: OpenStore) -> None:
     with (
-        Store.open(file, clock=SetClock(moment(30))) as ahead,
-        Store.open(file, clock=SetClock(moment(0))) as behind,
+        open_store(clock=SetClock(moment(30))) as ahead,
+        open_store(clock=SetClock(moment(0))) as behind,
     ):
         ids = [
             one.log_chunks.insert_chunk("agent", agent_name="a", session_number=1, content=text).id
@@ -134,8 +137,8 @@ def test_ids_of_log_chunks_rise_over_stores_whose_clocks_differ(file: Path) -> N
     assert ids == sorted(ids)
 
 
-def test_a_rolled_back_transaction_leaves_no_time_twice(file: Path) -> None:
-    with Store.open(file, clock=SetClock(moment(0))) as store:
+def test_a_rolled_back_transaction_leaves_no_time_twice(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(moment(0))) as store:
         undone: list[datetime] = []
 
         def say_and_fail() -> None:

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Iterator
 from itertools import count, pairwise
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -16,6 +15,7 @@ from cwstore.entities.tasks import TaskRepository
 from cwstore.errors import InvalidValueError, NotFoundError
 from cwstore.store import Store
 from tests.kits.checker import repositories
+from tests.kits.database import OpenStore, open_at
 from tests.kits.lists import LISTS, List, fill_lists
 
 BY_NUMBER = [name for name in LISTS if name.startswith("log_chunks")]
@@ -26,7 +26,7 @@ BY_ID = [name for name in LISTS if name not in BY_NUMBER]
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     file = tmp_path_factory.mktemp("lists") / "lists.db"
     fill_lists(file)
-    with Store.open(file) as store:
+    with open_at(file) as store:
         yield store
 
 
@@ -208,7 +208,9 @@ def walked_among_others(store: Store, stay: set[str], size: int, *, back: bool) 
 
 
 @pytest.mark.parametrize("back", [False, True])
-def test_others_may_insert_and_delete_between_pages(store: Store, file: Path, back: bool) -> None:
+def test_others_may_insert_and_delete_between_pages(
+    store: Store, back: bool, open_store: OpenStore
+) -> None:
     """No row comes twice, and none is missed that was there all the time."""
     store.initiatives.create(name="x", id="i")
     with store.transaction():
@@ -219,7 +221,7 @@ def test_others_may_insert_and_delete_between_pages(store: Store, file: Path, ba
     rounds = count()
 
     def disturb() -> None:
-        with Store.open(file) as own:
+        with open_store() as own:
             while not stop.is_set():
                 orders = (-1, 0, 1, 2, 3)
                 made = [

@@ -10,7 +10,7 @@ import pytest
 
 from cwstore.errors import BusyError, StoreClosedError
 from cwstore.store import Store
-from tests.kits.database import OpenStore, contents
+from tests.kits.database import OpenStore, contents, open_at, open_private
 from tests.kits.disk import (
     connections_to,
 )
@@ -242,7 +242,7 @@ def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
     reached(inside)
 
     def open_own() -> str:
-        with Store.open(":memory:") as memory:
+        with open_private() as memory:
             memory.initiatives.create(name="other stores can be opened")
         open_store()
         return "opened"
@@ -262,7 +262,7 @@ def _work(store: Store, file: Path, answers: "multiprocessing.SimpleQueue[str]")
     try:
         store.initiatives.create(name="never")
     except StoreClosedError:
-        with Store.open(file) as own:
+        with open_at(file) as own:
             own.initiatives.create(name="by a worker")
         answers.put("refused, opened its own")
 

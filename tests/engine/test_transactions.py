@@ -16,7 +16,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.store import Store
-from tests.kits.database import OpenStore
+from tests.kits.database import OpenStore, open_private
 from tests.kits.engine import DeliberateError, names, undone
 
 
@@ -118,7 +118,7 @@ LEVELS = st.recursive(
 @pytest.fixture(scope="module")
 def memory() -> Iterator[Store]:
     """One store for all examples; each leaves it empty."""
-    with Store.open(":memory:") as opened:
+    with open_private() as opened:
         yield opened
 
 

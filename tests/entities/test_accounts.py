@@ -13,7 +13,7 @@ import pytest
 from cwstore.entities.accounts import Account
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.entities import (
     MICROSECOND,
     NANOID,
@@ -37,8 +37,8 @@ def claims(store: Store, number: int) -> str:
     return "".join("-" if account is None else account.id for account in claimed)
 
 
-def test_a_new_account_has_the_defaults_of_the_schema(file: Path) -> None:
-    with Store.open(file, clock=SetClock(moment(1))) as store:
+def test_a_new_account_has_the_defaults_of_the_schema(open_store: OpenStore) -> None:
+    with open_store(clock=SetClock(moment(1))) as store:
         made = store.accounts.create(email="a@example.org")
         assert made == Account(
             id=made.id,
@@ -208,9 +208,9 @@ def test_looking_for_the_next_account_changes_nothing(store: Store, file: Path) 
     assert contents(file) == before
 
 
-def test_a_claim_sets_the_time_of_use_and_takes_what_was_found(file: Path) -> None:
+def test_a_claim_sets_the_time_of_use_and_takes_what_was_found(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, "a", "b", "c")
         store.accounts.update("b", sort_order=-1)
         for second in range(1, 7):
@@ -245,9 +245,9 @@ def test_accounts_of_other_providers_have_turns_of_their_own(store: Store) -> No
     assert store.accounts.find_next_available("nobody") is None
 
 
-def test_an_exhausted_account_rests_until_its_time_has_come(file: Path) -> None:
+def test_an_exhausted_account_rests_until_its_time_has_come(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         (made,) = make(store, "a")
         clock.now = moment(1)
         marked = store.accounts.mark_exhausted("a", until=moment(10))
@@ -295,10 +295,10 @@ def test_an_account_exhausted_without_a_time_rests_until_it_is_cleared(store: St
     ],
 )
 def test_of_two_rests_the_longer_holds_whichever_is_told_last(
-    file: Path, first: int | None, second: int | None, kept: int | None
+    first: int | None, second: int | None, kept: int | None, open_store: OpenStore
 ) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, "a")
         before = store.accounts.mark_exhausted("a", None if first is None else moment(first))
         clock.now = moment(5)
@@ -327,9 +327,9 @@ def test_marking_what_does_not_exist_is_refused(store: Store, file: Path) -> Non
         store.accounts.mark_exhausted("nobody", None)
 
 
-def test_clearing_meets_those_whose_time_has_come_alone(file: Path) -> None:
+def test_clearing_meets_those_whose_time_has_come_alone(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, "fresh", "forever", "past", "now", "future")
         store.accounts.mark_exhausted("forever", None)
         store.accounts.mark_exhausted("past", moment(1))
@@ -346,10 +346,10 @@ def test_clearing_meets_those_whose_time_has_come_alone(file: Path) -> None:
         assert store.accounts.clear_expired_exhaustion() == 0
 
 
-def test_turns_are_strict_though_clocks_disagree(file: Path) -> None:
+def test_turns_are_strict_though_clocks_disagree(open_store: OpenStore) -> None:
     with (
-        Store.open(file, clock=SetClock(moment(1000))) as ahead,
-        Store.open(file, clock=SetClock(moment(0))) as behind,
+        open_store(clock=SetClock(moment(1000))) as ahead,
+        open_store(clock=SetClock(moment(0))) as behind,
     ):
         make(ahead, "a", "b", "c")
         used: list[Account] = []
@@ -381,12 +381,14 @@ def test_an_account_put_behind_the_others_for_good_does_not_push_them(
     assert claims(store, 2) == "aa"
 
 
-def test_several_threads_with_stores_of_their_own_take_turns(file: Path, store: Store) -> None:
+def test_several_threads_with_stores_of_their_own_take_turns(
+    store: Store, open_store: OpenStore
+) -> None:
     make(store, "a", "b", "c")
     used: list[Account] = []
 
     def work() -> None:
-        with Store.open(file) as own:
+        with open_store() as own:
             for _ in range(30):
                 claimed = own.accounts.claim_next_available()
                 assert claimed is not None

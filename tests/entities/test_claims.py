@@ -14,7 +14,7 @@ from cwstore.entities.phases import PhaseStatus
 from cwstore.entities.task import Task, TaskStatus
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError, NotFoundError
 from cwstore.store import Store
-from tests.kits.database import contents, run_raw
+from tests.kits.database import OpenStore, contents, open_at, run_raw
 from tests.kits.engine import locked, undone
 from tests.kits.entities import NANOID, SetClock, assert_updated, moment, refused
 
@@ -47,9 +47,9 @@ def outcomes(store: Store, task_id: str) -> list[AttemptOutcome | None]:
 # Attempts
 
 
-def test_a_claim_opens_an_attempt_of_the_agent_that_claims(file: Path) -> None:
+def test_a_claim_opens_an_attempt_of_the_agent_that_claims(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, "t")
         hire(store, "a")
         clock.now = moment(9)
@@ -140,11 +140,11 @@ REPORTS: dict[str, tuple[Callable[..., Task], TaskStatus, AttemptOutcome, str | 
 @pytest.mark.parametrize("report", REPORTS)
 @pytest.mark.parametrize("agent_id", [None, "a"])
 def test_the_holder_ends_its_attempt_and_the_task_goes_on(
-    file: Path, report: str, agent_id: str | None
+    report: str, agent_id: str | None, open_store: OpenStore
 ) -> None:
     act, status, outcome, detail = REPORTS[report]
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, "t")
         hire(store, "a")
         clock.now = moment(1)
@@ -272,10 +272,10 @@ def test_what_is_told_says_who_holds_the_task_now(store: Store) -> None:
 
 @pytest.mark.parametrize("anew", ["claim", "claim_next_ready"])
 def test_a_claim_that_is_repeated_gives_the_task_again_and_a_new_lease(
-    file: Path, anew: str
+    file: Path, anew: str, open_store: OpenStore
 ) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, "t", "u")
         hire(store, "a")
         held = store.tasks.claim("t", agent_id="a", lease=MINUTE)
@@ -295,9 +295,11 @@ def test_a_claim_that_is_repeated_gives_the_task_again_and_a_new_lease(
         assert attempt.updated_at == moment(30)
 
 
-def test_a_lease_is_given_to_who_had_none_and_stays_without_a_new_one(file: Path) -> None:
+def test_a_lease_is_given_to_who_had_none_and_stays_without_a_new_one(
+    open_store: OpenStore,
+) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, "t")
         hire(store, "a")
         store.tasks.claim("t", agent_id="a")
@@ -394,7 +396,7 @@ def test_bad_arguments_of_a_report_are_refused(store: Store, file: Path) -> None
 
 def leased(file: Path, clock: SetClock) -> Store:
     """Tasks t, u, v: t held by a for a minute, u by nobody named for two, v without a lease."""
-    store = Store.open(file, clock=clock)
+    store = open_at(file, clock=clock)
     make(store, *"tuv")
     hire(store, "a", "b")
     store.tasks.claim("t", agent_id="a", lease=MINUTE)
@@ -430,17 +432,17 @@ def test_leases_that_have_passed_are_taken_back_and_no_others(file: Path) -> Non
 
 
 def test_without_a_lease_that_has_passed_expiry_waits_for_no_writer(
-    store: Store, file: Path
+    store: Store, file: Path, open_store: OpenStore
 ) -> None:
     make(store, "t")
     store.tasks.claim("t", lease=MINUTE)
-    with locked(file), Store.open(file, busy_timeout=0) as other:
+    with locked(file), open_store(busy_timeout=0) as other:
         assert other.tasks.expire_leases() == []
 
 
-def test_expired_tasks_come_oldest_first(file: Path) -> None:
+def test_expired_tasks_come_oldest_first(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         make(store, *"cab")
         for key in "bac":
             store.tasks.claim(key, lease=MINUTE)
@@ -500,9 +502,9 @@ def test_a_lease_is_extended_from_now_also_to_an_earlier_end(file: Path) -> None
         assert store.tasks.extend_lease("v", MINUTE, agent_id="b").lease_until == moment(62)
 
 
-def test_a_heartbeat_in_time_keeps_the_task(file: Path) -> None:
+def test_a_heartbeat_in_time_keeps_the_task(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store, Store.open(file, clock=clock) as other:
+    with open_store(clock=clock) as store, open_store(clock=clock) as other:
         make(store, "t")
         hire(store, "a")
         store.tasks.claim("t", agent_id="a", lease=MINUTE)
@@ -568,9 +570,9 @@ def test_a_deleted_task_takes_its_attempts_along_and_frees_its_agent(store: Stor
 @pytest.mark.parametrize("by", ["cwstore", "another program"])
 @pytest.mark.parametrize("now", [moment(0), moment(10**9)])  # behind the real time, and ahead of it
 def test_a_deleted_agent_loses_its_attempt_and_its_task_is_pending(
-    file: Path, by: str, now: datetime
+    file: Path, by: str, now: datetime, open_store: OpenStore
 ) -> None:
-    with Store.open(file, clock=SetClock(now)) as store:
+    with open_store(clock=SetClock(now)) as store:
         make(store, "before", "t", "u")
         hire(store, "a", "b")
         store.tasks.claim("before", agent_id="a")

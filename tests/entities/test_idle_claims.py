@@ -9,7 +9,15 @@ import pytest
 
 from cwstore.entities.task import TaskPatch
 from cwstore.store import Store
-from tests.kits.database import engine_of, open_raw, rows_written, run_raw, steps_of_reading
+from tests.kits.database import (
+    OpenStore,
+    engine_of,
+    open_at,
+    open_raw,
+    rows_written,
+    run_raw,
+    steps_of_reading,
+)
 from tests.kits.engine import locked
 from tests.kits.entities import SetClock, moment
 
@@ -40,11 +48,11 @@ def held_back(store: Store, count: int = 3, start: int = 0, **given: Any) -> Non
 @pytest.mark.parametrize("filters", FILTERS)
 @pytest.mark.parametrize("agent_id", [None, "a"])
 def test_an_empty_claim_takes_no_lock_and_waits_for_no_writer(
-    store: Store, file: Path, filters: dict[str, Any], agent_id: str | None
+    store: Store, file: Path, filters: dict[str, Any], agent_id: str | None, open_store: OpenStore
 ) -> None:
     held_back(store)
     store.agents.create(name="x", worktree_id="w", id="a")
-    with Store.open(file, busy_timeout=0) as other, locked(file):
+    with open_store(busy_timeout=0) as other, locked(file):
         for _ in range(3):
             assert claimed(other, agent_id=agent_id, **filters) is None
         assert rows_written(other) == 0
@@ -66,7 +74,7 @@ def approve(store: Store) -> None:
 
 
 def by_another_store(file: Path) -> None:
-    with Store.open(file) as other:
+    with open_at(file) as other:
         approve(other)
 
 
@@ -116,9 +124,9 @@ def test_every_way_of_becoming_ready_is_noticed(
     assert claimed(store) is None
 
 
-def test_a_lease_that_passes_is_noticed_though_nobody_committed(file: Path) -> None:
+def test_a_lease_that_passes_is_noticed_though_nobody_committed(open_store: OpenStore) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store, Store.open(file, clock=clock) as other:
+    with open_store(clock=clock) as store, open_store(clock=clock) as other:
         store.tasks.create(name="x", id="t")
         store.tasks.claim("t", lease=timedelta(minutes=1))
         for second in range(0, 60, 10):
@@ -129,9 +137,11 @@ def test_a_lease_that_passes_is_noticed_though_nobody_committed(file: Path) -> N
         assert claimed(other) is None
 
 
-def test_a_lease_that_passed_does_not_help_who_asks_for_something_else(file: Path) -> None:
+def test_a_lease_that_passed_does_not_help_who_asks_for_something_else(
+    open_store: OpenStore,
+) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         store.tasks.create(name="x", id="t")
         store.tasks.claim("t", lease=timedelta(minutes=1))
         assert claimed(store, categories=["plan"]) is None

@@ -162,10 +162,10 @@ def test_a_long_session_goes_from_its_oldest_chunk_on_a_bounded_number_at_a_time
 
 
 def test_a_prune_that_is_broken_off_goes_on_when_it_is_begun_again(
-    file: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
 ) -> None:
     clock = SetClock(moment(0))
-    with Store.open(file, clock=clock) as store:
+    with open_store(clock=clock) as store:
         log(store, *[("gone", 1, 1)] * 300)
         monkeypatch.setattr(_log_prune, "SECONDS_AT_A_TIME", 0)  # 100 chunks in a transaction
         rows = rows_of_each_commit(store)

@@ -11,7 +11,7 @@ import pytest
 from cwstore.entities import bulk_delete
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 from cwstore.store import Store
-from tests.kits.database import contents, rows_of_each_commit
+from tests.kits.database import contents, open_at, rows_of_each_commit
 from tests.kits.entities import refused
 
 
@@ -57,7 +57,7 @@ def fill(store: Store, key: str) -> None:
 def test_a_purge_leaves_what_a_delete_leaves(tmp_path: Path) -> None:
     left: list[object] = []
     for name in ("deleted", "purged"):
-        with Store.open(tmp_path / name) as store:
+        with open_at(tmp_path / name) as store:
             for key in ("kept", "i"):
                 fill(store, key)
             if name == "deleted":

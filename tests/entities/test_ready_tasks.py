@@ -191,8 +191,9 @@ def test_a_page_goes_on_after_a_task_that_is_ready_no_longer(store: Store) -> No
 
 def test_the_place_of_a_task_is_where_its_priority_puts_it_now(store: Store) -> None:
     make(store, *"abcdef")
-    for key, priority in {"a": "low", "c": "high", "e": "high"}.items():
-        store.tasks.update(key, priority=priority)
+    store.tasks.update("a", priority="low")
+    store.tasks.update("c", priority="high")
+    store.tasks.update("e", priority="high")
     assert ready(store) == "cebdfa"
     assert ready(store, after="c", limit=3) == "ebd"  # on into the next priority
     assert ready(store, after="e", limit=3) == "bdf"

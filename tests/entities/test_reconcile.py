@@ -12,7 +12,7 @@ from cwstore.entities.claims import AttemptOutcome
 from cwstore.entities.task import TaskStatus
 from cwstore.errors import ConflictError, InvalidValueError
 from cwstore.store import Store
-from tests.kits.database import contents
+from tests.kits.database import OpenStore, contents
 from tests.kits.entities import assert_updated, at, moment, refused
 
 
@@ -81,7 +81,7 @@ def test_the_dead_come_oldest_first_and_ties_by_id(store: Store, file: Path) -> 
     ],
 )
 def test_an_agent_that_changed_while_it_was_looked_at_is_left_alone(
-    store: Store, file: Path, patch: dict[str, Any]
+    store: Store, patch: dict[str, Any], open_store: OpenStore
 ) -> None:
     store.tasks.create(name="x", id="t", status="in_progress")
     make(store, "a", status="running", task_id="t", pid=1, process_token="p")
@@ -90,7 +90,7 @@ def test_an_agent_that_changed_while_it_was_looked_at_is_left_alone(
 
     def is_alive(agent: Agent) -> bool:
         # By another store with no patience: nothing may hold the write lock now.
-        with Store.open(file, busy_timeout=0) as other:
+        with open_store(busy_timeout=0) as other:
             changed.append(other.agents.update("a", **patch))
         return False
 
@@ -172,14 +172,16 @@ def test_a_transaction_of_another_thread_does_not_keep_from_looking(store: Store
     assert asked == store.agents.find_all()
 
 
-def test_of_two_that_reconcile_at_once_one_crashes_each_agent(file: Path, store: Store) -> None:
+def test_of_two_that_reconcile_at_once_one_crashes_each_agent(
+    store: Store, open_store: OpenStore
+) -> None:
     for number in range(20):
         make(store, f"a{number:02}", status="running")
     barrier = Barrier(2)
     crashed: list[Agent] = []
 
     def reconcile() -> None:
-        with Store.open(file) as own:
+        with open_store() as own:
 
             def is_alive(agent: Agent) -> bool:
                 if agent.id == "a19":

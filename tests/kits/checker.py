@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import Any
 
 from cwstore.core.repository import Repository
-from cwstore.store import Store
 from cwstore.testing import Allowances, Report, check_statements
+from tests.kits.database import open_private
 
 SCHEMA = """
 CREATE TABLE owners (
@@ -144,7 +144,7 @@ class NoteRepository(Repository[Mode]):
 
 def repositories() -> dict[str, type[Repository[Any]]]:
     """Attribute and class of every repository that a store has."""
-    with Store.open(":memory:") as store:
+    with open_private() as store:
         public = {name: getattr(store, name) for name in dir(store) if not name.startswith("_")}
     found = {name: type(one) for name, one in public.items() if isinstance(one, Repository)}
     assert len(found) >= 14

@@ -32,7 +32,7 @@ from cwstore.errors import (
 from cwstore.store import Store
 from cwstore.testing.strategies import _hints
 from tests.kits.checker import repositories
-from tests.kits.database import referenced_tables, rows_written
+from tests.kits.database import open_at, referenced_tables, rows_written
 from tests.kits.entities import moment, undone
 
 UNKNOWN = "no-such-row"
@@ -122,7 +122,7 @@ class Method:
         with TemporaryDirectory() as place:
             copy = f"{place}/copy.db"
             store.backup(copy)
-            with Store.open(copy) as tried:
+            with open_at(copy) as tried:
                 yield tried
 
     def __call__(self, store: Store, arguments: Mapping[str, object]) -> Any:

@@ -27,6 +27,19 @@ class FaultyDisk(apsw.VFS):
         self.check("open", path)
         return FaultyFile(self, path, name, flags)
 
+    def break_down(self, failing: str) -> None:
+        """From now on each read, each write or each sync fails."""
+        codes = {
+            "read": apsw.SQLITE_IOERR_READ,
+            "write": apsw.SQLITE_IOERR_WRITE,
+            "sync": apsw.SQLITE_IOERR_FSYNC,
+        }
+        self.fail = lambda operation, path: codes[failing] if operation == failing else 0
+
+    def recover(self) -> None:
+        """From now on all goes well."""
+        self.fail = _never
+
     def check(self, operation: str, path: str) -> None:
         code = self.fail(operation, path)
         if code:
@@ -72,5 +85,5 @@ def faulty_disk() -> Generator[FaultyDisk, None, None]:
     try:
         yield disk
     finally:
-        disk.fail = _never
+        disk.recover()
         disk.unregister()

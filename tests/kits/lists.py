@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cwstore._sqlite.apsw_types import open_connection
 from cwstore.store import Store
+from tests.kits.database import open_at, tamper
 
 #: A list of the world, with the arguments of a page.
 List = Callable[..., list[Any]]
@@ -132,20 +132,17 @@ _TIED = (
 
 def fill_lists(file: Path) -> None:
     """Make rows of every table. Of each table a good part has the same `created_at`."""
-    with Store.open(file) as store, store.transaction():
+    with open_at(file) as store, store.transaction():
         _plan(store)
         for number in range(8):
             _people(store, number)
             _talk(store, number)
-    connection = open_connection(str(file), 2)  # SQLITE_OPEN_READWRITE
-    try:
-        for table in _TIED:
-            connection.execute(
-                f"UPDATE {table} SET created_at = 5 WHERE id IN"
-                f" (SELECT id FROM {table} ORDER BY created_at LIMIT -1 OFFSET 2)"
-            ).fetchall()
-    finally:
-        connection.close()
+    for table in _TIED:
+        tamper(
+            file,
+            f"UPDATE {table} SET created_at = 5 WHERE id IN"
+            f" (SELECT id FROM {table} ORDER BY created_at LIMIT -1 OFFSET 2)",
+        )
 
 
 def _plan(store: Store) -> None:

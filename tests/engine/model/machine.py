@@ -1,6 +1,5 @@
 """Two stores on one file beside the model: whose turn it is, time, transactions, reopening."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
@@ -34,7 +33,7 @@ from tests.engine.model.data import (
     raw,
 )
 from tests.engine.model.plan import planned
-from tests.kits.database import open_raw
+from tests.kits.database import copy_database, open_at, open_raw
 from tests.kits.engine import DeliberateError
 
 #: A row, by position; now and then none that exists, or NULL where that is allowed.
@@ -119,7 +118,7 @@ class Machine(RuleBasedStateMachine):
         template, model = planned()
         self.place = tempfile.TemporaryDirectory()
         self.file = Path(self.place.name) / "store.db"
-        shutil.copyfile(template, self.file)
+        copy_database(template, self.file)
         self.model = model.copy()
         ceiling = Ceiling(self.model.floor)
         self.dials = [Dial(ceiling), Dial(ceiling)]
@@ -136,7 +135,7 @@ class Machine(RuleBasedStateMachine):
 
     def open(self, number: int) -> Store:
         self.dials[number].forget()
-        return Store.open(self.file, clock=self.dials[number], busy_timeout=0)
+        return open_at(self.file, clock=self.dials[number], busy_timeout=0)
 
     def teardown(self) -> None:
         if not hasattr(self, "database"):

@@ -14,6 +14,7 @@ from cwstore.entities.projects import InitiativeProject
 from cwstore.entities.tasks import TaskDependency
 from cwstore.store import Store
 from tests.engine.model.data import TABLES, Model
+from tests.kits.database import open_at
 
 
 class Twins:
@@ -25,7 +26,7 @@ class Twins:
 
     def __init__(self, file: Path) -> None:
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
-        self._stores = [Store.open(file, clock=lambda: self._now) for _ in range(2)]
+        self._stores = [open_at(file, clock=lambda: self._now) for _ in range(2)]
 
     def of(self, number: int) -> Store:
         """The one that makes the row of that number in its table."""
