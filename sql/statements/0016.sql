@@ -1357,12 +1357,52 @@ WHERE task_id = :task_id
 RETURNING id, task_id, agent_id, agent_name, number, lease_until, outcome,
 detail, ended_at, created_at, updated_at;
 
+-- claims._FIND_ATTEMPT
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE id = :id;
+
 -- claims._FIND_ATTEMPTS
 SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
 detail, ended_at, created_at, updated_at
 FROM task_attempts
 WHERE task_id = :task_id
-ORDER BY number;
+ORDER BY number, id;
+
+-- claims._FIND_ATTEMPTS(first)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE task_id = :task_id
+ORDER BY number, id
+LIMIT :limit;
+
+-- claims._FIND_ATTEMPTS(after)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE task_id = :task_id
+  AND (number, id) > (:from_number, :from_id)
+ORDER BY number, id
+LIMIT :limit;
+
+-- claims._FIND_ATTEMPTS(last)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE task_id = :task_id
+ORDER BY number DESC, id DESC
+LIMIT :limit;
+
+-- claims._FIND_ATTEMPTS(before)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE task_id = :task_id
+  AND (number, id) < (:from_number, :from_id)
+ORDER BY number DESC, id DESC
+LIMIT :limit;
 
 -- claims._FIND_OPEN_ATTEMPTS
 SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
@@ -1370,6 +1410,86 @@ detail, ended_at, created_at, updated_at
 FROM task_attempts
 WHERE outcome IS NULL
 ORDER BY created_at, id;
+
+-- claims._FIND_OPEN_ATTEMPTS(first)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE outcome IS NULL
+ORDER BY created_at, id
+LIMIT :limit;
+
+-- claims._FIND_OPEN_ATTEMPTS(after)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE outcome IS NULL
+  AND (created_at, id) > (:from_created_at, :from_id)
+ORDER BY created_at, id
+LIMIT :limit;
+
+-- claims._FIND_OPEN_ATTEMPTS(last)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE outcome IS NULL
+ORDER BY created_at DESC, id DESC
+LIMIT :limit;
+
+-- claims._FIND_OPEN_ATTEMPTS(before)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE outcome IS NULL
+  AND (created_at, id) < (:from_created_at, :from_id)
+ORDER BY created_at DESC, id DESC
+LIMIT :limit;
+
+-- claims._FIND_OPEN_ATTEMPTS_OF_AGENT
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL
+ORDER BY created_at, id;
+
+-- claims._FIND_OPEN_ATTEMPTS_OF_AGENT(first)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL
+ORDER BY created_at, id
+LIMIT :limit;
+
+-- claims._FIND_OPEN_ATTEMPTS_OF_AGENT(after)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL
+  AND (created_at, id) > (:from_created_at, :from_id)
+ORDER BY created_at, id
+LIMIT :limit;
+
+-- claims._FIND_OPEN_ATTEMPTS_OF_AGENT(last)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL
+ORDER BY created_at DESC, id DESC
+LIMIT :limit;
+
+-- claims._FIND_OPEN_ATTEMPTS_OF_AGENT(before)
+SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
+detail, ended_at, created_at, updated_at
+FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL
+  AND (created_at, id) < (:from_created_at, :from_id)
+ORDER BY created_at DESC, id DESC
+LIMIT :limit;
 
 -- claims._FIND_OPEN_ATTEMPT_OF_AGENT
 SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
@@ -3790,8 +3910,7 @@ UPDATE tasks
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-    LIMIT :limit
-)
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -3831,8 +3950,83 @@ updated_at
     WHERE type = :type
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
+        sort_order, created_at, id;
+
+-- ready_tasks._READY.find(first)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY.find(after)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order, created_at, id
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END > CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id;
+
+-- ready_tasks._READY.find(last)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
+
+-- ready_tasks._READY.find(before)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END < CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
 
 -- ready_tasks._READY.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -3887,8 +4081,7 @@ UPDATE tasks
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-    LIMIT :limit
-)
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -3931,8 +4124,89 @@ updated_at
       AND category IN (SELECT value FROM json_each(:categories))
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
+        sort_order, created_at, id;
+
+-- ready_tasks._READY_AMONG.find(first)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_AMONG.find(after)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order, created_at, id
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END > CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id;
+
+-- ready_tasks._READY_AMONG.find(last)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
+
+-- ready_tasks._READY_AMONG.find(before)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END < CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
 
 -- ready_tasks._READY_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -3989,8 +4263,7 @@ UPDATE tasks
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-    LIMIT :limit
-)
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4030,8 +4303,83 @@ updated_at
     WHERE initiative_id = :initiative_id AND type = :type
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
+        sort_order, created_at, id;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(first)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(after)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order, created_at, id
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END > CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(last)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(before)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END < CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
 
 -- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4086,8 +4434,7 @@ UPDATE tasks
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-    LIMIT :limit
-)
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4130,8 +4477,89 @@ updated_at
       AND category IN (SELECT value FROM json_each(:categories))
     ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id
-    LIMIT :limit;
+        sort_order, created_at, id;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(first)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(after)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order, created_at, id
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END > CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END, sort_order, created_at, id;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(last)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(before)
+WITH same_rank AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+    ORDER BY sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit
+), other_ranks AS (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END < CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+    ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC
+    LIMIT :limit - (SELECT count(*) FROM same_rank)
+)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM same_rank
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
+) AS page
+ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
