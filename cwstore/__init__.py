@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from cwstore.core.reports import *
     from cwstore.core.repository import Async as Async
     from cwstore.core.repository import Sync as Sync
+    from cwstore.core.sealing import *
+    from cwstore.core.secret import *
     from cwstore.entities.accounts import *
     from cwstore.entities.agents import *
     from cwstore.entities.change_sets import *
@@ -74,9 +76,12 @@ _MODULES = {
         "StoreStats TableStats"
     ),
     "core.changes": "Change ChangeFeed ChangeOperation",
+    "core.sealing": "SecretCodec",
+    "core.secret": "Secret",
     "errors": (
         "BusyError ConflictError ConflictReason CorruptDatabaseError CwstoreError CycleError "
         "ForeignDatabaseError InvalidValueError MigrationError MissingReferenceError "
-        "NotFoundError OutcomeUnknownError SchemaTooNewError StorageError StoreClosedError"
+        "NotFoundError OutcomeUnknownError SchemaTooNewError SecretError "
+        "StorageError StoreClosedError"
     ),
 }

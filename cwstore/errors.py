@@ -90,6 +90,15 @@ def of_item(error: InvalidValueError, index: int) -> InvalidValueError:
     return InvalidValueError(error.field, problem, index=index)
 
 
+class SecretError(CwstoreError):
+    """A secret cannot be read or encoded: another key, or no codec. Nothing was changed."""
+
+    def __init__(self, message: str, *, field: str | None = None, id: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field  #: the column; None where the error is about none
+        self.id = id  #: of the row; None where it has none yet
+
+
 class CycleError(CwstoreError):
     """The edge or parent would close a cycle; nothing was changed."""
 

@@ -13,8 +13,9 @@ from cwstore.entities.registry import Repositories, repository_class
 
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
-    from cwstore.core.port import Engine, OpenDatabase
+    from cwstore.core.port import Database, Engine, OpenDatabase
     from cwstore.core.reports import CheckReport, Progress, StoreStats
+    from cwstore.core.sealing import SecretCodec
 
 
 class Store(Repositories[Sync]):
@@ -22,14 +23,19 @@ class Store(Repositories[Sync]):
 
     __module__ = "cwstore"
 
-    def __init__(self, db: "OpenDatabase") -> None:
+    def __init__(self, db: "OpenDatabase", secrets: "SecretCodec | None" = None) -> None:
         self._db = db
+        self._rows: Database = db  # as repositories see it
+        if secrets is not None:
+            from cwstore.core.sealed_database import SealedDatabase
+
+            self._rows = SealedDatabase(db, secrets)
         #: Number of the newest migration that the file has.
         self.version = db.version
 
     def _make_repository(self, attribute: str) -> Any:
         """The repository for an attribute that is asked for the first time."""
-        return repository_class(attribute)(self._db)
+        return repository_class(attribute)(self._rows)
 
     @classmethod
     def open(
@@ -41,6 +47,7 @@ class Store(Repositories[Sync]):
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        secrets: "SecretCodec | None" = None,
     ) -> Self:
         """Connect, check that the file is ours, migrate it if need be.
 
@@ -48,9 +55,14 @@ class Store(Repositories[Sync]):
         of this store's own. `clock` returns aware datetimes. `busy_timeout` (seconds) bounds each
         wait for a lock. With `durable` an acknowledged transaction survives a power cut; without
         it, a crash of the process only. With `backup` a file is copied before it is migrated.
+        `secrets` keeps `credentials` and `config_json` of accounts encoded in the file.
         Raises StorageError, ForeignDatabaseError, SchemaTooNewError, MigrationError, BusyError,
         CorruptDatabaseError; the file is then as it was.
         """
+        if secrets is not None:
+            from cwstore.core.sealing import check_codec
+
+            check_codec(secrets)
         engine = cast("Engine", engine_for(path))
         db = engine.open_database(
             path,
@@ -60,7 +72,7 @@ class Store(Repositories[Sync]):
             backup=backup,
             on_progress=on_progress,
         )
-        return cls(db)
+        return cls(db, secrets)
 
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside, by this thread, is kept or undone as one.

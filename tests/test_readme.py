@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 import cwstore
 from cwstore import cli, errors
@@ -52,6 +54,22 @@ def test_the_second_example_claims_an_account_and_ships_a_transaction(tmp_path: 
             assert [phase.name for phase in await store.phases.find_all()] == ["Index", "Ranking"]
 
     asyncio.run(ship())
+
+
+def test_the_example_of_a_codec_encodes_what_is_there_and_changes_keys(tmp_path: Path) -> None:
+    names: dict[str, Any] = {}
+    exec(next(block for block in BLOCKS if "MultiFernet" in block), names)
+    old, new = Fernet.generate_key(), Fernet.generate_key()
+    path = str(tmp_path / "walk.db")
+    with cwstore.Store.open(path) as store:
+        plain = store.accounts.create(email="a", credentials='"c"', config_json="{}")
+    names["change_keys"](path, old, old)
+    with cwstore.Store.open(path) as store, pytest.raises(cwstore.SecretError):
+        store.accounts.get(plain.id)
+    names["change_keys"](path, new, old)
+    with cwstore.Store.open(path, secrets=names["Keys"](new)) as store:
+        account = store.accounts.get(plain.id)
+    assert account == replace(plain, updated_at=account.updated_at)
 
 
 def test_the_table_of_errors_is_the_error_tree() -> None:

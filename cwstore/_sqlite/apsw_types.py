@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     class Connection(Protocol):
         """The part of apsw.Connection that this package calls."""
 
+        convert_binding: Callable[[Any, int, Any], Any] | None
+
         @property
         def in_transaction(self) -> bool: ...
         def cursor(self) -> Cursor: ...

@@ -6,6 +6,7 @@ The path is checked before SQLite opens it. The first thing read from an open fi
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 import apsw
 
@@ -24,6 +25,9 @@ from cwstore._sqlite.database_file import (
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
 from cwstore.errors import BusyError, CwstoreError, StorageError
+
+if TYPE_CHECKING:
+    from cwstore.core.secret import Secret
 
 _CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, used again or not (no LRU)
 _OLDEST_SQLITE = (3, 53)
@@ -127,8 +131,14 @@ def _refuse_read_only(connection: Connection, file: str) -> None:
         raise StorageError(f"{file} can only be read; mend the permissions of file and directory")
 
 
+def _reveal(_cursor: object, _place: int, value: "Secret") -> str:
+    """The text of a secret, for SQLite alone: apsw asks for it when it binds one."""
+    return value.reveal()
+
+
 def _configure(connection: Connection, busy_timeout: float, durable: bool) -> None:
     connection.set_busy_handler(busy_handler(busy_timeout))
+    connection.convert_binding = _reveal
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
     connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
     connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)

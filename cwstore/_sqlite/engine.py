@@ -68,14 +68,14 @@ class SqliteDatabase:
 
     def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         rows = self._read(statement, statement.bind(binds))
-        return statement.map_row(rows[0]) if rows else None
+        return statement.map_row(rows.pop(0)) if rows else None
 
     def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
         # A reader has to read again every page that it knew before the last commit: 14 µs for a
         # look at what is ready, where the connection that committed needs 5.
         values = statement.bind(binds)
         rows = self._read_beside(statement, values) or self._read(statement, values)
-        return statement.map_row(rows[0]) if rows else None
+        return statement.map_row(rows.pop(0)) if rows else None
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(self._read(statement, statement.bind(binds)))
@@ -244,7 +244,10 @@ class SqliteDatabase:
         """Run in the thread's open transaction, or in a new one. Maps rows before the COMMIT."""
         writer = self._writer
         if writer.owner == get_ident():
-            return statement.map(writer.run(statement, values))
+            if not statement.holds_secrets:
+                return statement.map(writer.run(statement, values))
+            with Transaction(self._transactions):  # a row that cannot be decoded is not changed
+                return statement.map(writer.run(statement, values))
         transactions = self._transactions
         try:
             transactions.begin(statement.text)

@@ -187,7 +187,10 @@ class Writer:
         if not isinstance(error, apsw.ConstraintError) or not isinstance(fault, InvalidValueError):
             return fault
         field = fault.field
-        return not_json(field, binds[field]) if statement.is_json(field) else fault
+        if not statement.is_json(field):
+            return fault
+        text = binds[field]
+        return not_json(field, text if isinstance(text, str) else text.reveal())
 
     def ask(self, text: str, binds: Mapping[str, str] | None = None) -> "list[Row]":
         """Run SQL of the engine's own, and fetch every row."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cwstore.core.changes import Change
     from cwstore.core.reports import CheckReport, Progress, StoreStats
     from cwstore.core.repository import Repository, Sync
+    from cwstore.core.sealing import SecretCodec
 
 T = TypeVar("T")
 
@@ -59,8 +60,9 @@ class AsyncStore(Repositories[Async]):
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        secrets: "SecretCodec | None" = None,
     ) -> Self:
-        """As `Store.open`; `clock` and `on_progress` are called on a thread of the store."""
+        """As `Store.open`; what it is given is called on threads of the store."""
         loop = running_loop()
         writer = Worker(loop, "cwstore writer")
         call = Call(
@@ -72,6 +74,7 @@ class AsyncStore(Repositories[Async]):
                 "durable": durable,
                 "backup": backup,
                 "on_progress": on_progress,
+                "secrets": secrets,
             },
         )
         try:

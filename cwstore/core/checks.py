@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from threading import TIMEOUT_MAX
 from typing import (
+    TYPE_CHECKING,
     Annotated,
     Any,
     NamedTuple,
@@ -23,7 +24,10 @@ from typing import (
     get_type_hints,
 )
 
-from cwstore.errors import InvalidValueError, of_item
+from cwstore.errors import InvalidValueError, SecretError, of_item
+
+if TYPE_CHECKING:
+    from cwstore.core.secret import Secret
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,22 +52,40 @@ class ValueRule(NamedTuple):
     optional: bool
     marker: str
 
+    @property
+    def is_json(self) -> bool:
+        """Whether it is JSON text."""
+        return "json" in self.marker
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether it is kept as a secret: see `core.secret`."""
+        return "sealed" in self.marker
+
 
 def rule_of(annotation: Any) -> ValueRule:
     """The rule that an annotation such as `str`, `Json | None` or `TaskStatus` stands for."""
     optional = False
     if get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (arm for arm in get_args(annotation) if arm is not types.NoneType)
-        optional = True
+        arms = set(get_args(annotation))
+        optional = types.NoneType in arms
+        # `Secret | str`: a secret may be given as text.
+        (annotation,) = arms - {types.NoneType, str} or {str}
     if get_origin(annotation) is Annotated:
         plain, marker = get_args(annotation)
         return ValueRule(plain, optional, marker)
-    return ValueRule(annotation, optional, "")
+    return ValueRule(annotation, optional, getattr(annotation, "value_marker", ""))
+
+
+_HINTS: dict[Any, dict[str, Any]] = {}
 
 
 def hints_of(entity: type[Any]) -> dict[str, Any]:
     """The annotation of each field, also of those that are inherited or written as text."""
-    return get_type_hints(entity, include_extras=True)
+    found = _HINTS.get(entity)
+    if found is None:
+        found = _HINTS[entity] = get_type_hints(entity, include_extras=True)
+    return found
 
 
 def members_of(rule: ValueRule) -> list[StrEnum]:
@@ -103,6 +125,31 @@ def _text(field: str, value: object, rule: ValueRule) -> str:
     if rule.marker == "non-empty" and not plain:
         raise InvalidValueError(field, "must not be empty")
     return plain
+
+
+def check_secret(field: str, value: object) -> "Secret":
+    """The value as a Secret. No variable of a frame that raises is its text."""
+    from cwstore.core.secret import Secret, hide
+
+    value = hide(value)
+    if not isinstance(value, Secret):
+        kind = "NoneType" if value is None else value.kind
+        raise InvalidValueError(field, f"expected Secret or str, got {kind}")
+    problem = _problem_of(value)
+    if problem:
+        raise InvalidValueError(field, problem)
+    return value
+
+
+def _problem_of(secret: "Secret") -> str:
+    """Why it cannot be stored; "" if it can."""
+    try:
+        secret.reveal().encode()
+    except SecretError as error:
+        return str(error)
+    except UnicodeEncodeError:
+        return "contains a lone surrogate, which is not text"
+    return "contains U+0000, which SQLite text cannot hold" if "\0" in secret.reveal() else ""
 
 
 def _integer(field: str, value: object, rule: ValueRule) -> int:
@@ -215,6 +262,8 @@ _CHECKS: dict[type[Any], str] = {
     ),
 }
 
+_SEALED_CHECK = "{v} = secret({b}, {v})"
+
 
 def compile_binder(order: list[str], rules: Mapping[str, ValueRule]) -> Binder:
     """A function that checks the values of these binds and lists them in order for SQLite.
@@ -227,6 +276,7 @@ def compile_binder(order: list[str], rules: Mapping[str, ValueRule]) -> Binder:
         "boolean": _boolean,
         "member": _member,
         "to_micros": to_micros,
+        "secret": check_secret,
         "MIN": -(2**63),
         "MAX": 2**63 - 1,
     }
@@ -234,7 +284,7 @@ def compile_binder(order: list[str], rules: Mapping[str, ValueRule]) -> Binder:
     for index, (name, rule) in enumerate(rules.items()):
         v, k, e = f"v_{name}", f"k{index}", f"e{index}"
         names[k] = rule
-        check = _CHECKS.get(rule.type)
+        check = _SEALED_CHECK if rule.is_sealed else _CHECKS.get(rule.type)
         if check is None:
             check = _CHECKS[StrEnum]
             names[e] = {member.value: member.value for member in members_of(rule)}

@@ -7,10 +7,13 @@ few of its statements.
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from cwstore.core.checks import EPOCH, MICROSECOND, ValueRule, hints_of, members_of, rule_of
-from cwstore.errors import CorruptDatabaseError
+from cwstore.errors import CorruptDatabaseError, SecretError
+
+if TYPE_CHECKING:
+    from cwstore.core.sealing import SecretCodec
 
 Row = tuple[Any, ...]
 
@@ -31,9 +34,12 @@ _known_time_of = _Times().__getitem__
 
 
 def _value_code(name: str, rule: ValueRule, names: dict[str, Any], *, again: bool) -> str:
-    if rule.type in (str, int):
+    if _is_plain(rule):
         return name
-    if rule.type is bool:
+    if rule.is_sealed:
+        code = f"unseal({name!r}, {name}, {names['id_code']})"
+        code = code if rule.type is str else f"Secret({code})"
+    elif rule.type is bool:
         code = f"{name} != 0"
     elif rule.type is datetime:
         code = f"known_time_of({name})" if again else f"EPOCH + MICROSECOND * {name}"
@@ -41,6 +47,11 @@ def _value_code(name: str, rule: ValueRule, names: dict[str, Any], *, again: boo
         names[rule.type.__name__] = {member.value: member for member in members_of(rule)}
         code = f"{rule.type.__name__}[{name}]"
     return f"None if {name} is None else {code}" if rule.optional else code
+
+
+def _is_plain(rule: ValueRule) -> bool:
+    """Whether the value in the row is the value of the field."""
+    return rule.type in (str, int) and not rule.is_sealed
 
 
 def _misfit(entity: type[Any], problem: str) -> CorruptDatabaseError:
@@ -51,7 +62,8 @@ def _misfit(entity: type[Any], problem: str) -> CorruptDatabaseError:
 
 
 # A frozen dataclass assigns through object.__setattr__, which triples the cost of a row; so each
-# entity is filled as an open twin with the same slots, and then given its class.
+# entity is filled as an open twin with the same slots, and then given its class. Where it raises,
+# the values of the row are forgotten first: a traceback may show the variables.
 _TWIN = """
 class Twin:
     __slots__ = {slots!r}
@@ -61,6 +73,10 @@ def build({argument}):
         {body}
     except (KeyError, OverflowError, TypeError, ValueError) as error:
         problem = f"{{type(error).__name__}}: {{error}}"
+    except SecretError:
+        {forget}
+        raise
+    {forget}
     raise misfit(entity, problem)
 """
 
@@ -106,26 +122,37 @@ def field_names(entity: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(entity))
 
 
-def compile_mapper(entity: type[Any], *, written: bool) -> Callable[[list[Row]], list[Any]]:
+def compile_mapper(
+    entity: type[Any], *, written: bool, codec: "SecretCodec | None" = None
+) -> Callable[[list[Row]], list[Any]]:
     """A function that makes entities of rows whose columns are its fields, in order.
 
-    `written` says that the statement has just written them: their times are not kept.
+    `written` says that the statement has just written them: their times are not kept. `codec`
+    decodes what was encoded; it raises SecretError where it cannot.
     """
-    return _compile(entity, "rows", _ROWS, _TUPLES, again=not written)
+    return _compile(entity, "rows", _ROWS, _TUPLES, again=not written, codec=codec)
 
 
-def compile_row_mapper(entity: type[Any]) -> Callable[[Row], Any]:
+def compile_row_mapper(
+    entity: type[Any], codec: "SecretCodec | None" = None
+) -> Callable[[Row], Any]:
     """As `compile_mapper`, for one row, whose times are not kept either.
 
     To keep one takes twice as long as to make it, and among many rows that are read one at a time
     few are met again: a find among a million tasks took 12.3 µs with kept times, 11.6 without;
     among ten thousand 7.3 in both ways.
     """
-    return _compile(entity, "row", _ROW, _TUPLE, again=False)
+    return _compile(entity, "row", _ROW, _TUPLE, again=False, codec=codec)
 
 
 def _compile(
-    entity: type[Any], argument: str, body: str, of_tuple: str, *, again: bool
+    entity: type[Any],
+    argument: str,
+    body: str,
+    of_tuple: str,
+    *,
+    again: bool,
+    codec: "SecretCodec | None",
 ) -> Callable[[Any], Any]:
     hints = hints_of(entity)
     rules = {name: rule_of(hints[name]) for name in field_names(entity)}
@@ -135,14 +162,37 @@ def _compile(
         "known_time_of": _known_time_of,
         "EPOCH": EPOCH,
         "MICROSECOND": MICROSECOND,
+        "SecretError": SecretError,
     }
+    if any(rule.is_sealed for rule in rules.values()):
+        _name_what_unseals(names, entity, rules, codec)
     if issubclass(entity, tuple):
         values = [_value_code(name, rule, names, again=False) for name, rule in rules.items()]
         code = of_tuple.format(targets=f"({', '.join(rules)},)", values=", ".join(values))
     else:
         code = body.format(fill=_fill_code(rules, names, again=again))
-    exec(_TWIN.format(slots=tuple(rules), argument=argument, body=code.strip()), names)
+    forget = " = ".join(
+        ["rows = row", *(name for name, rule in rules.items() if not _is_plain(rule)), "None"]
+    )
+    exec(
+        _TWIN.format(slots=tuple(rules), argument=argument, body=code.strip(), forget=forget), names
+    )
     return cast(Callable[[Any], Any], names["build"])
+
+
+def _name_what_unseals(
+    names: dict[str, Any],
+    entity: type[Any],
+    rules: Mapping[str, ValueRule],
+    codec: "SecretCodec | None",
+) -> None:
+    from cwstore.core.sealing import unsealer  # what most processes do not need
+    from cwstore.core.secret import Secret
+
+    names["Secret"] = Secret
+    names["unseal"] = unsealer(entity, codec)
+    first = next(iter(rules))  # the id
+    names["id_code"] = first if issubclass(entity, tuple) else f"one.{first}"
 
 
 def _fill_code(rules: Mapping[str, ValueRule], names: dict[str, Any], *, again: bool) -> str:
@@ -157,7 +207,7 @@ def _fill_code(rules: Mapping[str, ValueRule], names: dict[str, Any], *, again: 
     targets: list[str] = []
     steps: list[str] = []
     for name, rule in rules.items():
-        if rule.type in (str, int):
+        if _is_plain(rule):
             targets.append(f"one.{name}")
             continue
         targets.append(name)

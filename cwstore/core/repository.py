@@ -36,14 +36,20 @@ def patch_row(
 ) -> T:
     """Update the row of that id with the `values`; the row as it is then.
 
-    Raises NotFoundError, InvalidValueError for a key that is no column of the patch, and
-    ConflictError if `if_updated_at` is given and is not the row's `updated_at`.
+    Raises NotFoundError, InvalidValueError for a key that is no column of the patch, ConflictError
+    if `if_updated_at` is given and is not the row's `updated_at`, and SecretError if a secret that
+    it would write over cannot be read.
     """
     statement = patch.statement(values, if_updated_at is not None)
     binds = {**values, "id": id}
     if if_updated_at is not None:
         binds["if_updated_at"] = if_updated_at
-    row = database.update_one(statement, binds)
+    if statement.seals:
+        with database.transaction():
+            database.fetch_one(patch.find, id=id)  # SecretError: who cannot read it keeps it
+            row = database.update_one(statement, binds)
+    else:
+        row = database.update_one(statement, binds)
     if row is not None:
         return row
     table = table_of(statement.text)

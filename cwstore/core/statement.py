@@ -26,6 +26,8 @@ T_co = TypeVar("T_co", covariant=True)
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from cwstore.core.sealing import SecretCodec
+
     class StatementFactory(Protocol[T_co]):
         """Makes statements; only text that is written in the source is accepted."""
 
@@ -66,30 +68,43 @@ def is_insert(text: str) -> bool:
 class Statement(Generic[T_co]):
     """A checked SQL text; `bind`, `map` and `map_row` are compiled when they are first called.
 
-    `stamp` is the place of `:now` in what `bind` has returned, None where there is none.
+    `stamp` is the place of `:now` in what `bind` has returned, None where there is none. `seals`
+    says that it is an UPDATE of a Patch which writes over a secret; `holds_secrets`, once `bind`
+    was called, that its rows hold some, which perhaps cannot be decoded.
     """
 
     __slots__ = (
         "bind",
+        "codec",
         "entity",
         "extra",
+        "holds_secrets",
         "map",
         "map_row",
         "rising_id",
         "scalar",
+        "seals",
         "stamp",
         "text",
     )
 
     def __init__(
-        self, text: str, entity: type[Any], scalar: type[Any] | None, extra: Mapping[str, Any]
+        self,
+        text: str,
+        entity: type[Any],
+        scalar: type[Any] | None,
+        extra: Mapping[str, Any],
+        codec: "SecretCodec | None" = None,
     ) -> None:
         self.text = text.strip()
         self.entity = entity
         self.scalar = scalar
         self.extra = extra
+        self.codec = codec  # decodes the secrets of its rows
         self.stamp: int | None = None
         self.rising_id: int | None = None
+        self.seals = False
+        self.holds_secrets = False
         self.bind: Binder = self._first_bind
         self.map: Callable[[list[Row]], list[T_co]] = self._first_map
         self.map_row: Callable[[Row], T_co] = self._first_map_row
@@ -110,7 +125,7 @@ class Statement(Generic[T_co]):
     def is_json(self, name: str) -> bool:
         """Whether a bind of that name takes JSON."""
         rule = self.rules().get(name)
-        return rule is not None and rule.marker == "json"
+        return rule is not None and rule.is_json
 
     def named(self, values: list[Any]) -> dict[str, Any]:
         """What `bind` has returned, by name: for errors."""
@@ -122,6 +137,8 @@ class Statement(Generic[T_co]):
             self.stamp = names.index("now")
         if "rising_id" in names:
             self.rising_id = names.index("rising_id")
+        hints = hints_of(self.entity).values()
+        self.holds_secrets = not self.scalar and any(rule_of(hint).is_sealed for hint in hints)
         self.bind = compile_binder(names, self.rules())
         return self.bind(binds)
 
@@ -129,12 +146,20 @@ class Statement(Generic[T_co]):
         if self.scalar:
             self.map = first_column
         else:
-            self.map = compile_mapper(self.entity, written="RETURNING" in self.text)
-        return self.map(rows)
+            written = "RETURNING" in self.text
+            self.map = compile_mapper(self.entity, written=written, codec=self.codec)
+        given = [rows]
+        del rows  # a traceback may show the variables of this frame
+        return self.map(given.pop())
 
     def _first_map_row(self, row: Row) -> T_co:
-        self.map_row = first_value if self.scalar else compile_row_mapper(self.entity)
-        return self.map_row(row)
+        if self.scalar:
+            self.map_row = first_value
+        else:
+            self.map_row = compile_row_mapper(self.entity, self.codec)
+        given = [row]
+        del row
+        return self.map_row(given.pop())
 
 
 def rows_of(entity: type[T], /) -> "StatementFactory[T]":
@@ -329,4 +354,6 @@ class Patch(Generic[T]):
         hints = hints_of(self.entity)
         extra = {column: hints[column] for column in columns}
         extra |= {"if_updated_at": hints["updated_at"], **self.extra}
-        return Statement(text, self.entity, None, extra)
+        made: Statement[T] = Statement(text, self.entity, None, extra)
+        made.seals = any(rule_of(hints[column]).is_sealed for column in columns)
+        return made

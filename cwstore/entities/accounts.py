@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import LiteralString, TypedDict, Unpack
+from typing import LiteralString, TypedDict, Unpack, cast
 
 from cwstore.core import publish
-from cwstore.core.checks import Json, NonEmpty
+from cwstore.core.checks import NonEmpty
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -16,6 +16,7 @@ from cwstore.core.repository import (
     query,
     row_or_raise,
 )
+from cwstore.core.secret import SealedJson, Secret, SecretJson, hide
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 
 __all__ = ["Account", "AccountPatch", "AccountRepository"]
@@ -29,10 +30,10 @@ class Account:
     #: Not unique.
     email: str
     provider: str
-    #: None: no settings of its own.
-    config_json: Json | None
-    #: Secret, so it is left out of the repr; None: held elsewhere.
-    credentials: Json | None = field(repr=False)
+    #: Left out of the repr, for it may hold tokens; None: no settings of its own.
+    config_json: SealedJson | None = field(repr=False)
+    #: None: held elsewhere.
+    credentials: SecretJson | None
     is_exhausted: bool
     #: None while exhausted: until it is cleared by hand.
     exhausted_until: datetime | None
@@ -49,10 +50,13 @@ class AccountPatch(TypedDict, total=False):
     email: str
     provider: str
     config_json: str | None
-    credentials: str | None
+    credentials: Secret | str | None
     sort_order: int
     last_used_at: datetime | None
 
+
+#: Keys whose values a traceback may show.
+_SHOWN = AccountPatch.__annotations__.keys() - {"config_json", "credentials"}
 
 _COLUMNS = """id, email, provider, config_json, credentials, is_exhausted, exhausted_until,
     last_used_at, sort_order, created_at, updated_at"""
@@ -179,18 +183,20 @@ class AccountRepository(Repository[Mode]):
         email: str,
         provider: str = "claude",
         config_json: str | None = None,
-        credentials: str | None = None,
+        credentials: Secret | str | None = None,
         sort_order: int = 0,
         id: str | None = None,
     ) -> Account:
         """A new account, not exhausted and never used. Raises ConflictError if the id is taken."""
+        hidden = hide(credentials), hide(config_json)
+        del credentials, config_json  # a traceback may show the variables
         return self._db.insert(
             _CREATE,
             id=make_id() if id is None else id,
             email=email,
             provider=provider,
-            config_json=config_json,
-            credentials=credentials,
+            config_json=hidden[1],
+            credentials=hidden[0],
             sort_order=sort_order,
         )
 
@@ -220,8 +226,13 @@ class AccountRepository(Repository[Mode]):
     ) -> Account:
         """Change what is given and `updated_at`.
 
-        Raises NotFoundError, and ConflictError if `updated_at` is not `if_updated_at`.
+        Raises NotFoundError, ConflictError if `updated_at` is not `if_updated_at`, and SecretError
+        if it would write over a secret that this store cannot decode.
         """
+        patch = cast(
+            AccountPatch,
+            {key: value if key in _SHOWN else hide(value) for key, value in patch.items()},
+        )
         return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
 
     @command

@@ -28,6 +28,7 @@ from hypothesis.strategies import SearchStrategy
 
 from cwstore.core.checks import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.repository import Repository
+from cwstore.core.secret import Secret, hide
 from cwstore.core.statement import Paging
 from cwstore.entities.change_sets import ChangeSetAction, ChangeSetEntityType, NewChangeSetEntry
 from cwstore.entities.conversations import ConversationStatus
@@ -296,9 +297,9 @@ def patches(
 def values(name: str, kind: ValueRule) -> SearchStrategy[Any]:
     """Values for a column of that name and rule: a `..._number` or `number` counts from 1."""
     made: SearchStrategy[Any]
-    if kind.marker == "json":
+    if kind.is_json:
         made = json_texts()
-    elif kind.type is str:
+    elif kind.type in (str, Secret):
         made = ids() if kind.marker == "non-empty" else texts()
     elif kind.type is bool:
         made = st.booleans()
@@ -335,11 +336,13 @@ def entities(entity: type[T], /, **given: SearchStrategy[Any]) -> SearchStrategy
 
 
 def _kept_as(kind: ValueRule) -> Callable[[Any], Any]:
-    """Enums are read as members, times as UTC."""
+    """Enums are read as members, times as UTC, secrets as Secret."""
 
     def keep(value: Any) -> Any:
         if isinstance(value, datetime):
             return value.astimezone(UTC).replace(fold=0)
+        if kind.type is Secret:
+            return hide(value)
         is_member = isinstance(value, str) and issubclass(kind.type, StrEnum)
         return kind.type(value) if is_member else value
 

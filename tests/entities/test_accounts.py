@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cwstore.core.secret import Secret
 from cwstore.entities.accounts import Account
 from cwstore.errors import ConflictError, InvalidValueError, NotFoundError
 from cwstore.store import Store
@@ -68,6 +69,7 @@ def test_everything_given_is_kept_json_to_the_letter(store: Store) -> None:
         "sort_order": -3,
     }
     made = store.accounts.create(**given)
+    given["credentials"] = Secret(given["credentials"])
     assert made == replace(plain, **given, created_at=made.created_at, updated_at=made.created_at)
     assert store.accounts.find_by_id("a") == made
     assert store.accounts.find_by_id("nobody") is None
@@ -100,7 +102,7 @@ def test_lists_come_by_sort_order_then_oldest_first_and_ties_by_id(
         ("provider", "new"),
         ("config_json", "[1]"),
         ("config_json", None),
-        ("credentials", "[2]"),
+        ("credentials", Secret("[2]")),
         ("credentials", None),
         ("sort_order", 9),
         ("last_used_at", moment(9)),
@@ -406,11 +408,23 @@ def test_several_threads_with_stores_of_their_own_take_turns(
 # Secrets
 
 
-def test_credentials_are_in_no_repr(store: Store) -> None:
-    account = store.accounts.create(email="a", credentials='"hush-hush"')
-    assert account.credentials == '"hush-hush"'
+def test_credentials_are_a_secret_and_settings_are_in_no_repr(store: Store) -> None:
+    account = store.accounts.create(
+        email="a", credentials='"hush-hush"', config_json='["hush-hush"]'
+    )
+    assert account.credentials == Secret('"hush-hush"')
+    assert account.credentials is not None
+    assert account.credentials.reveal() == '"hush-hush"'
+    assert account.config_json == '["hush-hush"]'
     assert "hush-hush" not in repr(account)
-    assert "credentials" not in repr(account)
+    assert "config_json" not in repr(account)
+    assert (
+        replace(
+            store.accounts.update(account.id, credentials=account.credentials),
+            updated_at=account.updated_at,
+        )
+        == account
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 from cwstore.core.checks import ValueRule, hints_of, members_of, rule_of
 from cwstore.core.lexer import Token, spoken
 from cwstore.core.mapping import field_names
+from cwstore.core.secret import Secret
 from cwstore.core.statement import ENGINE_BINDS, Patch, bind_names
 from cwstore.testing.checker.found import AnyStatement
 from cwstore.testing.checker.reading import result_columns
@@ -27,7 +28,7 @@ from cwstore.testing.checker.words import (
 #: A check and what it found.
 Finding = tuple[str, str]
 
-_DECLARED = {str: "TEXT", int: "INTEGER", bool: "INTEGER", datetime: "INTEGER"}
+_DECLARED = {str: "TEXT", Secret: "TEXT", int: "INTEGER", bool: "INTEGER", datetime: "INTEGER"}
 _COMPARISONS = {"=", "<>", "!=", "<", ">", "<=", ">="}
 _OPERATORS = {"||", "+", "-", "*", "/", "%", "->", "->>"}
 _BOOLEAN = frozenset({"0", "1"})
@@ -103,7 +104,7 @@ def _check_rule(name: str, kind: ValueRule, column: Column) -> Iterator[Finding]
         yield "type", f"{name} is {column.type}, the field {_shown(kind)}"
         return
     yield from _check_members(name, kind, column)
-    if column.is_json != (kind.marker == "json"):
+    if column.is_json != kind.is_json:
         has = "has" if column.is_json else "has no"
         yield "rule", f"{name} {has} CHECK (json_valid), the annotation is {kind.marker or 'plain'}"
     if column.is_filled and kind.marker != "non-empty":

@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 from cwstore.core.mapping import field_names
+from cwstore.core.secret import Secret
 from cwstore.entities.accounts import Account
 from cwstore.entities.agents import Agent
 from cwstore.entities.change_sets import ChangeSet, ChangeSetEntry
@@ -282,7 +283,7 @@ def raw(row: Any) -> tuple[object, ...]:
 def _raw(value: object) -> object:
     if isinstance(value, datetime):
         return (value - datetime(1970, 1, 1, tzinfo=UTC)) // MICROSECOND
-    return value
+    return value.reveal() if isinstance(value, Secret) else value
 
 
 def _points(row: Any, reference: Reference, key: Key) -> bool:

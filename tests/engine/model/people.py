@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from cwstore.core.secret import hide
 from cwstore.entities.accounts import AccountRepository
 from cwstore.entities.agents import Agent, AgentRepository
 from cwstore.entities.conversations import ConversationRepository
@@ -112,11 +113,12 @@ class People(Claims):
 
     @step(given=arguments(AccountRepository, provider=PROVIDER))
     def create_account(self, given: Arguments) -> None:
-        self.create("accounts", lambda store: store.accounts.create(**given), given)
+        self.create("accounts", lambda store: store.accounts.create(**given), _as_read(given))
 
     @step(one=REF, lock=LOCK, patch=patches(AccountRepository, provider=PROVIDER))
     def update_account(self, one: int, lock: int | None, patch: Arguments) -> None:
         key = self.pick("accounts", one)
+        patch = _as_read(patch)
         self.update("accounts", lambda store: store.accounts.update, key, patch, lock)
 
     @step(one=REF)
@@ -347,6 +349,10 @@ class People(Claims):
     def delete_proposal(self, one: int) -> None:
         key = self.pick("proposals", one)
         self.delete("proposals", lambda store: store.proposals.delete(key), key)
+
+
+def _as_read(given: Arguments) -> Arguments:
+    return {key: hide(given[key]) if key == "credentials" else given[key] for key in given}
 
 
 def _has_process(agent: Agent) -> bool:
