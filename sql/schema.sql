@@ -277,12 +277,11 @@ CREATE INDEX tasks_ready_without_phase_ix
 CREATE INDEX tasks_created_ix
     ON tasks (created_at, id);
 
--- Serves tasks.find_by_status and tasks.count_by_status of all initiatives, in their order. The
--- status is wrapped so that only they can use the index. If it were not, SQLite would take it for
--- tasks that are ready, too, as it cannot know that most of the pending ones are: claims would cost
--- 13 times as much.
+-- Serves tasks.find_by_status and tasks.count_by_status of all initiatives, in their order. Those that
+-- are pending are found by tasks_ready_ix: a new task enters one index less.
 CREATE INDEX tasks_status_ix
-    ON tasks (coalesce(status, ''), sort_order, created_at, id);
+    ON tasks (status, sort_order, created_at, id)
+    WHERE status <> 'pending';
 
 CREATE TRIGGER tasks_delete_chat_sessions_tg
 AFTER DELETE ON tasks

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Unpack
+from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
@@ -100,11 +100,35 @@ _FIND_BY_PARENT = _list(f"""
     ORDER BY sort_order, created_at, id
 """)
 
-# Wrapped as in the index that serves it.
+# Of all initiatives; those that are pending have an index of their own, by priority.
 _FIND_BY_STATUS = _list(f"""
     SELECT {TASK_COLUMNS}
     FROM tasks
-    WHERE coalesce(status, '') = :status
+    WHERE status = :status
+      AND status <> 'pending'
+    ORDER BY sort_order, created_at, id
+""")
+
+_PENDING: LiteralString = f"""SELECT {TASK_COLUMNS}
+        FROM tasks
+        WHERE status = 'pending'
+          AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END"""
+
+_FIND_PENDING = _list(f"""
+    SELECT
+        id /* never NULL: a column of tasks, as all that follow */, phase_id, initiative_id,
+        parent_task_id, name /* never NULL: so */, description, type /* never NULL: so */,
+        category /* never NULL: so */, priority /* never NULL: so */, status /* never NULL: so */,
+        requires_approval, sort_order /* never NULL: so */, summary,
+        created_at /* never NULL: so */, updated_at /* never NULL: so */
+    FROM (
+        {_PENDING} = 0
+        UNION ALL
+        {_PENDING} = 1
+        UNION ALL
+        {_PENDING} = 2
+    ) AS pending
+    WHERE 1 = 1
     ORDER BY sort_order, created_at, id
 """)
 
@@ -133,9 +157,19 @@ class _TaskCount(NamedTuple):
 
 _count = rows_of(_TaskCount)
 _COUNT_BY_STATUS = _count("""
-    SELECT coalesce(status, '') AS status, count(*) AS number
-    FROM tasks
-    GROUP BY coalesce(status, '')
+    SELECT
+        status /* never NULL: a column of tasks, or a literal */,
+        number /* never NULL: a count */
+    FROM (
+        SELECT status, count(*) AS number
+        FROM tasks
+        WHERE status <> 'pending'
+        GROUP BY status
+        UNION ALL
+        SELECT 'pending', count(*)
+        FROM tasks
+        WHERE status = 'pending'
+    ) AS counts
 """)
 
 _COUNT_BY_STATUS_IN_INITIATIVE = _count(
@@ -382,6 +416,8 @@ class TaskRepository(Repository[Mode]):
         self, status: TaskStatusLike, initiative_id: str | None = None, **page: Unpack[Paging]
     ) -> list[Task]:
         """Tasks of that status, of any initiative or of one, by sort_order, then oldest first."""
+        if initiative_id is None and status == TaskStatus.PENDING:
+            return fetch_page(self._db, _FIND_PENDING, page)
         if initiative_id is None:
             return fetch_page(self._db, _FIND_BY_STATUS, page, status=status)
         return fetch_page(

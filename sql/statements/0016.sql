@@ -4769,9 +4769,19 @@ FROM above
 WHERE parent_task_id IS NOT NULL;
 
 -- tasks._COUNT_BY_STATUS
-SELECT coalesce(status, '') AS status, count(*) AS number
-FROM tasks
-GROUP BY coalesce(status, '');
+SELECT
+    status /* never NULL: a column of tasks, or a literal */,
+    number /* never NULL: a count */
+FROM (
+    SELECT status, count(*) AS number
+    FROM tasks
+    WHERE status <> 'pending'
+    GROUP BY status
+    UNION ALL
+    SELECT 'pending', count(*)
+    FROM tasks
+    WHERE status = 'pending'
+) AS counts;
 
 -- tasks._COUNT_BY_STATUS_IN_BOTH
 SELECT status, count(*) AS number
@@ -5029,7 +5039,8 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
+  AND status <> 'pending'
 ORDER BY sort_order, created_at, id;
 
 -- tasks._FIND_BY_STATUS(first)
@@ -5037,7 +5048,8 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
+  AND status <> 'pending'
 ORDER BY sort_order, created_at, id
 LIMIT :limit;
 
@@ -5046,7 +5058,8 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
+  AND status <> 'pending'
   AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
 ORDER BY sort_order, created_at, id
 LIMIT :limit;
@@ -5056,7 +5069,8 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
+  AND status <> 'pending'
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
@@ -5065,7 +5079,8 @@ SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at
 FROM tasks
-WHERE coalesce(status, '') = :status
+WHERE status = :status
+  AND status <> 'pending'
   AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
@@ -5136,6 +5151,172 @@ FROM tasks
 WHERE id IN (SELECT id FROM reached)
   AND status = 'completed'
 ORDER BY created_at, id;
+
+-- tasks._FIND_PENDING
+SELECT
+    id /* never NULL: a column of tasks, as all that follow */, phase_id, initiative_id,
+    parent_task_id, name /* never NULL: so */, description, type /* never NULL: so */,
+    category /* never NULL: so */, priority /* never NULL: so */, status /* never NULL: so */,
+    requires_approval, sort_order /* never NULL: so */, summary,
+    created_at /* never NULL: so */, updated_at /* never NULL: so */
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 0
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 1
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 2
+) AS pending
+WHERE 1 = 1
+ORDER BY sort_order, created_at, id;
+
+-- tasks._FIND_PENDING(first)
+SELECT
+    id /* never NULL: a column of tasks, as all that follow */, phase_id, initiative_id,
+    parent_task_id, name /* never NULL: so */, description, type /* never NULL: so */,
+    category /* never NULL: so */, priority /* never NULL: so */, status /* never NULL: so */,
+    requires_approval, sort_order /* never NULL: so */, summary,
+    created_at /* never NULL: so */, updated_at /* never NULL: so */
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 0
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 1
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 2
+) AS pending
+WHERE 1 = 1
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- tasks._FIND_PENDING(after)
+SELECT
+    id /* never NULL: a column of tasks, as all that follow */, phase_id, initiative_id,
+    parent_task_id, name /* never NULL: so */, description, type /* never NULL: so */,
+    category /* never NULL: so */, priority /* never NULL: so */, status /* never NULL: so */,
+    requires_approval, sort_order /* never NULL: so */, summary,
+    created_at /* never NULL: so */, updated_at /* never NULL: so */
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 0
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 1
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 2
+) AS pending
+WHERE 1 = 1
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- tasks._FIND_PENDING(last)
+SELECT
+    id /* never NULL: a column of tasks, as all that follow */, phase_id, initiative_id,
+    parent_task_id, name /* never NULL: so */, description, type /* never NULL: so */,
+    category /* never NULL: so */, priority /* never NULL: so */, status /* never NULL: so */,
+    requires_approval, sort_order /* never NULL: so */, summary,
+    created_at /* never NULL: so */, updated_at /* never NULL: so */
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 0
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 1
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 2
+) AS pending
+WHERE 1 = 1
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
+
+-- tasks._FIND_PENDING(before)
+SELECT
+    id /* never NULL: a column of tasks, as all that follow */, phase_id, initiative_id,
+    parent_task_id, name /* never NULL: so */, description, type /* never NULL: so */,
+    category /* never NULL: so */, priority /* never NULL: so */, status /* never NULL: so */,
+    requires_approval, sort_order /* never NULL: so */, summary,
+    created_at /* never NULL: so */, updated_at /* never NULL: so */
+FROM (
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 0
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 1
+    UNION ALL
+    SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM tasks
+    WHERE status = 'pending'
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = 2
+) AS pending
+WHERE 1 = 1
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- tasks._FIND_PENDING_APPROVAL
 SELECT id, phase_id, initiative_id, parent_task_id, name, description,

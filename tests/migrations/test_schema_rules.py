@@ -176,7 +176,7 @@ PLANS = {
     """conversations WHERE from_agent_id = :x ORDER BY created_at, id
     """: "conversations_from_agent_ix",
     "conversations WHERE task_id = :x ORDER BY created_at, id": "conversations_task_ix",
-    """tasks WHERE coalesce(status, '') = :x ORDER BY sort_order, created_at, id
+    """tasks WHERE status = :x AND status <> 'pending' ORDER BY sort_order, created_at, id
     """: "tasks_status_ix",
     """tasks WHERE status = :x AND initiative_id = :y ORDER BY sort_order, created_at, id
     """: "tasks_initiative_ix",
