@@ -277,8 +277,8 @@ CREATE INDEX tasks_ready_without_phase_ix
 CREATE INDEX tasks_created_ix
     ON tasks (created_at, id);
 
--- Serves tasks.find_by_status and tasks.count_by_status of all initiatives, in their order. Those that
--- are pending are found by tasks_ready_ix: a new task enters one index less.
+-- Serves tasks.find_by_status and tasks.count_by_status of all initiatives, in their order. Those
+-- that are pending are found by tasks_ready_ix: a new task enters one index less.
 CREATE INDEX tasks_status_ix
     ON tasks (status, sort_order, created_at, id)
     WHERE status <> 'pending';
@@ -366,8 +366,8 @@ CREATE INDEX task_dependencies_depends_on_task_ix
 CREATE TRIGGER task_dependencies_no_cycle_insert_tg
 AFTER INSERT ON task_dependencies
 WHEN (
-        EXISTS (SELECT 1 FROM task_dependencies WHERE task_id = NEW.depends_on_task_id)
-    AND EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.task_id)
+        EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.task_id)
+    AND EXISTS (SELECT 1 FROM task_dependencies WHERE task_id = NEW.depends_on_task_id)
     AND coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
      <= coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
  )
@@ -378,75 +378,15 @@ WHEN (
           AND level > coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
     )
 BEGIN
-    INSERT INTO task_levels (task_id, level)
-    SELECT id, level
-    FROM (
-        WITH RECURSIVE
-        start (level) AS (
-            SELECT coalesce(
-                (SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0
-            )
-        ),
-        needed (id) AS (
-            SELECT NEW.depends_on_task_id
-            UNION
-            SELECT edge.depends_on_task_id
-            FROM needed
-            JOIN task_dependencies AS edge ON edge.task_id = needed.id
-            WHERE coalesce(
-                (SELECT level FROM task_levels WHERE task_id = edge.depends_on_task_id), 0
-            ) = (SELECT level FROM start)
-            LIMIT 64
-        ),
-        goal (level) AS MATERIALIZED (
-            SELECT level + ((SELECT count(*) FROM needed) = 64) FROM start
-        ),
-        waiting (id, level) AS (
-            SELECT NEW.task_id, level
-            FROM goal
-            WHERE coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0) < level
-            UNION
-            SELECT edge.task_id, waiting.level
-            FROM waiting
-            JOIN task_dependencies AS edge ON edge.depends_on_task_id = waiting.id
-            WHERE coalesce(
-                (SELECT level FROM task_levels WHERE task_id = edge.task_id), 0
-            ) < waiting.level
-        )
-        SELECT id, level FROM waiting
-    )
-    WHERE 1 = 1
-    ON CONFLICT (task_id) DO UPDATE SET level = excluded.level;
-
-    SELECT RAISE(ABORT, 'cycle: task_dependencies')
-    WHERE coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
-       <= coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
-      AND EXISTS (
-        WITH RECURSIVE
-        start (level) AS (
-            SELECT coalesce(
-                (SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0
-            )
-        ),
-        needed (id) AS (
-            SELECT NEW.depends_on_task_id
-            UNION
-            SELECT edge.depends_on_task_id
-            FROM needed
-            JOIN task_dependencies AS edge ON edge.task_id = needed.id
-            WHERE coalesce(
-                (SELECT level FROM task_levels WHERE task_id = edge.depends_on_task_id), 0
-            ) = (SELECT level FROM start)
-        )
-        SELECT 1 FROM needed WHERE id = NEW.task_id
-    );
+    INSERT INTO task_edges_in_doubt (task_id, depends_on_task_id)
+    VALUES (NEW.task_id, NEW.depends_on_task_id);
 END;
 
 CREATE TRIGGER task_dependencies_no_cycle_update_tg
 AFTER UPDATE OF task_id, depends_on_task_id ON task_dependencies
 WHEN (
-        EXISTS (SELECT 1 FROM task_dependencies WHERE task_id = NEW.depends_on_task_id)
-    AND EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.task_id)
+        EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.task_id)
+    AND EXISTS (SELECT 1 FROM task_dependencies WHERE task_id = NEW.depends_on_task_id)
     AND coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
      <= coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
  )
@@ -457,68 +397,8 @@ WHEN (
           AND level > coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
     )
 BEGIN
-    INSERT INTO task_levels (task_id, level)
-    SELECT id, level
-    FROM (
-        WITH RECURSIVE
-        start (level) AS (
-            SELECT coalesce(
-                (SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0
-            )
-        ),
-        needed (id) AS (
-            SELECT NEW.depends_on_task_id
-            UNION
-            SELECT edge.depends_on_task_id
-            FROM needed
-            JOIN task_dependencies AS edge ON edge.task_id = needed.id
-            WHERE coalesce(
-                (SELECT level FROM task_levels WHERE task_id = edge.depends_on_task_id), 0
-            ) = (SELECT level FROM start)
-            LIMIT 64
-        ),
-        goal (level) AS MATERIALIZED (
-            SELECT level + ((SELECT count(*) FROM needed) = 64) FROM start
-        ),
-        waiting (id, level) AS (
-            SELECT NEW.task_id, level
-            FROM goal
-            WHERE coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0) < level
-            UNION
-            SELECT edge.task_id, waiting.level
-            FROM waiting
-            JOIN task_dependencies AS edge ON edge.depends_on_task_id = waiting.id
-            WHERE coalesce(
-                (SELECT level FROM task_levels WHERE task_id = edge.task_id), 0
-            ) < waiting.level
-        )
-        SELECT id, level FROM waiting
-    )
-    WHERE 1 = 1
-    ON CONFLICT (task_id) DO UPDATE SET level = excluded.level;
-
-    SELECT RAISE(ABORT, 'cycle: task_dependencies')
-    WHERE coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
-       <= coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
-      AND EXISTS (
-        WITH RECURSIVE
-        start (level) AS (
-            SELECT coalesce(
-                (SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0
-            )
-        ),
-        needed (id) AS (
-            SELECT NEW.depends_on_task_id
-            UNION
-            SELECT edge.depends_on_task_id
-            FROM needed
-            JOIN task_dependencies AS edge ON edge.task_id = needed.id
-            WHERE coalesce(
-                (SELECT level FROM task_levels WHERE task_id = edge.depends_on_task_id), 0
-            ) = (SELECT level FROM start)
-        )
-        SELECT 1 FROM needed WHERE id = NEW.task_id
-    );
+    INSERT INTO task_edges_in_doubt (task_id, depends_on_task_id)
+    VALUES (NEW.task_id, NEW.depends_on_task_id);
 END;
 
 
@@ -1399,3 +1279,85 @@ FROM (
     UNION ALL
     SELECT * FROM (SELECT created_at FROM agent_log_chunks ORDER BY seq DESC LIMIT 1)
 );
+
+
+-- -------------------------------- 0016_plans_and_logs_of_any_size --------------------------------
+-- Plans of thousands of edges in any order, and logs whose session numbers survive their chunks.
+--
+-- No row is changed: what is new here is kept by triggers alone.
+
+-- Takes an edge that was written and may close a cycle; has no rows.
+CREATE VIEW task_edges_in_doubt AS
+SELECT task_id, depends_on_task_id
+FROM task_dependencies
+WHERE 1 = 0;
+
+-- The first statement lifts, the second one looks for the cycle, in levels that are right by then:
+-- had the edge closed one, its two ends would be on one level now. UNION visits a row once: it ends
+-- even among cycles that somebody stored with the triggers off.
+CREATE TRIGGER task_edges_in_doubt_no_cycle_tg
+INSTEAD OF INSERT ON task_edges_in_doubt
+BEGIN
+    INSERT INTO task_levels (task_id, level)
+    SELECT id, level
+    FROM (
+        WITH RECURSIVE
+        start (level) AS (
+            SELECT coalesce(
+                (SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0
+            )
+        ),
+        needed (id) AS (
+            SELECT NEW.depends_on_task_id
+            UNION
+            SELECT edge.depends_on_task_id
+            FROM needed
+            JOIN task_dependencies AS edge ON edge.task_id = needed.id
+            WHERE coalesce(
+                (SELECT level FROM task_levels WHERE task_id = edge.depends_on_task_id), 0
+            ) = (SELECT level FROM start)
+            LIMIT 64
+        ),
+        goal (level) AS MATERIALIZED (
+            SELECT level + ((SELECT count(*) FROM needed) = 64) FROM start
+        ),
+        waiting (id, level) AS (
+            SELECT NEW.task_id, level
+            FROM goal
+            WHERE coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0) < level
+            UNION
+            SELECT edge.task_id, waiting.level
+            FROM waiting
+            JOIN task_dependencies AS edge ON edge.depends_on_task_id = waiting.id
+            WHERE coalesce(
+                (SELECT level FROM task_levels WHERE task_id = edge.task_id), 0
+            ) < waiting.level
+        )
+        SELECT id, level FROM waiting
+    )
+    WHERE 1 = 1
+    ON CONFLICT (task_id) DO UPDATE SET level = excluded.level;
+
+    SELECT RAISE(ABORT, 'cycle: task_dependencies')
+    WHERE coalesce((SELECT level FROM task_levels WHERE task_id = NEW.task_id), 0)
+       <= coalesce((SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0)
+      AND EXISTS (
+        WITH RECURSIVE
+        start (level) AS (
+            SELECT coalesce(
+                (SELECT level FROM task_levels WHERE task_id = NEW.depends_on_task_id), 0
+            )
+        ),
+        needed (id) AS (
+            SELECT NEW.depends_on_task_id
+            UNION
+            SELECT edge.depends_on_task_id
+            FROM needed
+            JOIN task_dependencies AS edge ON edge.task_id = needed.id
+            WHERE coalesce(
+                (SELECT level FROM task_levels WHERE task_id = edge.depends_on_task_id), 0
+            ) = (SELECT level FROM start)
+        )
+        SELECT 1 FROM needed WHERE id = NEW.task_id
+    );
+END;

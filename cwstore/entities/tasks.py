@@ -50,6 +50,28 @@ _flag = values_of(int, Task)
 _list = lists_of(Task, FIND_TASK)
 
 # The initiative comes from the caller, else the phase, else the parent; no row if they disagree.
+# The first two do what the third one does for most tasks, in half the time: that has to keep aside
+# what it reads, since it reads the table that it writes.
+_CREATE_ALONE = task_rows(f"""
+    INSERT INTO tasks ({TASK_COLUMNS})
+    VALUES (
+        :id, NULL, :initiative_id, NULL, :name, :description, :type, :category, :priority,
+        :status, :requires_approval, :sort_order, :summary, :now, :now
+    )
+    RETURNING {TASK_COLUMNS}
+""")
+
+_CREATE_IN_PHASE = task_rows(f"""
+    INSERT INTO tasks ({TASK_COLUMNS})
+    SELECT
+        :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
+        :status, :requires_approval, :sort_order, :summary, :now, :now
+    FROM phases
+    WHERE id = :phase_id
+      AND initiative_id = coalesce(:initiative_id, initiative_id)
+    RETURNING {TASK_COLUMNS}
+""")
+
 _CREATE = task_rows(f"""
     INSERT INTO tasks ({TASK_COLUMNS})
     SELECT
@@ -347,22 +369,28 @@ class TaskRepository(Repository[Mode]):
         Raises InvalidValueError if those disagree, MissingReferenceError if one does not exist,
         ConflictError if the id is taken.
         """
-        task = self._db.write_one(
-            _CREATE,
-            id=make_id() if id is None else id,
-            phase_id=phase_id,
-            initiative_id=initiative_id,
-            parent_task_id=parent_task_id,
-            name=name,
-            description=description,
-            type=type,
-            category=category,
-            priority=priority,
-            status=status,
-            requires_approval=requires_approval,
-            sort_order=sort_order,
-            summary=summary,
-        )
+        values: dict[str, object] = {
+            "id": make_id() if id is None else id,
+            "initiative_id": initiative_id,
+            "name": name,
+            "description": description,
+            "type": type,
+            "category": category,
+            "priority": priority,
+            "status": status,
+            "requires_approval": requires_approval,
+            "sort_order": sort_order,
+            "summary": summary,
+        }
+        task = None
+        if parent_task_id is None:
+            if phase_id is None:
+                return self._db.insert(_CREATE_ALONE, **values)
+            task = self._db.write_one(_CREATE_IN_PHASE, phase_id=phase_id, **values)
+        if task is None:  # or something is wrong: this tells what
+            task = self._db.write_one(
+                _CREATE, phase_id=phase_id, parent_task_id=parent_task_id, **values
+            )
         if task is None:
             raise InvalidValueError(
                 "initiative_id", "the task, its phase and its parent must be of one initiative"

@@ -22,8 +22,8 @@ CREATE INDEX phases_created_ix
 CREATE INDEX tasks_created_ix
     ON tasks (created_at, id);
 
--- Serves tasks.find_by_status and tasks.count_by_status of all initiatives, in their order. Those that
--- are pending are found by tasks_ready_ix: a new task enters one index less.
+-- Serves tasks.find_by_status and tasks.count_by_status of all initiatives, in their order. Those
+-- that are pending are found by tasks_ready_ix: a new task enters one index less.
 CREATE INDEX tasks_status_ix
     ON tasks (status, sort_order, created_at, id)
     WHERE status <> 'pending';

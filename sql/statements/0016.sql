@@ -4828,10 +4828,36 @@ RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
 
+-- tasks._CREATE_ALONE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+VALUES (
+    :id, NULL, :initiative_id, NULL, :name, :description, :type, :category, :priority,
+    :status, :requires_approval, :sort_order, :summary, :now, :now
+)
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
 -- tasks._CREATE_DEPENDENCY
 INSERT INTO task_dependencies (task_id, depends_on_task_id)
 VALUES (:task_id, :depends_on_task_id)
 ON CONFLICT (task_id, depends_on_task_id) DO NOTHING;
+
+-- tasks._CREATE_IN_PHASE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+SELECT
+    :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
+    :status, :requires_approval, :sort_order, :summary, :now, :now
+FROM phases
+WHERE id = :phase_id
+  AND initiative_id = coalesce(:initiative_id, initiative_id)
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
 
 -- tasks._DELETE
 DELETE FROM tasks

@@ -12,7 +12,7 @@ def _text(module: ModuleType, name: str) -> str:
     return text
 
 
-CREATE = _text(tasks, "_CREATE")
+CREATE = _text(tasks, "_CREATE_IN_PHASE")
 FIND = _text(task, "FIND_TASK")
 PHASE = _text(tasks, "_FIND_BY_PHASE")
 ALL = _text(tasks, "_FIND_ALL")
