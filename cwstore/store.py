@@ -7,6 +7,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from cwstore.core import public
 from cwstore.core.drivers import engine_for
 from cwstore.core.repository import Sync
 from cwstore.entities.registry import Repositories, repository_class
@@ -18,10 +19,9 @@ if TYPE_CHECKING:
     from cwstore.core.sealing import SecretCodec
 
 
+@public
 class Store(Repositories[Sync]):
     """All repositories over one file. Threads share a store; each process opens its own."""
-
-    __module__ = "cwstore"
 
     def __init__(self, db: "OpenDatabase", secrets: "SecretCodec | None" = None) -> None:
         self._db = db

@@ -1,6 +1,7 @@
 """The names that the package hands out: each listed once, each at home in `cwstore`."""
 
 import ast
+import inspect
 import pickle
 import pkgutil
 import pydoc
@@ -145,6 +146,23 @@ def test_a_class_says_its_public_home(name: str) -> None:
     assert f"class {name} in module {home}" in pydoc.render_doc(kind)
     if not issubclass(kind, StrEnum):  # whose repr names no module
         assert repr(kind) == f"<class '{home}.{name}'>"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_source_of_a_class_is_its_own_or_is_not_found(name: str) -> None:
+    """`inspect` looks in the file of the public home, which has none: never another's lines."""
+    kind = getattr(cwstore, name)
+    try:
+        source = inspect.getsource(kind)
+    except OSError:
+        assert not hasattr(errors, name)
+    else:
+        assert f"class {name}" in source.partition("\n    ")[0]
+
+
+def test_the_source_of_a_method_is_found() -> None:
+    assert "def claim(" in inspect.getsource(vars(cwstore.TaskRepository)["claim"])
+    assert "def transaction(" in inspect.getsource(cwstore.Store.transaction)
 
 
 def pickled(value: object) -> object:

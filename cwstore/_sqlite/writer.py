@@ -4,6 +4,7 @@ Transactions on it are opened and ended in transaction.py.
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -311,17 +312,24 @@ class Writer:
                 if not self.dropped:
                     self._keep_last_stamp()
                 self.connection.close()
-                # A process that was killed leaves the file of the queue behind.
-                if self.queue or os.path.exists(f"{self.file}-turn"):
-                    from cwstore._sqlite.write_queue import open_write_queue
-
-                    (self.queue or open_write_queue(self.file)).close(self.file)
+                self._close_queue()
         finally:
             with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
                 self.lock.release()
         if self.recorder is not None:
             for feed in list(self.recorder.feeds):
                 feed.close()
+
+    def _close_queue(self) -> None:
+        queue = self.queue
+        # A process that was killed leaves the file of the queue behind. Nothing can be imported
+        # any more where the interpreter ends and nobody closed the store.
+        if queue is None and os.path.exists(f"{self.file}-turn") and not sys.is_finalizing():
+            from cwstore._sqlite.write_queue import open_write_queue
+
+            queue = open_write_queue(self.file)
+        if queue is not None:
+            queue.close(self.file)
 
     def abandon_after_fork(self) -> "list[Connection]":
         """In a forked child: refuse every call from now on.

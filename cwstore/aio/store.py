@@ -15,6 +15,7 @@ from cwstore.aio.lanes import Lanes
 from cwstore.aio.listener import Listener
 from cwstore.aio.own_ways import own_way
 from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
+from cwstore.core import public
 from cwstore.core.repository import Async
 from cwstore.entities.registry import Repositories
 from cwstore.errors import InvalidValueError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@public
 class AsyncStore(Repositories[Async]):
     """A store whose calls run on threads of its own: see `lanes`.
 
@@ -37,8 +39,6 @@ class AsyncStore(Repositories[Async]):
     that says which. A store belongs to the event loop that opened it: elsewhere its calls raise
     ConflictError; once that loop is closed, another may close the store.
     """
-
-    __module__ = "cwstore"
 
     def __init__(self, store: Store, lanes: Lanes) -> None:
         self._store = store

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from cwstore.core import public
 from cwstore.core.checks import check_id, check_limit
 from cwstore.core.faults import no_place, no_row, table_of, updated_since
 from cwstore.core.statement import Paging
@@ -104,16 +105,14 @@ def _place(
     return {f"from_{name}": getattr(row, name) for name in listing.fields}
 
 
+@public
 class Sync:
     """Marks repositories whose methods return their result."""
 
-    __module__ = "cwstore"
 
-
+@public
 class Async:
     """Marks repositories whose methods return an awaitable of it."""
-
-    __module__ = "cwstore"
 
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -63,6 +64,27 @@ def test_a_store_can_be_opened_and_read_while_another_process_holds_the_lock(
     store.initiatives.create(name="there")
     with locked(file), open_store(busy_timeout=0) as second:
         assert names(second) == ["there"]
+
+
+_LEFT_OPEN = [
+    "store.initiatives.create(name='kept')",
+    "store.initiatives.create(name='kept'); feed = store.changes(); store.tasks.create(name='y')",
+    (
+        "store.initiatives.create(name='kept'); open = store.transaction(); open.__enter__();"
+        " store.initiatives.create(name='undone')"
+    ),
+]
+
+
+@pytest.mark.parametrize("act", _LEFT_OPEN, ids=["a store", "a feed", "a transaction"])
+def test_a_program_that_ends_without_closing_ends_in_silence(
+    file: Path, open_store: OpenStore, act: str
+) -> None:
+    program = f"import sys; from cwstore import Store; store = Store.open(sys.argv[1]); {act}"
+    with Other(program, file, stderr=subprocess.STDOUT) as other:
+        assert other.end() == []
+    with open_store() as store:
+        assert names(store) == ["kept"]
 
 
 # Working together

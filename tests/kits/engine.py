@@ -23,11 +23,12 @@ PATIENCE = 60.0
 class Other:
     """Another process that runs `code` with `sys.argv[1:]` and talks in lines."""
 
-    def __init__(self, code: str, *arguments: object) -> None:
+    def __init__(self, code: str, *arguments: object, stderr: int | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, *(str(one) for one in arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
