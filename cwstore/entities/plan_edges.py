@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from cwstore.core.checks import check_id
 from cwstore.core.faults import of_item
 from cwstore.entities.task import NewTask, Task
-from cwstore.errors import InvalidValueError
+from cwstore.errors import ConflictError, InvalidValueError, MissingReferenceError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -68,11 +68,14 @@ def _several(field: str, items: object) -> list[object]:
 
 
 def _checked(index: int, function: Callable[[Any], T], item: object) -> T:
-    """What the function returns for the item; an InvalidValueError then says which item it was."""
+    """What the function returns for the item; an error about it then says which item it was."""
     try:
         return function(item)
     except InvalidValueError as error:
         fault = of_item(error, index)
+    except (ConflictError, MissingReferenceError) as error:
+        error.args = (f"item {index}: {error}",)
+        raise
     raise fault
 
 

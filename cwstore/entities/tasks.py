@@ -402,8 +402,8 @@ class TaskRepository(Repository[Mode]):
         """Make all of them in their order, or none: each as `create` would.
 
         A task may be the parent of one that comes after it. The iterable is read to its end before
-        the transaction begins. Raises what `create` raises; `InvalidValueError.index` tells which
-        task it was.
+        the transaction begins. Raises what `create` raises; the message tells which task it was,
+        and so does `InvalidValueError.index`.
         """
         from cwstore.entities.plan_edges import create_tasks
 

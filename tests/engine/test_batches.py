@@ -5,7 +5,12 @@ from typing import Any
 
 import pytest
 
-from cwstore.errors import InvalidValueError
+from cwstore.errors import (
+    ConflictError,
+    CwstoreError,
+    InvalidValueError,
+    MissingReferenceError,
+)
 from cwstore.store import Store
 from tests.kits.entities import refused
 
@@ -77,6 +82,28 @@ def test_a_bad_project_of_an_initiative_is_told_by_its_place(
     store.projects.create(name="x", url="u", id="j")
     with refused(file, InvalidValueError, "project_ids", "^item 2: project_ids: "):
         store.projects.set_initiative_projects("i", ["j", "j", bad])
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (
+            {"phase_id": "gone"},
+            MissingReferenceError,
+            "^item 590: tasks.phase_id: no row of phases",
+        ),
+        ({"parent_task_id": "gone"}, MissingReferenceError, "^item 590: .*'gone'"),
+        ({"id": "there"}, ConflictError, "^item 590: tasks.id: this value is taken"),
+    ],
+)
+def test_a_task_of_many_that_cannot_be_stored_is_told_by_its_place(
+    store: Store, file: Path, bad: Any, error: type[CwstoreError], message: str
+) -> None:
+    store.tasks.create(name="x", id="there")
+    tasks: list[Any] = [{"name": "x"} for _ in range(600)]
+    tasks[590] |= bad
+    with refused(file, error, match=message):
+        store.tasks.create_many(tasks)
 
 
 def test_what_is_no_batch_has_no_place(store: Store) -> None:

@@ -443,3 +443,20 @@ def test_credentials_are_in_no_error(store: Store, file: Path, secret: Any) -> N
         told = "".join(traceback.format_exception(caught.value))
         assert "hush-hush" not in told + repr(caught.value) + repr(caught.value.args)
         assert contents(file) == before
+
+
+def test_a_limit_that_ends_does_not_bring_back_what_was_set_aside_by_hand(
+    open_store: OpenStore,
+) -> None:
+    """A late answer about a rate limit comes after somebody has taken the account out."""
+    clock = SetClock(moment(0))
+    with open_store(clock=clock) as store:
+        account = store.accounts.create(email="a")
+        store.accounts.mark_exhausted(account.id, None)
+        kept = store.accounts.mark_exhausted(account.id, moment(60))
+        assert (kept.is_exhausted, kept.exhausted_until) == (True, None)
+        clock.now = moment(3600)
+        assert store.accounts.clear_expired_exhaustion() == 0
+        assert store.accounts.claim_next_available() is None
+        assert store.accounts.clear_exhausted(account.id).is_exhausted is False
+        assert store.accounts.claim_next_available() is not None

@@ -355,3 +355,32 @@ def test_what_cannot_be_called_is_refused(store: Store, file: Path, is_alive: An
     make(store, "a", status="running")
     with refused(file, InvalidValueError, "is_alive"):
         store.agents.reconcile(is_alive)
+
+
+def test_an_agent_that_was_stopped_with_a_task_in_hand_is_asked_and_gives_it_back(
+    store: Store,
+) -> None:
+    """Whoever stops an agent by its status may forget the task."""
+    store.tasks.create(name="x", id="t")
+    agent = store.agents.create(name="a", worktree_id="w", id="a")
+    store.tasks.claim("t", agent_id="a")
+    store.agents.update(agent.id, status="stopped")
+    assert [one.id for one in store.agents.reconcile(lambda agent: False)] == ["a"]
+    assert store.tasks.get("t").status == "pending"
+
+
+def test_the_attempts_tell_how_many_agents_a_task_has_killed(store: Store) -> None:
+    """So a dispatcher can set aside a task on which every worker dies."""
+    store.tasks.create(name="x", id="t")
+    for name in "abc":
+        store.agents.create(name=name, worktree_id="w", id=name, status="running")
+        assert store.tasks.claim_next_ready(agent_id=name) is not None
+        store.agents.reconcile(lambda agent: False)
+    last = store.tasks.find_attempts("t", last=3)
+    assert [(one.agent_name, one.outcome) for one in last] == [
+        ("a", "lost"),
+        ("b", "lost"),
+        ("c", "lost"),
+    ]
+    store.tasks.update("t", status="blocked")
+    assert store.tasks.claim_next_ready(agent_id="a") is None

@@ -189,3 +189,16 @@ def test_a_deep_subtree_follows(store: Store) -> None:
             task = store.tasks.create(name="x", id=f"d{number:03}", parent_task_id=task.id)
     store.tasks.move("t", phase_id="q-i")
     assert {place[1] for key, place in places(store).items() if key != "x"} == {"q-i"}
+
+
+def test_what_was_moved_away_survives_the_deletion_of_where_it_was(store: Store) -> None:
+    old, new = (store.initiatives.create(name=name).id for name in ("old", "new"))
+    top = store.tasks.create(name="top", initiative_id=old)
+    middle = store.tasks.create(name="middle", parent_task_id=top.id)
+    store.tasks.create(name="leaf", parent_task_id=middle.id)
+    store.tasks.move(top.id, initiative_id=new)
+    assert store.tasks.find_by_initiative_id(old) == []
+    assert store.initiatives.delete(old)
+    left = store.tasks.find_by_initiative_id(new)
+    assert [task.name for task in left] == ["top", "middle", "leaf"]
+    assert [task.parent_task_id for task in left] == [None, top.id, middle.id]
