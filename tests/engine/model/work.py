@@ -6,6 +6,7 @@ from typing import Any, cast
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
+from cwstore.core.ids import make_id
 from cwstore.entities.initiatives import InitiativeRepository
 from cwstore.entities.pages import PageRepository
 from cwstore.entities.phases import PhaseDependency, PhaseRepository
@@ -195,6 +196,27 @@ class Work(Claims):
         for task, (_, expected) in zip(made, both, strict=True):
             self.check_made("tasks", task, {"id": None} | expected)
 
+    @step(one=st.none() | REF, size=st.integers(1, 4), backwards=st.booleans())
+    def create_nested_tasks(self, one: int | None, size: int, backwards: bool) -> None:
+        """Each is the parent of the next; the other way round the first parent does not exist."""
+        key = None if one is None else self.pick("initiatives", one)
+        ids = [make_id() for _ in range(size)]
+        parents = [None, *ids[:-1]]
+        many: list[NewTask] = [
+            {"name": "nested", "id": own, "parent_task_id": parent, "initiative_id": key}
+            for own, parent in zip(ids, parents, strict=True)
+        ]
+        errors: Errors = set()
+        if (backwards and size > 1) or (
+            key is not None and key not in self.view()[1].tables["initiatives"]
+        ):
+            errors.add(MissingReferenceError)
+        given = many[::-1] if backwards else many
+        made = self.call(lambda store: store.tasks.create_many(given), errors)
+        if made is not REFUSED:
+            for task, expected in zip(made, given, strict=True):
+                self.check_made("tasks", task, dict(expected))
+
     @step(
         one=st.integers(0, 3) | REF,
         place=st.fixed_dictionaries(
@@ -301,6 +323,7 @@ class Work(Claims):
     @rule(
         steps=some_of(
             *("move_task", "move_task", "move_what_is_talked_about", "create_tasks"),
+            "create_nested_tasks",
             *("create_chat_session", "create_task"),
             *("let_tasks_wait", "let_tasks_wait", "read_a_page", "read_a_page", "read_a_page"),
             *("purge", "update_agent", "read_statuses", "read_mail", "mark_read"),
