@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -9,7 +10,7 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import connect_reader
-from cwstore._sqlite.database_file import MEMORY, remove, resolve
+from cwstore._sqlite.database_file import MEMORY, remove, resolve, sync
 from cwstore._sqlite.error_map import map_error
 from cwstore.errors import (
     ConflictError,
@@ -97,7 +98,8 @@ def write_backup(
         raise StorageError(f"cannot write the backup {path}: {error.strerror}") from None
     finally:
         for leftover in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
-            remove(leftover)
+            with suppress(OSError):  # what became of the copy is known by now
+                remove(leftover)
     return Backup(path, size)
 
 
@@ -161,7 +163,8 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> Non
             if problems:
                 raise CorruptDatabaseError(
                     f"the backup {path} was not kept, its source is damaged: {'; '.join(problems)};"
-                    " run `cwstore check` and restore an older backup"
+                    " run `cwstore check`; restore an older backup if it finds damage, and check"
+                    " the disk if it finds none"
                 )
         finally:
             copy.close()
@@ -199,18 +202,11 @@ def _copy_pages(source: Connection, copy: Connection) -> None:
 
 
 def _publish(draft: str, path: str, replace: bool) -> None:
-    _sync(draft)
+    sync(draft)
     if replace:
         os.replace(draft, path)
     else:
         os.link(draft, path)  # unlike a rename, it does not replace what appeared meanwhile
-        os.unlink(draft)
-    _sync(os.path.dirname(path))
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with suppress(OSError):  # the copy is there
+            os.unlink(draft)
+    sync(os.path.dirname(path))

@@ -1,11 +1,11 @@
 """Give the space of deleted rows back to the file system."""
 
-import os
 from typing import TYPE_CHECKING
 
 import apsw
 
 from cwstore._sqlite.checkpoint import truncate
+from cwstore._sqlite.database_file import size_of
 from cwstore._sqlite.error_map import map_error
 from cwstore.errors import StorageError
 
@@ -48,5 +48,5 @@ def _cut_log(writer: "Writer") -> None:
 
 
 def _size(file: str) -> int:
-    """Bytes of the file and its log. They are not opened: that would drop SQLite's locks."""
-    return sum(os.stat(part).st_size for part in (file, f"{file}-wal"))
+    """Bytes of the file and its log."""
+    return sum(size_of(part) for part in (file, f"{file}-wal"))

@@ -96,6 +96,8 @@ def skip_checkpoint_on_close(connection: Connection, file: str) -> None:
         log_has_pages = file != MEMORY and os.stat(f"{file}-wal").st_size > 0
     except FileNotFoundError:
         return
+    except OSError:
+        log_has_pages = True  # nobody knows
     if log_has_pages:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
@@ -128,7 +130,10 @@ def _open(file: str, busy_timeout: float, durable: bool) -> Connection:
 def _refuse_read_only(connection: Connection, file: str) -> None:
     # If it cannot open the file for writing (EMFILE, EACCES), SQLite opens it read-only in silence.
     if connection.readonly("main"):
-        raise StorageError(f"{file} can only be read; mend the permissions of file and directory")
+        raise StorageError(
+            f"{file} can only be read; mend the permissions of file and directory, or allow this"
+            " process more open files"
+        )
 
 
 def _reveal(_cursor: object, _place: int, value: "Secret") -> str:

@@ -72,6 +72,16 @@ def refuse_strange_file(file: str) -> None:
         raise StorageError(f"{file} cannot be read and written by this user; mend its permissions")
 
 
+def size_of(file: str) -> int:
+    """Bytes; 0 if it is not there. It is not opened: that would drop SQLite's locks."""
+    try:
+        return os.stat(file).st_size
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise StorageError(f"cannot look at {file}: {error.strerror}; check the path") from None
+
+
 def refuse_foreign(connection: Connection, file: str) -> None:
     """Raise ForeignDatabaseError unless the file that the connection has open is ours."""
     try:
@@ -160,6 +170,8 @@ def create_file(file: str) -> None:
         finally:
             connection.close()
         os.link(draft, file)
+        # Before a log is made beside it: after a power cut, a log without its file is refused.
+        sync(directory)
         return
     except FileExistsError:
         return  # another process was faster: its file is as good
@@ -168,7 +180,8 @@ def create_file(file: str) -> None:
     except OSError as error:
         fault = StorageError(f"cannot create {file}: {error.strerror}; check the directory")
     finally:
-        remove(draft)
+        with suppress(OSError):  # who opens the file removes it
+            remove(draft)
     raise fault
 
 
@@ -183,6 +196,15 @@ def _finish_creation(file: str, status: os.stat_result) -> None:
                 continue
             if same:
                 remove(entry.path)
+
+
+def sync(path: str) -> None:
+    """Bring to disk what was written to a file, or the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove(file: str) -> None:

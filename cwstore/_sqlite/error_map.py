@@ -18,14 +18,30 @@ from cwstore.errors import (
     StoreClosedError,
 )
 
-_CANNOT_OPEN = "the file cannot be opened; check path and permissions"
+_CANNOT_OPEN = (
+    "the file cannot be opened; check path and permissions, and how many open files are allowed"
+)
+_CANNOT_LOCK = "the file cannot be locked; its file system must have locks: keep it on a local disk"
 _STORAGE: dict[int, str] = {
     apsw.SQLITE_FULL: "the disk is full; make room and try again",
-    apsw.SQLITE_READONLY: "the file can only be read; mend its permissions",
+    apsw.SQLITE_READONLY: (
+        "the file can only be read; mend its permissions, or allow this process more open files"
+    ),
     apsw.SQLITE_CANTOPEN: _CANNOT_OPEN,
     apsw.SQLITE_PERM: _CANNOT_OPEN,
     apsw.SQLITE_AUTH: _CANNOT_OPEN,
+    # SQLite has tried for ten seconds.
+    apsw.SQLITE_PROTOCOL: _CANNOT_LOCK,
 }
+_LOCKS = frozenset(
+    {
+        apsw.SQLITE_IOERR_CHECKRESERVEDLOCK,
+        apsw.SQLITE_IOERR_LOCK,
+        apsw.SQLITE_IOERR_RDLOCK,
+        apsw.SQLITE_IOERR_SHMLOCK,
+        apsw.SQLITE_IOERR_UNLOCK,
+    }
+)
 
 
 #: The columns of a table that refer to others.
@@ -69,11 +85,19 @@ def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "")
         case apsw.SQLITE_NOTADB:
             return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
         case apsw.SQLITE_CORRUPT:
+            # A read that the disk refuses looks the same: SQLite makes it SQLITE_CORRUPT.
             return CorruptDatabaseError(
-                f"{what}: {error}; nothing was repaired: run `cwstore check` and restore a backup"
+                f"{what}: {error}; nothing was repaired: run `cwstore check`; restore a backup if"
+                " it finds damage, and check the disk if it finds none"
             )
+        case apsw.SQLITE_IOERR if code in _LOCKS:
+            return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
         case apsw.SQLITE_IOERR:
-            return StorageError(f"{what}: the disk failed ({error}); check the disk, then reopen")
+            # A quota that is used up looks the same, and a full disk where memory is shared.
+            return StorageError(
+                f"{what}: the disk failed ({_name_of(code)}); check the disk, its room and quotas,"
+                " then reopen"
+            )
         case apsw.SQLITE_TOOBIG:
             return InvalidValueError("value", "too large for one SQLite row (1,000,000,000 bytes)")
         case apsw.SQLITE_ERROR if "too deep" in str(error) or "too many levels" in str(error):
@@ -90,6 +114,10 @@ def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "")
             return StoreClosedError(f"{what}: the store is closed; open a new one")
         case _:
             return CwstoreError(f"{what}: {type(error).__name__}: {error}")
+
+
+def _name_of(code: int) -> str:
+    return str(apsw.mapping_extended_result_codes.get(code, code))
 
 
 def outcome_unknown(error: apsw.Error) -> bool:

@@ -11,7 +11,7 @@ from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.backup import find_damage
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
-from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore._sqlite.database_file import MEMORY, resolve, size_of
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.schema.drift import drift
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys
@@ -150,18 +150,11 @@ def stats(
     else:
         return StoreStats(
             version=version,
-            file_bytes=pages * page_bytes if file == MEMORY else os.stat(file).st_size,
-            wal_bytes=_size(f"{file}-wal"),
+            file_bytes=pages * page_bytes if file == MEMORY else size_of(file),
+            wal_bytes=size_of(f"{file}-wal"),
             wal_pending_bytes=(logged - moved) * (page_bytes + _FRAME),
             free_bytes=free * page_bytes,
             tables=tables,
             readers=readers,
         )
     raise fault
-
-
-def _size(file: str) -> int:
-    try:
-        return os.stat(file).st_size
-    except FileNotFoundError:
-        return 0

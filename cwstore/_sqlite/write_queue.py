@@ -48,7 +48,11 @@ class WriteQueue:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._map = mmap(descriptor, _BYTES)
+        try:
+            self._map = mmap(descriptor, _BYTES)
+        except OSError:
+            os.close(descriptor)
+            raise
         # Each is read and written whole: 8 bytes, aligned.
         self._numbers = memoryview(self._map)[:16].cast("Q")
         # By the clock that all processes of a machine share.
@@ -149,6 +153,10 @@ class WriteQueue:
     def close(self, file: str) -> None:
         """Leave and detach. The last process to do so removes `<file>-turn`."""
         self.leave()
+        # Made, but then the disk failed, and it could not be used.
+        if self._descriptor < 0 and os.path.lexists(f"{file}-turn"):
+            with suppress(OSError):
+                self._descriptor = _open(f"{file}-turn")
         if self._descriptor >= 0:
             with suppress(OSError):  # not the last; or removed by hand
                 flock(self._descriptor, LOCK_EX | LOCK_NB)

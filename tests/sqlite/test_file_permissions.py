@@ -80,7 +80,8 @@ def test_a_file_that_sqlite_can_open_for_reading_only_is_refused(
         file.chmod(0o444)
         said = without_rights(lambda: Store.open(file))
         assert said == (
-            f"StorageError: {file} can only be read; mend the permissions of file and directory"
+            f"StorageError: {file} can only be read; mend the permissions of file and directory,"
+            " or allow this process more open files"
         )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.database_file import MEMORY, remove
@@ -38,7 +38,8 @@ def migration_lock(file: str, *, seconds: float = LOCK_TIMEOUT) -> Generator[Non
         yield
     finally:
         # Removed before it is unlocked: who waits sees that its file has no name, and begins again.
-        remove(name)
+        with suppress(OSError):  # it may stay: what counts is the lock
+            remove(name)
         os.close(descriptor)
 
 

@@ -10,7 +10,7 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection, go_on
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, ensure_wal, skip_checkpoint_on_close
-from cwstore._sqlite.database_file import MEMORY, refuse_bad_place, resolve
+from cwstore._sqlite.database_file import MEMORY, refuse_bad_place, resolve, size_of
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.version import read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
@@ -143,7 +143,7 @@ class SqliteTarget:
 
     def size(self) -> int:
         """Bytes, without the write-ahead log."""
-        return os.stat(self.name).st_size
+        return size_of(self.name)
 
     def close(self) -> None:
         """Close the connection."""

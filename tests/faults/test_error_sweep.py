@@ -1,0 +1,75 @@
+"""The n-th file operation fails: a true error, nothing half done, nothing lost, usable again."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cwstore._sqlite import error_map, transaction
+from cwstore.errors import OutcomeUnknownError
+from tools._python.faults.error_sweep import KINDS, SUBJECTS, Outcome, Sweep
+from tools._python.faults.system_calls import Guard, watched
+
+SUBJECT = {subject.name: subject for subject in SUBJECTS}
+
+
+def swept(name: str, place: Path, every: int, kinds: Iterable[str] = KINDS) -> Outcome:
+    with watched(str(place), Guard()) as calls:
+        return Sweep(SUBJECT[name], place, calls).run(every, kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "every"),
+    [
+        ("open", 13),
+        ("open after a kill", 17),
+        ("close", 2),
+        ("transaction over five", 13),
+        ("claim next", 17),
+        ("backup", 149),
+        ("prune", 41),
+        ("compact", 23),
+        ("migrate 15", 149),
+    ],
+)
+def test_whatever_fails_is_told_truly_and_leaves_nothing_half_done(
+    name: str, every: int, place: Path
+) -> None:
+    outcome = swept(name, place, every)
+
+    assert outcome.faults == []
+    assert outcome.trials >= 10
+
+
+def test_a_look_at_a_file_that_cannot_be_looked_at_is_told_truly(place: Path) -> None:
+    assert swept("status", place, 1, ["stat"]).faults == []
+
+
+# The sweep itself can fail
+
+
+def test_a_commit_that_is_reported_as_kept_though_it_failed_is_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = transaction.TransactionStack.commit
+
+    def commit_carelessly(stack: transaction.TransactionStack) -> None:
+        try:
+            commit(stack)
+        except OutcomeUnknownError:
+            pass
+
+    monkeypatch.setattr(transaction.TransactionStack, "commit", commit_carelessly)
+    faults = swept("durable write", place, 1, ["sync"]).faults
+
+    assert any("done, but the file shows" in fault for fault in faults)
+
+
+def test_an_error_that_hides_its_cause_is_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(error_map._STORAGE, apsw.SQLITE_FULL, "something went wrong")
+    faults = swept("claim", place, 2, ["write"]).faults
+
+    assert any("not the cause: StorageError" in fault for fault in faults)

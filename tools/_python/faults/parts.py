@@ -1,0 +1,59 @@
+"""The parts of `tools/faults` and how a share of each is run, in a process of its own."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from time import monotonic
+
+from tools._python.faults import error_sweep, power_cuts
+from tools._python.faults.place import scratch
+from tools._python.faults.system_calls import Guard, watched
+
+
+@dataclass(slots=True)
+class Result:
+    """Of one share of a part: a line of the table, and what was wrong."""
+
+    name: str
+    tried: int
+    note: str
+    faults: list[str] = field(default_factory=list[str])
+    seconds: float = 0.0
+
+
+def _power(name: str, every: int) -> Result:
+    (case,) = (case for case in power_cuts.CASES if case.name == name)
+    with scratch() as place:
+        done = power_cuts.sweep(case, place, every=every)
+    note = f"after {done.operations:,} operations, {done.disks:,} different disks"
+    return Result(name, done.cuts, note, done.faults)
+
+
+def _errors(name: str, every: int) -> Result:
+    (subject,) = (subject for subject in error_sweep.SUBJECTS if subject.name == name)
+    with scratch() as place, watched(str(place), Guard()) as calls:
+        done = error_sweep.Sweep(subject, place, calls).run(every)
+    note = f"{done.failed:,} calls raised, {done.unknown:,} of them OutcomeUnknownError"
+    return Result(name, done.trials, note, done.faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One kind of fault: its shares, which can be tried at the same time, and how."""
+
+    what: str
+    shares: Iterable[str]
+    run: Callable[[str, int], Result]
+
+
+PARTS = {
+    "power": Part("power cuts", [case.name for case in power_cuts.CASES], _power),
+    "errors": Part("failing operations", [one.name for one in error_sweep.SUBJECTS], _errors),
+}
+
+
+def run_share(part: str, share: str, every: int) -> Result:
+    """In a process of its own."""
+    began = monotonic()
+    result = PARTS[part].run(share, every)
+    result.seconds = monotonic() - began
+    return result
