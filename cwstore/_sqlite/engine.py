@@ -28,6 +28,7 @@ from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 from cwstore.migrations.scripts import load
 
 if TYPE_CHECKING:
+    from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.reports import CheckReport, Progress, StoreStats
 
@@ -228,6 +229,26 @@ class SqliteDatabase:
         self._refuse_if_closed()
         with self._readers.for_long(what) as connection:
             yield connection
+
+    @contextmanager
+    def snapshot(self, what: str) -> "Generator[SqliteSnapshot, None, None]":
+        """See `core.port.OpenDatabase.snapshot`."""
+        from cwstore._sqlite.snapshot import SqliteSnapshot, copy_in_memory
+
+        if self._writer.owner == get_ident():
+            raise ConflictError(
+                f"{what} inside of a transaction, whose changes it would not see: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
+        with self.lease_reader(what) as connection:
+            if self.file != MEMORY:
+                yield SqliteSnapshot(connection, self._clock.read, self.busy_timeout)
+                return
+            copy = copy_in_memory(connection)
+        try:
+            yield SqliteSnapshot(copy, self._clock.read, self.busy_timeout)
+        finally:
+            copy.close()
 
     def open_snapshots(self) -> list[Reading]:
         """Who holds a snapshot of the file at this moment: reads, and the open transaction."""

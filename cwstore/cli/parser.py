@@ -5,6 +5,7 @@ pending, 130: Ctrl-C.
 """
 
 import os
+import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
@@ -15,6 +16,9 @@ from cwstore import __version__
 from cwstore.cli import terminal
 from cwstore.cli.values import count, duration, size, workers
 from cwstore.errors import CwstoreError
+
+_SHIELD = "\0"  # no argument of a process can hold it
+_DASHED_ID = re.compile(r"-[A-Za-z0-9_-]{20}")  # longer than every option
 
 Command = Callable[[Namespace], int]
 
@@ -27,6 +31,7 @@ _FUNCTIONS = {
     "status": "migration_commands.status",
     "rehearse": "migration_commands.rehearse",
     "new": "migration_commands.new",
+    "show": "show_command.show",
     "check": "upkeep_commands.check",
     "backup": "upkeep_commands.backup",
     "stats": "upkeep_commands.stats",
@@ -40,7 +45,8 @@ _FUNCTIONS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; None takes the arguments of this process. Wrong usage exits with 2."""
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser.parse_args([_shielded(argument) for argument in given])
     if options.version:
         terminal.say(_version())
         return 0
@@ -51,6 +57,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     _fill_in_path(options)
     return run("cwstore", _command(options.command), options)
+
+
+def _shielded(argument: str) -> str:
+    """An id may begin with a dash, and is no option for that: `_an_id` takes the shield off."""
+    return f"{_SHIELD}{argument}" if _DASHED_ID.fullmatch(argument) else argument
+
+
+def _an_id(text: str) -> str:
+    return text.removeprefix(_SHIELD)
 
 
 def run(program: str, command: Command, options: Namespace) -> int:
@@ -152,10 +167,26 @@ def make_parser() -> ArgumentParser:
             added.add_argument("path", nargs="?", metavar="PATH", help="the cwstore file")
         return added
 
+    _add_show(add)
     _add_migrations(add)
     _add_upkeep(add)
     _add_others(add)
     return parser
+
+
+def _add_show(add: Callable[..., Any]) -> None:
+    show = add("show", "Show what is going on: all initiatives, or one thing.", second="id")
+    show.add_argument(
+        "id",
+        nargs="?",
+        type=_an_id,
+        metavar="ID",
+        help="an initiative (its phases and tasks), a phase, a task, or an agent",
+    )
+    show.add_argument(
+        "--graph", choices=["mermaid", "dot"], help="the plan of an initiative, to be drawn"
+    )
+    show.add_argument("--watch", action="store_true", help="again after each change, until Ctrl-C")
 
 
 def _add_migrations(add: Callable[..., Any]) -> None:

@@ -2,14 +2,18 @@
 
 import json
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
+from datetime import datetime
 from importlib.util import find_spec
 from typing import Any, TextIO
 
 #: Says how far a job is: done, of how many, and a note.
 Report = Callable[[float, float, str], None]
+
+#: Parts of one line, each with its style, which only a terminal shows.
+Line = list[tuple[str, str]]
 
 
 def say(text: str, stream: TextIO | None = None) -> None:
@@ -26,7 +30,12 @@ def complain(program: str, text: str) -> None:
 def print_json(value: Any) -> None:
     """Print a report, or plain data."""
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    print(json.dumps(plain, indent=2))
+    print(to_json(plain, indent=2))
+
+
+def to_json(value: Any, *, indent: int | None = None) -> str:
+    """Plain data as JSON; times as ISO 8601."""
+    return json.dumps(value, indent=indent, default=datetime.isoformat)
 
 
 def clean(text: str, stream: TextIO) -> str:
@@ -65,6 +74,29 @@ def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         cells = [first.ljust(widths[0])]
         cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
         print("  " + "  ".join(cells).rstrip())
+
+
+def print_lines(lines: Iterable[Line]) -> None:
+    """Print lines; on a terminal in colours, and cut to its width."""
+    out = sys.stdout
+    if not (out.isatty() and _has_rich()):
+        for line in lines:
+            print("".join(clean(text, out) for text, _ in line), file=out)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    screen = Console(file=out, markup=False, emoji=False, highlight=False)
+    for line in lines:
+        text = Text.assemble(*((clean(part, out), style) for part, style in line))
+        screen.print(text, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def clear() -> None:
+    """Begin a new screen; where there is none, a line of dashes."""
+    out = sys.stdout
+    out.write("\x1b[H\x1b[2J" if out.isatty() else "---\n")
+    out.flush()
 
 
 @contextmanager

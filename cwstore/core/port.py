@@ -1,7 +1,7 @@
 """What an engine must offer. Only type checkers import this module."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
@@ -69,12 +69,35 @@ class Database(Protocol):
         ...
 
 
+class Snapshot(Protocol):
+    """Reads what was committed at one moment, while others write."""
+
+    def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
+        """The first row of a SELECT, or None."""
+        ...
+
+    def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        """Every row of a SELECT."""
+        ...
+
+    def iterate(self, statement: Statement[T], /, **binds: object) -> Iterator[T]:
+        """The rows of a SELECT one after another, for those that are too many for a list."""
+        ...
+
+
 class OpenDatabase(Database, Protocol):
     """What a store needs besides. Each method does what the method of `Store` of that name says."""
 
     @property
     def version(self) -> int:
         """Number of the newest migration that the database has."""
+        ...
+
+    def snapshot(self, what: str) -> AbstractContextManager[Snapshot]:
+        """Lend a connection that sees one moment; it blocks nobody, but the log cannot shrink.
+
+        `what` is told by `Store.stats` as long as it is open. Not inside of a transaction.
+        """
         ...
 
     def changes(self, capacity: int) -> ChangeFeed:

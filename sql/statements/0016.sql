@@ -3901,6 +3901,82 @@ WHERE agent_id = :agent_id
 RETURNING id, agent_id, initiative_id, target_type, target_id, title, summary, content,
 metadata, status, sort_order, created_at, updated_at;
 
+-- reading._COUNT_READY
+SELECT
+    initiative_id /* never NULL: of such tasks alone */,
+    count(*) AS tasks
+FROM ready_tasks
+WHERE initiative_id IS NOT NULL
+GROUP BY initiative_id;
+
+-- reading._COUNT_TASKS
+SELECT
+    initiative_id /* never NULL: of such tasks alone */,
+    status,
+    count(*) AS tasks
+FROM tasks
+WHERE initiative_id IS NOT NULL
+GROUP BY initiative_id, status;
+
+-- reading._FIND_ACCOUNTS
+SELECT id, email, provider, is_exhausted, exhausted_until, last_used_at
+FROM accounts
+ORDER BY sort_order, created_at, id;
+
+-- reading._FIND_ATTEMPTS
+SELECT
+    attempt.id, attempt.task_id, attempt.agent_id, attempt.agent_name, attempt.number,
+    attempt.lease_until, attempt.outcome, attempt.detail, attempt.ended_at,
+    attempt.created_at, attempt.updated_at
+FROM tasks AS task
+JOIN task_attempts AS attempt ON attempt.task_id = task.id
+WHERE task.initiative_id = :initiative_id
+ORDER BY attempt.created_at, attempt.id;
+
+-- reading._FIND_NEEDED_OUTSIDE
+SELECT needed.id, needed.name, needed.status
+FROM tasks AS task
+JOIN task_dependencies AS edge ON edge.task_id = task.id
+JOIN tasks AS needed ON needed.id = edge.depends_on_task_id
+WHERE task.initiative_id = :initiative_id
+  AND needed.initiative_id IS DISTINCT FROM task.initiative_id;
+
+-- reading._FIND_PENDING_CONVERSATIONS
+SELECT
+    id, from_agent_id, to_agent_id, initiative_id, phase_id, task_id, question, answer, status,
+    created_at, updated_at
+FROM conversations
+WHERE status = 'pending'
+ORDER BY created_at, id;
+
+-- reading._FIND_PHASE_EDGES
+SELECT edge.phase_id, edge.depends_on_phase_id
+FROM phases AS phase
+JOIN phase_dependencies AS edge ON edge.phase_id = phase.id
+WHERE phase.initiative_id = :initiative_id
+ORDER BY phase.created_at, phase.id;
+
+-- reading._FIND_READY_IDS
+SELECT id
+FROM ready_tasks
+WHERE initiative_id = :initiative_id;
+
+-- reading._FIND_TASK_EDGES
+SELECT edge.task_id, edge.depends_on_task_id
+FROM tasks AS task
+JOIN task_dependencies AS edge ON edge.task_id = task.id
+WHERE task.initiative_id = :initiative_id
+ORDER BY task.sort_order, task.created_at, task.id;
+
+-- reading._FIND_WORK
+SELECT
+    attempt.task_id, task.name AS task_name, attempt.agent_id, attempt.agent_name,
+    attempt.number, attempt.lease_until, attempt.created_at
+FROM task_attempts AS attempt
+JOIN tasks AS task ON task.id = attempt.task_id
+WHERE attempt.outcome IS NULL
+ORDER BY attempt.created_at, attempt.id;
+
 -- ready_tasks._READY.claim
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END

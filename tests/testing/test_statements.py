@@ -2,21 +2,16 @@
 
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
 
-import cwstore.entities
-from cwstore.testing import Report, check_statements
+from cwstore.testing import Report
+from tools._python.checked import ALLOWED, check_all
 
 ROOT = Path(__file__).resolve().parents[2]
 # In one worker, so that the report is made once.
 pytestmark = pytest.mark.xdist_group("statements")
-
-ALLOWED = tomllib.loads(
-    (ROOT / "tools" / "_data" / "allowed_plans.toml").read_text(encoding="utf-8")
-)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -31,7 +26,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return check_statements(cwstore.entities, ROOT / "sql" / "migrations", allow=ALLOWED)
+    return check_all()
 
 
 def test_no_statement_of_the_package_has_a_fault(report: Report) -> None:
@@ -41,6 +36,12 @@ def test_no_statement_of_the_package_has_a_fault(report: Report) -> None:
 
 def test_nothing_but_plans_is_tolerated() -> None:
     assert ALLOWED.keys() == {"scan", "sort"}
+
+
+def test_every_allowance_is_for_a_module_that_is_checked(report: Report) -> None:
+    modules = {line.subject.partition(".")[0] for line in report.lines}
+    allowed = {subject.partition(".")[0] for one in ALLOWED.values() for subject in one}
+    assert allowed - modules == set()
 
 
 def test_every_module_with_statements_is_in_the_report(report: Report) -> None:

@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 import apsw
 
-import cwstore.entities
 from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.schema.apply import run_statements
 from cwstore._sqlite.schema.structure import Part, Structure, read_structure
 from cwstore.core.lexer import split
 from cwstore.migrations.scripts import MigrationFile, load
 from cwstore.testing.checker.found import find_statements, sources_of
+from tools._python.checked import PACKAGES
 
 # Its type hints are partly unknown on Python 3.11.
 _ext: Any = importlib.import_module("apsw.ext")
@@ -135,7 +135,8 @@ def statements_text(version: int) -> str:
 @cache
 def _statements() -> list[tuple[str, str]]:
     """Every statement of the package, by name; a patch with no key, each key and all keys."""
-    found = sorted(find_statements(sources_of(cwstore.entities)), key=lambda one: one.subject)
+    sources = [source for package in PACKAGES for source in sources_of(package)]
+    found = sorted(find_statements(sources), key=lambda one: one.subject)
     return [
         (
             one.subject + label,

@@ -30,6 +30,7 @@ _VERBS = {
     "execute": (True, False),
     "insert_many": (True, False),
     "fetch_page": (False, True),
+    "iterate": (False, True),
 }
 _PATCH = "patch_row"  # the function that runs a patch
 _WITH_DATABASE = {_PATCH, "fetch_page"}  # functions: the database is their first argument

@@ -1,0 +1,57 @@
+"""Read a whole lot as it is at one moment, while others write."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import apsw
+
+from cwstore._sqlite.apsw_types import Connection, open_connection
+from cwstore._sqlite.database_file import MEMORY
+from cwstore._sqlite.error_map import map_statement_error
+from cwstore.core.mapping import Row
+from cwstore.core.statement import Statement
+
+T = TypeVar("T")
+
+
+class SqliteSnapshot:
+    """One connection inside of a read transaction; see `core.port.Snapshot`."""
+
+    def __init__(
+        self, connection: Connection, read_clock: Callable[[], int], busy_timeout: float
+    ) -> None:
+        connection.execute("BEGIN")  # it sees the moment of its first read, until it is closed
+        self._connection = connection
+        self._read_clock = read_clock
+        self._busy_timeout = busy_timeout
+
+    def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
+        rows = list(self._rows(statement, binds))
+        return statement.map_row(rows[0]) if rows else None
+
+    def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        return statement.map(list(self._rows(statement, binds)))
+
+    def iterate(self, statement: Statement[T], /, **binds: object) -> Iterator[T]:
+        return map(statement.map_row, self._rows(statement, binds))
+
+    def _rows(self, statement: Statement[Any], binds: dict[str, object]) -> Iterator[Row]:
+        values = statement.bind(binds)
+        if statement.stamp is not None:
+            values[statement.stamp] = self._read_clock()
+        try:
+            yield from self._connection.execute(statement.text, values)
+            return
+        except (apsw.Error, UnicodeEncodeError) as error:
+            named = statement.named(values)
+            fault = map_statement_error(error, statement.text, named, self._busy_timeout)
+        raise fault
+
+
+def copy_in_memory(connection: Connection) -> Connection:
+    """A private copy of a database in memory, which has one connection for all."""
+    copy = open_connection(MEMORY)
+    untyped: Any = copy
+    with untyped.backup("main", connection, "main") as backup:
+        backup.step(-1)
+    return copy
