@@ -72,8 +72,8 @@ _MODULES = {
     "core.repository": "Async Sync",
     "migrations.api": "migrate rehearse status",
     "core.reports": (
-        "CheckReport MigrationReport MigrationStatus Progress ReaderStats RehearsalReport Step "
-        "StoreStats TableStats"
+        "CheckReport ImportReport MigrationReport MigrationStatus Progress ReaderStats "
+        "RehearsalReport Step StoreStats TableStats"
     ),
     "core.changes": "Change ChangeFeed ChangeOperation",
     "core.sealing": "SecretCodec",

@@ -28,6 +28,11 @@ def with_note(error: CwstoreError, note: str) -> CwstoreError:
     return _restored(type(error), (f"{error} {note}",), error.__dict__)
 
 
+def at_place(error: CwstoreError, place: str) -> CwstoreError:
+    """A new error of the same kind and attributes whose message begins with a place."""
+    return _restored(type(error), (f"{place}: {error}",), error.__dict__)
+
+
 class NotFoundError(CwstoreError):
     """The row that was to be changed does not exist; nothing was changed."""
 

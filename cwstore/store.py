@@ -1,13 +1,15 @@
 """The store: one database with all its repositories. It hands every call to an engine."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from cwstore.core import public
+from cwstore.core.checks import check_flags, check_id
 from cwstore.core.drivers import engine_for
 from cwstore.core.repository import Sync
 from cwstore.entities.registry import Repositories, repository_class
@@ -15,7 +17,7 @@ from cwstore.entities.registry import Repositories, repository_class
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.port import Database, Engine, OpenDatabase
-    from cwstore.core.reports import CheckReport, Progress, StoreStats
+    from cwstore.core.reports import CheckReport, ImportReport, Progress, StoreStats
     from cwstore.core.sealing import SecretCodec
 
 
@@ -128,6 +130,35 @@ class Store(Repositories[Sync]):
         Reads every page of the file.
         """
         return self._db.stats()
+
+    def export_initiative(self, initiative_id: str, *, logs: bool = False) -> Iterator[str]:
+        """Lines of JSON: the initiative, all that hangs on it, and with `logs` its agents' logs.
+
+        Ids and times stay. Accounts are left out, and credentials with them. All is of one moment,
+        however long it takes; until the iterator is used up or closed the write-ahead log cannot
+        shrink. Raises NotFoundError, and ConflictError inside of a transaction, at the first line.
+        """
+        from cwstore._transfer.exporting import export_lines
+
+        check_id("initiative_id", initiative_id)
+        check_flags(logs=logs)
+        open_snapshot = partial(self._db.snapshot, "export")
+        return export_lines(open_snapshot, initiative_id, self.version, logs=logs)
+
+    def import_initiative(
+        self, lines: Iterable[str], *, on_conflict: Literal["error", "skip"] = "error"
+    ) -> "ImportReport":
+        """Store what `export_initiative` gave, with its ids and times, as one transaction.
+
+        `lines` is read one by one, so it may be an open file. References to what is neither in the
+        file nor here become NULL, an account say; edges between tasks are left out. Of what is here
+        already "error" raises ConflictError; "skip" keeps it and adds the rest, uses a project of
+        the same url, and gives another name to an agent whose name is taken. An error names its
+        line, and nothing is stored: InvalidValueError, MissingReferenceError, CycleError.
+        """
+        from cwstore._transfer.importing import import_lines
+
+        return import_lines(self._db, lines, on_conflict)
 
     def close(self) -> None:
         """Close every connection; a second call does nothing.

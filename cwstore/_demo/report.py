@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from cwstore._transfer.backlog import ImportReport
+from cwstore._transfer.backlog import BacklogReport
 from cwstore.entities.claims import AttemptOutcome
 from cwstore.entities.task import Task
 
@@ -21,7 +21,7 @@ class DemoReport:
     path: str
     initiative_id: str
     workers: int
-    imported: ImportReport | None  #: None: the built-in plan
+    imported: BacklogReport | None  #: None: the built-in plan
     tasks: dict[str, int]  #: by status
     claims: int
     claims_made_twice: int  #: must be 0

@@ -8,7 +8,7 @@ from cwstore._demo.plan import store_plan
 from cwstore._demo.report import DemoReport
 from cwstore._demo.supervisor import OnProgress, Supervisor
 from cwstore._demo.worker import PROVIDER, Job
-from cwstore._transfer.backlog import Backlog, ImportReport, import_backlog, read_backlog
+from cwstore._transfer.backlog import Backlog, BacklogReport, import_backlog, read_backlog
 from cwstore.core.ids import make_id
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 from cwstore.store import Store
@@ -62,7 +62,7 @@ def run_demo(
         return supervisor.report(file, imported, began)
 
 
-def _import(store: Store, backlog: Backlog, on_progress: OnProgress | None) -> ImportReport:
+def _import(store: Store, backlog: Backlog, on_progress: OnProgress | None) -> BacklogReport:
     def notify(done: int, total: int) -> None:
         if on_progress:
             on_progress(done, total, f"importing {backlog.file}")

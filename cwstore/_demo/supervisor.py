@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import SpawnProcess
 
-    from cwstore._transfer.backlog import ImportReport
+    from cwstore._transfer.backlog import BacklogReport
     from cwstore.store import Store
 
 #: Told how much is done, of how much, and a note.
@@ -193,7 +193,7 @@ class Supervisor:
 
     # Afterwards
 
-    def report(self, file: str, imported: "ImportReport | None", began: float) -> DemoReport:
+    def report(self, file: str, imported: "BacklogReport | None", began: float) -> DemoReport:
         """Look at what the store holds and at what the workers told."""
         store = self._store
         agent_ids = {worker.agent_id for worker in self._all if worker.agent_id}

@@ -32,7 +32,21 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from cwstore.store import Store
+    from contextlib import AbstractContextManager
+    from typing import Protocol
+
+    from cwstore.entities.initiatives import InitiativeRepository
+    from cwstore.entities.tasks import TaskRepository
+
+    class _Store(Protocol):
+        """What it needs of a store."""
+
+        @property
+        def initiatives(self) -> InitiativeRepository: ...
+        @property
+        def tasks(self) -> TaskRepository: ...
+        def transaction(self) -> AbstractContextManager[None]: ...
+
 
 T = TypeVar("T")
 
@@ -58,7 +72,7 @@ class Remark:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportReport:
+class BacklogReport:
     """What was read, what the store holds of it now, and a remark for all the rest."""
 
     file: str
@@ -101,12 +115,12 @@ def _count(remarks: Sequence[Remark]) -> tuple[int, int]:
 
 
 def import_backlog(
-    store: "Store",
+    store: "_Store",
     backlog: "Backlog",
     *,
     initiative: str | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> ImportReport:
+) -> BacklogReport:
     """Store the issues under a new initiative, which is called as their file by default.
 
     It takes a few transactions; within one, each issue and each edge is kept or refused by itself.
@@ -134,7 +148,7 @@ def import_backlog(
     tasks = store.tasks.find_by_initiative_id(owner)
     if not tasks:
         store.initiatives.delete(owner)
-    return ImportReport(
+    return BacklogReport(
         file=backlog.file,
         initiative_id=owner if tasks else None,
         initiative=name,
@@ -163,7 +177,7 @@ def read_backlog(file: str) -> "Backlog":
 
 
 def _in_batches(
-    store: "Store", items: Sequence[T], handle: Callable[[T], None], notify: Callable[[int], None]
+    store: "_Store", items: Sequence[T], handle: Callable[[T], None], notify: Callable[[int], None]
 ) -> None:
     for start in range(0, len(items), BATCH):
         batch = items[start : start + BATCH]
@@ -248,7 +262,7 @@ class Backlog:
 class _Import:
     """What has become of each issue and each edge so far."""
 
-    def __init__(self, store: "Store", backlog: Backlog) -> None:
+    def __init__(self, store: "_Store", backlog: Backlog) -> None:
         self._tasks = store.tasks
         self._transaction = store.transaction
         self._backlog = backlog

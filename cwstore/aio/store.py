@@ -2,14 +2,14 @@
 
 import os
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import Context, copy_context
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutine
 from threading import Lock
 from types import SimpleNamespace, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from cwstore.aio.lanes import Lanes
 from cwstore.aio.listener import Listener
@@ -23,7 +23,7 @@ from cwstore.store import Store
 
 if TYPE_CHECKING:
     from cwstore.core.changes import Change
-    from cwstore.core.reports import CheckReport, Progress, StoreStats
+    from cwstore.core.reports import CheckReport, ImportReport, Progress, StoreStats
     from cwstore.core.repository import Repository, Sync
     from cwstore.core.sealing import SecretCodec
 
@@ -147,6 +147,18 @@ class AsyncStore(Repositories[Async]):
     async def stats(self) -> "StoreStats":
         """As `Store.stats`; other calls go on meanwhile."""
         return await self._lanes.aside(self._store.stats)
+
+    def export_initiative(self, initiative_id: str, *, logs: bool = False) -> AsyncIterator[str]:
+        """As `Store.export_initiative`; the lines are read on a thread of the store."""
+        return self._lanes.stream(self._store.export_initiative, initiative_id, logs=logs)
+
+    async def import_initiative(
+        self, lines: Iterable[str], *, on_conflict: Literal["error", "skip"] = "error"
+    ) -> "ImportReport":
+        """As `Store.import_initiative`; `lines` is read on a thread of the store."""
+        return await self._lanes.aside(
+            self._store.import_initiative, lines, on_conflict=on_conflict
+        )
 
     async def close(self) -> None:
         """Wait for every call that was made, then close; a second call waits for the first.

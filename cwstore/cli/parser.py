@@ -17,6 +17,9 @@ from cwstore.cli import terminal
 from cwstore.cli.values import count, duration, size, workers
 from cwstore.errors import CwstoreError
 
+#: Second arguments that a command needs.
+_REQUIRED = ("initiative", "file")
+
 _SHIELD = "\0"  # no argument of a process can hold it
 _DASHED_ID = re.compile(r"-[A-Za-z0-9_-]{20}")  # longer than every option
 
@@ -37,6 +40,8 @@ _FUNCTIONS = {
     "stats": "upkeep_commands.stats",
     "prune": "upkeep_commands.prune",
     "compact": "upkeep_commands.compact",
+    "export": "transfer_commands.export",
+    "import": "transfer_commands.import_",
     "shell": "shell_command.shell",
     "demo": "demo_command.demo",
 }
@@ -124,15 +129,17 @@ def _print_completion(options: Namespace) -> int:
 def _fill_in_path(options: Namespace) -> None:
     """Take PATH from the environment where it was left out. Wrong usage exits with 2.
 
-    Where a command has a second, optional argument, a single one is PATH if there is such a file.
+    A single argument of a command that may have two is PATH if there is such a file. If the command
+    needs the second one, it is that.
     """
     if not options.takes_path:
         return
     named = os.environ.get(PATH_VARIABLE)
     second: str | None = options.second
     is_alone = second is not None and options.path and getattr(options, second) is None
-    if second and is_alone and named and not os.path.lexists(options.path):
-        setattr(options, second, options.path)
+    must = second in _REQUIRED
+    if second and is_alone and named and (must or not os.path.lexists(options.path)):
+        setattr(options, second, _an_id(options.path))
         options.path = None
     if options.path is None:
         options.path = named
@@ -140,6 +147,8 @@ def _fill_in_path(options: Namespace) -> None:
         options.parser.error(
             f"PATH is missing: give the path of the cwstore file, or set {PATH_VARIABLE}"
         )
+    if second and must and getattr(options, second) is None:
+        options.parser.error(f"{second.upper()} is missing")
 
 
 def make_parser() -> ArgumentParser:
@@ -233,6 +242,20 @@ def _add_upkeep(add: Callable[..., Any]) -> None:
 
 
 def _add_others(add: Callable[..., Any]) -> None:
+    export = add("export", "Write an initiative and all that hangs on it.", second="initiative")
+    export.add_argument(
+        "initiative", nargs="?", type=_an_id, metavar="INITIATIVE", help="its id: see `show`"
+    )
+    export.add_argument("-o", "--output", metavar="FILE", help="a new file (default: print it)")
+    export.add_argument("--logs", action="store_true", help="with the logs of its agents")
+    load = add("import", "Read what export wrote, all of it or nothing.", second="file")
+    load.add_argument("file", nargs="?", metavar="FILE", help="- reads standard input")
+    load.add_argument(
+        "--on-conflict",
+        choices=["error", "skip"],
+        default="error",
+        help="of what is there already: refuse it all, or keep that and add the rest",
+    )
     shell = add("shell", "Ask in SQL: apsw's own shell on the file, which it only reads.")
     shell.add_argument("--write", action="store_true", help="let it change the file")
     demo = add("demo", "Let worker processes carry out a plan, then check the result.", path=False)

@@ -6,6 +6,7 @@ from cwstore.core import publish
 
 __all__ = [
     "CheckReport",
+    "ImportReport",
     "MigrationReport",
     "MigrationStatus",
     "Progress",
@@ -90,6 +91,19 @@ class CheckReport:
     def ok(self) -> bool:
         """Whether nothing was found."""
         return not (self.integrity or self.foreign_keys or self.drift)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What became of the rows of an exported initiative, by table."""
+
+    initiative_id: str
+    name: str
+    rows: dict[str, int]  #: that were stored
+    skipped: dict[str, int]  #: that the store had already
+    #: Of rows that are neither in the file nor in the store: they are NULL now, and edges left out.
+    references_dropped: int
+    agents_renamed: dict[str, str]  #: the new name by id, where another agent had the name
 
 
 @dataclass(frozen=True, slots=True)

@@ -1875,6 +1875,138 @@ SET name = :name, status = :status, merge_requires_approval = :merge_requires_ap
 WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, name, status, merge_requires_approval, branch, created_at, updated_at;
 
+-- inserts.FINDS['accounts']
+SELECT id FROM accounts WHERE id = :id;
+
+-- inserts.FINDS['agents']
+SELECT id FROM agents WHERE id = :id;
+
+-- inserts.FINDS['change_sets']
+SELECT id FROM change_sets WHERE id = :id;
+
+-- inserts.FINDS['initiatives']
+SELECT id FROM initiatives WHERE id = :id;
+
+-- inserts.FINDS['messages']
+SELECT id FROM messages WHERE id = :id;
+
+-- inserts.FINDS['phases']
+SELECT id FROM phases WHERE id = :id;
+
+-- inserts.FINDS['tasks']
+SELECT id FROM tasks WHERE id = :id;
+
+-- inserts.FIND_AGENT_CALLED
+SELECT id FROM agents WHERE name = :name;
+
+-- inserts.FIND_PROJECT_LIKE
+SELECT id
+FROM projects
+WHERE name = :name
+   OR url = :url
+ORDER BY (url = :url) DESC
+LIMIT 1;
+
+-- inserts.INSERTS['agent_log_chunks']
+INSERT INTO agent_log_chunks (id, agent_id, agent_name, session_number, content, created_at)
+VALUES (:id, :agent_id, :agent_name, :session_number, :content, :created_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['agent_log_sessions']
+INSERT INTO agent_log_sessions (agent_id, last_session_number)
+VALUES (:agent_id, :last_session_number)
+ON CONFLICT (agent_id) DO NOTHING;
+
+-- inserts.INSERTS['agents']
+INSERT INTO agents (id, name, task_id, initiative_id, session_id, worktree_id, provider, account_id, status, mode, pid, process_token, exit_code, output_file_path, result, pending_questions, user_dismissed_at, created_at, updated_at)
+VALUES (:id, :name, :task_id, :initiative_id, :session_id, :worktree_id, :provider, :account_id, :status, :mode, :pid, :process_token, :exit_code, :output_file_path, :result, :pending_questions, :user_dismissed_at, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['change_set_entries']
+INSERT INTO change_set_entries (id, change_set_id, entity_type, entity_id, action, previous_state, new_state, sort_order, created_at)
+VALUES (:id, :change_set_id, :entity_type, :entity_id, :action, :previous_state, :new_state, :sort_order, :created_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['change_sets']
+INSERT INTO change_sets (id, initiative_id, agent_id, agent_name, summary, status, created_at, updated_at)
+VALUES (:id, :initiative_id, :agent_id, :agent_name, :summary, :status, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['chat_messages']
+INSERT INTO chat_messages (id, chat_session_id, role, content, change_set_id, created_at)
+VALUES (:id, :chat_session_id, :role, :content, :change_set_id, :created_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['chat_sessions']
+INSERT INTO chat_sessions (id, target_type, target_id, initiative_id, agent_id, status, created_at, updated_at)
+VALUES (:id, :target_type, :target_id, :initiative_id, :agent_id, :status, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['conversations']
+INSERT INTO conversations (id, from_agent_id, to_agent_id, initiative_id, phase_id, task_id, question, answer, status, created_at, updated_at)
+VALUES (:id, :from_agent_id, :to_agent_id, :initiative_id, :phase_id, :task_id, :question, :answer, :status, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['initiative_projects']
+INSERT INTO initiative_projects (initiative_id, project_id)
+VALUES (:initiative_id, :project_id)
+ON CONFLICT (initiative_id, project_id) DO NOTHING;
+
+-- inserts.INSERTS['initiatives']
+INSERT INTO initiatives (id, name, status, merge_requires_approval, branch, created_at, updated_at)
+VALUES (:id, :name, :status, :merge_requires_approval, :branch, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['messages']
+INSERT INTO messages (id, sender_type, sender_id, recipient_type, recipient_id, type, content, requires_response, status, parent_message_id, created_at, updated_at)
+VALUES (:id, :sender_type, :sender_id, :recipient_type, :recipient_id, :type, :content, :requires_response, :status, :parent_message_id, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['pages']
+INSERT INTO pages (id, initiative_id, parent_page_id, title, content, sort_order, created_at, updated_at)
+VALUES (:id, :initiative_id, :parent_page_id, :title, :content, :sort_order, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['phase_dependencies']
+INSERT INTO phase_dependencies (phase_id, depends_on_phase_id)
+VALUES (:phase_id, :depends_on_phase_id)
+ON CONFLICT (phase_id, depends_on_phase_id) DO NOTHING;
+
+-- inserts.INSERTS['phases']
+INSERT INTO phases (id, initiative_id, name, content, status, created_at, updated_at)
+VALUES (:id, :initiative_id, :name, :content, :status, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['projects']
+INSERT INTO projects (id, name, url, default_branch, last_fetched_at, created_at, updated_at)
+VALUES (:id, :name, :url, :default_branch, :last_fetched_at, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['proposals']
+INSERT INTO proposals (id, agent_id, initiative_id, target_type, target_id, title, summary, content, metadata, status, sort_order, created_at, updated_at)
+VALUES (:id, :agent_id, :initiative_id, :target_type, :target_id, :title, :summary, :content, :metadata, :status, :sort_order, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['review_comments']
+INSERT INTO review_comments (id, phase_id, file_path, line_number, line_type, body, author, resolved, created_at, updated_at)
+VALUES (:id, :phase_id, :file_path, :line_number, :line_type, :body, :author, :resolved, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['task_attempts']
+INSERT INTO task_attempts (id, task_id, agent_id, agent_name, number, lease_until, outcome, detail, ended_at, created_at, updated_at)
+VALUES (:id, :task_id, :agent_id, :agent_name, :number, :lease_until, :outcome, :detail, :ended_at, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
+-- inserts.INSERTS['task_dependencies']
+INSERT INTO task_dependencies (task_id, depends_on_task_id)
+VALUES (:task_id, :depends_on_task_id)
+ON CONFLICT (task_id, depends_on_task_id) DO NOTHING;
+
+-- inserts.INSERTS['tasks']
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at)
+VALUES (:id, :phase_id, :initiative_id, :parent_task_id, :name, :description, :type, :category, :priority, :status, :requires_approval, :sort_order, :summary, :created_at, :updated_at)
+ON CONFLICT (id) DO NOTHING;
+
 -- log_chunks._FIND_BY_AGENT
 SELECT seq, id, agent_id, agent_name, session_number, content, created_at
 FROM agent_log_chunks
@@ -4751,6 +4883,327 @@ WHERE id = :id
   AND resolved <> :resolved
 RETURNING id, phase_id, file_path, line_number, line_type, body, author, resolved, created_at,
 updated_at;
+
+-- selects.FIND_LOG_CHUNKS
+SELECT seq, id, agent_id, agent_name, session_number, content, created_at
+FROM agent_log_chunks
+WHERE agent_id = :agent_id
+ORDER BY seq;
+
+-- selects.SELECTS['agent_log_sessions']
+SELECT
+            agent_id /* never NULL: of agents that are there */,
+            max(number) AS last_session_number /* never NULL: of rows that have one */
+        FROM (
+            SELECT agent_id, session_number AS number
+            FROM agent_log_chunks
+            WHERE agent_id IN (
+    SELECT id FROM agents WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent.id
+    FROM tasks AS task
+    JOIN agents AS agent ON agent.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT attempt.agent_id
+    FROM tasks AS task
+    JOIN task_attempts AS attempt ON attempt.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM proposals WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM change_sets WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM chat_sessions WHERE initiative_id = :initiative_id
+    UNION
+    SELECT from_agent_id FROM conversations WHERE initiative_id = :initiative_id
+    UNION
+    SELECT to_agent_id FROM conversations WHERE initiative_id = :initiative_id
+)
+            UNION ALL
+            SELECT agent_id, last_session_number
+            FROM agent_log_sessions
+            WHERE agent_id IN (
+    SELECT id FROM agents WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent.id
+    FROM tasks AS task
+    JOIN agents AS agent ON agent.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT attempt.agent_id
+    FROM tasks AS task
+    JOIN task_attempts AS attempt ON attempt.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM proposals WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM change_sets WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM chat_sessions WHERE initiative_id = :initiative_id
+    UNION
+    SELECT from_agent_id FROM conversations WHERE initiative_id = :initiative_id
+    UNION
+    SELECT to_agent_id FROM conversations WHERE initiative_id = :initiative_id
+)
+        ) AS numbers
+        GROUP BY agent_id;
+
+-- selects.SELECTS['agents']
+SELECT
+            id, name, task_id, initiative_id, session_id, worktree_id, provider, account_id, status,
+            mode, pid, process_token, exit_code, output_file_path, result, pending_questions,
+            user_dismissed_at, created_at, updated_at
+        FROM agents
+        WHERE id IN (
+    SELECT id FROM agents WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent.id
+    FROM tasks AS task
+    JOIN agents AS agent ON agent.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT attempt.agent_id
+    FROM tasks AS task
+    JOIN task_attempts AS attempt ON attempt.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM proposals WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM change_sets WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM chat_sessions WHERE initiative_id = :initiative_id
+    UNION
+    SELECT from_agent_id FROM conversations WHERE initiative_id = :initiative_id
+    UNION
+    SELECT to_agent_id FROM conversations WHERE initiative_id = :initiative_id
+);
+
+-- selects.SELECTS['change_set_entries']
+SELECT
+    entry.id, entry.change_set_id, entry.entity_type, entry.entity_id, entry.action,
+    entry.previous_state, entry.new_state, entry.sort_order, entry.created_at
+FROM change_sets AS owner
+JOIN change_set_entries AS entry ON entry.change_set_id = owner.id
+WHERE owner.initiative_id = :initiative_id;
+
+-- selects.SELECTS['change_sets']
+SELECT id, initiative_id, agent_id, agent_name, summary, status, created_at, updated_at
+FROM change_sets
+WHERE initiative_id = :initiative_id
+ORDER BY created_at, id;
+
+-- selects.SELECTS['chat_messages']
+SELECT
+    message.id, message.chat_session_id, message.role, message.content,
+    message.change_set_id, message.created_at
+FROM chat_sessions AS session
+JOIN chat_messages AS message ON message.chat_session_id = session.id
+WHERE session.initiative_id = :initiative_id;
+
+-- selects.SELECTS['chat_sessions']
+SELECT
+    id, target_type, target_id, initiative_id, agent_id, status, created_at, updated_at
+FROM chat_sessions
+WHERE initiative_id = :initiative_id;
+
+-- selects.SELECTS['conversations']
+WITH agent_ids (id) AS (
+    SELECT id FROM agents WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent.id
+    FROM tasks AS task
+    JOIN agents AS agent ON agent.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT attempt.agent_id
+    FROM tasks AS task
+    JOIN task_attempts AS attempt ON attempt.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM proposals WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM change_sets WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM chat_sessions WHERE initiative_id = :initiative_id
+    UNION
+    SELECT from_agent_id FROM conversations WHERE initiative_id = :initiative_id
+    UNION
+    SELECT to_agent_id FROM conversations WHERE initiative_id = :initiative_id
+)
+        SELECT
+            id, from_agent_id, to_agent_id, initiative_id, phase_id, task_id, question, answer,
+            status, created_at, updated_at
+        FROM conversations
+        WHERE from_agent_id IN (SELECT id FROM agent_ids)
+          AND to_agent_id IN (SELECT id FROM agent_ids);
+
+-- selects.SELECTS['initiative_projects']
+SELECT initiative_id, project_id
+FROM initiative_projects
+WHERE initiative_id = :initiative_id;
+
+-- selects.SELECTS['initiatives']
+SELECT id, name, status, merge_requires_approval, branch, created_at, updated_at
+FROM initiatives
+WHERE id = :initiative_id;
+
+-- selects.SELECTS['messages']
+WITH RECURSIVE
+        agent_ids (id) AS (
+    SELECT id FROM agents WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent.id
+    FROM tasks AS task
+    JOIN agents AS agent ON agent.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT attempt.agent_id
+    FROM tasks AS task
+    JOIN task_attempts AS attempt ON attempt.task_id = task.id
+    WHERE task.initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM proposals WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM change_sets WHERE initiative_id = :initiative_id
+    UNION
+    SELECT agent_id FROM chat_sessions WHERE initiative_id = :initiative_id
+    UNION
+    SELECT from_agent_id FROM conversations WHERE initiative_id = :initiative_id
+    UNION
+    SELECT to_agent_id FROM conversations WHERE initiative_id = :initiative_id
+),
+        level (id, depth) AS (
+            SELECT message.id, 0
+            FROM messages AS message
+            LEFT JOIN messages AS parent ON parent.id = message.parent_message_id
+            WHERE (message.sender_id IS NULL OR message.sender_id IN (SELECT id FROM agent_ids))
+              AND (message.recipient_id IS NULL
+                OR message.recipient_id IN (SELECT id FROM agent_ids))
+              AND coalesce(message.sender_id, message.recipient_id) IS NOT NULL
+              AND NOT coalesce(((parent.sender_id IS NULL OR parent.sender_id IN (SELECT id FROM agent_ids))
+              AND (parent.recipient_id IS NULL
+                OR parent.recipient_id IN (SELECT id FROM agent_ids))
+              AND coalesce(parent.sender_id, parent.recipient_id) IS NOT NULL), 0)
+            UNION ALL
+            SELECT message.id, level.depth + 1
+            FROM level
+            JOIN messages AS message ON message.parent_message_id = level.id
+            WHERE (message.sender_id IS NULL OR message.sender_id IN (SELECT id FROM agent_ids))
+              AND (message.recipient_id IS NULL
+                OR message.recipient_id IN (SELECT id FROM agent_ids))
+              AND coalesce(message.sender_id, message.recipient_id) IS NOT NULL
+        )
+        SELECT
+            message.id, message.sender_type, message.sender_id, message.recipient_type,
+            message.recipient_id, message.type, message.content, message.requires_response,
+            message.status, message.parent_message_id, message.created_at, message.updated_at
+        FROM level
+        CROSS JOIN messages AS message
+        WHERE message.id = level.id
+        ORDER BY level.depth, message.created_at, message.id;
+
+-- selects.SELECTS['pages']
+WITH RECURSIVE level (id, depth) AS (
+    SELECT id, 0
+    FROM pages
+    WHERE initiative_id = :initiative_id
+      AND parent_page_id IS NULL
+    UNION ALL
+    SELECT child.id, level.depth + 1
+    FROM level
+    JOIN pages AS child ON child.parent_page_id = level.id
+)
+SELECT
+    page.id, page.initiative_id, page.parent_page_id, page.title, page.content,
+    page.sort_order, page.created_at, page.updated_at
+FROM level
+CROSS JOIN pages AS page
+WHERE page.id = level.id
+ORDER BY level.depth, page.sort_order, page.created_at, page.id;
+
+-- selects.SELECTS['phase_dependencies']
+SELECT edge.phase_id, edge.depends_on_phase_id
+FROM phases AS phase
+JOIN phase_dependencies AS edge ON edge.phase_id = phase.id
+WHERE phase.initiative_id = :initiative_id;
+
+-- selects.SELECTS['phases']
+SELECT id, initiative_id, name, content, status, created_at, updated_at
+FROM phases
+WHERE initiative_id = :initiative_id
+ORDER BY created_at, id;
+
+-- selects.SELECTS['projects']
+SELECT
+    project.id, project.name, project.url, project.default_branch, project.last_fetched_at,
+    project.created_at, project.updated_at
+FROM initiative_projects AS pair
+JOIN projects AS project ON project.id = pair.project_id
+WHERE pair.initiative_id = :initiative_id;
+
+-- selects.SELECTS['proposals']
+SELECT
+    id, agent_id, initiative_id, target_type, target_id, title, summary, content, metadata,
+    status, sort_order, created_at, updated_at
+FROM proposals
+WHERE initiative_id = :initiative_id;
+
+-- selects.SELECTS['review_comments']
+SELECT
+    comment.id, comment.phase_id, comment.file_path, comment.line_number, comment.line_type,
+    comment.body, comment.author, comment.resolved, comment.created_at, comment.updated_at
+FROM phases AS phase
+JOIN review_comments AS comment ON comment.phase_id = phase.id
+WHERE phase.initiative_id = :initiative_id;
+
+-- selects.SELECTS['task_attempts']
+SELECT
+    attempt.id, attempt.task_id, attempt.agent_id, attempt.agent_name, attempt.number,
+    attempt.lease_until, attempt.outcome, attempt.detail, attempt.ended_at,
+    attempt.created_at, attempt.updated_at
+FROM tasks AS task
+JOIN task_attempts AS attempt ON attempt.task_id = task.id
+WHERE task.initiative_id = :initiative_id;
+
+-- selects.SELECTS['task_dependencies']
+SELECT edge.task_id, edge.depends_on_task_id
+FROM tasks AS task
+JOIN task_dependencies AS edge ON edge.task_id = task.id
+WHERE task.initiative_id = :initiative_id
+UNION ALL
+SELECT edge.task_id, edge.depends_on_task_id
+FROM tasks AS task
+JOIN task_dependencies AS edge ON edge.depends_on_task_id = task.id
+JOIN tasks AS waiting ON waiting.id = edge.task_id
+WHERE task.initiative_id = :initiative_id
+  AND waiting.initiative_id IS DISTINCT FROM task.initiative_id;
+
+-- selects.SELECTS['tasks']
+WITH RECURSIVE level (id, depth) AS (
+    SELECT task.id, 0
+    FROM tasks AS task
+    WHERE task.initiative_id = :initiative_id
+      AND NOT EXISTS (
+            SELECT 1
+            FROM tasks AS parent
+            WHERE parent.id = task.parent_task_id
+              AND parent.initiative_id = task.initiative_id
+          )
+    UNION ALL
+    SELECT child.id, level.depth + 1
+    FROM level
+    JOIN tasks AS child ON child.parent_task_id = level.id
+    WHERE child.initiative_id = :initiative_id
+)
+SELECT
+    task.id, task.phase_id, task.initiative_id, task.parent_task_id, task.name,
+    task.description, task.type, task.category, task.priority, task.status,
+    task.requires_approval, task.sort_order, task.summary, task.created_at, task.updated_at
+FROM level
+CROSS JOIN tasks AS task
+WHERE task.id = level.id
+ORDER BY level.depth, task.sort_order, task.created_at, task.id;
 
 -- task.FIND_TASK
 SELECT id, phase_id, initiative_id, parent_task_id, name, description,

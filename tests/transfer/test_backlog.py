@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cwstore._transfer.backlog import BATCH, ImportReport, Remark, import_backlog, read_backlog
+from cwstore._transfer.backlog import BATCH, BacklogReport, Remark, import_backlog, read_backlog
 from cwstore.errors import StorageError
 from cwstore.store import Store
 
@@ -84,7 +84,7 @@ STORED = [
 ]
 
 
-def import_file(store: Store, file: str, **given: Any) -> ImportReport:
+def import_file(store: Store, file: str, **given: Any) -> BacklogReport:
     return import_backlog(store, read_backlog(file), **given)
 
 
@@ -107,7 +107,7 @@ def write(file: Path, *records: object) -> str:
     return str(file)
 
 
-def stored(store: Store, report: ImportReport) -> list[tuple[Any, ...]]:
+def stored(store: Store, report: BacklogReport) -> list[tuple[Any, ...]]:
     assert report.initiative_id is not None
     return [
         (
@@ -129,7 +129,7 @@ def test_every_line_and_edge_is_stored_or_told(store: Store) -> None:
     assert lines_of(report.refused) == REFUSED
     assert lines_of(report.left_out) == LEFT_OUT
     assert stored(store, report) == STORED
-    assert replace(report, left_out=(), refused=(), seconds=0) == ImportReport(
+    assert replace(report, left_out=(), refused=(), seconds=0) == BacklogReport(
         file=str(BACKLOG),
         initiative_id=store.initiatives.find_all()[0].id,
         initiative="backlog",

@@ -4,13 +4,14 @@ import tomllib
 from pathlib import Path
 
 import cwstore._overview
+import cwstore._transfer
 import cwstore.entities
 from cwstore.testing import Report, check_statements
 
 ROOT = Path(__file__).resolve().parents[2]
 
 #: The first one has to need every index of the schema; the others use what is there.
-PACKAGES = (cwstore.entities, cwstore._overview)
+PACKAGES = (cwstore.entities, cwstore._overview, cwstore._transfer)
 #: Plans that are tolerated: check -> subject -> reason.
 ALLOWED: dict[str, dict[str, str]] = tomllib.loads(
     (ROOT / "tools" / "_data" / "allowed_plans.toml").read_text(encoding="utf-8")

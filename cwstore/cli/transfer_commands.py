@@ -1,0 +1,108 @@
+"""The commands `export` and `import`. Each prints, and returns its exit code."""
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+from cwstore.cli import terminal
+from cwstore.cli.stores import open_store
+from cwstore.errors import StorageError
+
+if TYPE_CHECKING:
+    from cwstore.core.reports import ImportReport
+
+
+def export(options: Namespace) -> int:
+    """Write an initiative to a file, or to standard output."""
+    lines = 0
+    with open_store(options.path) as store, terminal.progress("Exporting") as bar:
+        found = store.export_initiative(options.initiative, logs=options.logs)
+        first = next(found)  # before a file is made: there may be no such initiative
+        with _output(options.output) as out:
+            out.write(first)
+            for lines, line in enumerate(found, start=1):
+                out.write(line)
+                bar(lines, 0, f"{lines:,} lines")
+    if options.output is None:
+        return 0
+    if options.json:
+        terminal.print_json({"path": options.output, "rows": lines - 1})
+    else:
+        terminal.say(
+            f"{options.output}: {lines - 1:,} rows. Accounts and credentials are not in it."
+        )
+    return 0
+
+
+@contextmanager
+def _output(path: str | None) -> Generator[TextIO, None, None]:
+    """A new file that its owner alone can read, removed if it is not finished; or the output."""
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}; give the name of a new file"
+        ) from None
+    with open(descriptor, "w", encoding="ascii") as out:
+        try:
+            yield out
+        except BaseException:
+            os.unlink(path)
+            raise
+
+
+def import_(options: Namespace) -> int:
+    """Read an initiative from a file, or from standard input."""
+    with (
+        _input(options.file) as lines,
+        open_store(options.path) as store,
+        terminal.progress("Importing") as bar,
+    ):
+        report = store.import_initiative(_counted(lines, bar), on_conflict=options.on_conflict)
+    if options.json:
+        terminal.print_json(report)
+    else:
+        _show(report)
+    return 0
+
+
+@contextmanager
+def _input(path: str) -> Generator[Iterable[str], None, None]:
+    if path == "-":
+        yield sys.stdin
+        return
+    try:
+        # What is no text is told by the import, with its line.
+        lines = open(path, encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; give another path") from None
+    with lines:
+        yield lines
+
+
+def _counted(lines: Iterable[str], bar: terminal.Report) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        yield line
+        bar(number, 0, f"{number:,} lines")
+
+
+def _show(report: "ImportReport") -> None:
+    rows = sorted({*report.rows, *report.skipped})
+    terminal.table(
+        f"{report.name}  {report.initiative_id}",
+        ("table", "stored", "there already"),
+        [(one, f"{report.rows.get(one, 0):,}", f"{report.skipped.get(one, 0):,}") for one in rows],
+    )
+    for agent, name in report.agents_renamed.items():
+        terminal.say(f"agent {agent} is called {name} here: its name was taken.")
+    if report.references_dropped:
+        terminal.say(
+            f"References that lead to what is neither in the file nor here (an account, another"
+            f" initiative's task) were left out: {report.references_dropped:,}."
+        )

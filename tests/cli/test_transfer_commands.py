@@ -1,0 +1,145 @@
+"""`export` and `import`: one initiative goes elsewhere as a file."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from cwstore.cli import main, transfer_commands
+from cwstore.store import Store
+
+
+@pytest.fixture
+def source(file: Path) -> Path:
+    with Store.open(file) as store:
+        store.initiatives.create(id="I", name="Sign-in")
+        store.accounts.create(id="K", email="a@example.org", credentials='{"key": "hush"}')
+        store.agents.create(id="A", name="fox", worktree_id="/", initiative_id="I", account_id="K")
+        store.tasks.create(id="T", name="Table", initiative_id="I")
+        store.log_chunks.insert_chunk("A", agent_name="fox", session_number=1, content="{}")
+    return file
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    path = tmp_path / "target.db"
+    Store.open(path).close()
+    return path
+
+
+def test_an_initiative_goes_to_a_file_and_from_there_into_another_store(
+    source: Path, target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved.jsonl"
+    assert main(["export", str(source), "I", "-o", str(moved), "--logs"]) == 0
+    assert capsys.readouterr() == (
+        f"{moved}: 5 rows. Accounts and credentials are not in it.\n",
+        "",
+    )
+    assert moved.stat().st_mode & 0o777 == 0o600
+    assert main(["import", str(target), str(moved)]) == 0
+    assert capsys.readouterr() == (
+        (
+            "Sign-in  I\n"
+            "  table               stored  there already\n"
+            "  agent_log_chunks         1              0\n"
+            "  agent_log_sessions       1              0\n"
+            "  agents                   1              0\n"
+            "  initiatives              1              0\n"
+            "  tasks                    1              0\n"
+            "References that lead to what is neither in the file nor here (an account, another"
+            " initiative's task) were left out: 1.\n"
+        ),
+        "",
+    )
+    with Store.open(target) as store:
+        assert store.tasks.get("T").name == "Table"
+
+
+def test_it_goes_through_a_pipe(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CWSTORE_PATH", str(source))
+    assert main(["export", "I"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) == 6
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    assert main(["import", str(target), "-", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "initiative_id": "I",
+        "name": "Sign-in",
+        "rows": {"initiatives": 1, "tasks": 1, "agents": 1, "agent_log_sessions": 1},
+        "skipped": {},
+        "references_dropped": 1,
+        "agents_renamed": {},
+    }
+
+
+def test_a_taken_name_is_told(
+    source: Path, target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    moved = tmp_path / "moved.jsonl"
+    assert main(["export", str(source), "I", "-o", str(moved), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": str(moved), "rows": 4}
+    with Store.open(target) as store:
+        store.agents.create(id="mine", name="fox", worktree_id="/")
+    assert main(["import", str(target), str(moved), "--on-conflict", "skip"]) == 0
+    assert "agent A is called fox-2 here: its name was taken.\n" in capsys.readouterr().out
+
+
+def test_a_damaged_file_is_named_by_its_line(
+    target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.jsonl"
+    head = '{"format":"cwstore-initiative","version":1,"schema":16,"initiative":"I","name":"n"}'
+    broken.write_bytes(head.encode() + b'\n{"table":"phases","row":"\xff"}\n')
+    assert main(["import", str(target), str(broken)]) == 1
+    assert capsys.readouterr().err == "cwstore: line 2: row: expected a JSON object\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "{source}", "nix"], "initiatives: no row has the id 'nix'"),
+        (["export", "{source}", "I", "-o", "{target}"], ("cannot write {target}: File exists; "
+         "give the name of a new file")),
+        (["import", "{target}", "missing.jsonl"], ("cannot read missing.jsonl: No such file or "
+         "directory; give another path")),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_one_line(
+    arguments: list[str],
+    message: str,
+    source: Path,
+    target: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"source": source, "target": target}
+    assert main([argument.format(**places) for argument in arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"cwstore: {message.format(**places)}")
+    assert err.count("\n") == 1
+
+
+def test_an_export_that_is_not_finished_leaves_no_file(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(transfer_commands.terminal, "_ignore", interrupted)
+    assert main(["export", str(source), "I", "-o", str(tmp_path / "half")]) == 130
+    assert not (tmp_path / "half").exists()
+
+
+@pytest.mark.parametrize(("command", "missing"), [("export", "INITIATIVE"), ("import", "FILE")])
+def test_what_is_missing_is_told(
+    command: str, missing: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, str(file)])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.endswith(f"cwstore {command}: error: {missing} is missing\n")
