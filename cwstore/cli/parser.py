@@ -9,11 +9,13 @@ import re
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, cast
 
 from cwstore import __version__
 from cwstore.cli import terminal
+from cwstore.cli.output import say_if_possible, with_output
 from cwstore.cli.values import count, duration, size, workers
 from cwstore.errors import CwstoreError
 
@@ -48,13 +50,16 @@ _FUNCTIONS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; None takes the arguments of this process. Wrong usage exits with 2."""
+    """Run one command and return its exit code; None takes the arguments of this process."""
+    return with_output("cwstore", lambda: _main(arguments))
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = make_parser()
     given = sys.argv[1:] if arguments is None else arguments
     options = parser.parse_args([_shielded(argument) for argument in given])
     if options.version:
-        terminal.say(_version())
-        return 0
+        return run("cwstore", _print_version, options)
     if options.completion:
         return run("cwstore", _print_completion, options)
     if options.command is None:
@@ -77,27 +82,25 @@ def run(program: str, command: Command, options: Namespace) -> int:
     """Run a command and return its exit code. An expected error becomes one line."""
     try:
         code = command(options)
-        sys.stdout.flush()
     except CwstoreError as error:
         return _fail(program, error, str(error), options)
-    except BrokenPipeError:
-        # The reader of our output has closed it. Python would complain about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of our output has closed it
         return 1
     except OSError as error:
         about = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         return _fail(program, error, about, options)
     except KeyboardInterrupt as stop:
         text = str(stop) or "stopped; what was not finished was rolled back"
-        terminal.complain(program, text)
+        say_if_possible(program, text)
         return 130
     return code
 
 
 def _fail(program: str, error: Exception, message: str, options: Namespace) -> int:
+    say_if_possible(program, message)
     if options.json:
-        terminal.print_json({"error": {"type": type(error).__name__, "message": message}})
-    terminal.complain(program, message)
+        with suppress(OSError):  # `with_output` tells of it
+            terminal.print_json({"error": {"type": type(error).__name__, "message": message}})
     return 1
 
 
@@ -106,10 +109,13 @@ def _command(name: str) -> Command:
     return cast(Command, getattr(import_module(f"cwstore.cli.{module}"), function))
 
 
-def _version() -> str:
+def _print_version(options: Namespace) -> int:
+    """Print the version of the program and of its newest schema."""
     from cwstore.migrations.scripts import load
 
-    return f"cwstore {__version__}, schema version {len(load())}"
+    del options
+    terminal.say(f"cwstore {__version__}, schema version {len(load())}")
+    return 0
 
 
 def _print_completion(options: Namespace) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from cwstore import Store
 from cwstore._transfer.backlog import import_backlog, read_backlog
 from cwstore.cli import terminal
+from cwstore.cli.output import with_output
 from cwstore.cli.parser import run
 from tools._python import arguments as accepted
 
@@ -35,4 +36,5 @@ def load(options: Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run("import_backlog", load, accepted.import_backlog().parse_args()))
+    options = accepted.import_backlog().parse_args()
+    sys.exit(with_output("import_backlog", lambda: run("import_backlog", load, options)))
