@@ -6,6 +6,7 @@ SQLite calls the recorder before each row changes (its preupdate hook).
 import math
 import time
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import apsw
 
@@ -40,7 +41,7 @@ class Recorder:
 
     def __init__(self, connection: "Connection") -> None:
         self.changes: list[ChangeNote] = []
-        self.feeds: list[ChangeFeed] = []
+        self._feeds: list[ref[ChangeFeed]] = []  # a feed that nobody holds is heard by nobody
         self._most = 0  # changes of one transaction that the largest feed can hold
         self._id_columns: dict[str, list[int]] = {}
         self._savepoints: dict[int, int] = {}  # by level: how many changes were noted before it
@@ -60,13 +61,23 @@ class Recorder:
         for feed in self.feeds:
             feed.doubt()
 
-    def remove_feed(self, feed: ChangeFeed) -> bool:
-        """Remove a listener. After the last one nothing is recorded any more, and this is True."""
-        if feed in self.feeds:
-            self.feeds.remove(feed)
-        if not self.feeds:
+    @property
+    def feeds(self) -> list[ChangeFeed]:
+        """Those that are neither closed nor dropped."""
+        known = [one() for one in self._feeds]
+        return [feed for feed in known if feed is not None and not feed.is_closed]
+
+    def add_feed(self, feed: ChangeFeed) -> None:
+        """Let it hear what is published from now on."""
+        self._feeds.append(ref(feed))
+
+    def is_heard(self) -> bool:
+        """Whether a feed is left. If none is, nothing is recorded any more."""
+        left = self.feeds
+        self._feeds = [ref(feed) for feed in left]
+        if not left:
             self._connection.preupdate_hook(None)
-        return not self.feeds
+        return bool(left)
 
     def savepoint(self, level: int) -> None:
         """Begin the savepoint of this level, the innermost one."""
@@ -91,7 +102,7 @@ class Recorder:
         """Give all feeds what was committed, and now and then, that others have committed."""
         if self.changes:
             version = self._look_elsewhere()
-            for feed in list(self.feeds):
+            for feed in self.feeds:
                 feed.publish(self.changes, version)
         self._forget()
 

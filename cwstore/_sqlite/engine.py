@@ -290,21 +290,12 @@ class SqliteDatabase:
         from cwstore.core.changes import ChangeFeed
 
         writer = self._writer
-        feed = ChangeFeed(capacity, writer.data_version_if_idle, self._unlisten)
+        feed = ChangeFeed(capacity, writer.data_version_if_idle, writer.stop_if_unheard)
         with self._transactions.exclusive():
             if writer.recorder is None:
                 writer.recorder = Recorder(writer.connection)
-            writer.recorder.feeds.append(feed)
+            writer.recorder.add_feed(feed)
         return feed
-
-    def _unlisten(self, feed: "ChangeFeed") -> None:
-        """Remove a feed, once no other thread writes. Recording stops with the last one."""
-        writer = self._writer
-        if writer.closed_reason:
-            return
-        with self._transactions.exclusive():
-            if writer.recorder is not None and writer.recorder.remove_feed(feed):
-                writer.recorder = None
 
     def data_version(self) -> int:
         """A number that changes when a connection of another store or process commits."""

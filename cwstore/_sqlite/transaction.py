@@ -119,6 +119,7 @@ class TransactionStack:
         else:
             if writer.recorder is not None:
                 writer.recorder.publish()
+                writer.forget_recorder_if_unheard()
             self._depth = 0
             checkpointer = self._checkpointer or self._make_checkpointer()
             checkpointer.after_commit(writer.connection, writer.busy_handler)

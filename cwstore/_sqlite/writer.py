@@ -268,6 +268,23 @@ class Writer:
             with suppress(RuntimeError):  # the lock was not taken
                 self.lock.release()
 
+    def stop_if_unheard(self) -> None:
+        """Stop recording if no feed is left. Never waits: the thread that writes now does it."""
+        if self.owner == get_ident():
+            self.forget_recorder_if_unheard()
+            return
+        try:
+            if self.lock.try_acquire() and not self.closed_reason and not self.dropped:
+                self.forget_recorder_if_unheard()
+        finally:
+            with suppress(RuntimeError):  # the lock was not taken
+                self.lock.release()
+
+    def forget_recorder_if_unheard(self) -> None:
+        """The same, for the thread that holds the lock."""
+        if self.recorder is not None and not self.recorder.is_heard():
+            self.recorder = None
+
     # The connection
 
     def _adopt(self, connection: "Connection") -> None:
@@ -317,7 +334,7 @@ class Writer:
             with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
                 self.lock.release()
         if self.recorder is not None:
-            for feed in list(self.recorder.feeds):
+            for feed in self.recorder.feeds:
                 feed.close()
 
     def _close_queue(self) -> None:

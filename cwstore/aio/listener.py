@@ -2,11 +2,10 @@
 
 from collections import deque
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from cwstore.aio.workers import Worker, running_loop
-from cwstore.errors import BusyError, StoreClosedError
+from cwstore.errors import StoreClosedError
 
 if TYPE_CHECKING:
     from cwstore.core.changes import Change, ChangeFeed
@@ -43,16 +42,6 @@ class Listener(AsyncIterator["Change"]):
 
     def stop(self) -> None:
         """As `aclose`, from any thread."""
-        self._worker.stop(partial(_close, self._feed))
+        self._worker.stop(self._feed.close)
 
     __del__ = stop
-
-
-def _close(feed: "ChangeFeed") -> None:
-    """Stop listening, however long another thread has a transaction open."""
-    while True:
-        try:
-            feed.close()
-        except BusyError:
-            continue
-        return

@@ -5,7 +5,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from os import getpid
@@ -55,15 +54,16 @@ class ChangeFeed:
     """The changes since it was opened, of all commits through this store, in their order.
 
     Iterate to wait for each next one; or `get` those that are there. Close it when done: as a
-    context manager, or by `close`. What was rolled back never shows. Threads may share a feed;
-    each change goes to one of them. A forked child opens a feed of its own.
+    context manager, or by `close`; one that nobody refers to any more is closed. What was rolled
+    back never shows. Threads may share a feed; each change goes to one of them. A forked child
+    opens a feed of its own.
     """
 
     def __init__(
         self,
         capacity: object,
         look_elsewhere: Callable[[], int | None],
-        leave: Callable[["ChangeFeed"], None],
+        leave: Callable[[], None],
     ) -> None:
         if not is_integer(capacity) or capacity < 1:
             raise InvalidValueError("capacity", "must be a number of changes, at least 1")
@@ -132,18 +132,18 @@ class ChangeFeed:
             )
 
     def close(self) -> None:
-        """Stop listening and wake who waits; a second call does nothing.
-
-        Raises BusyError if another thread had a transaction open for all of the busy timeout: the
-        feed is closed all the same, but until it is closed again, writes go on being noted.
-        """
+        """Stop listening and wake who waits; a second call does nothing. Waits for nobody."""
         if getpid() != self._process:
             return
         with self._arrived:
             self._closed = True
             self._arrived.notify_all()
-        with suppress(StoreClosedError):  # the store was closed meanwhile: nobody writes
-            self._leave(self)
+        self._leave()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it, or its store, was closed: no change comes to it any more."""
+        return self._closed
 
     def __iter__(self) -> Iterator[Change]:
         """Yield change after change until the feed or the store is closed."""

@@ -236,6 +236,12 @@ def records_changes(store: Store) -> bool:
     return engine_of(store)._writer.recorder is not None
 
 
+def feeds_heard(store: Store) -> int:
+    """How many feeds each commit of the store is told to."""
+    recorder = engine_of(store)._writer.recorder
+    return 0 if recorder is None else len(recorder._feeds)
+
+
 def waiting_threads(store: Store) -> int:
     """How many threads wait at this moment to write through the store."""
     return len(engine_of(store)._writer.lock._waiting)
