@@ -314,7 +314,7 @@ class SqliteDatabase:
         from cwstore._sqlite import inspection
 
         with self.lease_reader("check") as connection:
-            return inspection.check(connection, self.version, self.busy_timeout)
+            return inspection.check(connection, self.file, self.version, self.busy_timeout)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""

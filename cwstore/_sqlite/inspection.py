@@ -13,6 +13,7 @@ from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
 from cwstore._sqlite.database_file import MEMORY, resolve, size_of
 from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.permissions import exposed_files
 from cwstore._sqlite.schema.drift import drift
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys
 from cwstore._sqlite.version import read_state
@@ -64,7 +65,7 @@ def check_file(path: str | os.PathLike[str]) -> CheckReport:
     try:
         connection.execute("PRAGMA query_only = ON")
         skip_checkpoint_on_close(connection, file)
-        return check(connection, _version(connection, file), BUSY_TIMEOUT)
+        return check(connection, file, _version(connection, file), BUSY_TIMEOUT)
     finally:
         connection.close()
 
@@ -86,7 +87,9 @@ def _version(connection: Connection, file: str) -> int | None:
     raise fault
 
 
-def check(connection: Connection, version: int | None, busy_timeout: float) -> CheckReport:
+def check(
+    connection: Connection, file: str, version: int | None, busy_timeout: float
+) -> CheckReport:
     """Read everything once. Raises BusyError rather than call a file that is in use damaged.
 
     The structure is compared with that of `version`, unless that is None or newer than this code.
@@ -98,7 +101,8 @@ def check(connection: Connection, version: int | None, busy_timeout: float) -> C
     except apsw.Error as error:
         fault = map_error(error, "checking", busy_timeout)
     else:
-        return CheckReport(tuple(dict.fromkeys(damage)), violations, changed)
+        found = tuple(dict.fromkeys(damage))
+        return CheckReport(found, violations, changed, exposed_files(file))
     raise fault
 
 

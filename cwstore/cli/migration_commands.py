@@ -52,6 +52,8 @@ def status(options: Namespace) -> int:
     terminal.table(found.path, ("", ""), rows)
     for name in found.pending:
         terminal.say(f"pending: {name}")
+    for remark in found.exposed:
+        terminal.say(remark)
     if found.pending and found.version:
         given = f" --directory {options.directory}" if options.directory else ""
         terminal.say(f"`cwstore rehearse {options.path}{given}` shows what they would do.")

@@ -26,7 +26,7 @@ def check(options: Namespace) -> int:
     if options.json:
         terminal.print_json({"ok": report.ok, **asdict(report)})
     else:
-        for problem in (*report.integrity, *report.foreign_keys, *report.drift):
+        for problem in (*report.integrity, *report.foreign_keys, *report.drift, *report.exposed):
             terminal.say(problem)
         if report.ok:
             terminal.say(

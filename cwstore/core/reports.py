@@ -63,6 +63,8 @@ class MigrationStatus:
     compatible_from: int  #: oldest schema version of code that may use the file as it is
     size: int  #: bytes, without the write-ahead log
     backup: str | None  #: that a run would make first; None: nothing pending, or nothing to lose
+    #: Files that every user of the system may read or write, each with the command that mends it.
+    exposed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,12 @@ class CheckReport:
     integrity: tuple[str, ...]  #: damage, as SQLite's integrity_check words it
     foreign_keys: tuple[str, ...]  #: "table: n rows refer to rows of parent that do not exist"
     drift: tuple[str, ...]  #: how the structure differs from what the migrations make
+    #: Files that every user of the system may read or write, each with the command that mends it.
+    exposed: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether the file is as it should be, whoever may read it."""
         return not (self.integrity or self.foreign_keys or self.drift)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
         def backup_path(self, version: int) -> str | None: ...
         def size(self) -> int: ...
+        def exposed(self) -> tuple[str, ...]: ...
         def close(self) -> None: ...
 
     class _Engine(Protocol):
@@ -114,6 +115,7 @@ def status(
             compatible_from=compatible_from(state.rows or []),
             size=database.size(),
             backup=database.backup_path(state.version) if pending else None,
+            exposed=database.exposed(),
         )
     finally:
         database.close()

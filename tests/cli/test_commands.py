@@ -127,6 +127,7 @@ def test_status_reports_as_json(current: Path, capsys: pytest.CaptureFixture[str
         "compatible_from": 16,
         "size": current.stat().st_size,
         "backup": None,
+        "exposed": [],
     }
 
 
@@ -181,6 +182,7 @@ def test_check_finds_a_whole_file_whole(current: Path, capsys: pytest.CaptureFix
         "integrity": [],
         "foreign_keys": [],
         "drift": [],
+        "exposed": [],
     }
 
 
@@ -197,6 +199,7 @@ def test_check_lists_problems_and_fails(current: Path, capsys: pytest.CaptureFix
         "integrity": [],
         "foreign_keys": [problem],
         "drift": [],
+        "exposed": [],
     }
     assert err == advice
 

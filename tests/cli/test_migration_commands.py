@@ -54,6 +54,7 @@ def test_status_tells_all_that_a_migration_would_do(
         "compatible_from": 2,
         "size": populated.stat().st_size,
         "backup": backup,
+        "exposed": [],
     }
 
 

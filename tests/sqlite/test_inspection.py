@@ -146,6 +146,7 @@ def test_what_the_log_holds_is_read_and_stays_there(current: Path, tmp_path: Pat
         copies = [tmp_path / f"copy.db{end}" for end in ("", "-wal")]
         for end, copy in zip(("", "-wal"), copies, strict=True):
             copy.write_bytes(Path(f"{current}{end}").read_bytes())
+            copy.chmod(0o600)
     before = [copy.read_bytes() for copy in copies]
     assert check_file(copies[0]) == WHOLE
     assert [copy.read_bytes() for copy in copies] == before

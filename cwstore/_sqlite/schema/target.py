@@ -145,6 +145,12 @@ class SqliteTarget:
         """Bytes, without the write-ahead log."""
         return size_of(self.name)
 
+    def exposed(self) -> tuple[str, ...]:
+        """Files of it that every user of the system may read; see `MigrationStatus`."""
+        from cwstore._sqlite.permissions import exposed_files
+
+        return exposed_files(self.name)
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
