@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cwstore.migrations.api import rehearse as rehearse
     from cwstore.migrations.api import status as status
     from cwstore.store import Store as Store
+    from cwstore.store import restore as restore
 
 else:
 
@@ -67,13 +68,13 @@ __version__ = "0.1.0"
 
 # The public names by module; those of the entities are in their registry.
 _MODULES = {
-    "store": "Store",
+    "store": "Store restore",
     "aio.store": "AsyncStore",
     "core.repository": "Async Sync",
     "migrations.api": "migrate rehearse status",
     "core.reports": (
         "CheckReport ImportReport MigrationReport MigrationStatus Progress ReaderStats "
-        "RehearsalReport Step StoreStats TableStats"
+        "RehearsalReport RestoreReport Step StoreStats TableStats"
     ),
     "core.changes": "Change ChangeFeed ChangeOperation",
     "core.sealing": "SecretCodec",

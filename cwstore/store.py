@@ -15,10 +15,25 @@ from cwstore.core.repository import Sync
 from cwstore.entities.registry import Repositories, repository_class
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.port import Database, Engine, OpenDatabase
-    from cwstore.core.reports import CheckReport, ImportReport, Progress, StoreStats
+    from cwstore.core.reports import (
+        CheckReport,
+        ImportReport,
+        Progress,
+        RestoreReport,
+        StoreStats,
+    )
     from cwstore.core.sealing import SecretCodec
+
+    class _Restores(Protocol):
+        """The module `restore` of an engine."""
+
+        def restore(
+            self, backup: str | os.PathLike[str], path: str | os.PathLike[str], /
+        ) -> RestoreReport: ...
 
 
 @public
@@ -178,3 +193,16 @@ class Store(Repositories[Sync]):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "RestoreReport":
+    """Put a verified copy of a backup in the place of a store's file.
+
+    The file that was there is kept beside it under another name, with its write-ahead log, of which
+    nothing is ever applied to the copy. The copy gets its mode and, if this user may, its owner.
+    Whenever this is interrupted, the one or the other file is there, whole; then run it again.
+    Raises BusyError while anybody has the file open, CorruptDatabaseError (the backup is damaged),
+    ForeignDatabaseError, SchemaTooNewError, MigrationError, StorageError; nothing is changed then.
+    """
+    engine = cast("_Restores", engine_for(path, "restore"))
+    return engine.restore(backup, path)

@@ -4,9 +4,11 @@ apsw's own stub names `collections.abc.Buffer`, which Python 3.11 does not have.
 strict every call to it is partially unknown.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import apsw
+
+from cwstore._sqlite.fork import BookedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
         def __iter__(self) -> Iterator[tuple[Any, ...]]: ...
 
     class Connection(Protocol):
-        """The part of apsw.Connection that this package calls."""
+        """The part of apsw.Connection that this package calls, and what `fork.py` adds to it."""
+
+        inode: tuple[int, int] | None
 
         convert_binding: Callable[[Any, int, Any], Any] | None
 
@@ -61,7 +65,8 @@ def open_connection(
     cached_statements: int = 100,
 ) -> Connection:
     """Connect; nothing is set on the connection."""
-    return apsw.Connection(file, flags, statementcachesize=cached_statements)
+    connection = BookedConnection(file, flags, statementcachesize=cached_statements)
+    return cast("Connection", connection)
 
 
 def go_on() -> bool:

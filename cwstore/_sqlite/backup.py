@@ -11,7 +11,9 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import connect_reader
 from cwstore._sqlite.database_file import MEMORY, remove, resolve, sync
+from cwstore._sqlite.drafts import draft_beside
 from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.identity import give_own_number
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -80,26 +82,18 @@ def write_backup(
         path = os.path.join(os.path.realpath(directory), name)
     elif os.path.lexists(path):
         raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
-    draft = _new_file(path)
     try:
-        if isinstance(source, str):
-            reader = connect_reader(source, busy_timeout=busy_timeout)
-            try:
-                _copy(reader, draft, path, busy_timeout)
-            finally:
-                reader.close()
-        else:
-            _copy(source, draft, path, busy_timeout)
-        size = os.stat(draft).st_size
-        _publish(draft, path, replace)
+        with draft_beside(path) as draft:
+            copy_to(draft, source, f"the backup {path}", busy_timeout)
+            size = os.stat(draft).st_size
+            _publish(draft, path, replace)
     except FileExistsError:
         raise StorageError(f"{path} exists; choose another name for the backup") from None
     except OSError as error:
-        raise StorageError(f"cannot write the backup {path}: {error.strerror}") from None
-    finally:
-        for leftover in (draft, f"{draft}-wal", f"{draft}-shm", f"{draft}-journal"):
-            with suppress(OSError):  # what became of the copy is known by now
-                remove(leftover)
+        raise StorageError(
+            f"cannot write the backup {path}: {error.strerror}; choose a directory that this user"
+            " may write to, with room for a copy"
+        ) from None
     return Backup(path, size)
 
 
@@ -122,38 +116,35 @@ def keep_newest(file: str, made: str) -> None:
 
 def _keep_newest(file: str, made: str) -> None:
     directory, name = os.path.split(file)
-    ours = re.compile(rf"(\.?){re.escape(name)}\.v\d+\.bak(?:\.[\w-]+\.tmp(?:-\w+)?)?")
-    backups: list[tuple[bool, int, str]] = []
+    ours = re.compile(rf"{re.escape(name)}\.v\d+\.bak")
     with os.scandir(directory) as entries:
-        for entry in entries:
-            found = ours.fullmatch(entry.name)
-            if not found or not entry.is_file(follow_symlinks=False):
-                continue
-            if found.group(1):
-                remove(entry.path)  # the draft of a process that was killed
-            else:
-                backups.append((entry.path != made, -entry.stat().st_mtime_ns, entry.path))
+        backups = [
+            (entry.path != made, -entry.stat().st_mtime_ns, entry.path)
+            for entry in entries
+            if ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        ]
     for _, _, path in sorted(backups)[_KEPT:]:
         remove(path)
 
 
-def _new_file(path: str) -> str:
-    from cwstore.core.ids import make_id
+def copy_to(draft: str, source: str | Connection, what: str, busy_timeout: float) -> None:
+    """Copy into a new file of mode 0600, and check the copy. Messages call it `what`.
 
-    directory, name = os.path.split(path)
-    draft = os.path.join(directory, f".{name}.{make_id()}.tmp")
+    The copy is a file of its own from then on: see identity.py. Raises OSError, StorageError,
+    CorruptDatabaseError, BusyError.
+    """
+    os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    if not isinstance(source, str):
+        _copy(source, draft, what, busy_timeout)
+        return
+    reader = connect_reader(source, busy_timeout=busy_timeout)
     try:
-        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise StorageError(
-            f"cannot write the backup {path}: {error.strerror}; choose a directory that this user"
-            " may write to"
-        ) from None
-    return draft
+        _copy(reader, draft, what, busy_timeout)
+    finally:
+        reader.close()
 
 
-def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> None:
-    """Copy and check."""
+def _copy(source: Connection, draft: str, what: str, busy_timeout: float) -> None:
     try:
         copy = open_connection(draft)
         try:
@@ -162,14 +153,15 @@ def _copy(source: Connection, draft: str, path: str, busy_timeout: float) -> Non
             problems = find_damage(copy, 3)
             if problems:
                 raise CorruptDatabaseError(
-                    f"the backup {path} was not kept, its source is damaged: {'; '.join(problems)};"
+                    f"{what} was not kept, its source is damaged: {'; '.join(problems)};"
                     " run `cwstore check`; restore an older backup if it finds damage, and check"
                     " the disk if it finds none"
                 )
+            give_own_number(copy)
         finally:
             copy.close()
     except apsw.Error as error:
-        fault = map_error(error, f"writing the backup {path}", busy_timeout)
+        fault = map_error(error, f"writing {what}", busy_timeout)
     else:
         return
     raise fault

@@ -16,10 +16,10 @@ from cwstore._sqlite.database_file import (
     APPLICATION_ID,
     MEMORY,
     create_file,
-    find_leftover_log,
+    inode_of,
+    refuse_bad_log,
     refuse_bad_place,
     refuse_foreign,
-    refuse_foreign_with_log,
     refuse_strange_file,
 )
 from cwstore._sqlite.error_map import map_error
@@ -53,17 +53,18 @@ def connect(
     if create and not os.path.lexists(file):
         refuse_bad_place(file)
         create_file(file)
-    refuse_strange_file(file)
-    # A file that this process has open is known to be ours.
-    if find_leftover_log(file) and not any(one.filename == file for one in apsw.connections()):
-        refuse_foreign_with_log(file)
-    return _open(file, busy_timeout, durable)
+    inode = refuse_strange_file(file)
+    refuse_bad_log(file)
+    return _open(file, inode, busy_timeout, durable)
 
 
 def connect_reader(file: str, *, busy_timeout: float) -> Connection:
-    """A connection that refuses to write, to a file that `connect` has opened before."""
-    refuse_strange_file(file)
-    connection = _open(file, busy_timeout, durable=False)
+    """A connection that refuses to write, to a file that `connect` has opened before.
+
+    A hard link that somebody has made of it meanwhile stops nobody who has it open already.
+    """
+    inode = refuse_strange_file(file, links=True)
+    connection = _open(file, inode, busy_timeout, durable=False)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
@@ -111,13 +112,16 @@ def _refuse_old_sqlite() -> None:
         )
 
 
-def _open(file: str, busy_timeout: float, durable: bool) -> Connection:
+def _open(file: str, inode: tuple[int, int], busy_timeout: float, durable: bool) -> Connection:
     try:
         connection = open_connection(file, _READ_WRITE, cached_statements=_CACHED_STATEMENTS)
         try:
             _configure(connection, busy_timeout, durable)
             refuse_foreign(connection, file)
             _refuse_read_only(connection, file)
+            if inode_of(file) != inode:
+                raise StorageError(f"{file} was replaced just when it was opened; open it again")
+            connection.inode = inode
         except BaseException:
             connection.close()
             raise

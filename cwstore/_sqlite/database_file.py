@@ -6,7 +6,6 @@ Nothing here writes to a file that exists. Nothing opens one by other means than
 
 import os
 import stat
-from contextlib import suppress
 from typing import cast
 
 import apsw
@@ -17,6 +16,9 @@ from cwstore.errors import ForeignDatabaseError, InvalidValueError, StorageError
 
 APPLICATION_ID = 0x43575354  # "CWST"
 MEMORY = ":memory:"
+DRAFTS = (".cwstore-", ".tmp")  # how the name of a directory for drafts begins and ends
+REPLACED = ".replaced-"  # begins what `restore` adds to the name of the file that was there
+MAGIC = b"SQLite format 3\0"
 _SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database
 
 
@@ -44,8 +46,20 @@ def resolve(path: object) -> str:
 # A file that exists
 
 
-def refuse_strange_file(file: str) -> None:
-    """Raise unless the path is a regular file that can be a database. Opens nothing."""
+def inode_of(file: str) -> tuple[int, int] | None:
+    """Device and number of the file; None if it is not there."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def refuse_strange_file(file: str, *, links: bool = False) -> tuple[int, int]:
+    """Raise unless the path is a regular file that can be a database. Opens nothing.
+
+    Returns its device and number. With `links` it may have more than one name.
+    """
     try:
         status = os.stat(file)
         if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
@@ -57,7 +71,7 @@ def refuse_strange_file(file: str) -> None:
         raise StorageError(f"{file} is a directory; give the path of a file in it")
     if not stat.S_ISREG(status.st_mode):
         raise StorageError(f"{file} is not a regular file; give the path of one")
-    if status.st_nlink > 1:
+    if status.st_nlink > 1 and not links:
         raise StorageError(
             f"{file} has {status.st_nlink} hard links; two names would mean two write-ahead logs"
             " and a corrupt database: keep one name"
@@ -70,6 +84,7 @@ def refuse_strange_file(file: str) -> None:
         )
     if not os.access(file, os.R_OK | os.W_OK):
         raise StorageError(f"{file} cannot be read and written by this user; mend its permissions")
+    return status.st_dev, status.st_ino
 
 
 def size_of(file: str) -> int:
@@ -89,27 +104,46 @@ def refuse_foreign(connection: Connection, file: str) -> None:
     except apsw.NotADBError:
         application_id = None
     if application_id != APPLICATION_ID:
-        found = "is not an SQLite database"
-        if application_id is not None:
-            found = f"belongs to another application (application_id {application_id:#010x})"
-        raise ForeignDatabaseError(f"{file} {found}; it was left alone: give another path")
+        raise _foreign(file, application_id)
 
 
-def refuse_foreign_with_log(file: str) -> None:
-    """Raise ForeignDatabaseError if the file, beside which a log lies, is not ours.
+def refuse_bad_log(file: str) -> None:
+    """Raise if the log that lies beside the file must not be applied, as any other look would.
 
-    Any other look would make SQLite apply the log to the file. This one opens it as immutable, so
-    it takes no locks: it may meet a checkpoint of another process half done and take the file for
-    damaged. Then it decides nothing; `refuse_foreign` looks again, under locks.
+    ForeignDatabaseError: the file is not ours. StorageError: the log belongs to another file.
+    """
+    log = find_leftover_log(file)
+    if not log:
+        return
+    from cwstore._sqlite.identity import read_header, refuse_foreign_log
+
+    try:
+        header = read_header(file)
+    except apsw.Error:
+        return  # whoever opens it is told
+    if header[:16] != MAGIC:
+        raise _foreign(file, None)
+    application_id = int.from_bytes(header[68:72], "big")
+    if application_id != APPLICATION_ID:
+        raise _foreign(file, application_id)
+    refuse_foreign_log(file, log, header)
+
+
+def _foreign(file: str, application_id: int | None) -> ForeignDatabaseError:
+    found = "is not an SQLite database"
+    if application_id is not None:
+        found = f"belongs to another application (application_id {application_id:#010x})"
+    return ForeignDatabaseError(f"{file} {found}; it was left alone: give another path")
+
+
+def open_unlocked(file: str) -> Connection:
+    """Open a file that nobody writes to and that has no log, for reading. Makes no file beside it.
+
+    It needs no permission to write.
     """
     address = "".join({"%": "%25", "?": "%3f", "#": "%23"}.get(sign, sign) for sign in file)
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-    with suppress(apsw.Error):
-        connection = open_connection(f"file:{address}?immutable=1", flags)
-        try:
-            refuse_foreign(connection, file)
-        finally:
-            connection.close()
+    return open_connection(f"file:{address}?immutable=1", flags)
 
 
 def find_leftover_log(file: str) -> str:
@@ -141,8 +175,10 @@ def refuse_bad_place(file: str) -> None:
     # Another process may have made the file, and then its log, since the caller looked.
     if log and not os.path.lexists(file):
         raise StorageError(
-            f"{file} is not there, but {log} is: the log of a database that was moved or removed;"
-            " put the file back beside it, or remove the log to have a new database made"
+            f"{file} is not there, but {log} is: the log of a database that was moved or removed."
+            " It may hold the only copy of what was written last: put the very file back beside it,"
+            f" or `cwstore restore BACKUP {file}`, which keeps the log; to have a new database"
+            " made, rename the log"
         )
 
 
@@ -152,7 +188,8 @@ def create_file(file: str) -> None:
     It is made under a draft name and then linked into place. So no process ever meets a file that
     is there but not yet ours, and an empty file can be refused.
     """
-    from cwstore.core.ids import make_id  # what opening an existing file does not need
+    from cwstore._sqlite.identity import give_own_number  # what opening a file does not need
+    from cwstore.core.ids import make_id
 
     directory, name = os.path.split(file)
     draft = os.path.join(directory, f".{name}.{make_id()}.new")
@@ -166,6 +203,7 @@ def create_file(file: str) -> None:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            give_own_number(connection)
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
         finally:
             connection.close()
@@ -186,10 +224,13 @@ def create_file(file: str) -> None:
 
 
 def _finish_creation(file: str, status: os.stat_result) -> None:
-    """Remove the draft names of `file` that its creator, killed or just slow, has left."""
+    """Remove second names of `file`: those that its creator, killed or just slow, has left as
+    drafts, and the one under which a `restore` that was killed wanted to keep it.
+    """
     directory, name = os.path.split(file)
     for entry in os.scandir(directory):
-        if entry.name.startswith(f".{name}.") and entry.name.endswith(".new"):
+        ours = entry.name.startswith(f".{name}.") and entry.name.endswith(".new")
+        if ours or entry.name.startswith(f"{name}{REPLACED}"):
             try:
                 same = entry.stat(follow_symlinks=False).st_ino == status.st_ino
             except FileNotFoundError:

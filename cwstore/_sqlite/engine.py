@@ -15,7 +15,7 @@ from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY, resolve
 from cwstore._sqlite.error_map import map_statement_error
-from cwstore._sqlite.fork import track
+from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import Transaction, TransactionStack
 from cwstore._sqlite.version import version_if_current
@@ -60,8 +60,8 @@ class SqliteDatabase:
         self.version = version
         self.busy_timeout = busy_timeout
         self._clock = clock
-        self._readers = Readers(file, busy_timeout)
         self._writer = Writer(writer, file, clock, busy_timeout, durable)
+        self._readers = Readers(file, self._writer.names, busy_timeout)
         self._transactions = TransactionStack(self._writer)
         track(self)
 
@@ -117,6 +117,8 @@ class SqliteDatabase:
         return self._writer.owner == get_ident()
 
     def state_token(self) -> object:
+        if not ALIVE[0]:
+            abandon_inherited()
         if self._writer.owner == get_ident() or self.file == MEMORY:
             return None
         readers = self._readers
@@ -164,9 +166,12 @@ class SqliteDatabase:
     # Reading
 
     def _read(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
+        if not ALIVE[0]:
+            abandon_inherited()
         thread = get_ident()
-        if self._writer.owner == thread:
-            return self._writer.run(statement, values)
+        writer = self._writer
+        if writer.owner == thread and not (writer.running and self.file != MEMORY):
+            return writer.run(statement, values)
         readers = self._readers
         idle = readers.idle
         try:
@@ -176,7 +181,7 @@ class SqliteDatabase:
         if reader is None:
             if self.file == MEMORY:
                 with Transaction(self._transactions):
-                    return self._writer.run(statement, values)
+                    return writer.run(statement, values)
             reader = self._open_reader()
         reader.thread = thread
         reader.since = monotonic()
@@ -200,15 +205,26 @@ class SqliteDatabase:
 
     def _read_beside(self, statement: Statement[Any], values: list[Any]) -> list[Row] | None:
         """Read on the connection that writes, if no thread uses it; None: it could not be had."""
+        if not ALIVE[0]:
+            abandon_inherited()
         writer = self._writer
         if writer.owner or self.file == MEMORY:
             return None
         try:
-            if not writer.lock.try_acquire() or writer.closed_reason or writer.dropped:
+            if (
+                not writer.lock.try_acquire()
+                or writer.running
+                or writer.closed_reason
+                or writer.dropped
+            ):
                 return None
-            if statement.stamp is not None:
-                values[statement.stamp] = self._clock.read()
-            return writer.cursor.execute(statement.text, values).fetchall()
+            writer.running = True
+            try:
+                if statement.stamp is not None:
+                    values[statement.stamp] = self._clock.read()
+                return writer.cursor.execute(statement.text, values).fetchall()
+            finally:
+                writer.running = False
         except apsw.Error:
             return None  # a reader will tell what is wrong
         finally:
@@ -221,12 +237,16 @@ class SqliteDatabase:
 
     @contextmanager
     def lease_reader(self, what: str = "whole file") -> Generator[Connection, None, None]:
-        """Lend a connection for work on the whole file: a new reader, or in memory the only one."""
-        if self.file == MEMORY:
+        """Lend a connection for work on the whole file: a new reader, as a rule.
+
+        In memory there is only one. Nor can a file be opened anew that was removed or replaced.
+        """
+        self._refuse_if_closed()
+        names = self._writer.names
+        if names is None or names.problem():
             with self._transactions.exclusive():
                 yield self._writer.connection
             return
-        self._refuse_if_closed()
         with self._readers.for_long(what) as connection:
             yield connection
 
@@ -272,7 +292,7 @@ class SqliteDatabase:
         transactions = self._transactions
         try:
             transactions.begin(statement.text)
-            rows = statement.map(writer.run(statement, values))
+            rows = statement.map(writer.run_alone(statement, values))
             transactions.commit()
             return rows
         finally:
@@ -329,6 +349,8 @@ class SqliteDatabase:
         # Nobody can use it any more. Without this, connections, locks and descriptors would stay
         # until the interpreter ends, since a thread that ended may still refer to them.
         writer = getattr(self, "_writer", None)  # None: it was never made
+        if not ALIVE[0]:
+            abandon_inherited()
         if writer is None or writer.closed_reason or writer.owner:
             return
         try:  # where warnings are errors, it is closed all the same
@@ -343,14 +365,18 @@ class SqliteDatabase:
 
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""
-        self._writer.close()
+        was_open = self._writer.close()
         self._readers.close()
+        if was_open:
+            self._writer.leave_queue()
 
     def abandon_after_fork(self) -> list[Connection]:
         """In a forked child: refuse every call. Returns the connections that nobody was using."""
         return self._readers.abandon_after_fork() + self._transactions.abandon_after_fork()
 
     def _refuse_if_closed(self) -> None:
+        if not ALIVE[0]:
+            abandon_inherited()
         if self._writer.closed_reason:
             raise StoreClosedError(self._writer.closed_reason)
 
@@ -395,5 +421,7 @@ def open_database(
             durable=durable,
         )
     except BaseException:
-        connection.close()
+        from cwstore._sqlite.schema.target import SqliteTarget
+
+        SqliteTarget(connection, file, seconds).close()
         raise

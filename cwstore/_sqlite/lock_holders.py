@@ -14,6 +14,7 @@ from cwstore.core.faults import table_of
 from cwstore.core.reports import ReaderStats
 
 _LOCKS = "/proc/locks"  # of Linux; elsewhere only the threads of this store are named
+_LAST_BYTE = 1 << 62
 _FIRST_MARK, _LAST_MARK = 123, 127  # bytes of which each reader holds one: SQLite's walformat
 
 
@@ -40,14 +41,24 @@ def log_readers(file: str, own: list[Reading]) -> tuple[ReaderStats, ...]:
         for what, thread, since in own
     ]
     found.sort(key=lambda one: -1.0 if one.seconds is None else one.seconds, reverse=True)
-    others = [other for other in sorted(_pids(f"{file}-shm")) if other != pid or not own]
+    marks = _pids(f"{file}-shm", _FIRST_MARK, _LAST_MARK)
+    others = [other for other in sorted(marks) if other != pid or not own]
     return (*found, *(ReaderStats(other, _name(other), None, None, None) for other in others))
 
 
-def _pids(shared: str) -> set[int]:
-    """The processes that hold the mark of a reader on the file."""
+def who_has_open(file: str) -> list[str]:
+    """The other processes that have a connection to the file, as text; as far as one can know.
+
+    Call it while this process holds a lock on the file.
+    """
+    found = _pids(file, 0, _LAST_BYTE) - {os.getpid()}
+    return [f"process {pid} ({_name(pid)})" for pid in sorted(found)]
+
+
+def _pids(file: str, first_byte: int, last_byte: int) -> set[int]:
+    """The processes that hold a read lock on any of these bytes of the file."""
     try:
-        inode = os.stat(shared).st_ino
+        inode = os.stat(file).st_ino
         with open(_LOCKS, encoding="ascii") as text:
             lines = [line.split() for line in text]
     except OSError:
@@ -65,7 +76,8 @@ def _pids(shared: str) -> set[int]:
             continue
         if int(holder) == pid:
             places.add(place)
-        if kind == "READ" and int(first) <= _LAST_MARK and int(last) >= _FIRST_MARK:
+        to_the_end = last == "EOF" or int(last) >= first_byte
+        if kind == "READ" and int(first) <= last_byte and to_the_end:
             found.add((place, int(holder)))
     return {holder for place, holder in found if place in places}
 

@@ -5,9 +5,14 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from itertools import count
 from threading import get_ident
+from typing import TYPE_CHECKING
 
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.connection import connect_reader
+from cwstore.errors import StorageError
+
+if TYPE_CHECKING:
+    from cwstore._sqlite.file_names import FileNames
 
 _KEPT = 8  # opening one costs some 100 µs; more than this many at once is rare
 
@@ -34,16 +39,24 @@ class Reader:
 class Readers:
     """The readers of one file. The engine pops one off `idle`, or opens one; see `trim`."""
 
-    def __init__(self, file: str, busy_timeout: float) -> None:
+    def __init__(self, file: str, names: "FileNames | None", busy_timeout: float) -> None:
         self.idle: list[Reader] = []
         self.kept = _KEPT  # the most that may stay in `idle`
         self._file = file
+        self._names = names  # of what the store has open
         self._busy_timeout = busy_timeout
         self._open: set[Reader] = set()
 
     def open(self) -> Reader:
         """One more reader. Raises StorageError, ForeignDatabaseError, BusyError."""
-        reader = Reader(connect_reader(self._file, busy_timeout=self._busy_timeout))
+        names = self._names
+        if names is not None and (problem := names.problem()):
+            raise StorageError(problem)
+        connection = connect_reader(self._file, busy_timeout=self._busy_timeout)
+        if names is not None and connection.inode != names.inode:
+            connection.close()
+            raise StorageError(names.problem())
+        reader = Reader(connection)
         self._open.add(reader)
         return reader
 

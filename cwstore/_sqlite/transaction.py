@@ -13,6 +13,7 @@ from weakref import WeakMethod, ref
 import apsw
 
 from cwstore._sqlite.error_map import commit_fault, map_error
+from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore._sqlite.threads import running_task
 from cwstore.errors import ConflictError, ConflictReason, OutcomeUnknownError, StoreClosedError
 
@@ -111,6 +112,10 @@ class TransactionStack:
         writer = self._writer
         if writer.abort_error is not None:
             writer.refuse()
+        writer.running = True
+        # Before the COMMIT: whoever removes the file from then on, removes what is in it.
+        if writer.names is not None:
+            writer.names.refuse_if_moved()
         writer.hand_on_stamps()
         try:
             writer.cursor.execute("COMMIT")
@@ -151,6 +156,7 @@ class TransactionStack:
             self._depth = 0
         self._entered.clear()
         writer.abort_error = writer.task = None
+        writer.running = False
         writer.owner = 0
         writer.lock.release()
 
@@ -193,12 +199,15 @@ class TransactionStack:
             self.begin("")
             writer.task = running_task()
             self._remember(transaction, 1)
+            writer.running = False
         except BaseException:
             self.end()
             raise
 
     def leave(self, acquisition: int, level: int, succeeded: bool) -> None:
         """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
+        if not ALIVE[0]:
+            abandon_inherited()
         writer = self._writer
         if acquisition != writer.acquisition or writer.owner != get_ident():
             self._leave_elsewhere(acquisition, succeeded)
@@ -260,6 +269,8 @@ class TransactionStack:
         )
 
     def _end_of_thread(self) -> None:
+        if not ALIVE[0]:
+            abandon_inherited()
         with self._from_outside:
             if self._writer.owner == get_ident():
                 self.end()
@@ -272,6 +283,7 @@ class TransactionStack:
                 writer.drop()
                 writer.abort_error = None
                 self._entered.clear()
+                writer.running = False
                 writer.owner = self._depth = 0
                 writer.lock.break_lock()
         if succeeded:

@@ -9,7 +9,11 @@ to the end of the queue, if many wait or the head has waited for too long. `tool
 what that gives.
 
 The queue protects nothing: SQLite's lock alone decides who writes. Two equal tickets, a head that
-was killed, or bytes that make no sense cost a few ms and nothing else.
+was killed, or bytes that make no sense cost a few ms and nothing else. The bytes are read and
+written by system calls of some 0.4 µs. To map them into memory would be faster, but whoever cuts
+the file then kills every process that looks (SIGBUS).
+
+The file also notes of which database the log is that lies beside it: see identity.py.
 """
 
 import os
@@ -17,9 +21,21 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
-from mmap import mmap
+from struct import Struct
+from typing import TYPE_CHECKING, Any
 
-from cwstore._sqlite.database_file import MEMORY
+from cwstore._sqlite.database_file import MEMORY, find_leftover_log, inode_of
+from cwstore._sqlite.identity import TURN_BYTES, note_number
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class _Bytes(Protocol):
+        """Bytes at places that are known."""
+
+        def read(self, count: int, place: int) -> bytes: ...
+        def write(self, data: bytes, place: int) -> None: ...
+
 
 # Measured: four busy processes that read and write do 1.2 times as much if a writer barges for some
 # ms before it queues. If it may overtake fewer than 3 they do a third; if more, eight processes are
@@ -35,29 +51,74 @@ _MAX_TICKET = 1 << 62  # nor does a larger one
 _SPINS = 20  # looks without a pause: some 50 µs
 _TRIES = 50  # 2 ms apart: how long to wait for the process that removes the file
 
-# What `<file>-turn` holds: two numbers, two times, and the last stamp of the file.
-_BYTES = 40
+# What `<file>-turn` holds: two numbers, two times, and the last stamp of the file. Then follows the
+# note of identity.py.
 _NEXT_TICKET, _HEAD_TICKET = 0, 1
 _HEAD_SEEN, _HEAD_SINCE = 0, 1  # when the head last looked, and when it became the head
+_TIMES, _STAMP = 16, 32  # where they begin; the numbers are the first
+_NUMBER, _TIME, _SIGNED, _PAIR = Struct("=Q"), Struct("=d"), Struct("=q"), Struct("=QQ")
+
+
+class _File:
+    """The bytes of a file. What lies beyond its end is 0."""
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self, count: int, place: int) -> bytes:
+        return os.pread(self._descriptor, count, place).ljust(count, b"\0")
+
+    def write(self, data: bytes, place: int) -> None:
+        with suppress(OSError):  # somebody has cut the file, and the disk is full
+            os.pwrite(self._descriptor, data, place)
+
+
+class _OwnBytes:
+    """Bytes that nobody else sees."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self) -> None:
+        self._bytes = bytearray(TURN_BYTES)
+
+    def read(self, count: int, place: int) -> bytes:
+        return bytes(self._bytes[place : place + count])
+
+    def write(self, data: bytes, place: int) -> None:
+        self._bytes[place : place + len(data)] = data
+
+
+class _Cells:
+    """Some of the bytes as a list of numbers. Each is read and written whole: 8 bytes, aligned."""
+
+    __slots__ = ("_bytes", "_place", "_struct")
+
+    def __init__(self, shared: "_Bytes", place: int, struct: Struct) -> None:
+        self._bytes = shared
+        self._place = place
+        self._struct = struct
+
+    def __getitem__(self, index: int) -> Any:
+        return self._struct.unpack(self._bytes.read(8, self._place + 8 * index))[0]
+
+    def __setitem__(self, index: int, value: float) -> None:
+        self._bytes.write(self._struct.pack(value), self._place + 8 * index)
 
 
 class WriteQueue:
     """One writer's place in the queue. Its process lets one thread at a time use it."""
 
-    __slots__ = ("_descriptor", "_map", "_numbers", "_stamp", "_times", "seconds_spent", "ticket")
+    __slots__ = ("_bytes", "_descriptor", "_numbers", "_stamp", "_times", "seconds_spent", "ticket")
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        try:
-            self._map = mmap(descriptor, _BYTES)
-        except OSError:
-            os.close(descriptor)
-            raise
-        # Each is read and written whole: 8 bytes, aligned.
-        self._numbers = memoryview(self._map)[:16].cast("Q")
+        self._bytes: _Bytes = _File(descriptor) if descriptor >= 0 else _OwnBytes()
+        self._numbers = _Cells(self._bytes, 0, _NUMBER)
         # By the clock that all processes of a machine share.
-        self._times = memoryview(self._map)[16:32].cast("d")
-        self._stamp = memoryview(self._map)[32:].cast("q")
+        self._times = _Cells(self._bytes, _TIMES, _TIME)
+        self._stamp = _Cells(self._bytes, _STAMP, _SIGNED)
         self.ticket: int | None = None  # None: this writer is not in the queue
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
 
@@ -68,7 +129,7 @@ class WriteQueue:
         Only the holder of SQLite's write lock reads or sets it: so stamps rise in commit order,
         though the clocks of processes differ.
         """
-        return self._stamp[0]
+        return int(self._stamp[0])
 
     @last_stamp.setter
     def last_stamp(self, stamp: int) -> None:
@@ -76,7 +137,8 @@ class WriteQueue:
 
     def may_barge(self) -> bool:
         """Whether a newcomer may ask SQLite ahead of those who wait."""
-        waiting = self._numbers[_NEXT_TICKET] - self._numbers[_HEAD_TICKET]
+        following, head = _PAIR.unpack(self._bytes.read(16, 0))
+        waiting = following - head
         return waiting <= 0 or not (
             waiting > MAX_BARGED or time.monotonic() - self._times[_HEAD_SINCE] > HEAD_STARVING
         )
@@ -129,7 +191,7 @@ class WriteQueue:
     def _count_ahead(self) -> int:
         ticket = self.ticket
         assert ticket is not None
-        ahead = ticket - self._numbers[_HEAD_TICKET]
+        ahead = ticket - int(self._numbers[_HEAD_TICKET])
         if ahead > _MAX_WAITING:
             self._numbers[_HEAD_TICKET] = ticket
             return 0
@@ -141,17 +203,26 @@ class WriteQueue:
         self._times[_HEAD_SEEN] = now - HEAD_LEASE + NEXT_HEAD_LEASE
         self._times[_HEAD_SINCE] = now
 
+    def note(self, number: int) -> None:
+        """Note whose log comes into being, before the first write: see identity.py."""
+        if self._descriptor >= 0:
+            with suppress(OSError):  # then nobody can tell, as where there is no queue
+                note_number(self._descriptor, number)
+
     def detach(self) -> None:
         """Close what this process has open of it, and change nothing that others see."""
-        self._numbers.release()
-        self._times.release()
-        self._stamp.release()
-        self._map.close()
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    # Of a store that was dropped in a transaction, which nobody can close.
+    __del__ = detach
 
     def close(self, file: str) -> None:
-        """Leave and detach. The last process to do so removes `<file>-turn`."""
+        """Leave and detach. The last process to do so removes `<file>-turn`.
+
+        Not while a log lies there that nobody could move into the file: its note tells whose it is.
+        """
         self.leave()
         # Made, but then the disk failed, and it could not be used.
         if self._descriptor < 0 and os.path.lexists(f"{file}-turn"):
@@ -160,7 +231,10 @@ class WriteQueue:
         if self._descriptor >= 0:
             with suppress(OSError):  # not the last; or removed by hand
                 flock(self._descriptor, LOCK_EX | LOCK_NB)
-                os.unlink(f"{file}-turn")
+                status = os.fstat(self._descriptor)
+                ours = inode_of(f"{file}-turn") == (status.st_dev, status.st_ino)
+                if ours and not find_leftover_log(file):
+                    os.unlink(f"{file}-turn")
         self.detach()
 
 
@@ -182,10 +256,10 @@ def _open(name: str) -> int:
             _share(descriptor)
             status = os.fstat(descriptor)
             if status.st_nlink:
-                if status.st_size < _BYTES:
-                    # Written, so that a full disk says so now: touching a hole would kill us.
-                    # What is there is kept: an older version may be using it.
-                    missing = bytes(_BYTES - status.st_size)
+                if status.st_size < TURN_BYTES:
+                    # Written, so that a full disk says so now. What is there is kept: an older
+                    # version may be using it.
+                    missing = bytes(TURN_BYTES - status.st_size)
                     os.pwrite(descriptor, missing, status.st_size)
                 return descriptor
         except OSError:

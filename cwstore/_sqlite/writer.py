@@ -17,6 +17,8 @@ from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
+from cwstore._sqlite.file_names import FileNames
+from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore._sqlite.threads import FairLock, running_task
 from cwstore.core.faults import busy_thread, missing_reference, not_json, table_of
 from cwstore.core.ids import make_rising_id
@@ -26,6 +28,7 @@ from cwstore.errors import (
     CwstoreError,
     InvalidValueError,
     MissingReferenceError,
+    StorageError,
     StoreClosedError,
     of_item,
     with_note,
@@ -67,6 +70,9 @@ class Writer:
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
         self.owner = 0  # ident of the thread that holds the lock; 0: none
+        # The owner is in the midst of a call, which is not its `with` block: who comes now has
+        # interrupted it.
+        self.running = False
         self.acquisition = 0  # counts how often the lock was taken
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why SQLite undid the open transaction
@@ -74,15 +80,25 @@ class Writer:
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
+        self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
+        self.names = None if file == MEMORY else FileNames(file, connection)
         self._adopt(connection)
 
     # Statements, by the thread that holds the lock
 
     def run(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
-        """Run to the end and fetch every row."""
-        if self.abort_error is not None or self.task is not None:
+        """Run to the end and fetch every row, in the transaction that the thread has open."""
+        if self.running or self.abort_error is not None or self.task is not None or not ALIVE[0]:
             self.refuse()
+        self.running = True
+        try:
+            return self.run_alone(statement, values)
+        finally:
+            self.running = False
+
+    def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
+        """As `run`, for a transaction of this statement alone."""
         if statement.stamp is not None:
             self._fill_in(statement, statement.stamp, values)
         recorder = self.recorder
@@ -107,6 +123,13 @@ class Writer:
 
         The caller has just opened a transaction or savepoint for it.
         """
+        self.running = True
+        try:
+            self._run_each(statement, rows)
+        finally:
+            self.running = False
+
+    def _run_each(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         current: list[Any] = []
         begun = 0
 
@@ -142,7 +165,8 @@ class Writer:
         if not self._knows_stamps:
             self._raise_clock(self._newest_stamp())
             self._knows_stamps = True
-        self._raise_clock(queue.last_stamp or None)
+        self._handed_on = queue.last_stamp
+        self._raise_clock(self._handed_on or None)
 
     def _raise_clock(self, stamp: int | None) -> None:
         if stamp is not None:
@@ -150,7 +174,7 @@ class Writer:
 
     def hand_on_stamps(self) -> None:
         """Tell the next writer, in whatever process. For a transaction that is about to commit."""
-        if self.queue is not None and self._clock.last > self.queue.last_stamp:
+        if self.queue is not None and self._clock.last > self._handed_on:
             self.queue.last_stamp = self._clock.last
 
     def _newest_stamp(self) -> int | None:
@@ -202,10 +226,20 @@ class Writer:
         raise fault
 
     def refuse(self) -> None:
-        """Raise if another task opened the transaction, or SQLite undid it.
+        """Raise if the transaction is not the caller's to go on with, or SQLite undid it.
 
         After SQLite has undone a transaction, no statement in it may seem to succeed.
         """
+        if not ALIVE[0]:
+            abandon_inherited()
+            raise StoreClosedError(self.closed_reason)
+        if self.running:
+            raise ConflictError(
+                "this thread is in the midst of another call of this store, which a signal handler,"
+                " a finalizer or a greenlet has interrupted; nothing was done: do it after that"
+                " call, or on a thread of its own",
+                reason=ConflictReason.TRANSACTION,
+            )
         if self.task is not None and running_task() is not self.task:
             raise ConflictError(
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
@@ -223,15 +257,21 @@ class Writer:
 
         A BusyError names the table of `text`. Raises StoreClosedError.
         """
+        if not ALIVE[0]:
+            abandon_inherited()
         waited = 0.0
         if not self.lock.try_acquire():
             started = time.monotonic()
             if not self.lock.acquire(self.busy_timeout):
                 raise busy_thread(text, self.file, self.busy_timeout)
             waited = time.monotonic() - started
+        if self.running:  # the lock lets its own thread in again
+            self.lock.release()
+            self.refuse()
         if self.closed_reason:
             raise StoreClosedError(self.closed_reason)
         self.owner = get_ident()
+        self.running = True
         self.acquisition += 1
         if self.dropped:
             self._replace_dropped()
@@ -245,6 +285,7 @@ class Writer:
         )
 
         queue = self.queue = open_write_queue(self.file)
+        queue.note(self.ask("PRAGMA schema_version")[0][0] & 0xFFFFFFFF)
         self.busy_handler = queueing_busy_handler(queue, self.busy_timeout)
         self.connection.set_busy_handler(self.busy_handler)
         return queue
@@ -254,10 +295,10 @@ class Writer:
 
         Never waits. Also None where it cannot be read, and in memory, where nobody else commits.
         """
-        if self.file == MEMORY or self.owner:
+        if self.file == MEMORY or self.owner or not ALIVE[0]:
             return None
         try:
-            if not self.lock.try_acquire() or self.closed_reason:
+            if not self.lock.try_acquire() or self.running or self.closed_reason:
                 return None
             if self.dropped:
                 self._replace_dropped()
@@ -299,7 +340,12 @@ class Writer:
         new = connect(
             self.file, busy_timeout=self.busy_timeout, durable=self._durable, create=False
         )
+        assert self.names is not None  # a database in memory is not opened again
+        if new.inode != self.names.inode:
+            new.close()
+            raise StorageError(self.names.problem())
         self._adopt(new)
+        self.names.note_log(new)
 
     def drop(self) -> None:
         """Close a connection whose state is in doubt. The next `acquire` opens a new one."""
@@ -312,11 +358,14 @@ class Writer:
                 "the in-memory database was lost with its connection; open a new store"
             )
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Close the connection and all feeds. Waits for the transaction of another thread.
 
-        A second call does nothing. Raises ConflictError inside a transaction of this thread.
+        A second call does nothing, and returns False. Raises ConflictError inside a transaction of
+        this thread.
         """
+        if not ALIVE[0]:
+            abandon_inherited()
         if self.owner == get_ident():
             raise ConflictError(
                 "close() inside of a transaction: leave it first",
@@ -324,21 +373,25 @@ class Writer:
             )
         try:
             self.lock.acquire(TIMEOUT_MAX)
-            if not self.closed_reason:
+            was_open = not self.closed_reason
+            if was_open:
                 self.closed_reason = f"the store of {self.file} is closed; open a new one"
                 if not self.dropped:
                     self._keep_last_stamp()
+                    if self.names is not None and self.names.has_foreign_log():
+                        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 self.connection.close()
-                self._close_queue()
         finally:
             with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
                 self.lock.release()
         if self.recorder is not None:
             for feed in self.recorder.feeds:
                 feed.close()
+        return was_open
 
-    def _close_queue(self) -> None:
-        queue = self.queue
+    def leave_queue(self) -> None:
+        """Give up the queue, after every connection was closed."""
+        queue, self.queue = self.queue, None
         # A process that was killed leaves the file of the queue behind. Nothing can be imported
         # any more where the interpreter ends and nobody closed the store.
         if queue is None and os.path.exists(f"{self.file}-turn") and not sys.is_finalizing():
@@ -355,10 +408,12 @@ class Writer:
         """
         rests = not self.closed_reason and not self.owner and not self.dropped
         resting = [self.connection] if rests and self.lock.try_acquire() else []
-        if self.queue is not None and not self.closed_reason:
+        if self.queue is not None:
             self.queue.detach()
+            self.queue = None
         self.lock = FairLock()
         self.owner = 0
+        self.running = False
         self.closed_reason = self.closed_reason or (
             f"the store of {self.file} was opened before this process was forked;"
             " open a store of its own in the child"

@@ -12,6 +12,7 @@ __all__ = [
     "Progress",
     "ReaderStats",
     "RehearsalReport",
+    "RestoreReport",
     "Step",
     "StoreStats",
     "TableStats",
@@ -79,6 +80,16 @@ class RehearsalReport:
     size: int  #: bytes after it, the write-ahead log moved in
     violations: tuple[str, ...]  #: foreign keys that led nowhere before and still do
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreReport:
+    """What `restore` did."""
+
+    path: str  #: of the file, which is a copy of the backup now
+    version: int  #: its newest migration; older than this cwstore: it is migrated when opened
+    size: int  #: bytes
+    kept: str | None  #: where the file that was there is now, its log beside it; None: none was
 
 
 @dataclass(frozen=True, slots=True)

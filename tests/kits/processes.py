@@ -41,13 +41,14 @@ print("ready", flush=True)
 sys.stdin.readline()
 connection = connect(file, busy_timeout=0.5)
 connection.create_scalar_function("inside", lambda: print("inside", flush=True) or 1, 0)
+database = SqliteTarget(connection, file, 0.5)
 try:
-    report = upgrade(SqliteTarget(connection, file, 0.5), load(directory), on_progress=tell)
+    report = upgrade(database, load(directory), on_progress=tell)
     print("applied", len(report.applied), report.version, flush=True)
 except KeyboardInterrupt:
     print("interrupted", connection.in_transaction, connection.pragma("foreign_keys"), flush=True)
 finally:
-    connection.close()
+    database.close()
 """
 
 

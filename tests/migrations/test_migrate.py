@@ -91,7 +91,8 @@ def test_who_migrates_holds_a_file_beside_it_meanwhile(tmp_path: Path, file: Pat
     seen: list[list[str]] = []
     directory = scripts(tmp_path, PHASES)
     migrate(file, directory=directory, on_progress=lambda _: seen.append(names_in(tmp_path)))
-    beside = ["sql0", "store.db", "store.db-shm", "store.db-wal", "store.db.migrating"]
+    beside = ["sql0", "store.db", "store.db-shm", "store.db-turn", "store.db-wal"]
+    beside.append("store.db.migrating")
     assert seen == [beside, beside]
     assert names_in(tmp_path) == ["sql0", "store.db"]
 
@@ -410,7 +411,9 @@ def test_status_refuses_the_place_of_a_file_that_left_its_log(
         file,
         scripts(tmp_path, *BASE),
         f"{file} is not there, but {file}{log} is: the log of a database that was moved or"
-        " removed; put the file back beside it, or remove the log to have a new database made",
+        " removed. It may hold the only copy of what was written last: put the very file back"
+        f" beside it, or `cwstore restore BACKUP {file}`, which keeps the log; to have a new"
+        " database made, rename the log",
     )
     assert names_in(tmp_path) == ["sql0", f"store.db{log}"]
 

@@ -81,11 +81,12 @@ def test_the_copy_lies_in_a_hidden_directory_beside_the_file_without_a_backup(
 
     def look(_: Progress) -> None:
         (beside,) = (path for path in store.parent.iterdir() if path.name.startswith("."))
-        assert beside.name.startswith(".store.db.rehearsal.")
+        assert beside.name.startswith(".cwstore-")
         seen.add(tuple(names_in(beside)))
 
     report = rehearse(store, directory=directory, on_progress=look)
-    assert seen == {("store.db", "store.db-shm", "store.db-wal", "store.db.migrating")}
+    made = "draft draft-shm draft-turn draft-wal draft.migrating"
+    assert seen == {tuple(made.split())}
     assert 0 <= sum(step.seconds for step in report.steps) <= report.seconds
 
 

@@ -7,12 +7,14 @@ from typing import Any, cast
 import pytest
 
 from cwstore._sqlite import backup as _backup
+from cwstore._sqlite import drafts
 from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.backup import Backup, keep_newest, write_backup
 from cwstore._sqlite.connection import connect
+from cwstore._sqlite.drafts import draft_beside
 from cwstore.errors import CorruptDatabaseError, InvalidValueError, MigrationError, StorageError
 from cwstore.migrations.api import migrate
-from tests.kits.engine import assert_ours_alone
+from tests.kits.engine import assert_ours_alone, in_child
 from tests.kits.migrations import names_in, run
 
 ROWS = 20_000
@@ -244,12 +246,75 @@ def test_the_newest_three_backups_are_kept(store: Path) -> None:
     strangers = ("store.db.v1.bak.txt", "store.db.vx.bak", "other.db.v1.bak", ".store.db.vx.tmp")
     for name in strangers:
         store.with_name(name).touch()
-    dead = store.with_name(".store.db.v1.bak.A_b-9.tmp")
-    dead.touch()
     for _ in range(5):
         migrate(store, directory=pending(store))
     kept = {path.name for path in store.parent.iterdir()} - {"sql", "store.db", *strangers}
     assert kept == {f"store.db.v{version}.bak" for version in (3, 4, 5)}
+
+
+def test_backups_of_a_sibling_and_what_a_user_is_just_copying_are_left_alone(store: Path) -> None:
+    """The sibling's name is a dot and ours; the copy has the name of a backup of ours."""
+    others = [f".store.db.v{version}.bak" for version in range(1, 6)]
+    others += [".store.db.v9.bak.A_b-9.tmp", "store.db.v9.bak-wal"]
+    for name in others:
+        store.with_name(name).write_text(name)
+    with draft_beside(str(store.with_name("store.db.v9.bak"))) as draft:
+        Path(draft).write_text("half a copy")
+        for _ in range(5):
+            migrate(store, directory=pending(store))
+        assert Path(draft).read_text() == "half a copy"
+    assert [store.with_name(name).read_text() for name in others] == others
+
+
+def test_what_killed_processes_were_copying_goes_when_the_next_copy_is_made(
+    store: Path, target: Path
+) -> None:
+    def die() -> str:
+        with draft_beside(str(target)) as draft:
+            for part in ("", "-wal", "-shm", "-journal"):
+                Path(f"{draft}{part}").touch()
+            os._exit(0)
+
+    in_child(die)()
+    assert len(list(target.parent.iterdir())) == 1
+    strange = target.with_name(".cwstore-x.tmp")
+    strange.mkdir()
+    (strange / "precious").touch()
+    target.with_name(".cwstore-y.tmp").touch()
+    write_backup(str(store), target, busy_timeout=1)
+    assert names_in(target.parent) == [".cwstore-x.tmp", ".cwstore-y.tmp", "copy.db"]
+    assert names_in(strange) == ["precious"]
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "before it is locked", "just then"])
+def test_a_draft_that_another_process_takes_for_a_dead_one_is_made_anew(
+    store: Path, target: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    make = os.mkdir
+    lock = drafts.flock
+
+    def and_remove(directory: str, mode: int) -> None:
+        make(directory, mode)
+        monkeypatch.undo()
+        Path(directory).rmdir()
+
+    def remove_and_lock(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        (directory,) = target.parent.iterdir()
+        directory.rmdir()
+        lock(descriptor, operation)
+
+    def taken(descriptor: int, operation: int) -> None:
+        monkeypatch.undo()
+        raise BlockingIOError
+
+    if when == "before it is opened":
+        monkeypatch.setattr(os, "mkdir", and_remove)
+    else:
+        meanwhile = taken if when == "just then" else remove_and_lock
+        monkeypatch.setattr(drafts, "flock", meanwhile)
+    write_backup(str(store), target, busy_timeout=1)
+    assert "copy.db" in names_in(target.parent)
 
 
 def test_the_backup_of_this_run_is_kept_whatever_time_the_others_show(store: Path) -> None:

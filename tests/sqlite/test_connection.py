@@ -259,7 +259,7 @@ def test_no_new_file_is_made_beside_the_log_of_an_old_one(file: Path, log: str) 
     file.unlink()
     file.with_name("store.db-shm").unlink()
     file.with_name("store.db-wal").rename(file.with_name(f"store.db{log}"))
-    assert_refused(file, StorageError, rf"is not there, but .*{log} is.*put the file back")
+    assert_refused(file, StorageError, rf"is not there, but .*{log} is.*put the very file back")
     file.with_name(f"store.db{log}").unlink()
     with Store.open(file) as store:
         assert store.check().ok

@@ -8,7 +8,7 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore._sqlite import apsw_types, connection
+from cwstore._sqlite import apsw_types, connection, fork
 from cwstore.errors import ForeignDatabaseError, StorageError
 from cwstore.store import Store
 from tests.kits.disk import (
@@ -140,7 +140,7 @@ def test_a_file_that_can_only_be_read_after_all_is_refused(
         Store.open(file)
 
 
-class WithoutForeignKeys(apsw.Connection):
+class WithoutForeignKeys(fork.BookedConnection):
     """As of an SQLite that was built without them."""
 
     def config(self, op: int, *args: Any) -> int:
@@ -151,6 +151,6 @@ def test_an_sqlite_without_foreign_keys_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(file).close()
-    monkeypatch.setattr(apsw_types.apsw, "Connection", WithoutForeignKeys)
+    monkeypatch.setattr(apsw_types, "BookedConnection", WithoutForeignKeys)
     with pytest.raises(StorageError, match="built without foreign keys"):
         Store.open(file)

@@ -84,7 +84,19 @@ class SqliteTarget:
         from cwstore._sqlite.schema.lock import migration_lock
 
         with migration_lock(self.name), self._unguarded():
+            self._note_number()
             yield
+
+    def _note_number(self) -> None:
+        from cwstore._sqlite.write_queue import open_write_queue
+
+        ((number,),) = self._ours(
+            "migrating",
+            lambda: self._connection.execute("PRAGMA schema_version").fetchall(),
+        )
+        queue = open_write_queue(self.name)
+        queue.note(number & 0xFFFFFFFF)
+        queue.detach()  # the file stays until the database is closed
 
     @contextmanager
     def _unguarded(self) -> Generator[None]:
@@ -154,6 +166,10 @@ class SqliteTarget:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+        if self.name != MEMORY and os.path.exists(f"{self.name}-turn"):
+            from cwstore._sqlite.write_queue import open_write_queue
+
+            open_write_queue(self.name).close(self.name)
 
     def _ours(self, what: str, action: Callable[[], T]) -> T:
         """What the action returns; an error of SQLite becomes one of ours."""
@@ -173,12 +189,11 @@ def _record(connection: Connection, row: Row, applied_at: int) -> None:
 
 def rehearse_on(file: str, migrate: Callable[[SqliteTarget], MigrationReport]) -> RehearsalReport:
     """Let `migrate` work on a copy, in a directory beside the file that is removed afterwards."""
-    from tempfile import TemporaryDirectory
+    from cwstore._sqlite.drafts import draft_beside
 
-    place, name = os.path.split(file)
     try:
-        with TemporaryDirectory(prefix=f".{name}.rehearsal.", dir=place) as beside:
-            return _rehearse(file, os.path.join(beside, name), migrate)
+        with draft_beside(file) as draft:
+            return _rehearse(file, draft, migrate)
     except apsw.Error as error:
         fault = map_error(error, f"rehearsing on a copy of {file}", BUSY_TIMEOUT)
     except OSError as error:
@@ -192,10 +207,11 @@ def rehearse_on(file: str, migrate: Callable[[SqliteTarget], MigrationReport]) -
 def _rehearse(
     file: str, copy: str, migrate: Callable[[SqliteTarget], MigrationReport]
 ) -> RehearsalReport:
-    from cwstore._sqlite.backup import write_backup
+    from cwstore._sqlite.backup import copy_to
     from cwstore._sqlite.schema.foreign_keys import find_violations
 
-    size = write_backup(file, copy, busy_timeout=BUSY_TIMEOUT).size
+    copy_to(copy, file, "a copy to rehearse on", BUSY_TIMEOUT)
+    size = os.stat(copy).st_size
     connection = connect(copy, busy_timeout=BUSY_TIMEOUT)
     try:
         report = migrate(SqliteTarget(connection, copy, BUSY_TIMEOUT))

@@ -1,0 +1,78 @@
+"""Files that are made in private, and get their name only when they are complete.
+
+A draft lies in a hidden directory beside its future name. Its process holds a lock on the directory
+as long as it lives, in whatever container. So what killed processes have left is told from what is
+being made, and goes when the next draft is made there.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from cwstore._sqlite.database_file import DRAFTS, remove
+from cwstore.core.ids import make_id
+
+_SIDE_FILES = ("", "-wal", "-shm", "-journal", "-turn", ".migrating")  # of a draft
+
+
+@contextmanager
+def draft_beside(path: str) -> Generator[str]:
+    """Where a file that shall be called `path` can be made. What is left there is removed.
+
+    Raises OSError where no directory can be made.
+    """
+    place = os.path.dirname(path)
+    _clear_dead(place)
+    directory, lock = _make(place)
+    draft = os.path.join(directory, "draft")
+    try:
+        yield draft
+    finally:
+        _clear(directory)
+        os.close(lock)
+
+
+def _make(place: str) -> tuple[str, int]:
+    """A new directory, and the descriptor that holds its lock."""
+    while True:
+        prefix, suffix = DRAFTS
+        directory = os.path.join(place, f"{prefix}{make_id()}{suffix}")
+        os.mkdir(directory, 0o700)
+        try:
+            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue  # somebody cleared it away before it was locked
+        try:
+            flock(lock, LOCK_EX | LOCK_NB)
+            if os.path.exists(directory):
+                return directory, lock
+        except BlockingIOError:  # somebody is about to clear it away
+            pass
+        os.close(lock)
+
+
+def _clear_dead(place: str) -> None:
+    prefix, suffix = DRAFTS
+    with suppress(OSError):  # whoever makes a draft there meets what is wrong
+        for name in os.listdir(place):
+            if name.startswith(prefix) and name.endswith(suffix):
+                with suppress(OSError):  # it is in use, or another process was faster
+                    _clear_if_dead(os.path.join(place, name))
+
+
+def _clear_if_dead(directory: str) -> None:
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+        _clear(directory)
+    finally:
+        os.close(lock)
+
+
+def _clear(directory: str) -> None:
+    """Remove the draft and its directory; what is not ours in there stays."""
+    with suppress(OSError):  # what became of the draft is known by now
+        for part in _SIDE_FILES:
+            remove(os.path.join(directory, f"draft{part}"))
+        os.rmdir(directory)

@@ -1,0 +1,177 @@
+"""Put a copy of a backup in the place of a database, and keep what was there.
+
+At any moment at which this may be killed, one whole file has the name: the old one with its log, or
+the copy. Between the two the log of the old one lies beside the copy. Its note in `<file>-turn` is
+on disk by then and says whose it is, so whoever opens the file refuses: see identity.py.
+"""
+
+import os
+import stat
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+
+import apsw
+
+from cwstore._sqlite.backup import copy_to
+from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
+from cwstore._sqlite.connection import connect, connect_reader
+from cwstore._sqlite.database_file import (
+    APPLICATION_ID,
+    MAGIC,
+    MEMORY,
+    REPLACED,
+    find_leftover_log,
+    inode_of,
+    open_unlocked,
+    refuse_bad_log,
+    refuse_foreign,
+    refuse_strange_file,
+    remove,
+    resolve,
+    sync,
+)
+from cwstore._sqlite.drafts import draft_beside
+from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.fork import register_open
+from cwstore._sqlite.identity import make_note_last, number_in, read_header
+from cwstore._sqlite.lock_holders import who_has_open
+from cwstore._sqlite.schema.target import SqliteTarget
+from cwstore.core.reports import RestoreReport
+from cwstore.errors import BusyError, ForeignDatabaseError, InvalidValueError, StorageError
+from cwstore.migrations.runner import read_checked_state
+from cwstore.migrations.scripts import load
+
+
+def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> RestoreReport:
+    """See `cwstore.restore`."""
+    source, file = resolve(backup), resolve(path)
+    if MEMORY in (source, file):
+        raise InvalidValueError("path", "what is in memory cannot be restored")
+    if not os.path.lexists(source):
+        raise StorageError(f"{source} is not there; give the path of a backup")
+    if inode_of(source) == inode_of(file):
+        raise InvalidValueError("backup", "is the very file that it shall replace")
+    refuse_strange_file(source, links=True)
+    register_open(file)
+    try:
+        with _held(file), draft_beside(file) as draft:
+            version = _copy(source, draft)
+            _take_over_rights(draft, file)
+            sync(draft)
+            size = os.stat(draft).st_size
+            kept = _swap(draft, file)
+    except OSError as error:
+        raise StorageError(f"cannot restore {file}: {error.strerror}; nothing is lost") from None
+    return RestoreReport(file, version, size, kept)
+
+
+@contextmanager
+def _held(file: str) -> Generator[None]:
+    """Keep everybody from opening the file that is there. Raises BusyError if somebody has it."""
+    if not os.path.lexists(file):
+        yield
+        return
+    flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0]
+    try:
+        _refuse_to_replace(file)
+        handle = apsw.VFSFile("", file, flags)
+        try:
+            _lock(handle, file)
+            yield
+        finally:
+            handle.xUnlock(apsw.SQLITE_LOCK_NONE)
+            handle.xClose()
+        return
+    except apsw.Error as error:
+        fault = map_error(error, f"restoring {file}", 0.0)
+    raise fault
+
+
+def _lock(handle: apsw.VFSFile, file: str) -> None:
+    # Who has a file in WAL mode open holds a shared lock on it, also while at rest.
+    try:
+        handle.xLock(apsw.SQLITE_LOCK_SHARED)
+        handle.xLock(apsw.SQLITE_LOCK_EXCLUSIVE)
+        return
+    except apsw.BusyError:
+        holder = ", ".join(who_has_open(file)) or "another store or process"
+    raise BusyError(
+        f"{file} is open: {holder} has it; close it there, then restore", waited=0.0, holder=holder
+    )
+
+
+def _refuse_to_replace(file: str) -> None:
+    """Raise unless what is there is a file of ours, or so damaged that nobody can tell."""
+    status = os.stat(file)
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageError(f"{file} is not a regular file; give the path of one")
+    header = read_header(file)
+    application_id = int.from_bytes(header[68:72], "big")
+    if header[:16] == MAGIC and application_id != APPLICATION_ID:
+        raise ForeignDatabaseError(
+            f"{file} belongs to another application (application_id {application_id:#010x}); it"
+            " was left alone: give another path"
+        )
+
+
+def _copy(source: str, draft: str) -> int:
+    """Make the copy and check it; the version that it has."""
+    what = f"a copy of {source}"
+    refuse_bad_log(source)
+    if find_leftover_log(source):
+        reader = connect_reader(source, busy_timeout=BUSY_TIMEOUT)
+    else:
+        reader = open_unlocked(source)
+    try:
+        refuse_foreign(reader, source)
+        copy_to(draft, reader, what, BUSY_TIMEOUT)
+    finally:
+        reader.close()
+    copy = connect(draft, busy_timeout=BUSY_TIMEOUT, create=False)
+    try:
+        return read_checked_state(SqliteTarget(copy, source, BUSY_TIMEOUT), load()).version
+    finally:
+        copy.close()
+
+
+def _take_over_rights(draft: str, file: str) -> None:
+    """Let who could use the old file use the new one."""
+    with suppress(FileNotFoundError):
+        status = os.stat(file)
+        with suppress(PermissionError):
+            os.chown(draft, status.st_uid, status.st_gid)
+        os.chmod(draft, stat.S_IMODE(status.st_mode))
+
+
+def _swap(draft: str, file: str) -> str | None:
+    """Give the draft the name of the file; the name that the old one has now, if there was one."""
+    old = os.path.lexists(file)
+    kept = _free_name(file)
+    had_log = bool(find_leftover_log(file))
+    if had_log:
+        make_note_last(file, number_in(read_header(file)) if old else 0)
+    if old:
+        os.link(file, kept)
+        os.replace(draft, file)
+    else:
+        os.link(draft, file)  # unlike a rename, it does not replace what appeared meanwhile
+        os.unlink(draft)
+    directory = os.path.dirname(file)
+    sync(directory)
+    while log := find_leftover_log(file):
+        os.rename(log, log.replace(file, kept, 1))
+    for part in ("-wal", "-shm"):  # a log that is empty, and the index of the log
+        remove(f"{file}{part}")
+    sync(directory)
+    remove(f"{file}-turn")
+    return kept if old or had_log else None
+
+
+def _free_name(file: str) -> str:
+    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    name, number = f"{file}{REPLACED}{made}", 1
+    while os.path.lexists(name) or os.path.lexists(f"{name}-wal"):
+        number += 1
+        name = f"{file}{REPLACED}{made}-{number}"
+    return name

@@ -1,0 +1,297 @@
+"""Files that are removed, replaced or given a second name underneath, and logs of other files."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import apsw
+import pytest
+
+from cwstore._sqlite import file_names
+from cwstore.errors import StorageError
+from cwstore.store import Store
+from tests.kits.database import OpenStore, engine_of, run_raw
+from tests.kits.engine import in_child, names
+from tests.kits.migrations import names_in
+
+_left_open: list[Store] = []
+
+
+def write_and_be_killed(file: Path, *made: str) -> None:
+    """As a process does that ends without closing anything."""
+
+    def work() -> str:
+        store = Store.open(file)
+        _left_open.append(store)
+        for name in made:
+            store.initiatives.create(name=name)
+        return "written"
+
+    assert in_child(work)() == "written"
+
+
+# Under an open store
+
+
+def remove(file: Path, part: str = "") -> None:
+    file.with_name(f"store.db{part}").unlink()
+
+
+def replace(file: Path, part: str = "") -> None:
+    other = file.with_name("other")
+    shutil.copyfile(file.with_name(f"store.db{part}"), other)
+    other.rename(file.with_name(f"store.db{part}"))
+
+
+def rename(file: Path) -> None:
+    file.rename(file.with_name("other.db"))
+
+
+def move_the_directory(file: Path) -> None:
+    file.parent.rename(file.parent.with_name("elsewhere"))
+    file.parent.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("happen", "said"),
+    [
+        (remove, "store.db was removed or renamed while this store had it open"),
+        (rename, "store.db was removed or renamed while this store had it open"),
+        (replace, "store.db was replaced by another file while this store had it open"),
+        (move_the_directory, "store.db was removed or renamed while this store had it open"),
+    ],
+)
+@pytest.mark.parametrize("settled", [True, False], ids=["settled", "just changed"])
+def test_nothing_is_acknowledged_into_a_file_that_lost_its_name(
+    tmp_path: Path,
+    migrated: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    happen: Callable[[Path], None],
+    said: str,
+    *,
+    settled: bool,
+) -> None:
+    file = tmp_path / "place" / "store.db"
+    file.parent.mkdir()
+    shutil.copyfile(migrated, file)
+    if settled:
+        monkeypatch.setattr(file_names, "_SETTLED", 0)
+    with Store.open(file) as store:
+        made = store.initiatives.create(name="acknowledged")
+        store.initiatives.update(made.id, name="there")
+        assert names(store) == ["there"]
+        happen(file)
+        writes: list[Callable[[], object]] = [
+            lambda: store.initiatives.create(name="lost"),
+            lambda: store.initiatives.update(made.id, name="lost"),
+            lambda: store.initiatives.delete(made.id),
+            lambda: store.log_chunks.insert_chunks([("a", "a", 1, "lost")]),
+        ]
+        for act in writes:
+            with pytest.raises(StorageError, match=said):
+                act()
+        with pytest.raises(StorageError, match=said), store.transaction():
+            store.initiatives.create(name="lost")
+        store.backup(tmp_path / "rescued.db")
+        assert names(store) == ["there"]
+    with Store.open(tmp_path / "rescued.db") as rescued:
+        assert names(rescued) == ["there"]
+        assert rescued.check().ok
+
+
+@pytest.mark.parametrize("part", ["-wal", "-shm"])
+@pytest.mark.parametrize("happen", [remove, replace])
+def test_a_log_that_is_removed_is_noticed_and_closing_loses_nothing_of_what_was_acknowledged(
+    store: Store, file: Path, part: str, happen: Callable[[Path, str], None]
+) -> None:
+    store.initiatives.create(name="acknowledged")
+    assert names(store) == ["acknowledged"]
+    happen(file, part)
+    with pytest.raises(StorageError, match=f"store.db{part} was removed or replaced"):
+        store.initiatives.create(name="lost")
+    assert names(store) == ["acknowledged"]
+    store.close()
+    with Store.open(file) as again:
+        assert names(again) == ["acknowledged"]
+        assert again.check().ok
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_no_new_reader_mixes_another_file_with_the_one_that_is_open(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    store.initiatives.create(name="acknowledged")
+    if when == "before":
+        replace(file)
+    else:
+        replace_during_access(file, monkeypatch)
+    with pytest.raises(StorageError, match="was replaced"):
+        names(store)
+
+
+def replace_during_access(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once, just before the file is looked at to be opened."""
+    stat = os.stat
+    looks = 0
+
+    def late(path: str, **options: object) -> os.stat_result:
+        nonlocal looks
+        looks += path == str(file)
+        if looks == 2:
+            monkeypatch.undo()
+            replace(file)
+        return stat(path)
+
+    monkeypatch.setattr(os, "stat", late)
+
+
+def test_a_writer_that_is_connected_anew_meets_the_other_file(store: Store, file: Path) -> None:
+    store.initiatives.create(name="acknowledged")
+    engine_of(store)._writer.drop()
+    replace(file)
+    with pytest.raises(StorageError, match="was replaced by another file"):
+        store.initiatives.create(name="lost")
+
+
+def test_a_file_that_is_replaced_just_when_it_is_opened_is_not_taken(
+    file: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copyfile(migrated, file)
+    access = os.access
+
+    def late(path: str, mode: int) -> bool:
+        monkeypatch.undo()
+        replace(file)
+        return access(path, mode)
+
+    monkeypatch.setattr(os, "access", late)
+    with pytest.raises(StorageError, match="was replaced just when it was opened; open it again"):
+        Store.open(file)
+
+
+def test_a_hard_link_made_meanwhile_stops_nobody_who_has_the_file_open(
+    store: Store, file: Path, tmp_path: Path, open_store: OpenStore
+) -> None:
+    store.initiatives.create(name="before")
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "store.db").hardlink_to(file)
+    store.initiatives.create(name="after")
+    assert names(store) == ["before", "after"]
+    assert store.check().ok
+    assert store.stats().file_bytes > 0
+    store.backup(tmp_path / "copy.db")
+    with pytest.raises(StorageError, match="has 2 hard links"):
+        open_store()
+
+
+# Logs
+
+
+@pytest.fixture
+def backup(file: Path, tmp_path: Path, migrated: Path) -> Path:
+    """A copy that cwstore made of `file`, before a process was killed on that."""
+    shutil.copyfile(migrated, file)
+    (tmp_path / "backups").mkdir()
+    made = tmp_path / "backups" / "copy.db"
+    with Store.open(file) as store:
+        store.initiatives.create(name="first")
+        store.backup(made)
+    write_and_be_killed(file, "second")
+    return made
+
+
+def test_the_log_of_another_file_is_not_applied(
+    file: Path, backup: Path, open_store: OpenStore
+) -> None:
+    shutil.copyfile(backup, file)
+    log = file.with_name("store.db-wal").read_bytes()
+    for _ in range(2):
+        with pytest.raises(StorageError, match=f"store.db-wal is not the log of {file}") as caught:
+            open_store()
+        assert f"cwstore restore COPY {file}" in str(caught.value)
+    assert file.read_bytes() == backup.read_bytes()
+    assert file.with_name("store.db-wal").read_bytes() == log
+
+
+def test_a_file_and_its_log_go_on_together_wherever_they_are_moved(
+    file: Path, backup: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    for part in ("", "-wal", "-shm", "-turn"):
+        shutil.copyfile(f"{file}{part}", tmp_path / "elsewhere" / f"moved.db{part}")
+    with Store.open(tmp_path / "elsewhere" / "moved.db") as store:
+        assert names(store) == ["first", "second"]
+        store.initiatives.create(name="third")
+    assert names_in(tmp_path / "elsewhere") == ["moved.db"]
+
+
+def test_without_the_log_the_copy_is_opened_and_its_own_log_is_its_own(
+    file: Path, backup: Path
+) -> None:
+    shutil.copyfile(backup, file)
+    file.with_name("store.db-wal").unlink()
+    write_and_be_killed(file, "of the copy")
+    with Store.open(file) as store:
+        assert names(store) == ["first", "of the copy"]
+
+
+def test_nobody_knows_whose_a_log_is_beside_which_there_is_no_note(
+    file: Path, backup: Path, open_store: OpenStore
+) -> None:
+    """As version 0.1.0 left it: no refusal of what may be right."""
+    with file.with_name("store.db-turn").open("r+b") as turn:
+        turn.truncate(40)
+    with open_store() as store:
+        assert names(store) == ["first", "second"]
+
+
+def test_a_second_store_of_the_process_meets_the_copy_as_well(
+    file: Path, backup: Path, open_store: OpenStore
+) -> None:
+    with open_store() as store:
+        store.initiatives.create(name="third")
+        file.unlink()
+        shutil.copyfile(backup, file)
+        with pytest.raises(StorageError, match="is not the log of"):
+            open_store()
+
+
+def test_each_copy_and_each_new_file_is_a_file_of_its_own(tmp_path: Path, backup: Path) -> None:
+    numbers: set[int] = set()
+    with Store.open(backup) as store:
+        for name in ("a", "b"):
+            store.backup(tmp_path / name)
+            Store.open(tmp_path / f"new {name}").close()
+    for path in (backup, tmp_path / "a", tmp_path / "b", tmp_path / "new a", tmp_path / "new b"):
+        connection = apsw.Connection(str(path))
+        numbers.add(connection.pragma("schema_version") >> 17)
+        connection.close()
+    assert len(numbers) == 5
+
+
+def test_a_schema_that_changes_much_stays_the_same_file(file: Path, migrated: Path) -> None:
+    shutil.copyfile(migrated, file)
+    write_and_be_killed(file, "first")
+    texts = ["CREATE TABLE x (y)", "DROP TABLE x"] * 200
+    run_raw(file, *texts)
+    write_and_be_killed(file, "second")
+    with Store.open(file) as store:
+        assert names(store) == ["first", "second"]
+
+
+# The queue of the writers
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 40, 100_000])
+def test_a_queue_that_is_cut_kills_nobody_and_stamps_go_on_rising(
+    store: Store, file: Path, size: int, open_store: OpenStore
+) -> None:
+    first = store.initiatives.create(name="first")
+    os.truncate(f"{file}-turn", size)
+    second = store.initiatives.create(name="second")
+    with open_store() as other:
+        third = other.initiatives.create(name="third")
+    fourth = store.initiatives.create(name="fourth")
+    stamps = [one.created_at for one in (first, second, third, fourth)]
+    assert stamps == sorted(set(stamps))

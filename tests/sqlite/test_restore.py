@@ -1,0 +1,290 @@
+"""A backup in the place of a file: whole; what was there is kept, its log applied to nothing."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cwstore import RestoreReport, restore
+from cwstore.errors import (
+    BusyError,
+    CorruptDatabaseError,
+    ForeignDatabaseError,
+    InvalidValueError,
+    SchemaTooNewError,
+    StorageError,
+)
+from cwstore.store import Store
+from tests.kits.database import run_raw
+from tests.kits.engine import Other, in_child, names, whole
+from tests.kits.migrations import names_in, run
+from tests.kits.schema import HEAD
+
+_left_open: list[Store] = []
+
+
+def write(file: Path, *made: str) -> None:
+    with Store.open(file) as store:
+        for name in made:
+            store.initiatives.create(name=name)
+
+
+def write_and_be_killed(file: Path, *made: str) -> None:
+    """As `write`, by a process that then ends without closing anything."""
+
+    def work() -> str:
+        store = Store.open(file)
+        _left_open.append(store)
+        for name in made:
+            store.initiatives.create(name=name)
+        return "written"
+
+    assert in_child(work)() == "written"
+
+
+def stored(file: Path) -> list[str]:
+    with Store.open(file) as store:
+        return names(store)
+
+
+@pytest.fixture
+def backup(file: Path, tmp_path: Path, migrated: Path) -> Path:
+    """A backup of `file` with one initiative; the file has gone on and has two."""
+    shutil.copyfile(migrated, file)
+    write(file, "first")
+    (tmp_path / "backups").mkdir()
+    made = tmp_path / "backups" / "copy.db"
+    with Store.open(file) as store:
+        store.backup(made)
+        store.initiatives.create(name="second")
+    return made
+
+
+def test_the_copy_has_the_place_and_what_was_there_is_kept(file: Path, backup: Path) -> None:
+    file.chmod(0o640)
+    before = whole(backup.parent)
+    report = restore(backup, str(file))
+    assert report == RestoreReport(str(file), HEAD, file.stat().st_size, report.kept)
+    assert report.kept is not None
+    kept = Path(report.kept)
+    assert names_in(file.parent) == ["backups", "store.db", kept.name]
+    assert kept.name.startswith("store.db.replaced-20")
+    assert file.stat().st_mode & 0o777 == 0o640
+    with Store.open(file) as store:
+        assert store.check().ok
+    assert (stored(file), stored(kept)) == (["first"], ["first", "second"])
+    assert whole(backup.parent) == before
+
+
+def test_a_file_that_is_gone_is_restored_and_its_log_is_kept(file: Path, backup: Path) -> None:
+    write_and_be_killed(file, "third")
+    file.unlink()
+    log = file.with_name("store.db-wal").read_bytes()
+    report = restore(backup, file)
+    assert report.kept is not None
+    assert Path(f"{report.kept}-wal").read_bytes() == log
+    assert stored(file) == ["first"]
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_place_where_nothing_was_keeps_nothing(file: Path, backup: Path, tmp_path: Path) -> None:
+    report = restore(backup, tmp_path / "new.db")
+    assert report.kept is None
+    assert stored(tmp_path / "new.db") == ["first"]
+
+
+def test_the_log_of_a_killed_process_stays_with_its_file(file: Path, backup: Path) -> None:
+    write_and_be_killed(file, "third")
+    report = restore(backup, file)
+    assert report.kept is not None
+    assert stored(file) == ["first"]
+    assert stored(Path(report.kept)) == ["first", "second", "third"]
+
+
+def test_what_was_copied_over_by_hand_is_mended(file: Path, backup: Path) -> None:
+    write_and_be_killed(file, "third")
+    shutil.copyfile(backup, file)
+    with pytest.raises(StorageError, match="cwstore restore COPY"):
+        Store.open(file)
+    restore(backup, file)
+    assert stored(file) == ["first"]
+
+
+def test_two_in_one_second_keep_both(
+    file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.gmtime", lambda: (2026, 11, 28, 1, 2, 3, 5, 332, 0))
+    made = [restore(backup, file).kept for _ in range(2)]
+    assert made == [f"{file}.replaced-20261128T010203Z", f"{file}.replaced-20261128T010203Z-2"]
+
+
+def test_a_damaged_file_is_replaced_and_kept(file: Path, backup: Path) -> None:
+    file.write_bytes(b"nothing of use" * 100)
+    report = restore(backup, file)
+    assert report.kept is not None
+    assert Path(report.kept).read_bytes() == b"nothing of use" * 100
+    assert stored(file) == ["first"]
+
+
+def test_a_backup_that_a_store_is_using_is_copied_as_it_is_now(file: Path, backup: Path) -> None:
+    with Store.open(backup) as store:
+        store.initiatives.create(name="later")
+        restore(backup, file)
+    assert stored(file) == ["first", "later"]
+
+
+# What is refused, and changes nothing
+
+
+def assert_refused(error: type[Exception], text: str, backup: object, file: Path) -> None:
+    before = whole(file.parent)
+    with pytest.raises(error, match=text):
+        restore(backup, file)  # type: ignore[arg-type]
+    assert whole(file.parent) == before
+
+
+def test_a_file_that_this_process_has_open_is_refused(file: Path, backup: Path) -> None:
+    with Store.open(file) as store:
+        with pytest.raises(BusyError, match="is open: another store or process has it"):
+            restore(backup, file)
+        store.initiatives.create(name="third")
+        assert names(store) == ["first", "second", "third"]
+    assert names_in(file.parent) == ["backups", "store.db"]
+
+
+_OPEN = """
+import sys
+from cwstore.store import Store
+with Store.open(sys.argv[1]) as store:
+    store.initiatives.find_all()
+    print("open", flush=True)
+    sys.stdin.readline()
+    store.initiatives.create(name="third")
+"""
+
+
+def test_a_file_that_another_process_has_open_is_refused_and_the_process_named(
+    file: Path, backup: Path
+) -> None:
+    with Other(_OPEN, file) as other:
+        assert other.hear() == "open"
+        with pytest.raises(BusyError) as caught:
+            restore(backup, file)
+        assert caught.value.holder == f"process {other.process.pid} (python)"
+        assert f"{file} is open: process {other.process.pid}" in str(caught.value)
+        other.tell()
+        other.end()
+    assert stored(file) == ["first", "second", "third"]
+
+
+def test_a_damaged_backup_is_refused(file: Path, backup: Path) -> None:
+    data = bytearray(backup.read_bytes())
+    data[4096 * 3 : 4096 * 12] = b"x" * 4096 * 9
+    backup.write_bytes(data)
+    assert_refused(CorruptDatabaseError, "source is damaged|malformed", backup, file)
+
+
+def test_what_is_no_backup_of_ours_is_refused(file: Path, backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("x" * 5000)
+    (tmp_path / "empty").touch()
+    run_raw(backup, "PRAGMA application_id = 7")
+    newer = tmp_path / "newer.db"
+    write(newer, "x")
+    run(newer, "PRAGMA user_version = 999")
+    for path, error, text in (
+        (tmp_path / "nothing", StorageError, "is not there; give the path of a backup"),
+        (tmp_path / "text", ForeignDatabaseError, "is not an SQLite database"),
+        (tmp_path / "empty", ForeignDatabaseError, "is empty"),
+        (tmp_path, StorageError, "is a directory"),
+        (backup, ForeignDatabaseError, "belongs to another application"),
+        (newer, SchemaTooNewError, "has schema version 999"),
+        (file, InvalidValueError, "is the very file"),
+        (":memory:", InvalidValueError, "in memory"),
+        (7, InvalidValueError, "path"),
+    ):
+        assert_refused(error, text, path, file)
+
+
+def test_what_is_no_file_of_ours_is_not_replaced(file: Path, backup: Path, tmp_path: Path) -> None:
+    run_raw(file, "PRAGMA application_id = 7")
+    assert_refused(ForeignDatabaseError, "belongs to another application", backup, file)
+    with pytest.raises(StorageError, match="not a regular file"):
+        restore(backup, tmp_path)
+
+
+def test_a_place_that_cannot_be_written_to_is_named(
+    file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(StorageError, match=r"cannot restore .*No space left on device"):
+        restore(backup, file)
+    assert stored(file) == ["first", "second"]
+
+
+# Killed at any moment
+
+
+def _die_before(monkeypatch: pytest.MonkeyPatch, call: str, number: int) -> None:
+    """The process ends instead of making that call of `os` for the n-th time."""
+    act: Callable[..., object] = getattr(os, call)
+    left = number
+
+    def count(*arguments: object, **options: object) -> object:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os._exit(7)
+        return act(*arguments, **options)
+
+    monkeypatch.setattr(os, call, count)
+
+
+_STEPS = [
+    *(("link", 0), ("replace", 0), ("rename", 0)),
+    *(("fsync", n) for n in range(4)),
+    *(("unlink", n) for n in range(0, 7, 2)),
+]
+
+
+@pytest.mark.parametrize("step", _STEPS, ids=str)
+@pytest.mark.parametrize("by_hand", [False, True], ids=["in place", "copied over"])
+def test_killed_at_any_step_the_one_or_the_other_is_there_and_a_second_run_ends_it(
+    file: Path,
+    backup: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    step: tuple[str, int],
+    *,
+    by_hand: bool,
+) -> None:
+    write_and_be_killed(file, "third")
+    if by_hand:
+        shutil.copyfile(backup, file)
+
+    def begin() -> str:
+        with monkeypatch.context() as patched:
+            _die_before(patched, *step)
+            restore(backup, file)
+        return "ended"
+
+    in_child(begin)()
+    old = ["first", "second", "third"]
+    found: list[str] | str
+    try:
+        found = stored(file)
+    except StorageError as error:
+        found = str(error)
+    expected: list[object] = [["first"]] if by_hand else [["first"], old]
+    assert found in expected or f"is not the log of {file}" in found
+    report = restore(backup, file)
+    assert stored(file) == ["first"]
+    left = [path for path in file.parent.iterdir() if ".replaced-" in path.name]
+    assert report.kept is not None
+    assert Path(report.kept) in left
+    if not by_hand:
+        kept = [path for path in left if not path.name.endswith("-wal")]
+        assert old in [stored(path) for path in kept]
