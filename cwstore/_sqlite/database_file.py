@@ -6,6 +6,7 @@ Nothing here writes to a file that exists. Nothing opens one by other means than
 
 import os
 import stat
+from contextlib import suppress
 from typing import cast
 
 import apsw

@@ -334,7 +334,7 @@ class SqliteDatabase:
         from cwstore._sqlite import inspection
 
         with self.lease_reader("check") as connection:
-            return inspection.check(connection, self.file, self.version, self.busy_timeout)
+            return inspection.check(connection, self.file, self.busy_timeout)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""
@@ -343,7 +343,7 @@ class SqliteDatabase:
 
         readers = log_readers(self.file, self.open_snapshots())
         with self.lease_reader("stats") as connection:
-            return inspection.stats(connection, self.file, self.version, self.busy_timeout, readers)
+            return inspection.stats(connection, self.file, self.busy_timeout, readers)
 
     def __del__(self) -> None:
         # Nobody can use it any more. Without this, connections, locks and descriptors would stay

@@ -65,39 +65,39 @@ def check_file(path: str | os.PathLike[str]) -> CheckReport:
     try:
         connection.execute("PRAGMA query_only = ON")
         skip_checkpoint_on_close(connection, file)
-        return check(connection, file, _version(connection, file), BUSY_TIMEOUT)
+        _refuse_other_history(connection, file)
+        return check(connection, file, BUSY_TIMEOUT)
     finally:
         connection.close()
 
 
-def _version(connection: Connection, file: str) -> int | None:
-    """The version that a file says it has; None if what says it is damaged."""
+def _refuse_other_history(connection: Connection, file: str) -> None:
+    """Raise unless the file can be compared with these migrations, or is damaged."""
     files = load(None)
     try:
         state = read_state(connection)
     except apsw.CorruptError:
-        return None
+        return
     except apsw.Error as error:
         fault = map_error(error, f"reading the version of {file}", BUSY_TIMEOUT)
     else:
         validate(state, files, file)
         if state.version > len(files):
             check_history(state, files, file, partial(drift, connection))
-        return state.version
+        return
     raise fault
 
 
-def check(
-    connection: Connection, file: str, version: int | None, busy_timeout: float
-) -> CheckReport:
+def check(connection: Connection, file: str, busy_timeout: float) -> CheckReport:
     """Read everything once. Raises BusyError rather than call a file that is in use damaged.
 
-    The structure is compared with that of `version`, unless that is None or newer than this code.
+    The structure is compared with that of the version which the file has now: newer code may have
+    migrated it since it was opened. Where that is newer than this code, nothing is compared.
     """
     try:
         damage = find_damage(connection, _SHOWN)
         violations = _listed(lambda: _violations(connection), damage)
-        changed = _listed(lambda: _drift(connection, version), damage)
+        changed = _listed(lambda: _drift(connection), damage)
     except apsw.Error as error:
         fault = map_error(error, "checking", busy_timeout)
     else:
@@ -127,16 +127,22 @@ def _violations(connection: Connection) -> list[str]:
     ]
 
 
-def _drift(connection: Connection, version: int | None) -> list[str]:
+def _drift(connection: Connection) -> list[str]:
     files = load(None)
-    known = version is not None and version <= len(files)
-    return drift(connection, files[:version]) if known else []
+    began = not connection.in_transaction
+    if began:
+        connection.execute("BEGIN")  # one state for both looks
+    try:
+        version = connection.pragma("user_version")
+        return drift(connection, files[:version]) if version <= len(files) else []
+    finally:
+        if began:
+            connection.execute("ROLLBACK")
 
 
 def stats(
     connection: Connection,
     file: str,
-    version: int,
     busy_timeout: float,
     readers: tuple[ReaderStats, ...],
 ) -> StoreStats:
@@ -146,6 +152,7 @@ def stats(
         if file != MEMORY:
             logged, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
         tables = tuple(TableStats(*row) for row in connection.execute(_TABLES).fetchall())
+        version = connection.pragma("user_version")
         page_bytes = connection.pragma("page_size")
         pages = connection.pragma("page_count")
         free = connection.pragma("freelist_count")

@@ -79,9 +79,18 @@ class FairLock:
 
 
 def running_task() -> object:
-    """The asyncio task that this thread runs at this moment; None: it runs none."""
-    asyncio = sys.modules.get("asyncio")
-    try:
-        return asyncio and asyncio.current_task()
-    except RuntimeError:  # no event loop runs here
-        return None
+    """What this thread runs at this moment, among others that take turns on it.
+
+    A task of asyncio or trio, or a greenlet; None if none of these is in use. Who has not been
+    imported runs nothing.
+    """
+    for name in ("asyncio", "trio.lowlevel"):
+        library = sys.modules.get(name)
+        try:
+            task = library and library.current_task()
+        except RuntimeError:  # no event loop runs here
+            continue
+        if task is not None:
+            return task
+    greenlets = sys.modules.get("greenlet")
+    return greenlets and greenlets.getcurrent()

@@ -76,7 +76,7 @@ class Writer:
         self.acquisition = 0  # counts how often the lock was taken
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why SQLite undid the open transaction
-        self.task: object = None  # the task of an event loop that opened the transaction
+        self.task: object = None  # the task or greenlet that opened the transaction
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
@@ -243,7 +243,7 @@ class Writer:
         if self.task is not None and running_task() is not self.task:
             raise ConflictError(
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
-                " or do not await inside of `with store.transaction()`",
+                " or do not await (in a greenlet: switch) inside of `with store.transaction()`",
                 reason=ConflictReason.TRANSACTION,
             )
         if self.abort_error is not None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import time
 from binascii import crc32
 from typing import TYPE_CHECKING, cast
 
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from cwstore.migrations.headers import Script
 
 _NAME = r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql"  # compiled on first use
-_SETTLED = 100_000_000  # ns; a file changed more recently may change again without a new mtime
 
 
 class MigrationFile:
@@ -44,10 +42,9 @@ class MigrationFile:
         return self._script
 
 
-# The scripts of our own directory: its path, its inode and time of change, and what it held then.
-# So an open costs 1 stat, however many scripts there are. A script that is edited in place is
-# noticed by the next process.
-_own: tuple[str, tuple[int, int], list[MigrationFile]] | None = None
+# The scripts of our own directory, by its path, as this process found them first. They go with the
+# code that it has loaded: if cwstore is upgraded on disk meanwhile, newer ones are not applied.
+_own: dict[str, list[MigrationFile]] = {}
 
 
 def default_directory() -> str:
@@ -65,16 +62,12 @@ def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]
     Hidden files and those that do not end in .sql or .SQL are left out. Raises MigrationError: no
     such directory, none in it, a bad name, no text, a gap, a number used twice.
     """
-    global _own  # noqa: PLW0603 one for the process
     place = default_directory() if directory is None else _checked(directory)
+    if directory is None and place in _own:
+        return _own[place]
     try:
-        status = os.stat(place)
-        key = (status.st_ino, status.st_mtime_ns)
-        if directory is None and _own and _own[:2] == (place, key):
-            return _own[2]
         with os.scandir(place) as entries:
             scripts = [e for e in entries if e.name.lower().endswith(".sql") and e.name[0] != "."]
-        settled = all(map(_is_settled, [status, *(entry.stat() for entry in scripts)]))
         found = [_read(entry) for entry in sorted(scripts, key=lambda entry: entry.name)]
     except OSError as error:
         raise MigrationError(
@@ -82,8 +75,8 @@ def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]
             " 0001_<name>.sql that this user may read"
         ) from None
     _check_numbers(found, place)
-    if directory is None and settled:
-        _own = (place, key, found)
+    if directory is None:
+        _own[place] = found
     return found
 
 
@@ -102,10 +95,6 @@ def _check_numbers(found: list[MigrationFile], place: str) -> None:
                 f"migration {position:04} is missing: {after} {file.file_name}; restore it, or"
                 " renumber those that were not released yet"
             )
-
-
-def _is_settled(status: os.stat_result) -> bool:
-    return time.time_ns() - status.st_mtime_ns > _SETTLED
 
 
 def _checked(directory: object) -> str:

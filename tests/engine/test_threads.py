@@ -398,7 +398,7 @@ def test_a_task_may_not_write_into_the_transaction_of_another_task(store: Store)
                 call()
             assert str(refusal.value) == (
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
-                " or do not await inside of `with store.transaction()`"
+                " or do not await (in a greenlet: switch) inside of `with store.transaction()`"
             )
         go_on.set()
         await first

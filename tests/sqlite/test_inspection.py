@@ -1,6 +1,7 @@
 """What `check` tells of a file that no store would open, and of one with damaged pages."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from cwstore.errors import (
     StorageError,
 )
 from cwstore.migrations.api import migrate, status
+from cwstore.migrations.scripts import default_directory
 from cwstore.store import Store
 from tests.kits.engine import assert_ours_alone, locked
 from tests.kits.migrations import run
+from tests.kits.schema import HEAD
 
 WHOLE = CheckReport(integrity=(), foreign_keys=(), drift=())
 MALFORMED = "database disk image is malformed"
@@ -229,3 +232,21 @@ def test_in_memory_a_store_is_copied_checked_and_counted(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["copy.db"]
     with Store.open(tmp_path / "copy.db") as copy:
         assert copy.initiatives.find_all() == [made]
+
+
+def test_a_store_is_checked_and_counted_as_it_is_now_not_as_it_was_opened(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newer code has migrated it meanwhile, and lets this code go on."""
+    newer = tmp_path / "newer"
+    shutil.copytree(default_directory(), newer)
+    more = f"-- compatible-with: {HEAD}\nCREATE TABLE more (id INTEGER PRIMARY KEY) STRICT;\n"
+    (newer / f"{HEAD + 1:04}_more.sql").write_text(more)
+    with Store.open(file) as store:
+        assert store.check() == WHOLE
+        migrate(file, directory=newer, backup=False)
+        assert store.check() == WHOLE
+        assert store.stats().version == HEAD + 1
+        store.initiatives.create(name="goes on")
+    with Store.open(":memory:") as memory, memory.transaction():
+        assert memory.check() == WHOLE
