@@ -48,11 +48,13 @@ def resolve(path: object) -> str:
 
 
 def inode_of(file: str) -> tuple[int, int] | None:
-    """Device and number of the file; None if it is not there."""
+    """Device and number of the file; None if it is not there. Raises StorageError."""
     try:
         status = os.stat(file)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StorageError(f"cannot look at {file}: {error.strerror}; check the path") from None
     return status.st_dev, status.st_ino
 
 

@@ -6,6 +6,7 @@ what it wrote. The same holds for a log that was removed: whoever opens the file
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cwstore._sqlite.database_file import inode_of
@@ -77,5 +78,7 @@ class FileNames:
         return ""
 
     def has_foreign_log(self) -> bool:
-        """Whether another log lies where the one lay that the store has open."""
-        return inode_of(self._log[0]) not in (None, self._noted[0])
+        """Whether another log is known to lie where the one lay that the store has open."""
+        with suppress(StorageError):
+            return inode_of(self._log[0]) not in (None, self._noted[0])
+        return False

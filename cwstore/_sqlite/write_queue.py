@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from cwstore._sqlite.database_file import MEMORY, find_leftover_log, inode_of
 from cwstore._sqlite.identity import TURN_BYTES, note_number
+from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -229,7 +230,7 @@ class WriteQueue:
             with suppress(OSError):
                 self._descriptor = _open(f"{file}-turn")
         if self._descriptor >= 0:
-            with suppress(OSError):  # not the last; or removed by hand
+            with suppress(OSError, StorageError):  # not the last; or removed by hand
                 flock(self._descriptor, LOCK_EX | LOCK_NB)
                 status = os.fstat(self._descriptor)
                 ours = inode_of(f"{file}-turn") == (status.st_dev, status.st_ino)
