@@ -7,8 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cwstore.aio.database import AsyncDatabase as AsyncDatabase
     from cwstore.aio.store import AsyncStore as AsyncStore
     from cwstore.core.changes import *
+    from cwstore.core.database import Database as Database
+    from cwstore.core.extension import Extension as Extension
     from cwstore.core.reports import *
     from cwstore.core.repository import Async as Async
     from cwstore.core.repository import Sync as Sync
@@ -69,12 +72,15 @@ __version__ = "0.1.0"
 # The public names by module; those of the entities are in their registry.
 _MODULES = {
     "store": "Store restore",
+    "aio.database": "AsyncDatabase",
     "aio.store": "AsyncStore",
+    "core.database": "Database",
+    "core.extension": "Extension",
     "core.repository": "Async Sync",
     "migrations.api": "migrate rehearse status",
     "core.reports": (
-        "CheckReport ImportReport MigrationReport MigrationStatus Progress ReaderStats "
-        "RehearsalReport RestoreReport Step StoreStats TableStats"
+        "CheckReport ExtensionStatus ImportReport MigrationReport MigrationStatus Progress "
+        "ReaderStats RehearsalReport RestoreReport Step StoreStats TableStats"
     ),
     "core.changes": "Change ChangeFeed ChangeOperation",
     "core.sealing": "SecretCodec",

@@ -1,31 +1,25 @@
-"""The store: one database with all its repositories. It hands every call to an engine."""
+"""The store: the database with the repositories of Codewalkers."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 from cwstore.core import public
 from cwstore.core.checks import check_flags, check_id
+from cwstore.core.database import Database
 from cwstore.core.drivers import engine_for
 from cwstore.core.repository import Sync
 from cwstore.entities.registry import Repositories, repository_class
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
-    from cwstore.core.changes import ChangeFeed
-    from cwstore.core.port import Database, Engine, OpenDatabase
-    from cwstore.core.reports import (
-        CheckReport,
-        ImportReport,
-        Progress,
-        RestoreReport,
-        StoreStats,
-    )
+    from cwstore.core.extension import Extension
+    from cwstore.core.port import Engine, OpenDatabase
+    from cwstore.core.reports import ImportReport, Progress, RestoreReport
     from cwstore.core.sealing import SecretCodec
 
     class _Restores(Protocol):
@@ -37,25 +31,25 @@ if TYPE_CHECKING:
 
 
 @public
-class Store(Repositories[Sync]):
+class Store(Repositories[Sync], Database):
     """All repositories over one file. Threads share a store; each process opens its own."""
 
     def __init__(self, db: "OpenDatabase", secrets: "SecretCodec | None" = None) -> None:
-        self._db = db
-        self._rows: Database = db  # as repositories see it
+        super().__init__(db)
         if secrets is not None:
             from cwstore.core.sealed_database import SealedDatabase
 
             self._rows = SealedDatabase(db, secrets)
-        #: Number of the newest migration that the file has.
-        self.version = db.version
+
+    _repository_class = staticmethod(repository_class)
 
     def _make_repository(self, attribute: str) -> Any:
         """The repository for an attribute that is asked for the first time."""
         return repository_class(attribute)(self._rows)
 
+    # Its migrations and its mark are known: unlike `Database.open` it does not take them.
     @classmethod
-    def open(
+    def open(  # type: ignore[override]
         cls,
         path: str | os.PathLike[str],
         *,
@@ -64,6 +58,7 @@ class Store(Repositories[Sync]):
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        extensions: "Sequence[Extension]" = (),
         secrets: "SecretCodec | None" = None,
     ) -> Self:
         """Connect, check that the file is ours, migrate it if need be.
@@ -73,6 +68,7 @@ class Store(Repositories[Sync]):
         wait for a lock. With `durable` an acknowledged transaction survives a power cut; without
         it, a crash of the process only. With `backup` a file is copied before it is migrated.
         `secrets` keeps `credentials` and `config_json` of accounts encoded in the file.
+        `extensions` bring a service's own tables into the file.
         Raises StorageError, ForeignDatabaseError, SchemaTooNewError, MigrationError, BusyError,
         CorruptDatabaseError; the file is then as it was.
         """
@@ -88,63 +84,9 @@ class Store(Repositories[Sync]):
             durable=durable,
             backup=backup,
             on_progress=on_progress,
+            extensions=extensions,
         )
         return cls(db, secrets)
-
-    def transaction(self) -> AbstractContextManager[None]:
-        """Everything inside, by this thread, is kept or undone as one.
-
-        Takes the write lock when it begins (BEGIN IMMEDIATE). A transaction inside it is a
-        savepoint: an exception undoes exactly the level that it leaves. Raises BusyError if the
-        lock is not free within `busy_timeout`.
-        """
-        return self._db.transaction()
-
-    def changes(self, *, capacity: int = 10_000) -> "ChangeFeed":
-        """Listen to what is committed from now on: iterate, or `get`; close it when done.
-
-        The feed tells table, id and operation of each row that this store changes, also by
-        cascade, in order and never before the commit. It also tells that another store or process
-        has committed something. If more than `capacity` changes wait, they are dropped, and the
-        feed says so.
-        """
-        return self._db.changes(capacity)
-
-    def data_version(self) -> int:
-        """A number that changes when another connection than this store's writer commits."""
-        return self._db.data_version()
-
-    def backup(self, path: str | os.PathLike[str]) -> None:
-        """Copy the store, as it is at one moment, to a new file. Others may write meanwhile.
-
-        The copy is verified and readable by its owner alone. It appears only when it is complete.
-        Raises StorageError (`path` exists or cannot be written), CorruptDatabaseError, BusyError.
-        """
-        self._db.backup(path)
-
-    def compact(self) -> int:
-        """Give the space of deleted rows back to the file system; how many bytes that was.
-
-        A little at a time, so that others can write between, and the write-ahead log at its end,
-        unless somebody reads from it just then. 0 for a database in memory. Raises ConflictError
-        inside of a transaction, and StorageError if there is free space in a file that cannot
-        shrink: it was made without auto_vacuum.
-        """
-        return self._db.compact()
-
-    def check(self) -> "CheckReport":
-        """Read the whole file; report damage, broken foreign keys and schema drift.
-
-        Repairs nothing. Raises BusyError, so that a file in use is not taken for a damaged one.
-        """
-        return self._db.check()
-
-    def stats(self) -> "StoreStats":
-        """Rows and bytes of each table, the sizes of the files, and who reads from the log.
-
-        Reads every page of the file.
-        """
-        return self._db.stats()
 
     def export_initiative(self, initiative_id: str, *, logs: bool = False) -> Iterator[str]:
         """Lines of JSON: the initiative, all that hangs on it, and with `logs` its agents' logs.
@@ -174,25 +116,6 @@ class Store(Repositories[Sync]):
         from cwstore._transfer.importing import import_lines
 
         return import_lines(self._db, lines, on_conflict)
-
-    def close(self) -> None:
-        """Close every connection; a second call does nothing.
-
-        Waits for the transaction of another thread. Raises ConflictError inside a transaction of
-        this thread.
-        """
-        self._db.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "RestoreReport":

@@ -284,6 +284,7 @@ def test_a_process_that_opens_a_store_and_finds_one_row_loads_only_these_modules
         "cwstore.core",
         "cwstore.core.checks",
         "cwstore.core.clock",
+        "cwstore.core.database",
         "cwstore.core.drivers",
         "cwstore.core.faults",
         "cwstore.core.ids",

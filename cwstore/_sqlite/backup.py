@@ -21,6 +21,7 @@ from cwstore.errors import (
     InvalidValueError,
     StorageError,
 )
+from cwstore.migrations.scripts import APPLICATION_ID
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
 _OPERATIONS = 50_000  # of SQLite's machine, likewise
@@ -58,6 +59,7 @@ def write_backup(
     *,
     busy_timeout: float,
     replace: bool = False,
+    application_id: int = APPLICATION_ID,
 ) -> Backup:
     """Copy `source` (a file, or a connection outside a write transaction) as it is at this moment.
 
@@ -84,7 +86,7 @@ def write_backup(
         raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
     try:
         with draft_beside(path) as draft:
-            copy_to(draft, source, f"the backup {path}", busy_timeout)
+            copy_to(draft, source, f"the backup {path}", busy_timeout, application_id)
             size = os.stat(draft).st_size
             _publish(draft, path, replace)
     except FileExistsError:
@@ -127,7 +129,13 @@ def _keep_newest(file: str, made: str) -> None:
         remove(path)
 
 
-def copy_to(draft: str, source: str | Connection, what: str, busy_timeout: float) -> None:
+def copy_to(
+    draft: str,
+    source: str | Connection,
+    what: str,
+    busy_timeout: float,
+    application_id: int = APPLICATION_ID,
+) -> None:
     """Copy into a new file of mode 0600, and check the copy. Messages call it `what`.
 
     The copy is a file of its own from then on: see identity.py. Raises OSError, StorageError,
@@ -137,7 +145,7 @@ def copy_to(draft: str, source: str | Connection, what: str, busy_timeout: float
     if not isinstance(source, str):
         _copy(source, draft, what, busy_timeout)
         return
-    reader = connect_reader(source, busy_timeout=busy_timeout)
+    reader = connect_reader(source, busy_timeout=busy_timeout, application_id=application_id)
     try:
         _copy(reader, draft, what, busy_timeout)
     finally:

@@ -53,7 +53,8 @@ class Recorder:
         self._connection = connection
         ((_, _, file), *_) = connection.execute("PRAGMA database_list").fetchall()
         self._next_look = 0.0 if file else math.inf  # in memory there is no elsewhere
-        tables = "SELECT name FROM sqlite_schema WHERE type = 'table'"
+        # A virtual table has no page, and SQLite tells nothing of its rows.
+        tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0"
         for (table,) in connection.execute(tables).fetchall():
             columns = connection.execute(_ID_COLUMNS, {"table": table}).fetchall()
             self._id_columns[table] = [column for (column,) in columns]

@@ -13,7 +13,6 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.database_file import (
-    APPLICATION_ID,
     MEMORY,
     create_file,
     inode_of,
@@ -25,6 +24,7 @@ from cwstore._sqlite.database_file import (
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
 from cwstore.errors import BusyError, CwstoreError, StorageError
+from cwstore.migrations.scripts import APPLICATION_ID
 
 if TYPE_CHECKING:
     from cwstore.core.secret import Secret
@@ -35,9 +35,14 @@ _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLIT
 
 
 def connect(
-    file: str, *, busy_timeout: float, durable: bool = False, create: bool = True
+    file: str,
+    *,
+    busy_timeout: float,
+    durable: bool = False,
+    create: bool = True,
+    application_id: int = APPLICATION_ID,
 ) -> Connection:
-    """Open a cwstore file for reading and writing. With `create`, make it if nothing is there.
+    """Open a file of that application for reading and writing. With `create`, it is made.
 
     `file` is a resolved path or ":memory:". Foreign keys are on. The journal mode stays as it is:
     see `ensure_wal`. Raises StorageError, ForeignDatabaseError, BusyError, CorruptDatabaseError;
@@ -47,24 +52,26 @@ def connect(
     if file == MEMORY:
         connection = open_connection(MEMORY, cached_statements=_CACHED_STATEMENTS)
         _configure(connection, busy_timeout, durable)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA application_id = {application_id}")
         return connection
     register_open(file)
     if create and not os.path.lexists(file):
         refuse_bad_place(file)
-        create_file(file)
+        create_file(file, application_id)
     inode = refuse_strange_file(file)
-    refuse_bad_log(file)
-    return _open(file, inode, busy_timeout, durable)
+    refuse_bad_log(file, application_id)
+    return _open(file, inode, busy_timeout, application_id, durable=durable)
 
 
-def connect_reader(file: str, *, busy_timeout: float) -> Connection:
+def connect_reader(
+    file: str, *, busy_timeout: float, application_id: int = APPLICATION_ID
+) -> Connection:
     """A connection that refuses to write, to a file that `connect` has opened before.
 
     A hard link that somebody has made of it meanwhile stops nobody who has it open already.
     """
     inode = refuse_strange_file(file, links=True)
-    connection = _open(file, inode, busy_timeout, durable=False)
+    connection = _open(file, inode, busy_timeout, application_id, durable=False)
     connection.execute("PRAGMA query_only = ON")
     return connection
 
@@ -112,12 +119,19 @@ def _refuse_old_sqlite() -> None:
         )
 
 
-def _open(file: str, inode: tuple[int, int], busy_timeout: float, durable: bool) -> Connection:
+def _open(
+    file: str,
+    inode: tuple[int, int],
+    busy_timeout: float,
+    application_id: int,
+    *,
+    durable: bool,
+) -> Connection:
     try:
         connection = open_connection(file, _READ_WRITE, cached_statements=_CACHED_STATEMENTS)
         try:
             _configure(connection, busy_timeout, durable)
-            refuse_foreign(connection, file)
+            refuse_foreign(connection, file, application_id)
             _refuse_read_only(connection, file)
             if inode_of(file) != inode:
                 raise StorageError(f"{file} was replaced just when it was opened; open it again")

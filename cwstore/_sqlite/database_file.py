@@ -15,7 +15,6 @@ from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.error_map import map_error
 from cwstore.errors import ForeignDatabaseError, InvalidValueError, StorageError
 
-APPLICATION_ID = 0x43575354  # "CWST"
 MEMORY = ":memory:"
 DRAFTS = (".cwstore-", ".tmp")  # how the name of a directory for drafts begins and ends
 REPLACED = ".replaced-"  # begins what `restore` adds to the name of the file that was there
@@ -82,8 +81,8 @@ def refuse_strange_file(file: str, *, links: bool = False) -> tuple[int, int]:
     if status.st_size < _SMALLEST_DATABASE:
         what = "is empty" if status.st_size == 0 else f"has only {status.st_size} bytes"
         raise ForeignDatabaseError(
-            f"{file} {what}: it is not a cwstore database;"
-            " remove it to have a new one made, or give another path"
+            f"{file} {what}: it is not a database; remove it to have a new one made, or give"
+            " another path"
         )
     if not os.access(file, os.R_OK | os.W_OK):
         raise StorageError(f"{file} cannot be read and written by this user; mend its permissions")
@@ -100,17 +99,17 @@ def size_of(file: str) -> int:
         raise StorageError(f"cannot look at {file}: {error.strerror}; check the path") from None
 
 
-def refuse_foreign(connection: Connection, file: str) -> None:
-    """Raise ForeignDatabaseError unless the file that the connection has open is ours."""
+def refuse_foreign(connection: Connection, file: str, application_id: int) -> None:
+    """Raise ForeignDatabaseError unless the file that the connection has open has that number."""
     try:
-        application_id = connection.pragma("application_id")
+        found_id = connection.pragma("application_id")
     except apsw.NotADBError:
-        application_id = None
-    if application_id != APPLICATION_ID:
-        raise _foreign(file, application_id)
+        found_id = None
+    if found_id != application_id:
+        raise _foreign(file, found_id)
 
 
-def refuse_bad_log(file: str) -> None:
+def refuse_bad_log(file: str, application_id: int) -> None:
     """Raise if the log that lies beside the file must not be applied, as any other look would.
 
     ForeignDatabaseError: the file is not ours. StorageError: the log belongs to another file.
@@ -126,9 +125,9 @@ def refuse_bad_log(file: str) -> None:
         return  # whoever opens it is told
     if header[:16] != MAGIC:
         raise _foreign(file, None)
-    application_id = int.from_bytes(header[68:72], "big")
-    if application_id != APPLICATION_ID:
-        raise _foreign(file, application_id)
+    found_id = int.from_bytes(header[68:72], "big")
+    if found_id != application_id:
+        raise _foreign(file, found_id)
     refuse_foreign_log(file, log, header)
 
 
@@ -185,7 +184,7 @@ def refuse_bad_place(file: str) -> None:
         )
 
 
-def create_file(file: str) -> None:
+def create_file(file: str, application_id: int) -> None:
     """Make an empty database of ours, whole or not at all. Does nothing if one appears meanwhile.
 
     It is made under a draft name and then linked into place. So no process ever meets a file that
@@ -205,7 +204,7 @@ def create_file(file: str) -> None:
         try:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA application_id = {application_id}")
             give_own_number(connection)
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
         finally:

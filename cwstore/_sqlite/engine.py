@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from threading import get_ident
@@ -20,16 +20,22 @@ from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import Transaction, TransactionStack
 from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
-from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
+from cwstore.core.checks import (
+    check_busy_timeout,
+    check_flags,
+    check_progress,
+    for_each,
+)
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
-from cwstore.migrations.scripts import load
+from cwstore.migrations.scripts import OURS, Program, load, program_of
 
 if TYPE_CHECKING:
     from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
+    from cwstore.core.extension import Extension
     from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 T = TypeVar("T")
@@ -55,13 +61,18 @@ class SqliteDatabase:
         clock: Clock,
         busy_timeout: float,
         durable: bool,
+        program: Program,
     ) -> None:
         self.file = file
         self.version = version
         self.busy_timeout = busy_timeout
         self._clock = clock
-        self._writer = Writer(writer, file, clock, busy_timeout, durable)
-        self._readers = Readers(file, self._writer.names, busy_timeout)
+        self._program = program
+        number = program.application_id
+        self._writer = Writer(
+            writer, file, clock, busy_timeout, durable=durable, application_id=number
+        )
+        self._readers = Readers(file, self._writer.names, busy_timeout, number)
         self._transactions = TransactionStack(self._writer)
         track(self)
 
@@ -304,6 +315,24 @@ class SqliteDatabase:
 
     # What the store offers beside repositories
 
+    def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
+        """See `Database.query`."""
+        writer = self._writer
+        if writer.owner == get_ident():
+            writer.refuse()
+            return self._run_query(writer.connection, sql, binds)
+        with self.lease_reader("query") as connection:
+            return self._run_query(connection, sql, binds)
+
+    def _run_query(
+        self, connection: Connection, sql: str, binds: Mapping[str, object]
+    ) -> list[dict[str, Any]]:
+        from cwstore._sqlite.own_sql import run_query
+
+        ours = self._program.application_id == OURS.application_id
+        hidden = ("accounts", "credentials") if ours else None
+        return run_query(connection, sql, binds, busy_timeout=self.busy_timeout, hidden=hidden)
+
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
         from cwstore._sqlite.change_recorder import Recorder
@@ -334,7 +363,7 @@ class SqliteDatabase:
         from cwstore._sqlite import inspection
 
         with self.lease_reader("check") as connection:
-            return inspection.check(connection, self.file, self.busy_timeout)
+            return inspection.check(connection, self.file, self.busy_timeout, self._program)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""
@@ -389,26 +418,38 @@ def open_database(
     durable: bool,
     backup: bool,
     on_progress: "Callable[[Progress], None] | None",
+    migrations: str | os.PathLike[str] | None = None,
+    application_id: int | None = None,
+    extensions: "Sequence[Extension]" = (),
 ) -> SqliteDatabase:
-    """Connect, check that the file is ours, migrate it if need be. See `Store.open`."""
+    """Connect, check that the file is the program's, migrate it if need be. See `Store.open`."""
     file = resolve(path)
+    program = OURS
+    if application_id is not None or extensions:
+        from cwstore.core.extension import check_extensions
+
+        program = program_of(migrations, application_id, check_extensions(extensions))
     seconds = check_busy_timeout(busy_timeout)
     stamps = Clock(clock)
     check_flags(durable=durable, backup=backup)
     check_progress(on_progress)
     if not os.path.lexists(file):
-        for script in load():  # now: a bad script shall leave no new file behind
-            script.parse()
-    connection = connect(file, busy_timeout=seconds, durable=durable)
+        from cwstore.migrations.runner import parse_all
+
+        # Now: a bad script shall leave no new file behind.
+        parse_all(program, len(load(program.directory)))
+    connection = connect(
+        file, busy_timeout=seconds, durable=durable, application_id=program.application_id
+    )
     try:
-        version = version_if_current(connection)
+        version = version_if_current(connection, program)
         if version is None:
             from cwstore._sqlite.schema.target import SqliteTarget
-            from cwstore.migrations.runner import upgrade
+            from cwstore.migrations.runner import upgrade_all
 
-            version = upgrade(
-                SqliteTarget(connection, file, seconds),
-                load(),
+            version = upgrade_all(
+                SqliteTarget(connection, file, seconds, program),
+                program,
                 backup=backup,
                 on_progress=on_progress,
             ).version
@@ -419,6 +460,7 @@ def open_database(
             clock=stamps,
             busy_timeout=seconds,
             durable=durable,
+            program=program,
         )
     except BaseException:
         from cwstore._sqlite.schema.target import SqliteTarget

@@ -16,11 +16,11 @@ from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.permissions import exposed_files
 from cwstore._sqlite.schema.drift import drift
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys
-from cwstore._sqlite.version import read_state
+from cwstore._sqlite.version import extensions_in, read_state
 from cwstore.core.reports import CheckReport, ReaderStats, StoreStats, TableStats
 from cwstore.errors import StorageError
 from cwstore.migrations.ledger import check_history, validate
-from cwstore.migrations.scripts import load
+from cwstore.migrations.scripts import OURS, Program, load
 
 _SHOWN = 100  # problems of a kind that are listed
 
@@ -52,7 +52,7 @@ _TABLES = """
 _FRAME = 24  # bytes of the log that come with each page
 
 
-def check_file(path: str | os.PathLike[str]) -> CheckReport:
+def check_file(path: str | os.PathLike[str], program: Program = OURS) -> CheckReport:
     """`check` without a store: also of a file that was changed by hand, or is older than this code.
 
     Makes no file and migrates nothing. Raises StorageError, ForeignDatabaseError, BusyError;
@@ -61,21 +61,26 @@ def check_file(path: str | os.PathLike[str]) -> CheckReport:
     file = resolve(path)
     if file == MEMORY or not os.path.lexists(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
-    connection = connect(file, busy_timeout=BUSY_TIMEOUT, create=False)
+    connection = connect(
+        file,
+        busy_timeout=BUSY_TIMEOUT,
+        create=False,
+        application_id=program.application_id,
+    )
     try:
         connection.execute("PRAGMA query_only = ON")
         skip_checkpoint_on_close(connection, file)
-        _refuse_other_history(connection, file)
-        return check(connection, file, BUSY_TIMEOUT)
+        _refuse_other_history(connection, file, program)
+        return check(connection, file, BUSY_TIMEOUT, program)
     finally:
         connection.close()
 
 
-def _refuse_other_history(connection: Connection, file: str) -> None:
+def _refuse_other_history(connection: Connection, file: str, program: Program) -> None:
     """Raise unless the file can be compared with these migrations, or is damaged."""
-    files = load(None)
+    files = load(program.directory)
     try:
-        state = read_state(connection)
+        state = read_state(connection, program)
     except apsw.CorruptError:
         return
     except apsw.Error as error:
@@ -88,21 +93,22 @@ def _refuse_other_history(connection: Connection, file: str) -> None:
     raise fault
 
 
-def check(connection: Connection, file: str, busy_timeout: float) -> CheckReport:
+def check(connection: Connection, file: str, busy_timeout: float, program: Program) -> CheckReport:
     """Read everything once. Raises BusyError rather than call a file that is in use damaged.
 
     The structure is compared with that of the version which the file has now: newer code may have
     migrated it since it was opened. Where that is newer than this code, nothing is compared.
     """
+    added: list[str] = []
     try:
         damage = find_damage(connection, _SHOWN)
         violations = _listed(lambda: _violations(connection), damage)
-        changed = _listed(lambda: _drift(connection), damage)
+        changed = _listed(lambda: _drift(connection, program, added), damage)
     except apsw.Error as error:
         fault = map_error(error, "checking", busy_timeout)
     else:
         found = tuple(dict.fromkeys(damage))
-        return CheckReport(found, violations, changed, exposed_files(file))
+        return CheckReport(found, violations, changed, exposed_files(file), tuple(added))
     raise fault
 
 
@@ -127,14 +133,27 @@ def _violations(connection: Connection) -> list[str]:
     ]
 
 
-def _drift(connection: Connection) -> list[str]:
-    files = load(None)
+def _drift(connection: Connection, program: Program, added: list[str]) -> list[str]:
+    """What was changed; what was added goes to the list `added`."""
+    files = load(program.directory)
     began = not connection.in_transaction
     if began:
-        connection.execute("BEGIN")  # one state for both looks
+        connection.execute("BEGIN")  # one state for all looks
     try:
         version = connection.pragma("user_version")
-        return drift(connection, files[:version]) if version <= len(files) else []
+        if version > len(files):
+            return []
+        parts = [(program, files[:version])]
+        there = extensions_in(connection)
+        parts += [
+            (one, load(one.directory)[: there.get(one.extension, 0)]) for one in program.extensions
+        ]
+        changed: list[str] = []
+        for part, scripts in parts:
+            found = drift(connection, scripts, part)
+            changed.extend(found.changed)
+            added.extend(map(str, found.added))
+        return changed
     finally:
         if began:
             connection.execute("ROLLBACK")

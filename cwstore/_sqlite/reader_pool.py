@@ -39,12 +39,19 @@ class Reader:
 class Readers:
     """The readers of one file. The engine pops one off `idle`, or opens one; see `trim`."""
 
-    def __init__(self, file: str, names: "FileNames | None", busy_timeout: float) -> None:
+    def __init__(
+        self,
+        file: str,
+        names: "FileNames | None",
+        busy_timeout: float,
+        application_id: int,
+    ) -> None:
         self.idle: list[Reader] = []
         self.kept = _KEPT  # the most that may stay in `idle`
         self._file = file
         self._names = names  # of what the store has open
         self._busy_timeout = busy_timeout
+        self._application_id = application_id
         self._open: set[Reader] = set()
 
     def open(self) -> Reader:
@@ -52,7 +59,9 @@ class Readers:
         names = self._names
         if names is not None and (problem := names.problem()):
             raise StorageError(problem)
-        connection = connect_reader(self._file, busy_timeout=self._busy_timeout)
+        connection = connect_reader(
+            self._file, busy_timeout=self._busy_timeout, application_id=self._application_id
+        )
         if names is not None and connection.inode != names.inode:
             connection.close()
             raise StorageError(names.problem())

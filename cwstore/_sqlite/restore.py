@@ -17,7 +17,6 @@ from cwstore._sqlite.backup import copy_to
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, connect_reader
 from cwstore._sqlite.database_file import (
-    APPLICATION_ID,
     MAGIC,
     MEMORY,
     REPLACED,
@@ -40,7 +39,7 @@ from cwstore._sqlite.schema.target import SqliteTarget
 from cwstore.core.reports import RestoreReport
 from cwstore.errors import BusyError, ForeignDatabaseError, InvalidValueError, StorageError
 from cwstore.migrations.runner import read_checked_state
-from cwstore.migrations.scripts import load
+from cwstore.migrations.scripts import APPLICATION_ID, load
 
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> RestoreReport:
@@ -118,13 +117,13 @@ def _refuse_to_replace(file: str) -> None:
 def _copy(source: str, draft: str) -> int:
     """Make the copy and check it; the version that it has."""
     what = f"a copy of {source}"
-    refuse_bad_log(source)
+    refuse_bad_log(source, APPLICATION_ID)
     if find_leftover_log(source):
         reader = connect_reader(source, busy_timeout=BUSY_TIMEOUT)
     else:
         reader = open_unlocked(source)
     try:
-        refuse_foreign(reader, source)
+        refuse_foreign(reader, source, APPLICATION_ID)
         copy_to(draft, reader, what, BUSY_TIMEOUT)
     finally:
         reader.close()

@@ -12,6 +12,7 @@ from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
 from cwstore._sqlite.database_file import MEMORY, resolve
 from cwstore.errors import StorageError
+from cwstore.migrations.scripts import APPLICATION_ID
 
 # Its type hints are partly unknown on Python 3.11.
 _shell: Any = import_module("apsw.shell")
@@ -21,7 +22,7 @@ _SECRET = ("accounts", "credentials")
 _NOT_FOR_READERS = {"journal_mode", "locking_mode", "query_only", "writable_schema"}
 
 
-def run_shell(path: str, *, write: bool) -> int:
+def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -> int:
     """Read SQL and commands from standard input until it ends; the exit code.
 
     The file may have any version. Credentials are not shown: to who only reads they are NULL, and
@@ -30,7 +31,9 @@ def run_shell(path: str, *, write: bool) -> int:
     file = resolve(path)
     if file == MEMORY or not os.path.lexists(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
-    connection = connect(file, busy_timeout=BUSY_TIMEOUT, create=False)
+    connection = connect(
+        file, busy_timeout=BUSY_TIMEOUT, create=False, application_id=application_id
+    )
     try:
         if not write:
             connection.execute("PRAGMA query_only = ON")

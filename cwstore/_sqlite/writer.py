@@ -61,12 +61,15 @@ class Writer:
         file: str,
         clock: "Clock",
         busy_timeout: float,
+        *,
         durable: bool,
+        application_id: int,
     ) -> None:
         self.file = file
         self.busy_timeout = busy_timeout  # seconds
         self._clock = clock
         self._durable = durable
+        self._application_id = application_id
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
         self.owner = 0  # ident of the thread that holds the lock; 0: none
@@ -194,7 +197,7 @@ class Writer:
         last = self._clock.last
         try:
             newest = self._newest_stamp() if self._knows_stamps else last
-            if newest is not None and newest >= last:
+            if (newest is not None and newest >= last) or not self.ask(_HAS_STAMPS):
                 return
             self.connection.set_busy_handler(None)
             self.cursor.execute("PRAGMA synchronous = NORMAL")  # it may be lost in a power cut
@@ -338,7 +341,11 @@ class Writer:
 
     def _replace_dropped(self) -> None:
         new = connect(
-            self.file, busy_timeout=self.busy_timeout, durable=self._durable, create=False
+            self.file,
+            busy_timeout=self.busy_timeout,
+            durable=self._durable,
+            create=False,
+            application_id=self._application_id,
         )
         assert self.names is not None  # a database in memory is not opened again
         if new.inode != self.names.inode:

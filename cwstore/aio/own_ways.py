@@ -4,7 +4,6 @@ The parts are private methods of the repositories, which are `Any` here.
 """
 
 from collections.abc import Callable, Coroutine, Iterator
-from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, cast
 
@@ -44,14 +43,8 @@ async def claim_next_ready(lanes: "Lanes", tasks: Any, **wanted: Any) -> "Task |
     return await lanes.writes.run(tasks.claim_next_ready, **wanted)
 
 
-#: By attribute of the store and method.
-OWN_WAYS: dict[tuple[str, str], Callable[..., Any]] = {
-    ("agents", "reconcile"): reconcile,
-    ("tasks", "claim_next_ready"): claim_next_ready,
+#: By the name of the method that is awaited so.
+OWN_WAYS: dict[str, Callable[..., Any]] = {
+    "cwstore.entities.agents.AgentRepository.reconcile": reconcile,
+    "cwstore.entities.tasks.TaskRepository.claim_next_ready": claim_next_ready,
 }
-
-
-def own_way(lanes: "Lanes", attribute: str, name: str, repository: object) -> Any:
-    """The method as it is awaited, or None if it has no way of its own."""
-    function = OWN_WAYS.get((attribute, name))
-    return function and partial(function, lanes, repository)

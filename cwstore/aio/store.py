@@ -1,38 +1,30 @@
-"""AsyncStore: the same repositories, awaited; under asyncio, and under trio through anyio."""
+"""AsyncStore: the same repositories, awaited."""
 
 import os
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextvars import Context, copy_context
 from datetime import datetime
-from functools import partial
-from inspect import iscoroutine
-from threading import Lock
-from types import SimpleNamespace, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
-from cwstore.aio.lanes import Lanes
-from cwstore.aio.listener import Listener
-from cwstore.aio.own_ways import own_way
-from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
+from cwstore.aio.awaited import awaited, awaited_class
+from cwstore.aio.database import AsyncDatabase
 from cwstore.core import public
 from cwstore.core.repository import Async
-from cwstore.entities.registry import Repositories
-from cwstore.errors import InvalidValueError
+from cwstore.entities.registry import Repositories, repository_class
 from cwstore.store import Store
 
 if TYPE_CHECKING:
-    from cwstore.core.changes import Change
-    from cwstore.core.reports import CheckReport, ImportReport, Progress, StoreStats
-    from cwstore.core.repository import Repository, Sync
+    from collections.abc import Sequence
+
+    from cwstore.core.extension import Extension
+    from cwstore.core.reports import ImportReport, Progress
     from cwstore.core.sealing import SecretCodec
 
 T = TypeVar("T")
 
 
 @public
-class AsyncStore(Repositories[Async]):
-    """A store whose calls run on threads of its own: see `lanes`.
+class AsyncStore(Repositories[Async], AsyncDatabase):
+    """A store whose calls run on threads of its own.
 
     A cancelled call either had not begun, and then nothing happened, or it is waited for; a
     transaction that was cancelled before its commit is rolled back. The exception carries a note
@@ -40,18 +32,16 @@ class AsyncStore(Repositories[Async]):
     ConflictError; once that loop is closed, another may close the store.
     """
 
-    def __init__(self, store: Store, lanes: Lanes) -> None:
-        self._store = store
-        self._lanes = lanes
-        self._closing = Lock()
-        #: Number of the newest migration that the file has.
-        self.version = store.version
+    @staticmethod
+    def _repository_class(attribute: str) -> Any:
+        return awaited_class(repository_class(attribute))
 
     def _make_repository(self, attribute: str) -> Any:
-        return _awaited(attribute, getattr(self._store, attribute), self._lanes)
+        return awaited(getattr(self._store, attribute), self._lanes)
 
+    # Its migrations and its mark are known: unlike `AsyncDatabase.open` it does not take them.
     @classmethod
-    async def open(
+    async def open(  # type: ignore[override]
         cls,
         path: str | os.PathLike[str],
         *,
@@ -60,185 +50,35 @@ class AsyncStore(Repositories[Async]):
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        extensions: "Sequence[Extension]" = (),
         secrets: "SecretCodec | None" = None,
     ) -> Self:
         """As `Store.open`; what it is given is called on threads of the store."""
-        loop = running_loop()
-        writer = Worker(loop, "cwstore writer")
-        call = Call(
-            Store.open,
-            (path,),
-            {
-                "clock": clock,
-                "busy_timeout": busy_timeout,
-                "durable": durable,
-                "backup": backup,
-                "on_progress": on_progress,
-                "secrets": secrets,
-            },
-        )
-        try:
-            store: Store = await writer.run_call(call)
-        except BaseException:
-            # A call that was cancelled while it ran has opened a store all the same.
-            if call.result is not None:
-                writer.stop(call.result.close)
-            writer.stop()
-            raise
-        return cls(store, Lanes(loop, writer))
-
-    async def transaction(self, work: Callable[[Store], T]) -> T:
-        """Run `work(tx)` as one transaction and return what it returns.
-
-        `work` is plain code: it is called on a thread of the store with the synchronous store,
-        whose methods join in the transaction, and sees the caller's context variables. Everything
-        is kept, or undone if it raises. Tasks that call this at once take turns; who waits for
-        longer than the busy timeout gets BusyError.
-        """
-        if not callable(work):
-            raise InvalidValueError("work", f"expected a function, got {type(work).__name__}")
-        call = Call(self._transact, (), {})
-        call.args = (work, copy_context(), call)
-        call.endless = True
-        self._lanes.writes.refuse()
-        return cast(T, await self._lanes.transactions.pick().run_call(call))
-
-    def _transact(self, work: Callable[[Store], T], context: Context, call: Call) -> T:
-        with self._store.transaction():
-            result = context.run(work, self._store)
-            if iscoroutine(result):
-                result.close()
-                raise InvalidValueError("work", "must be a plain function, not a coroutine")
-            if call.abandoned:
-                raise CancelledInTimeError
-            return result
-
-    async def changes(self, *, capacity: int = 10_000) -> AsyncIterator["Change"]:
-        """As `Store.changes`: `async for change in await store.changes()`.
-
-        It listens from when this returns until the iterator is closed (`aclose`) or dropped, or
-        the store is closed. A task that is cancelled while it waits for a change loses none.
-        """
-        call = Call(self._store.changes, (), {"capacity": capacity})
-        try:
-            return Listener(await self._lanes.writes.run_call(call))
-        except BaseException:
-            # A call that was cancelled while it ran has begun to listen all the same.
-            if call.result is not None:
-                Listener(call.result).stop()
-            raise
-
-    async def data_version(self) -> int:
-        """A number that changes when another connection than this store's writer commits."""
-        return await self._lanes.writes.run(self._store.data_version)
-
-    async def backup(self, path: str | os.PathLike[str]) -> None:
-        """As `Store.backup`; other calls go on meanwhile."""
-        await self._lanes.aside(self._store.backup, path)
-
-    async def compact(self) -> int:
-        """As `Store.compact`; other calls go on meanwhile."""
-        return await self._lanes.aside(self._store.compact)
-
-    async def check(self) -> "CheckReport":
-        """As `Store.check`; other calls go on meanwhile."""
-        return await self._lanes.aside(self._store.check)
-
-    async def stats(self) -> "StoreStats":
-        """As `Store.stats`; other calls go on meanwhile."""
-        return await self._lanes.aside(self._store.stats)
+        options = {
+            "clock": clock,
+            "busy_timeout": busy_timeout,
+            "durable": durable,
+            "backup": backup,
+            "on_progress": on_progress,
+            "extensions": extensions,
+            "secrets": secrets,
+        }
+        return await cls._open(Store.open, path, options)
 
     def export_initiative(self, initiative_id: str, *, logs: bool = False) -> AsyncIterator[str]:
         """As `Store.export_initiative`; the lines are read on a thread of the store."""
-        return self._lanes.stream(self._store.export_initiative, initiative_id, logs=logs)
+        store = cast(Store, self._store)
+        return self._lanes.stream(store.export_initiative, initiative_id, logs=logs)
 
     async def import_initiative(
         self, lines: Iterable[str], *, on_conflict: Literal["error", "skip"] = "error"
     ) -> "ImportReport":
         """As `Store.import_initiative`; `lines` is read on a thread of the store."""
-        return await self._lanes.aside(
-            self._store.import_initiative, lines, on_conflict=on_conflict
-        )
+        store = cast(Store, self._store)
+        return await self._lanes.aside(store.import_initiative, lines, on_conflict=on_conflict)
 
-    async def close(self) -> None:
-        """Wait for every call that was made, then close; a second call waits for the first.
+    if TYPE_CHECKING:
 
-        Once begun it is carried through: a task that is cancelled meanwhile waits for it, too.
-        Does nothing in a forked child.
-        """
-        writes = self._lanes.writes
-        if writes.is_inherited():
-            return
-        writes.refuse_elsewhere(over=True)
-        workers = self._lanes.workers()
-        for worker in workers:
-            worker.stop()
-        call = Call(self._close, (workers,), {})
-        call.certain = True
-        closing = Worker(running_loop(), "cwstore closing")
-        try:
-            await closing.run_call(call)
-        finally:
-            closing.stop()
-
-    def _close(self, workers: list[Worker]) -> None:
-        with self._closing:
-            for worker in workers:
-                worker.join()
-            self._store.close()
-
-    def __del__(self) -> None:
-        lanes = getattr(self, "_lanes", None)  # None: it was never opened
-        if lanes is None or lanes.writes.is_closed() or lanes.writes.is_inherited():
-            return
-        *others, writes = lanes.workers()
-        for worker in others:
-            worker.stop()
-        writes.stop(partial(_close_after, others, self._store))
-        warnings.warn(
-            f"{self!r} was not closed; use `async with` or await its close()",
-            ResourceWarning,
-            stacklevel=2,
-            source=self,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-
-def _close_after(workers: list[Worker], store: Store) -> None:
-    for worker in workers:
-        worker.join()
-    store.close()
-
-
-def _awaited(attribute: str, repository: "Repository[Sync]", lanes: Lanes) -> Any:
-    """An object with the public methods of a repository, each as a coroutine function."""
-    awaited = SimpleNamespace()
-    for name in dir(repository):
-        if not name.startswith("_"):
-            method = getattr(repository, name)
-            way = own_way(lanes, attribute, name, repository) or _way(method, lanes)
-            setattr(awaited, name, way)
-    return awaited
-
-
-def _way(method: Any, lanes: Lanes) -> Any:
-    """How a method is awaited: by what it does, and by whether its rows may be many."""
-    if hasattr(method, "streams"):
-        return partial(lanes.stream, method)
-    if hasattr(method, "lengthy"):
-        return partial(lanes.aside, method)
-    if not hasattr(method, "reads"):
-        return partial(lanes.writes.run, method)
-    if str(method.__annotations__["return"]).startswith("list["):
-        return partial(lanes.read_many, method)
-    return partial(lanes.points.run, method)
+        async def transaction(self, work: Callable[[Store], T]) -> T:
+            """As `AsyncDatabase.transaction`; `work` gets the synchronous store."""
+            ...

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
+from cwstore.cli.stores import given_program
 from cwstore.migrations import api
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def migrate(options: Namespace) -> int:
         done = api.migrate(
             options.path,
             directory=options.directory,
+            application_id=options.application_id,
             target=options.target,
             backup=options.backup,
             on_progress=_to_bar(report),
@@ -37,7 +39,9 @@ def migrate(options: Namespace) -> int:
 
 def status(options: Namespace) -> int:
     """Show the version and what is pending; the file is only read."""
-    found = api.status(options.path, directory=options.directory)
+    found = api.status(
+        options.path, directory=options.directory, application_id=options.application_id
+    )
     code = _PENDING if found.pending and options.exit_code else 0
     if options.json:
         terminal.print_json(found)
@@ -54,8 +58,13 @@ def status(options: Namespace) -> int:
         terminal.say(f"pending: {name}")
     for remark in found.exposed:
         terminal.say(remark)
+    for one in found.extensions:
+        newest = "(its migrations were not given)" if one.newest is None else f"of {one.newest}"
+        terminal.say(f"extension {one.name}: version {one.version} {newest}")
+    for added in found.added:
+        terminal.say(f"added by somebody, and left alone: {added}")
     if found.pending and found.version:
-        given = f" --directory {options.directory}" if options.directory else ""
+        given = given_program(options)
         terminal.say(f"`cwstore rehearse {options.path}{given}` shows what they would do.")
     return code
 
@@ -66,6 +75,7 @@ def rehearse(options: Namespace) -> int:
         done = api.rehearse(
             options.path,
             directory=options.directory,
+            application_id=options.application_id,
             target=options.target,
             on_progress=_to_bar(report),
         )

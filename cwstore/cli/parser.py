@@ -16,8 +16,9 @@ from typing import Any, cast
 from cwstore import __version__
 from cwstore.cli import terminal
 from cwstore.cli.output import say_if_possible, with_output
-from cwstore.cli.values import count, duration, size, workers
+from cwstore.cli.values import application_id, count, duration, size, workers
 from cwstore.errors import CwstoreError
+from cwstore.migrations.scripts import APPLICATION_ID
 
 #: Second arguments that a command needs.
 _REQUIRED = ("initiative", "file")
@@ -209,7 +210,7 @@ def _add_migrations(add: Callable[..., Any]) -> None:
     status = add("status", "Show the version of a file and what is pending.")
     rehearse = add("rehearse", "Run the pending migrations on a copy of the file.")
     for command in (migrate, status, rehearse):
-        command.add_argument("--directory", metavar="DIR", help="scripts of another database")
+        _add_program(command)
     for command in (migrate, rehearse):
         command.add_argument("--target", type=int, metavar="N", help="stop at this version")
     migrate.add_argument(
@@ -223,8 +224,20 @@ def _add_migrations(add: Callable[..., Any]) -> None:
     new.add_argument("--directory", metavar="DIR", help="where it goes, if not into cwstore's own")
 
 
+def _add_program(command: Any) -> None:
+    """Whose file it is, if not one of cwstore."""
+    command.add_argument("--directory", metavar="DIR", help="scripts of another database")
+    command.add_argument(
+        "--application-id",
+        type=application_id,
+        default=APPLICATION_ID,
+        metavar="ID",
+        help="the number, or its four letters, that marks the files of another program",
+    )
+
+
 def _add_upkeep(add: Callable[..., Any]) -> None:
-    add("check", "Look for damage, broken references and schema drift.")
+    check = add("check", "Look for damage, broken references and schema drift.")
     backup = add("backup", "Copy a file that may be in use; the copy is verified.", second="target")
     backup.add_argument(
         "target",
@@ -232,7 +245,9 @@ def _add_upkeep(add: Callable[..., Any]) -> None:
         metavar="TARGET",
         help="the copy, which must not exist yet (default: PATH.<time in UTC>.bak)",
     )
-    add("stats", "Show rows and bytes of each table, and which processes read from the log.")
+    stats = add(
+        "stats", "Show rows and bytes of each table, and which processes read from the log."
+    )
     prune = add("prune", "Delete old sessions of agents' logs, and give their space back.")
     prune.add_argument(
         "--older-than", type=duration, metavar="30d", help="last written to longer ago (h, d, w)"
@@ -244,7 +259,9 @@ def _add_upkeep(add: Callable[..., Any]) -> None:
         "--max-size", type=size, metavar="2GB", help="the oldest, until the rest fits"
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
-    add("compact", "Give the space of deleted rows back to the file system.")
+    compact = add("compact", "Give the space of deleted rows back to the file system.")
+    for command in (check, backup, stats, compact):
+        _add_program(command)
 
 
 def _add_others(add: Callable[..., Any]) -> None:
@@ -263,6 +280,7 @@ def _add_others(add: Callable[..., Any]) -> None:
         help="of what is there already: refuse it all, or keep that and add the rest",
     )
     shell = add("shell", "Ask in SQL: apsw's own shell on the file, which it only reads.")
+    _add_program(shell)
     shell.add_argument("--write", action="store_true", help="let it change the file")
     demo = add("demo", "Let worker processes carry out a plan, then check the result.", path=False)
     demo.add_argument("path", nargs="?", metavar="PATH", help="default: a new temporary file")

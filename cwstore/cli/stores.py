@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, cast
 
 from cwstore.core.drivers import engine_for
 from cwstore.errors import MigrationError, StorageError
+from cwstore.migrations.scripts import APPLICATION_ID, Program, default_directory
 
 if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from cwstore.core.database import Database
     from cwstore.core.port import Engine, OpenDatabase
     from cwstore.store import Store
 
@@ -15,27 +19,50 @@ def open_store(path: str) -> "Store":
     """The store of a file that is there and up to date."""
     from cwstore.store import Store
 
-    _refuse_missing_or_old(path)
+    _refuse_missing_or_old(path, Program())
     return Store.open(path)
+
+
+def open_program(options: "Namespace") -> "Database":
+    """As `open_store`, but the file may be of another program."""
+    from cwstore.core.database import Database
+
+    program = Program(options.directory, options.application_id)
+    if program == Program():
+        return open_store(options.path)
+    _refuse_missing_or_old(options.path, program)
+    return Database.open(
+        options.path,
+        migrations=default_directory() if program.directory is None else program.directory,
+        application_id=program.application_id,
+    )
+
+
+def given_program(options: "Namespace") -> str:
+    """The options that name a program, as they were given, to be repeated in an advice."""
+    directory = f" --directory {options.directory}" if options.directory else ""
+    number = options.application_id
+    return directory + ("" if number == APPLICATION_ID else f" --application-id {number:#x}")
 
 
 def open_database(path: str) -> "OpenDatabase":
     """The database of such a file, for what is not a method of a store."""
-    _refuse_missing_or_old(path)
+    _refuse_missing_or_old(path, Program())
     engine = cast("Engine", engine_for(path))
     return engine.open_database(
         path, clock=None, busy_timeout=5.0, durable=False, backup=True, on_progress=None
     )
 
 
-def _refuse_missing_or_old(path: str) -> None:
+def _refuse_missing_or_old(path: str, program: "Program") -> None:
     from cwstore.migrations.api import status
 
-    found = status(path)
+    found = status(path, directory=program.directory, application_id=program.application_id)
     if not os.path.exists(found.path):
         raise StorageError(f"{found.path} is not there; give the path of a cwstore file")
     if found.pending:
+        this = f"this {program.name.removeprefix('the ')}"
         raise MigrationError(
-            f"{found.path} has version {found.version}, this cwstore works on {found.newest}:"
+            f"{found.path} has version {found.version}, {this} works on {found.newest}:"
             f" run `cwstore migrate {path}` first"
         )

@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
-from cwstore.cli.stores import open_database, open_store
+from cwstore.cli.stores import open_database, open_program, open_store
 from cwstore.cli.values import readable_bytes
+from cwstore.core.checks import check_application_id
 from cwstore.core.drivers import engine_for
+from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
     from cwstore.core.reports import CheckReport
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
 def check(options: Namespace) -> int:
     """Look for damage; 1 if there is any."""
     with terminal.progress("Checking"):
-        report: CheckReport = engine_for(options.path, "inspection").check_file(options.path)
+        program = Program(options.directory, check_application_id(options.application_id))
+        inspection = engine_for(options.path, "inspection")
+        report: CheckReport = inspection.check_file(options.path, program)
     if options.json:
         terminal.print_json({"ok": report.ok, **asdict(report)})
     else:
         for problem in (*report.integrity, *report.foreign_keys, *report.drift, *report.exposed):
             terminal.say(problem)
+        for added in report.added:
+            terminal.say(f"Somebody added, and it is left alone: {added}")
         if report.ok:
             terminal.say(
                 f"{options.path}: OK: no damage, no broken references, schema as expected."
@@ -42,7 +48,7 @@ def backup(options: Namespace) -> int:
     target = options.target
     if target is None:
         target = f"{options.path}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bak"
-    with terminal.progress("Copying"), open_store(options.path) as store:
+    with terminal.progress("Copying"), open_program(options) as store:
         store.backup(target)
     size = os.stat(target).st_size
     if options.json:
@@ -54,7 +60,7 @@ def backup(options: Namespace) -> int:
 
 def stats(options: Namespace) -> int:
     """Show rows and bytes of each table, and which processes read from the log."""
-    with terminal.progress("Counting"), open_store(options.path) as store:
+    with terminal.progress("Counting"), open_program(options) as store:
         found = store.stats()
     if options.json:
         terminal.print_json(found)
@@ -104,7 +110,7 @@ def prune(options: Namespace) -> int:
 
 def compact(options: Namespace) -> int:
     """Give free space back."""
-    with terminal.progress("Compacting"), open_store(options.path) as store:
+    with terminal.progress("Compacting"), open_program(options) as store:
         given_back = store.compact()
     size = os.stat(options.path).st_size
     if options.json:

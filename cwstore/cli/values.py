@@ -49,6 +49,18 @@ def count(text: str) -> int:
     return int(text)
 
 
+def application_id(text: str) -> int:
+    """The number that marks the files of a program: `0x57495348`, or its four letters, `WISH`."""
+    if len(text) == 4 and text.isascii() and not text.isdecimal():
+        return int.from_bytes(text.encode())
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise ArgumentTypeError(
+            f"{text!r} is no application id: write a number, or its four letters"
+        ) from None
+
+
 def workers(text: str) -> int:
     """How many processes the demo starts."""
     number = int(text) if text.isdecimal() and text.isascii() else 0

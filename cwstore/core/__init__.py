@@ -1,10 +1,100 @@
-"""What entities, services and engines share: no driver, no table."""
+"""What repositories are made of, for services with tables and statements of their own.
 
-from typing import Any, TypeVar
+    from cwstore.core import Database, Mode, Repository, command, query, rows_of
 
-__all__ = ["public", "publish"]
+    class WishRepository(Repository[Mode]):
+        @query
+        def find_by_id(self, id: str) -> Wish | None:
+            return self._db.fetch_one(_FIND_BY_ID, id=id)
+
+    with Database.open("wishes.db", migrations="migrations", application_id=0x57495348) as db:
+        wishes = db.repository(WishRepository)
+
+Nothing here knows a driver or a table. Names are imported when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from cwstore.core.checks import Json as Json
+    from cwstore.core.checks import NonEmpty as NonEmpty
+    from cwstore.core.database import Database as Database
+    from cwstore.core.extension import Extension as Extension
+    from cwstore.core.ids import make_id as make_id
+    from cwstore.core.repository import Async as Async
+    from cwstore.core.repository import Mode as Mode
+    from cwstore.core.repository import Repository as Repository
+    from cwstore.core.repository import Sync as Sync
+    from cwstore.core.repository import command as command
+    from cwstore.core.repository import fetch_page as fetch_page
+    from cwstore.core.repository import lengthy as lengthy
+    from cwstore.core.repository import patch_row as patch_row
+    from cwstore.core.repository import query as query
+    from cwstore.core.repository import row_or_raise as row_or_raise
+    from cwstore.core.repository import stream as stream
+    from cwstore.core.statement import NEXT_UPDATED_AT as NEXT_UPDATED_AT
+    from cwstore.core.statement import Listing as Listing
+    from cwstore.core.statement import Paging as Paging
+    from cwstore.core.statement import Patch as Patch
+    from cwstore.core.statement import Statement as Statement
+    from cwstore.core.statement import lists_of as lists_of
+    from cwstore.core.statement import rows_of as rows_of
+    from cwstore.core.statement import values_of as values_of
 
 Kind = TypeVar("Kind", bound=type)
+
+_MODULES = {
+    "checks": "Json NonEmpty",
+    "database": "Database",
+    "extension": "Extension",
+    "ids": "make_id",
+    "repository": (
+        "Async Mode Repository Sync command fetch_page lengthy patch_row query row_or_raise stream"
+    ),
+    "statement": "Listing NEXT_UPDATED_AT Paging Patch Statement lists_of rows_of values_of",
+}
+
+__all__ = [
+    "NEXT_UPDATED_AT",
+    "Async",
+    "Database",
+    "Extension",
+    "Json",
+    "Listing",
+    "Mode",
+    "NonEmpty",
+    "Paging",
+    "Patch",
+    "Repository",
+    "Statement",
+    "Sync",
+    "command",
+    "fetch_page",
+    "lengthy",
+    "lists_of",
+    "make_id",
+    "patch_row",
+    "query",
+    "row_or_raise",
+    "rows_of",
+    "stream",
+    "values_of",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name on first use."""
+    for module, names in _MODULES.items():
+        if name in names.split():
+            value: object = getattr(import_module(f"cwstore.core.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 def publish(module: dict[str, Any]) -> None:

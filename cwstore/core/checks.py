@@ -308,6 +308,17 @@ def check_flags(**flags: object) -> None:
             raise InvalidValueError(name, f"expected bool, got {type(value).__name__}")
 
 
+def check_application_id(value: object) -> int:
+    """Raise InvalidValueError unless it is a number that SQLite can keep, and not 0."""
+    if not is_integer(value):
+        raise InvalidValueError("application_id", f"expected int, got {type(value).__name__}")
+    if not 0 < value < 2**31:
+        raise InvalidValueError(
+            "application_id", "must be from 1 to 0x7fffffff: four ASCII letters make a good one"
+        )
+    return value
+
+
 def check_progress(on_progress: object) -> None:
     """Raise InvalidValueError unless it is None or can be called."""
     if on_progress is not None and not callable(on_progress):

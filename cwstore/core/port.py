@@ -1,12 +1,13 @@
 """What an engine must offer. Only type checkers import this module."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from cwstore.core.changes import ChangeFeed
+from cwstore.core.extension import Extension
 from cwstore.core.reports import CheckReport, Progress, StoreStats
 from cwstore.core.statement import Statement
 
@@ -100,6 +101,10 @@ class OpenDatabase(Database, Protocol):
         """
         ...
 
+    def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
+        """See `Database.query`."""
+        ...
+
     def changes(self, capacity: int) -> ChangeFeed:
         """See `Store.changes`."""
         ...
@@ -141,6 +146,12 @@ class Engine(Protocol):
         durable: bool,
         backup: bool,
         on_progress: Callable[[Progress], None] | None,
+        migrations: str | os.PathLike[str] | None = None,
+        application_id: int | None = None,
+        extensions: Sequence[Extension] = (),
     ) -> OpenDatabase:
-        """Open what `path` names, migrated if need be. See `Store.open`."""
+        """Open what `path` names, migrated if need be. See `Store.open` and `Database.open`.
+
+        Without `migrations` and `application_id` it is a file of cwstore.
+        """
         ...

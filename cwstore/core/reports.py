@@ -6,6 +6,7 @@ from cwstore.core import publish
 
 __all__ = [
     "CheckReport",
+    "ExtensionStatus",
     "ImportReport",
     "MigrationReport",
     "MigrationStatus",
@@ -54,6 +55,16 @@ class MigrationReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtensionStatus:
+    """An extension of a file, or one that it is to get."""
+
+    name: str
+    version: int  #: 0: the file does not have it yet
+    newest: int | None  #: that its migrations lead to; None: this program does not know it
+    pending: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class MigrationStatus:
     """What a run would find and do."""
 
@@ -66,6 +77,8 @@ class MigrationStatus:
     backup: str | None  #: that a run would make first; None: nothing pending, or nothing to lose
     #: Files that every user of the system may read or write, each with the command that mends it.
     exposed: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()  #: what somebody else made in the file: "index mine on tasks"
+    extensions: tuple[ExtensionStatus, ...] = ()  #: by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +107,15 @@ class RestoreReport:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What `check` found; every list is empty when all is well."""
+    """What `check` found; every list but `added` is empty when all is well."""
 
     integrity: tuple[str, ...]  #: damage, as SQLite's integrity_check words it
     foreign_keys: tuple[str, ...]  #: "table: n rows refer to rows of parent that do not exist"
     drift: tuple[str, ...]  #: how the structure differs from what the migrations make
     #: Files that every user of the system may read or write, each with the command that mends it.
     exposed: tuple[str, ...] = ()
+    #: What somebody else made in the file, as "index mine on tasks". It is left alone.
+    added: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:

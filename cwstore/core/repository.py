@@ -1,6 +1,6 @@
 """What repositories are made of, and how their methods look when called and when awaited."""
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from cwstore.core import public
 from cwstore.core.checks import check_id, check_limit
@@ -121,13 +121,23 @@ else:
     Mode = TypeVar("Mode", Sync, Async)
 
 
+if TYPE_CHECKING:
+
+    class Handle(Generic[Mode]):
+        """What a repository is made with. It tells type checkers which face the methods show."""
+
+
 class Repository(Generic[Mode]):
-    """One theme's methods over a database."""
+    """One theme's methods over a database, which they reach through `self._db`.
+
+    A service hangs up its own by `store.repository(WishRepository)`; the class has no `__init__` of
+    its own. Its public methods are marked: `command`, `query`, `lengthy` or `stream`.
+    """
 
     __slots__ = ("_db",)
 
-    def __init__(self, db: "Database") -> None:
-        self._db = db
+    def __init__(self, db: "Handle[Mode] | Database") -> None:
+        self._db = cast("Database", db)
 
 
 if TYPE_CHECKING:

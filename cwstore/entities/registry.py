@@ -95,12 +95,17 @@ else:
         def __class_getitem__(cls, mode):
             return cls
 
-        def __getattr__(self, name):
-            if name not in ENTITIES:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            repository = self._make_repository(name)
-            setattr(self, name, repository)
+    class _Attribute:
+        """A repository of each store; of the class Store, the class of the repository."""
+
+        def __init__(self, name):
+            self._name = name
+
+        def __get__(self, store, kind):
+            if store is None:
+                return kind._repository_class(self._name)
+            repository = store.__dict__[self._name] = store._make_repository(self._name)
             return repository
 
-        def __dir__(self):
-            return [*super().__dir__(), *ENTITIES]
+    for _name in ENTITIES:
+        setattr(Repositories, _name, _Attribute(_name))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack
+from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
@@ -39,6 +39,7 @@ from cwstore.errors import CycleError, InvalidValueError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
+    from cwstore.core.repository import Handle
     from cwstore.entities.claims import TaskAttempt
     from cwstore.entities.obstacles import Obstacle
     from cwstore.entities.ready_tasks import Idle
@@ -342,8 +343,8 @@ class TaskRepository(Repository[Mode]):
 
     __slots__ = ("_idle",)
 
-    def __init__(self, db: "Database") -> None:
-        super().__init__(db)
+    def __init__(self, db: "Handle[Mode] | Database") -> None:
+        super().__init__(cast("Database", db))
         self._idle: Idle = {}
 
     @command

@@ -6,20 +6,29 @@ from typing import TYPE_CHECKING, cast
 
 from cwstore.core.checks import check_flags, check_progress
 from cwstore.core.drivers import engine_for
-from cwstore.core.reports import MigrationReport, MigrationStatus, Progress, RehearsalReport, Step
+from cwstore.core.extension import Extension, check_extensions
+from cwstore.core.reports import (
+    ExtensionStatus,
+    MigrationReport,
+    MigrationStatus,
+    Progress,
+    RehearsalReport,
+    Step,
+)
 from cwstore.errors import MigrationError, StorageError
-from cwstore.migrations.ledger import compatible_from
+from cwstore.migrations.ledger import State, compatible_from
 from cwstore.migrations.runner import (
     OnProgress,
     goal_of,
+    parse_all,
     read_checked_state,
     refuse_to_go_down,
-    upgrade,
+    upgrade_all,
 )
-from cwstore.migrations.scripts import load
+from cwstore.migrations.scripts import APPLICATION_ID, MigrationFile, Program, load, program_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from cwstore.migrations.runner import Target
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
         """A database that was opened to be migrated or looked at."""
 
         def backup_path(self, version: int) -> str | None: ...
+        def extensions(self) -> dict[str, int]: ...
         def size(self) -> int: ...
         def exposed(self) -> tuple[str, ...]: ...
         def close(self) -> None: ...
@@ -38,9 +48,9 @@ if TYPE_CHECKING:
         def resolve(self, path: object, /) -> str: ...
         def exists(self, file: str, /) -> bool: ...
         def refuse_bad_place(self, file: str, /) -> None: ...
-        def open_target(self, file: str, /) -> _OpenTarget: ...
+        def open_target(self, file: str, program: Program, /) -> _OpenTarget: ...
         def rehearse_on(
-            self, file: str, migrate: Callable[[Target], MigrationReport], /
+            self, file: str, program: Program, migrate: Callable[[Target], MigrationReport], /
         ) -> RehearsalReport: ...
 
 
@@ -60,37 +70,45 @@ def migrate(
     path: str | os.PathLike[str],
     *,
     directory: str | os.PathLike[str] | None = None,
+    application_id: int = APPLICATION_ID,
+    extensions: "Sequence[Extension]" = (),
     target: int | None = None,
     backup: bool = True,
     on_progress: OnProgress | None = None,
 ) -> MigrationReport:
     """Apply the pending migrations to a file, which is made first if it is not there.
 
-    `directory` holds the scripts (None: those of cwstore), `target` is the version to stop at
-    (None: the newest). Each script is applied whole or not at all; those before it stay. While
-    another process migrates, this one waits for it. With `backup`, a file that is not empty is
-    copied to `<path>.v<version>.bak` first. An exception from `on_progress` ends the run and
-    rolls the current script back. Raises MigrationError, SchemaTooNewError, ForeignDatabaseError,
-    BusyError, StorageError, CorruptDatabaseError, InvalidValueError.
+    `directory` holds the scripts (None: those of cwstore), `application_id` is the number that
+    marks the files of that program, `target` is the version to stop at (None: the newest).
+    `extensions` follow once the program's own tables are the newest. Each script is applied whole
+    or not at all; those before it stay. While another process migrates, this one waits for it.
+    With `backup`, a file that is not empty is copied to `<path>.v<version>.bak` first. An exception
+    from `on_progress` ends the run and rolls the current script back. Raises MigrationError,
+    SchemaTooNewError, ForeignDatabaseError, BusyError, StorageError, CorruptDatabaseError,
+    InvalidValueError.
     """
     engine = _engine_for(path)
     file = engine.resolve(path)
+    program = program_of(directory, application_id, check_extensions(extensions))
     check_flags(backup=backup)
     check_progress(on_progress)
     files = load(directory)
     goal = goal_of(target, files)
     if not engine.exists(file):
-        for script in files[:goal]:  # now: a bad script shall leave no new file behind
-            script.parse()
-    database = engine.open_target(file)
+        parse_all(program, goal)  # now: a bad script shall leave no new file behind
+    database = engine.open_target(file, program)
     try:
-        return upgrade(database, files, target=target, backup=backup, on_progress=on_progress)
+        return upgrade_all(database, program, target=target, backup=backup, on_progress=on_progress)
     finally:
         database.close()
 
 
 def status(
-    path: str | os.PathLike[str], *, directory: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    application_id: int = APPLICATION_ID,
+    extensions: "Sequence[Extension]" = (),
 ) -> MigrationStatus:
     """What `migrate` would find and do. Writes nothing and makes no file.
 
@@ -98,11 +116,15 @@ def status(
     """
     engine = _engine_for(path)
     file = engine.resolve(path)
+    program = program_of(directory, application_id, check_extensions(extensions))
     files = load(directory)
     if not engine.exists(file):
         engine.refuse_bad_place(file)
-        return MigrationStatus(file, 0, len(files), tuple(f.name for f in files), 0, 0, None)
-    database = engine.open_target(file)
+        names = tuple(f.name for f in files)
+        return MigrationStatus(
+            file, 0, len(files), names, 0, 0, None, extensions=_extensions({}, program)
+        )
+    database = engine.open_target(file, program)
     try:
         database.leave_alone()
         state = read_checked_state(database, files)
@@ -116,15 +138,42 @@ def status(
             size=database.size(),
             backup=database.backup_path(state.version) if pending else None,
             exposed=database.exposed(),
+            added=_added(database, state, files),
+            extensions=_extensions(database.extensions(), program, database),
         )
     finally:
         database.close()
+
+
+def _extensions(
+    there: dict[str, int], program: Program, database: "Target | None" = None
+) -> tuple[ExtensionStatus, ...]:
+    """Those that the file has and those that are given. Raises as `migrate` would."""
+    found = {name: ExtensionStatus(name, version, None, ()) for name, version in there.items()}
+    for one in program.extensions:
+        files = load(one.directory)
+        version = 0
+        if database is not None:
+            version = read_checked_state(database.with_program(one), files).version
+        pending = tuple(file.name for file in files[version:])
+        found[one.extension] = ExtensionStatus(one.extension, version, len(files), pending)
+    return tuple(found[name] for name in sorted(found))
+
+
+def _added(database: "Target", state: State, files: list[MigrationFile]) -> tuple[str, ...]:
+    """What somebody added to the file; nothing where this code does not know what belongs there."""
+    noted = state.rows[-1].structure if state.rows else state.structure
+    if state.version > len(files) or noted == state.structure:
+        return ()
+    return tuple(map(str, database.drift(files[: state.version]).added))
 
 
 def rehearse(
     path: str | os.PathLike[str],
     *,
     directory: str | os.PathLike[str] | None = None,
+    application_id: int = APPLICATION_ID,
+    extensions: "Sequence[Extension]" = (),
     target: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> RehearsalReport:
@@ -135,17 +184,22 @@ def rehearse(
     engine = _engine_for(path)
     file = engine.resolve(path)
     check_progress(on_progress)
+    program = program_of(directory, application_id, check_extensions(extensions))
     files = load(directory)
     goal = goal_of(target, files)
     if not engine.exists(file):
         raise StorageError(f"{file} is not there: nothing to rehearse on; give the path of a file")
     # Refusals name the file, not the copy.
-    before = status(file, directory=directory).version
+    before = status(
+        file, directory=directory, application_id=application_id, extensions=extensions
+    ).version
     if target is not None:
         refuse_to_go_down(file, before, goal)
-    run = partial(upgrade, files=files, target=target, backup=False, on_progress=on_progress)
+    run = partial(
+        upgrade_all, program=program, target=target, backup=False, on_progress=on_progress
+    )
     try:
-        return engine.rehearse_on(file, run)
+        return engine.rehearse_on(file, program, run)
     except MigrationError as error:
         raise MigrationError(
             f"rehearsed on a copy of {file}, which was not touched: {error}"

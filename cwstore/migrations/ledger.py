@@ -3,14 +3,18 @@
 The ledger is a table in each database that tells which scripts made it. Engines read and write it.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from binascii import crc32
+from collections.abc import Callable, Iterable
+from itertools import combinations
 from typing import NamedTuple
 
 from cwstore.errors import ForeignDatabaseError, MigrationError, SchemaTooNewError
-from cwstore.migrations.scripts import MigrationFile
+from cwstore.migrations.scripts import LEDGER, OURS, MigrationFile, Program
 
-LEDGER = "schema_migrations"
+REPLICATOR = "_litestream_"  # begins the names of the tables that Litestream makes in any file
 _SHOWN = 5  # differences in a message
+_TOLD_APART = 10  # objects of a newer version or of somebody else; 1,024 sets of them take 30 ms
 # Fingerprints of structures that turned out to differ in the layout of their SQL only.
 _equal: set[tuple[int, tuple[int, ...]]] = set()
 
@@ -31,23 +35,88 @@ class State(NamedTuple):
 
     version: int
     rows: list[Row] | None  #: None: there is no ledger
-    names: list[str]  #: of tables, indexes, triggers and views, if there is no ledger
-    structure: int  #: fingerprint; the ledger itself does not count
+    #: SQL and name of each table, index, trigger and view, sorted; the ledger does not count.
+    objects: list[tuple[str, str]]
+    structure: int  #: fingerprint of the objects
+    program: Program = OURS  #: whose versions these are
+    extensions: tuple[tuple[str, int], ...] = ()  #: name and version of each that the file has
+
+
+class Addition(NamedTuple):
+    """A table, view, index or trigger that somebody added. It is left alone."""
+
+    kind: str
+    name: str  #: in lower case
+    table: str
+
+    def __str__(self) -> str:
+        on_table = f" on {self.table}" if self.kind in ("index", "trigger") else ""
+        return f"{self.kind} {self.name}{on_table}"
+
+
+class Drift(NamedTuple):
+    """How the structure differs from the one that the scripts make."""
+
+    changed: list[str]  #: a line for each difference
+    added: list[Addition]  #: what is there besides
+
+
+def fingerprint(texts: Iterable[str]) -> int:
+    """Of a structure: of the SQL of its objects, sorted."""
+    return crc32("\n".join(texts).encode())
+
+
+def is_intact(state: State, files: list[MigrationFile]) -> bool:
+    """Whether the structure is the one noted in the ledger, apart from what somebody added.
+
+    A quick look, without making the structure anew; False: only a closer look can tell. What no
+    script names was added. In the file of newer code it may also be of that code: then some set of
+    such objects gives the fingerprint.
+    """
+    noted = state.rows[-1].structure if state.rows else state.structure
+    if noted == state.structure:
+        return True
+    text = "\n".join(file.text for file in files).lower()
+    words = set(re.findall(r"\w+", text))
+    unknown = [
+        at
+        for at, (_, name) in enumerate(state.objects)
+        if name.lower() not in words and not _is_written(name.lower(), text)
+    ]
+    if state.version <= len(files):
+        return noted == _without(state, unknown)
+    if len(unknown) > _TOLD_APART:
+        return True  # nobody here can tell; the code that wrote the file will
+    return any(
+        noted == _without(state, added)
+        for count in range(1, len(unknown) + 1)
+        for added in combinations(unknown, count)
+    )
+
+
+def _is_written(name: str, text: str) -> bool:
+    """Whether a text holds a name that is not made of letters alone, as `"such a name"`."""
+    return not re.fullmatch(r"\w+", name) and (name in text or name.replace('"', '""') in text)
+
+
+def _without(state: State, added: Iterable[int]) -> int:
+    left = set(added)
+    return fingerprint(sql for at, (sql, _) in enumerate(state.objects) if at not in left)
 
 
 def check_history(
     state: State,
     files: list[MigrationFile],
     file: str,
-    drift: Callable[[list[MigrationFile]], Sequence[str]],
+    drift: Callable[[list[MigrationFile]], Drift],
 ) -> None:
     """Raise unless these migrations may be applied to a database in this state.
 
     `drift` tells how its structure differs from the one that some scripts make. It is asked only
-    if the fingerprint is not the one that the ledger notes. Raises as `validate` does.
+    if a quick look does not tell that it is the same. Raises as `validate` does.
     """
     validate(state, files, file)
-    if state.rows and state.rows[-1].structure != state.structure:
+    if not is_intact(state, files):
         _refuse_drift(state, files, file, drift)
 
 
@@ -56,27 +125,34 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
 
     The structure is not looked at. Raises ForeignDatabaseError, SchemaTooNewError, MigrationError.
     """
+    ledger = state.program.ledger
     if state.version == 0 and state.rows is None:
-        if state.names:
+        names = sorted(name for _, name in state.objects if not name.startswith(REPLICATOR))
+        if names and state.program.extension:
+            raise MigrationError(
+                f"{file} has {', '.join(names[:3])} already, which {state.program.name} did not"
+                " make; give it another name"
+            )
+        if names:
             raise ForeignDatabaseError(
-                f"{file} has tables ({', '.join(state.names[:3])}) but no version; it was left"
+                f"{file} has tables ({', '.join(names[:3])}) but no version; it was left"
                 " alone: give another path"
             )
         return
     if state.rows == []:
-        raise MigrationError(f"{file}: somebody emptied {LEDGER}; restore a backup")
+        raise MigrationError(f"{file}: somebody emptied {ledger}; restore a backup")
     rows = state.rows or []
-    _check_newer(state.version, rows, len(files), file)
+    _check_newer(state, rows, len(files), file)
     if state.rows is None:
         raise MigrationError(
-            f"{file}: user_version says {state.version}, but there is no {LEDGER}; restore a backup"
+            f"{file}: user_version says {state.version}, but there is no {ledger}; restore a backup"
         )
     if [row.version for row in rows] != list(range(1, len(rows) + 1)):
         missing = next(n for n, row in enumerate([*rows, None], 1) if not row or row.version != n)
-        raise MigrationError(f"{file}: {LEDGER} lacks version {missing}; restore a backup")
+        raise MigrationError(f"{file}: {ledger} lacks version {missing}; restore a backup")
     if len(rows) != state.version:
         raise MigrationError(
-            f"{file}: {LEDGER} says version {len(rows)}, user_version says {state.version}; if"
+            f"{file}: {ledger} says version {len(rows)}, user_version says {state.version}; if"
             f" somebody set it by hand, set it back: PRAGMA user_version = {len(rows)}"
         )
     for row, script in zip(rows, files, strict=False):
@@ -94,19 +170,21 @@ def compatible_from(rows: list[Row]) -> int:
     return oldest
 
 
-def _check_newer(version: int, rows: list[Row], newest: int, file: str) -> None:
+def _check_newer(state: State, rows: list[Row], newest: int, file: str) -> None:
+    version, program = state.version, state.program.name
     if version <= newest:
         return
     newer = [row for row in rows if row.version > newest]
     if len(rows) != version:
         why = f"its {LEDGER} ends at {len(rows)}, so user_version may have been set by hand"
     elif any(row.compatible_with is None or row.compatible_with > newest for row in newer):
-        why = f"it can be used by cwstore with schema version {compatible_from(rows)} and up"
+        oldest = compatible_from(rows)
+        why = f"it can be used by {program} with schema version {oldest} and up"
     else:
         return
     raise SchemaTooNewError(
-        f"{file} has schema version {version}, this cwstore knows {newest}; {why}: update"
-        " cwstore, or restore a backup of that version"
+        f"{file} has schema version {version}, this {program.removeprefix('the ')} knows {newest};"
+        f" {why}: update {program}, or restore a backup of that version"
     )
 
 
@@ -127,18 +205,19 @@ def _refuse_drift(
     state: State,
     files: list[MigrationFile],
     file: str,
-    drift: Callable[[list[MigrationFile]], Sequence[str]],
+    drift: Callable[[list[MigrationFile]], Drift],
 ) -> None:
     if state.version > len(files):
+        this = state.program.name.removeprefix("the ")
         raise MigrationError(
             f"{file}: its structure was changed by hand after version {state.version} was applied;"
-            " open it with the cwstore that wrote it to see where, or restore a backup"
+            f" open it with the {this} that wrote it to see where, or restore a backup"
         )
     applied = files[: state.version]
     key = (state.structure, tuple(script.text_sum for script in applied))
     if key in _equal:
         return
-    found = drift(applied)
+    found = drift(applied).changed
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise MigrationError(

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cwstore.core.checks import is_integer
+from cwstore.core.lexer import lowered
 from cwstore.core.reports import MigrationReport, Progress, Step
 from cwstore.errors import CwstoreError, InvalidValueError, MigrationError, StorageError
-from cwstore.migrations.ledger import Row, State, check_history
-from cwstore.migrations.scripts import MigrationFile
+from cwstore.migrations.ledger import Drift, Row, State, check_history, fingerprint
+from cwstore.migrations.scripts import MigrationFile, Program, load
 
 OnProgress = Callable[[Progress], None]
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
             """In the open transaction, or in a look of its own."""
             ...
 
-        def drift(self, files: list[MigrationFile]) -> list[str]:
+        def drift(self, files: list[MigrationFile]) -> Drift:
             """How the structure differs from the one that these scripts make."""
             ...
 
@@ -63,8 +64,14 @@ if TYPE_CHECKING:
             """Copy it as it was before the open transaction; the path. None: nothing to lose."""
             ...
 
-        def apply(self, script: "Script", notify: Callable[[int], None]) -> int:
+        def apply(
+            self, script: "Script", earlier: list[MigrationFile], notify: Callable[[int], None]
+        ) -> int:
             """Run the statements, refuse harm; the rows changed. `notify` gets statements done."""
+            ...
+
+        def with_program(self, program: Program) -> "Target":
+            """The same database as that program, or that extension, sees it."""
             ...
 
         def record(self, row: Row, applied_at: int) -> None:
@@ -106,6 +113,50 @@ def upgrade(
         seconds=time.monotonic() - began,
         steps=tuple(run.steps),
     )
+
+
+def parse_all(program: Program, goal: int) -> None:
+    """Read the scripts up to a version, and those of extensions. Raises MigrationError."""
+    for file in load(program.directory)[:goal]:
+        file.parse()
+    for extension in program.extensions:
+        parse_all(extension, len(load(extension.directory)))
+
+
+def upgrade_all(
+    database: "Target",
+    program: Program,
+    *,
+    target: int | None = None,
+    backup: bool = True,
+    on_progress: OnProgress | None = None,
+) -> MigrationReport:
+    """As `upgrade`, for a program and then its extensions.
+
+    Those wait until the program's tables are the newest: what they refer to may come last.
+    """
+    files = load(program.directory)
+    report = upgrade(database, files, target=target, backup=backup, on_progress=on_progress)
+    if report.version < len(files):
+        return report
+    for extension in program.extensions:
+        # Of a new file nothing can be lost, and one copy of what was there is enough.
+        needed = backup and report.version_before > 0 and report.backup is None
+        more = upgrade(
+            database.with_program(extension),
+            load(extension.directory),
+            backup=needed,
+            on_progress=on_progress,
+        )
+        steps = tuple(replace(one, name=f"{extension.extension}/{one.name}") for one in more.steps)
+        report = replace(
+            report,
+            applied=report.applied + tuple(one.name for one in steps),
+            backup=report.backup or more.backup,
+            seconds=report.seconds + more.seconds,
+            steps=report.steps + steps,
+        )
+    return report
 
 
 def read_checked_state(database: "Target", files: list[MigrationFile]) -> State:
@@ -156,13 +207,14 @@ class _Run:
         database = self.database
         try:
             database.begin()
-            self.version = read_checked_state(database, self.files).version
+            before = read_checked_state(database, self.files)
+            self.version = before.version
             if self.version >= self.goal:
                 return False
             if backup:
                 self._back_up()
             following = self.files[self.version]
-            self.steps.append(self._apply(following))
+            self.steps.append(self._apply(following, before))
             database.commit(following.file_name)
             return True
         finally:
@@ -177,7 +229,7 @@ class _Run:
                 " on the command line --no-backup)"
             ) from None
 
-    def _apply(self, file: MigrationFile) -> Step:
+    def _apply(self, file: MigrationFile, before: State) -> Step:
         began = time.monotonic()
         script = file.parse()
         of_statements = len(script.statements)
@@ -195,14 +247,22 @@ class _Run:
                     )
                 )
 
-        rows_changed = self.database.apply(script, notify)
+        rows_changed = self.database.apply(script, self.files[: self.version], notify)
         row = Row(
             version=file.version,
             name=file.name,
             checksum=script.checksum,
             text_sum=file.text_sum,
             compatible_with=script.compatible_with,
-            structure=self.database.read_state().structure,
+            structure=self._structure(before),
         )
         self.database.record(row, applied_at=time.time_ns() // 1000)
         return Step(file.name, of_statements, rows_changed, time.monotonic() - began)
+
+    def _structure(self, before: State) -> int:
+        """The fingerprint of what the scripts made; what somebody added does not count."""
+        after = self.database.read_state()
+        if before.structure == (before.rows[-1].structure if before.rows else fingerprint([])):
+            return after.structure  # nothing had been added
+        added = {one.name for one in self.database.drift(self.files[: self.version + 1]).added}
+        return fingerprint(sql for sql, name in after.objects if lowered(name) not in added)

@@ -3,13 +3,19 @@
 import os
 import re
 from binascii import crc32
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
+from cwstore.core.checks import check_application_id
 from cwstore.errors import InvalidValueError, MigrationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cwstore.core.extension import Extension
     from cwstore.migrations.headers import Script
 
+APPLICATION_ID = 0x43575354  # "CWST"
+LEDGER = "schema_migrations"
 _NAME = r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql"  # compiled on first use
 
 
@@ -40,6 +46,49 @@ class MigrationFile:
 
             self._script = parse(self.version, self.file_name, self.text)
         return self._script
+
+
+class Program(NamedTuple):
+    """Whose databases these are: the scripts that make them, and the number that marks them."""
+
+    directory: str | os.PathLike[str] | None = None  #: None: the scripts of cwstore
+    application_id: int = APPLICATION_ID
+    extensions: "tuple[Program, ...]" = ()
+    extension: str = ""  #: the name, if it is an extension of a program
+    host: str | os.PathLike[str] | None = None  #: of an extension, the scripts of that program
+
+    @property
+    def name(self) -> str:
+        """As messages call it: they speak of its versions, not of ours."""
+        if self.extension:
+            return f"the extension {self.extension}"
+        return "cwstore" if self.application_id == APPLICATION_ID else "the program"
+
+    @property
+    def prefix(self) -> str:
+        """With what the names of all that it makes begin."""
+        return f"{self.extension}_" if self.extension else ""
+
+    @property
+    def ledger(self) -> str:
+        """The table that tells which scripts were applied."""
+        return f"{self.prefix}{LEDGER}"
+
+
+def program_of(
+    directory: str | os.PathLike[str] | None,
+    application_id: int | None,
+    extensions: "Sequence[Extension]" = (),
+) -> Program:
+    """A program as a caller describes it. Raises InvalidValueError."""
+    if directory is None and application_id is None and not extensions:
+        return OURS
+    number = APPLICATION_ID if application_id is None else check_application_id(application_id)
+    brought = [Program(one.migrations, number, (), one.name, directory) for one in extensions]
+    return Program(directory, number, tuple(brought))
+
+
+OURS = Program()
 
 
 # The scripts of our own directory, by its path, as this process found them first. They go with the

@@ -128,6 +128,8 @@ def test_status_reports_as_json(current: Path, capsys: pytest.CaptureFixture[str
         "size": current.stat().st_size,
         "backup": None,
         "exposed": [],
+        "added": [],
+        "extensions": [],
     }
 
 
@@ -183,6 +185,7 @@ def test_check_finds_a_whole_file_whole(current: Path, capsys: pytest.CaptureFix
         "foreign_keys": [],
         "drift": [],
         "exposed": [],
+        "added": [],
     }
 
 
@@ -200,6 +203,7 @@ def test_check_lists_problems_and_fails(current: Path, capsys: pytest.CaptureFix
         "foreign_keys": [problem],
         "drift": [],
         "exposed": [],
+        "added": [],
     }
     assert err == advice
 

@@ -55,6 +55,8 @@ def test_status_tells_all_that_a_migration_would_do(
         "size": populated.stat().st_size,
         "backup": backup,
         "exposed": [],
+        "added": [],
+        "extensions": [],
     }
 
 
@@ -126,3 +128,19 @@ def test_a_directory_without_migrations_is_refused_in_one_line(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"cwstore: cannot read the migrations in {nowhere}: ")
+
+
+def test_advice_repeats_what_names_another_program(
+    populated: Path, directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = populated.with_name("other.db")
+    given = ["--directory", str(directory), "--application-id", "MINE"]
+    assert main(["migrate", str(file), "--target", "1", *given]) == 0
+    assert main(["status", str(file), *given]) == 0
+    told = capsys.readouterr().out
+    assert f"rehearse {file} --directory {directory} --application-id 0x4d494e45`" in told
+    assert main(["stats", str(file), *given]) == 1
+    assert "version 1, this program works on 4: run" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["status", str(file), "--application-id", "five5"])
+    assert "'five5' is no application id: write a number" in capsys.readouterr().err

@@ -15,6 +15,7 @@ import apsw
 
 from cwstore._sqlite.engine import SqliteDatabase
 from cwstore.aio import AsyncStore
+from cwstore.core.database import Database
 from cwstore.store import Store
 
 Row = tuple[Any, ...]
@@ -56,7 +57,7 @@ def copy_database(source: Path, target: Path) -> None:
     shutil.copy(source, target)  # its mode, too
 
 
-def engine_of(store: Store) -> SqliteDatabase:
+def engine_of(store: Database) -> SqliteDatabase:
     """The engine below a store, for tests of the engine itself and for this module."""
     assert isinstance(store._db, SqliteDatabase)
     return store._db
@@ -231,7 +232,7 @@ def referenced_tables(store: Store) -> dict[str, str]:
     }
 
 
-def records_changes(store: Store) -> bool:
+def records_changes(store: Database) -> bool:
     """Whether the store notes what it changes, as it does while somebody listens."""
     return engine_of(store)._writer.recorder is not None
 

@@ -318,8 +318,6 @@ def test_a_ledger_of_another_shape_is_a_corrupt_file(populated: Path) -> None:
     [
         ("ALTER TABLE tasks ADD COLUMN note TEXT", "column tasks.note is not expected"),
         ("ALTER TABLE tasks DROP COLUMN owner", "column tasks.owner is missing"),
-        ("CREATE INDEX mine ON tasks (owner)", "index mine is not expected"),
-        ("CREATE VIEW mine AS SELECT 1", "view mine is not expected"),
     ],
 )
 def test_drift_made_by_hand_is_named_in_one_line(populated: Path, sql: str, line: str) -> None:
@@ -364,7 +362,7 @@ def test_an_up_to_date_file_is_opened_without_a_closer_look(
 @pytest.mark.parametrize(
     "sql",
     [
-        "CREATE TABLE mine (a)",
+        "CREATE TABLE agent (a)",  # a word of the scripts
         "PRAGMA user_version = 1",
         "PRAGMA user_version = 99",
         "PRAGMA journal_mode = DELETE",
@@ -388,8 +386,8 @@ def test_a_file_that_is_not_as_it_was_left_is_looked_at_closer(
 
 
 def test_much_drift_is_counted(populated: Path) -> None:
-    run(populated, ";".join(f"CREATE TABLE mine{n} (a)" for n in range(7)))
-    assert "table mine4 is not expected; and 2 more; undo" in refused(populated)
+    run(populated, ";".join(f"ALTER TABLE tasks ADD COLUMN mine{n} TEXT" for n in range(7)))
+    assert "column tasks.mine4 is not expected; and 2 more; undo" in refused(populated)
 
 
 def test_drift_is_found_before_a_pending_migration_is_applied(populated: Path) -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cwstore._sqlite.database_file import APPLICATION_ID
 from cwstore.errors import SchemaTooNewError
 from cwstore.migrations.api import migrate, status
-from cwstore.migrations.scripts import default_directory
+from cwstore.migrations.scripts import APPLICATION_ID, default_directory
 from cwstore.store import Store
 from tests.kits.migrations import (
     BASE,

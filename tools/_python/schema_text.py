@@ -14,7 +14,7 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.version import read_catalogue
 from cwstore.core.lexer import Token, lowered, normalised, split, tokens
-from cwstore.migrations.ledger import LEDGER
+from cwstore.migrations.scripts import LEDGER
 from cwstore.migrations.scripts import MigrationFile
 
 _TITLE = """\

@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import NamedTuple
 
+import apsw
+
 from cwstore._sqlite.apsw_types import Connection
 from cwstore.core.lexer import lowered, quoted
 
@@ -12,6 +14,9 @@ _BROKEN = """
     GROUP BY "table", fkid, parent
     ORDER BY "table", fkid, parent
 """
+
+_BROKEN_OF = _BROKEN.replace("foreign_key_check", "foreign_key_check(:table)")
+_TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0 ORDER BY name"
 
 
 class BrokenKey(NamedTuple):
@@ -44,22 +49,51 @@ def key_of(table: str, columns: list[str], parent: str) -> tuple[str, str]:
     return lowered(f"{table}.{', '.join(columns)}"), lowered(parent)
 
 
-def find_broken_keys(connection: Connection) -> list[BrokenKey]:
-    """The broken foreign keys, by table and number.
+def find_broken_keys(
+    connection: Connection, leave_out: frozenset[str] = frozenset()
+) -> list[BrokenKey]:
+    """The broken foreign keys, by table and number; those of some tables are left out.
 
     Raises apsw.Error where a foreign key does not fit the table it refers to.
     """
-    return [BrokenKey(*row) for row in connection.execute(_BROKEN).fetchall()]
+    if not leave_out:
+        return [BrokenKey(*row) for row in connection.execute(_BROKEN).fetchall()]
+    return [
+        BrokenKey(*row)
+        for table in _tables(connection)
+        if table not in leave_out
+        for row in connection.execute(_BROKEN_OF, {"table": table}).fetchall()
+    ]
 
 
-def find_violations(connection: Connection) -> Counter[Violation]:
+def find_misfits(connection: Connection) -> frozenset[str]:
+    """The tables with a foreign key that does not fit the table it refers to."""
+    misfits: set[str] = set()
+    try:
+        connection.execute(_BROKEN).fetchall()
+    except apsw.SQLError:
+        for table in _tables(connection):
+            try:
+                connection.execute(_BROKEN_OF, {"table": table}).fetchall()
+            except apsw.SQLError:
+                misfits.add(table)
+    return frozenset(misfits)
+
+
+def _tables(connection: Connection) -> list[str]:
+    return [name for (name,) in connection.execute(_TABLES).fetchall()]
+
+
+def find_violations(
+    connection: Connection, leave_out: frozenset[str] = frozenset()
+) -> Counter[Violation]:
     """The values that are missing, and how many rows refer to each.
 
-    By value and not by rowid, since a rebuilt table numbers its rows anew. Raises as
+    By value and not by rowid, since a rebuilt table numbers its rows anew. Takes and raises what
     `find_broken_keys` does.
     """
     found: Counter[Violation] = Counter()
-    for broken in find_broken_keys(connection):
+    for broken in find_broken_keys(connection, leave_out):
         found.update(_violations_of(connection, broken))
     return found
 

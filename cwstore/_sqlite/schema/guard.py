@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import apsw
 
-from cwstore.migrations.ledger import LEDGER
+from cwstore.migrations.scripts import LEDGER
 
 # What SQLite asks by itself inside ALTER TABLE and the full-text index; it changes nothing.
 _HARMLESS_PRAGMAS = frozenset(
@@ -24,6 +24,14 @@ _DENIED_ACTIONS = {
     apsw.SQLITE_ATTACH: _DENIED_WORDS["ATTACH"],
     apsw.SQLITE_DETACH: _DENIED_WORDS["DETACH"],
 }
+_ON_A_TABLE = frozenset(
+    {
+        apsw.SQLITE_CREATE_INDEX,
+        apsw.SQLITE_CREATE_TRIGGER,
+        apsw.SQLITE_DROP_INDEX,
+        apsw.SQLITE_DROP_TRIGGER,
+    }
+)
 _CHANGES_NO_ROW = frozenset(
     {
         apsw.SQLITE_ANALYZE,
@@ -42,12 +50,22 @@ def denied_word(first_word: str) -> str | None:
 
 
 def authorizer(
-    reasons: list[str],
+    reasons: list[str], prefix: str = ""
 ) -> Callable[[int, str | None, str | None, str | None, str | None], int]:
     """For `Connection.authorizer`: refuses what a script may not do and notes why in `reasons`.
 
-    It also meets what triggers and EXPLAIN hide from a look at the first word.
+    It also meets what triggers and EXPLAIN hide from a look at the first word. With a `prefix` the
+    script is an extension's: it changes nothing whose name does not begin so.
     """
+
+    def is_of_others(action: int, first: str | None, second: str | None) -> bool:
+        if action in _CHANGES_NO_ROW or action == apsw.SQLITE_PRAGMA:
+            return False
+        # The second name is the table of an index or trigger, and of ALTER TABLE the table itself.
+        both = action in _ON_A_TABLE or action == apsw.SQLITE_ALTER_TABLE
+        names = [second or ""] if action == apsw.SQLITE_ALTER_TABLE else [first or ""]
+        names += [second or ""] if both else []
+        return any(not name.lower().startswith((prefix, "sqlite_")) for name in names)
 
     def authorize(
         action: int, first: str | None, second: str | None, _database: str | None, _by: str | None
@@ -55,11 +73,12 @@ def authorizer(
         reason = _DENIED_ACTIONS.get(action)
         if action == apsw.SQLITE_PRAGMA and (first or "").lower() not in _HARMLESS_PRAGMAS:
             reason = _PRAGMA
-        elif action not in _CHANGES_NO_ROW and LEDGER in {
-            (first or "").lower(),
-            (second or "").lower(),
-        }:
+        elif action not in _CHANGES_NO_ROW and (
+            (first or "").lower().endswith(LEDGER) or (second or "").lower().endswith(LEDGER)
+        ):
             reason = f"it may not touch {LEDGER}: the runner keeps it"
+        elif prefix and is_of_others(action, first, second):
+            reason = f"an extension makes and changes only what is named {prefix}…, not {first}"
         if reason is None:
             return apsw.SQLITE_OK
         reasons.append(reason)

@@ -4,12 +4,14 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass
 
+import apsw
+
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.schema.foreign_keys import key_of
 from cwstore._sqlite.version import read_catalogue
 from cwstore.core.lexer import lowered, quoted
 from cwstore.migrations.headers import Script
-from cwstore.migrations.ledger import LEDGER
+from cwstore.migrations.scripts import LEDGER
 
 _TABLES = "SELECT name, type FROM pragma_table_list WHERE schema = 'main'"
 _SEQUENCES = "SELECT name, CAST(seq AS INTEGER) FROM sqlite_sequence ORDER BY rowid"
@@ -37,8 +39,11 @@ def take_inventory(connection: Connection) -> Inventory:
     rows: dict[str, int] = {}
     for table, kind in tables.items():
         if kind in {"table", "virtual"} and table != LEDGER and not table.startswith("sqlite_"):
-            ((count,),) = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
-            rows[lowered(table)] = count
+            try:
+                found = connection.execute(f"SELECT count(*) FROM {quoted(table)}").fetchall()
+            except apsw.SQLError:  # a virtual table of a module that is not here
+                continue
+            rows[lowered(table)] = found[0][0]
     columns: defaultdict[tuple[str, int, str], list[str]] = defaultdict(list)
     for table, number, column, parent in connection.execute(_KEYS).fetchall():
         columns[table, number, parent].append(column)

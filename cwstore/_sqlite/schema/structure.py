@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.version import read_catalogue
 from cwstore.core.lexer import lowered, normalised, quoted, spoken
-from cwstore.migrations.ledger import LEDGER
+from cwstore.migrations.ledger import Addition
+from cwstore.migrations.scripts import LEDGER
 
 _GENERATED = {0: "stored as given", 1: "hidden", 2: "GENERATED VIRTUAL", 3: "GENERATED STORED"}
+_OBJECTS = (
+    "index ",
+    "table ",
+    "trigger ",
+    "view ",
+)  # begin the names of parts with SQL of their own
 _LONGEST = 200  # characters of a phrase in a message
 
 
@@ -48,7 +55,7 @@ def read_structure(connection: Connection) -> Structure:
     objects = sorted(read_catalogue(connection), key=lambda row: row[1])
     for sql, own_name, kind, of_table in sorted(objects, key=lambda row: row[2], reverse=True):
         text, name, table = _text(sql), lowered(own_name), lowered(of_table)
-        if name == LEDGER:
+        if name.endswith(LEDGER):
             continue
         if kind == "index":
             head, _, rest = text.partition(" on ")
@@ -62,6 +69,44 @@ def read_structure(connection: Connection) -> Structure:
             parts += (_column(connection, name, row) for row in rows)
             columns[name] = tuple(row[1].lower() for row in rows)
     return Structure({part.name: part for part in parts}, columns)
+
+
+def part_of(structure: Structure, prefixes: tuple[str, ...], inside: bool) -> Structure:
+    """What is of tables whose names begin with one of these, or what is not."""
+    return Structure(
+        {
+            name: part
+            for name, part in structure.parts.items()
+            if part.table.startswith(prefixes) == inside
+        },
+        {
+            table: order
+            for table, order in structure.columns.items()
+            if table.startswith(prefixes) == inside
+        },
+    )
+
+
+def without_additions(expected: Structure, found: Structure) -> tuple[Structure, list[Addition]]:
+    """The structure without what somebody added to it, and that.
+
+    A column that was added is a change of its table, and stays.
+    """
+    names = {
+        name for name in found.parts if name not in expected.parts and name.startswith(_OBJECTS)
+    }
+    added: list[Addition] = []
+    for part in sorted(names):
+        kind, _, name = part.partition(" ")
+        added.append(Addition(kind, name, found.parts[part].table))
+    tables = {one.table for one in added if one.kind == "table"}
+    parts = {
+        name: part
+        for name, part in found.parts.items()
+        if name not in names and part.table not in tables
+    }
+    columns = {table: order for table, order in found.columns.items() if table not in tables}
+    return Structure(parts, columns), added
 
 
 def differences(expected: Structure, found: Structure) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import apsw
@@ -12,11 +13,11 @@ from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, ensure_wal, skip_checkpoint_on_close
 from cwstore._sqlite.database_file import MEMORY, refuse_bad_place, resolve, size_of
 from cwstore._sqlite.error_map import commit_fault, map_error
-from cwstore._sqlite.version import read_state
+from cwstore._sqlite.version import extensions_in, read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
 from cwstore.errors import StorageError
-from cwstore.migrations.ledger import LEDGER, Row, State
-from cwstore.migrations.scripts import MigrationFile
+from cwstore.migrations.ledger import Drift, Row, State
+from cwstore.migrations.scripts import OURS, MigrationFile, Program
 
 if TYPE_CHECKING:
     from cwstore.migrations.headers import Script  # brings the tokeniser, which is slow to import
@@ -26,8 +27,8 @@ __all__ = ["SqliteTarget", "exists", "open_target", "refuse_bad_place", "rehears
 T = TypeVar("T")
 
 _OPERATIONS = 20_000  # of SQLite's machine between two chances for Ctrl-C: under a millisecond
-_CREATE_LEDGER = f"""
-    CREATE TABLE {LEDGER} (
+_CREATE_LEDGER = """
+    CREATE TABLE {ledger} (
         version          INTEGER  NOT NULL  PRIMARY KEY,
         name             TEXT     NOT NULL,  -- of the file, without .sql
         checksum         TEXT     NOT NULL,  -- of its SQL tokens
@@ -37,8 +38,8 @@ _CREATE_LEDGER = f"""
         applied_at       INTEGER  NOT NULL   -- microseconds since 1970
     ) STRICT
 """
-_RECORD = f"""
-    INSERT INTO {LEDGER} (
+_RECORD = """
+    INSERT INTO {ledger} (
         version, name, checksum, text_sum, compatible_with, structure, applied_at
     ) VALUES (
         :version, :name, :checksum, :text_sum, :compatible_with, :structure, :applied_at
@@ -51,26 +52,34 @@ def exists(file: str) -> bool:
     return file != MEMORY and os.path.lexists(file)
 
 
-def open_target(file: str) -> "SqliteTarget":
+def open_target(file: str, program: Program) -> "SqliteTarget":
     """The database at a resolved path, which is made if it is not there."""
-    return SqliteTarget(connect(file, busy_timeout=BUSY_TIMEOUT), file, BUSY_TIMEOUT)
+    connection = connect(file, busy_timeout=BUSY_TIMEOUT, application_id=program.application_id)
+    return SqliteTarget(connection, file, BUSY_TIMEOUT, program)
 
 
 class SqliteTarget:
     """A connection that `connect` gave, for one run; it may go on as a store's writer."""
 
-    def __init__(self, connection: Connection, file: str, busy_timeout: float) -> None:
+    def __init__(
+        self, connection: Connection, file: str, busy_timeout: float, program: Program = OURS
+    ) -> None:
         self.name = file
+        self._program = program
         self._connection = connection
         self._busy_timeout = busy_timeout
 
     def read_state(self) -> State:
-        return self._ours("reading the version of", lambda: read_state(self._connection))
+        return self._ours(
+            "reading the version of", lambda: read_state(self._connection, self._program)
+        )
 
-    def drift(self, files: list[MigrationFile]) -> list[str]:
+    def drift(self, files: list[MigrationFile]) -> Drift:
         from cwstore._sqlite.schema.drift import drift
 
-        return self._ours("reading the version of", lambda: drift(self._connection, files))
+        return self._ours(
+            "reading the version of", lambda: drift(self._connection, files, self._program)
+        )
 
     def leave_alone(self) -> None:
         skip_checkpoint_on_close(self._connection, self.name)
@@ -133,6 +142,8 @@ class SqliteTarget:
         """Where `back_up` would copy it to."""
         from cwstore._sqlite.backup import migration_backup
 
+        if self._program.extension:  # what is copied is the file, whatever its part is
+            version = self._connection.pragma("user_version")
         return migration_backup(self.name, version) if version and self.name != MEMORY else None
 
     def back_up(self, version: int) -> str | None:
@@ -141,17 +152,48 @@ class SqliteTarget:
             from cwstore._sqlite.backup import keep_newest, write_backup
 
             # Through a second connection, which does not see what this transaction did.
-            write_backup(self.name, path, busy_timeout=self._busy_timeout, replace=True)
+            write_backup(
+                self.name,
+                path,
+                busy_timeout=self._busy_timeout,
+                replace=True,
+                application_id=self._program.application_id,
+            )
             keep_newest(self.name, path)
         return path
 
-    def apply(self, script: "Script", notify: Callable[[int], None]) -> int:
+    def apply(
+        self, script: "Script", earlier: list[MigrationFile], notify: Callable[[int], None]
+    ) -> int:
         from cwstore._sqlite.schema.apply import apply_script
+        from cwstore._sqlite.schema.drift import find_added
 
-        return self._ours("migrating", lambda: apply_script(self._connection, script, notify))
+        program = self._program
+        added = partial(find_added, files=earlier, program=program)
+        return self._ours(
+            "migrating",
+            lambda: apply_script(self._connection, script, notify, added, program.prefix),
+        )
 
     def record(self, row: Row, applied_at: int) -> None:
-        self._ours("migrating", lambda: _record(self._connection, row, applied_at))
+        self._ours("migrating", lambda: self._record(row, applied_at))
+
+    def _record(self, row: Row, applied_at: int) -> None:
+        connection, program = self._connection, self._program
+        if row.version == 1:
+            connection.execute(_CREATE_LEDGER.format(ledger=program.ledger))
+        binds = {**row._asdict(), "applied_at": applied_at}
+        connection.execute(_RECORD.format(ledger=program.ledger), binds)
+        if not program.extension:
+            connection.execute(f"PRAGMA user_version = {row.version}")
+
+    def extensions(self) -> dict[str, int]:
+        """The extensions that the file has, and the version of each."""
+        return self._ours("reading the version of", lambda: extensions_in(self._connection))
+
+    def with_program(self, program: Program) -> "SqliteTarget":
+        """The same database as that program, or that extension, sees it."""
+        return SqliteTarget(self._connection, self.name, self._busy_timeout, program)
 
     def size(self) -> int:
         """Bytes, without the write-ahead log."""
@@ -180,20 +222,15 @@ class SqliteTarget:
         raise fault
 
 
-def _record(connection: Connection, row: Row, applied_at: int) -> None:
-    if row.version == 1:
-        connection.execute(_CREATE_LEDGER)
-    connection.execute(_RECORD, {**row._asdict(), "applied_at": applied_at})
-    connection.execute(f"PRAGMA user_version = {row.version}")
-
-
-def rehearse_on(file: str, migrate: Callable[[SqliteTarget], MigrationReport]) -> RehearsalReport:
+def rehearse_on(
+    file: str, program: Program, migrate: Callable[[SqliteTarget], MigrationReport]
+) -> RehearsalReport:
     """Let `migrate` work on a copy, in a directory beside the file that is removed afterwards."""
     from cwstore._sqlite.drafts import draft_beside
 
     try:
         with draft_beside(file) as draft:
-            return _rehearse(file, draft, migrate)
+            return _rehearse(file, draft, program, migrate)
     except apsw.Error as error:
         fault = map_error(error, f"rehearsing on a copy of {file}", BUSY_TIMEOUT)
     except OSError as error:
@@ -205,16 +242,17 @@ def rehearse_on(file: str, migrate: Callable[[SqliteTarget], MigrationReport]) -
 
 
 def _rehearse(
-    file: str, copy: str, migrate: Callable[[SqliteTarget], MigrationReport]
+    file: str, copy: str, program: Program, migrate: Callable[[SqliteTarget], MigrationReport]
 ) -> RehearsalReport:
     from cwstore._sqlite.backup import copy_to
     from cwstore._sqlite.schema.foreign_keys import find_violations
 
-    copy_to(copy, file, "a copy to rehearse on", BUSY_TIMEOUT)
+    application_id = program.application_id
+    copy_to(copy, file, "a copy to rehearse on", BUSY_TIMEOUT, application_id)
     size = os.stat(copy).st_size
-    connection = connect(copy, busy_timeout=BUSY_TIMEOUT)
+    connection = connect(copy, busy_timeout=BUSY_TIMEOUT, application_id=application_id)
     try:
-        report = migrate(SqliteTarget(connection, copy, BUSY_TIMEOUT))
+        report = migrate(SqliteTarget(connection, copy, BUSY_TIMEOUT, program))
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         violations = find_violations(connection)
     finally:
