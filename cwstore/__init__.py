@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cwstore.aio.database import AsyncDatabase as AsyncDatabase
+    from cwstore.aio.listener import AsyncChangeFeed as AsyncChangeFeed
     from cwstore.aio.store import AsyncStore as AsyncStore
     from cwstore.core.changes import *
     from cwstore.core.database import Database as Database
@@ -73,6 +74,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "store": "Store restore",
     "aio.database": "AsyncDatabase",
+    "aio.listener": "AsyncChangeFeed",
     "aio.store": "AsyncStore",
     "core.database": "Database",
     "core.extension": "Extension",

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextvars import Context, copy_context
 from datetime import datetime
 from functools import partial
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from cwstore.aio.awaited import awaited
 from cwstore.aio.lanes import Lanes
-from cwstore.aio.listener import Listener
+from cwstore.aio.listener import AsyncChangeFeed, Listeners
 from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
 from cwstore.core import public
 from cwstore.core.database import Database
@@ -22,7 +22,6 @@ from cwstore.errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cwstore.core.changes import Change
     from cwstore.core.extension import Extension
     from cwstore.core.reports import CheckReport, Progress, StoreStats
     from cwstore.core.repository import Async, Handle
@@ -45,6 +44,7 @@ class AsyncDatabase:
         self._store = store
         self._lanes = lanes
         self._closing = Lock()
+        self._listeners = Listeners(lanes.loop)
         #: Number of the newest migration that the file has.
         self.version = store.version
 
@@ -127,7 +127,7 @@ class AsyncDatabase:
                 raise CancelledInTimeError
             return result
 
-    async def changes(self, *, capacity: int = 10_000) -> AsyncIterator["Change"]:
+    async def changes(self, *, capacity: int = 10_000) -> AsyncChangeFeed:
         """As `Store.changes`: `async for change in await store.changes()`.
 
         It listens from when this returns until the iterator is closed (`aclose`) or dropped, or
@@ -135,11 +135,11 @@ class AsyncDatabase:
         """
         call = Call(self._store.changes, (), {"capacity": capacity})
         try:
-            return Listener(await self._lanes.writes.run_call(call))
+            return AsyncChangeFeed(await self._lanes.writes.run_call(call), self._listeners)
         except BaseException:
             # A call that was cancelled while it ran has begun to listen all the same.
             if call.result is not None:
-                Listener(call.result).stop()
+                call.result.close()
             raise
 
     async def data_version(self) -> int:

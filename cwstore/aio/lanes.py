@@ -43,6 +43,7 @@ class Lanes:
     """Which thread runs what."""
 
     def __init__(self, loop: "Loop", writes: Worker) -> None:
+        self.loop = loop
         self.points = Worker(loop, "cwstore reader")
         self.writes = writes
         self.lists = Pool(loop, "cwstore lists", _LISTS)

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from os import getpid
 from queue import SimpleQueue
 from threading import Thread
@@ -39,6 +39,18 @@ if TYPE_CHECKING:
 
         def wake(self, calls: "list[Call]") -> None:
             """From the worker's thread: settle these in the loop."""
+            ...
+
+        def call_from_thread(self, function: Callable[[], None]) -> None:
+            """Call it in the loop soon; returns at once, whatever thread this is."""
+            ...
+
+        def event(self) -> Any:
+            """An event of the loop: tasks wait until somebody in the loop calls its `set`."""
+            ...
+
+        async def wait_for(self, event: Any, seconds: float | None) -> None:
+            """Wait until it is set, or the time is over."""
             ...
 
 
@@ -180,6 +192,20 @@ class AsyncioLoop:
         """See `Loop`."""
         self._loop.call_soon_threadsafe(_settle_all, calls)
 
+    def call_from_thread(self, function: Callable[[], None]) -> None:
+        """See `Loop`."""
+        self._loop.call_soon_threadsafe(function)
+
+    def event(self) -> Any:
+        """See `Loop`."""
+        return asyncio.Event()
+
+    async def wait_for(self, event: Any, seconds: float | None) -> None:
+        """See `Loop`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
 
 def _shield() -> AbstractContextManager[object]:
     """Under asyncio, a scope of anyio cancels at each turn of the loop, until it is heard."""
@@ -196,10 +222,16 @@ class AnyioLoop:
     __slots__ = ("_anyio", "_from_thread", "_process", "_token", "_trio", "_trio_token")
 
     def __init__(self) -> None:
-        import anyio
-        import anyio.from_thread
-        import anyio.lowlevel
         import trio
+
+        try:
+            import anyio
+            import anyio.from_thread
+            import anyio.lowlevel
+        except ImportError:
+            raise ImportError(
+                "cwstore runs under trio through anyio: pip install 'cwstore[trio]'"
+            ) from None
 
         self._anyio = anyio
         self._from_thread = anyio.from_thread
@@ -249,6 +281,19 @@ class AnyioLoop:
         """See `Loop`."""
         self._from_thread.run_sync(_settle_all, calls, token=self._token)
 
+    def call_from_thread(self, function: Callable[[], None]) -> None:
+        """See `Loop`."""
+        self._trio_token.run_sync_soon(function)
+
+    def event(self) -> Any:
+        """See `Loop`."""
+        return self._anyio.Event()
+
+    async def wait_for(self, event: Any, seconds: float | None) -> None:
+        """See `Loop`."""
+        with self._anyio.move_on_after(seconds):
+            await event.wait()
+
 
 def running_loop() -> "Loop":
     """The loop that runs the calling task."""
@@ -258,6 +303,15 @@ def running_loop() -> "Loop":
         if sniffio.current_async_library() == "trio":
             return AnyioLoop()
     return AsyncioLoop()
+
+
+def refuse_elsewhere(loop: "Loop") -> None:
+    """Raise ConflictError in another event loop than this."""
+    if not loop.runs_here():
+        raise ConflictError(
+            "the store belongs to the event loop that opened it; open a store in this one too",
+            reason=ConflictReason.TRANSACTION,
+        )
 
 
 class Worker:
@@ -321,11 +375,8 @@ class Worker:
                 "the store was opened before this process was forked;"
                 " open a store of its own in the child"
             )
-        if not self._loop.runs_here() and not (over and self._loop.is_over()):
-            raise ConflictError(
-                "the store belongs to the event loop that opened it; open a store in this one too",
-                reason=ConflictReason.TRANSACTION,
-            )
+        if not (over and self._loop.is_over()):
+            refuse_elsewhere(self._loop)
 
     def stop(self, last: Callable[[], None] = _nothing) -> None:
         """Take no more calls; those that wait are still run, then `last`."""

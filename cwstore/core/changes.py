@@ -74,6 +74,8 @@ class ChangeFeed:
         self._notes: deque[ChangeNote] = deque()
         self._arrived = threading.Condition()
         self._closed = False
+        #: Called when something came, by whoever brought it, and when the feed is closed.
+        self.on_arrival: Callable[[], None] | None = None
         self._seen = look_elsewhere()  # None: unknown, so the first number known is news
 
     def publish(self, notes: list[ChangeNote], version: int | None) -> None:
@@ -87,6 +89,9 @@ class ChangeFeed:
                 self._notes.clear()
                 self._notes.append(NOTE_OF_OVERFLOW)
             self._arrived.notify_all()
+            news = bool(self._notes)
+        if news and self.on_arrival is not None:
+            self.on_arrival()
 
     def doubt(self) -> None:
         """The numbers that `look_elsewhere` gives begin anew."""
@@ -99,8 +104,8 @@ class ChangeFeed:
         Empty if none came in time. Raises StoreClosedError once the feed or its store is closed
         and everything that came was taken, and in a forked child; InvalidValueError.
         """
-        self._refuse_inherited()
-        deadline = time.monotonic() + _seconds(timeout)
+        self.refuse_inherited()
+        deadline = time.monotonic() + seconds_of(timeout)
         with self._arrived:
             while not self._notes:
                 if self._closed:
@@ -111,9 +116,29 @@ class ChangeFeed:
                 if left <= 0:
                     return []
                 self._arrived.wait(min(left, LOOK_INTERVAL))
-            changes = [Change(*note) for note in self._notes]
+            return self._take()
+
+    def take(self) -> list[Change]:
+        """As `get(0)`, but it does not look whether others have committed: see `look`."""
+        self.refuse_inherited()
+        with self._arrived:
+            if self._closed and not self._notes:
+                raise StoreClosedError("the change feed is closed; open another")
+            return self._take()
+
+    def drain(self) -> None:
+        """Forget what has come."""
+        with self._arrived:
             self._notes.clear()
-            return changes
+
+    def look(self) -> None:
+        """Note it, if others have committed since the last look."""
+        self.publish([], self._look_elsewhere())
+
+    def _take(self) -> list[Change]:
+        changes = [Change(*note) for note in self._notes]
+        self._notes.clear()
+        return changes
 
     def _compare(self, version: int | None) -> bool:
         """Note it, if others have committed since the last look; whether they have."""
@@ -123,7 +148,8 @@ class ChangeFeed:
         self._notes.append(NOTE_OF_ELSEWHERE)
         return True
 
-    def _refuse_inherited(self) -> None:
+    def refuse_inherited(self) -> None:
+        """Raise StoreClosedError in a forked child."""
         # Before anything is locked: a thread of the parent may have held the lock at the fork.
         if getpid() != self._process:
             raise StoreClosedError(
@@ -138,6 +164,8 @@ class ChangeFeed:
         with self._arrived:
             self._closed = True
             self._arrived.notify_all()
+        if self.on_arrival is not None:
+            self.on_arrival()
         self._leave()
 
     @property
@@ -151,7 +179,7 @@ class ChangeFeed:
             try:
                 changes = self.get()
             except StoreClosedError:
-                self._refuse_inherited()
+                self.refuse_inherited()
                 return
             yield from changes
 
@@ -167,7 +195,8 @@ class ChangeFeed:
         self.close()
 
 
-def _seconds(timeout: object) -> float:
+def seconds_of(timeout: object) -> float:
+    """A timeout as a float; infinity for None. Raises InvalidValueError."""
     if timeout is None:
         return math.inf
     if not is_number(timeout):
