@@ -1,7 +1,8 @@
-"""The pytest plugin: `cwstore_store`, a fresh store on a file for each test, in about 1 ms."""
+"""The pytest plugin: a fresh store on a file for each test, in about 1 ms, called or awaited."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 
 # Imported on use: plugins are loaded before the coverage of a test run is measured.
 if TYPE_CHECKING:
+    from cwstore.aio import AsyncStore
     from cwstore.store import Store
 
 
@@ -32,4 +34,38 @@ def cwstore_store(cwstore_template: Path, tmp_path: Path) -> Iterator["Store"]:
     file = tmp_path / "cwstore.db"
     shutil.copy(cwstore_template, file)
     with Store.open(file, backup=False) as store:
+        yield store
+
+
+@pytest.fixture
+async def cwstore_opened_async_store(
+    cwstore_template: Path, tmp_path: Path
+) -> "AsyncGenerator[AsyncStore]":
+    """What `cwstore_async_store` is in a test that anyio's plugin runs."""
+    async with _open_copy(cwstore_template, tmp_path) as store:
+        yield store
+
+
+@pytest.fixture
+def cwstore_async_store(
+    request: pytest.FixtureRequest, cwstore_template: Path, tmp_path: Path
+) -> "AbstractAsyncContextManager[AsyncStore]":
+    """An empty AsyncStore: `async with cwstore_async_store as store`, under asyncio or trio.
+
+    In a test that anyio's plugin runs (`@pytest.mark.anyio`) it is open already, and closed at the
+    end; there it can be used without `async with` as well.
+    """
+    if "anyio_backend" in request.fixturenames:
+        opened: AsyncStore = request.getfixturevalue("cwstore_opened_async_store")
+        return opened
+    return _open_copy(cwstore_template, tmp_path)
+
+
+@asynccontextmanager
+async def _open_copy(template: Path, folder: Path) -> "AsyncGenerator[AsyncStore]":
+    from cwstore.aio import AsyncStore
+
+    file = folder / "cwstore.db"
+    shutil.copy(template, file)
+    async with await AsyncStore.open(file, backup=False) as store:
         yield store
