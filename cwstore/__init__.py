@@ -1,6 +1,12 @@
 """Typed repositories over one SQLite file: the data store of Codewalkers.
 
+Begin with `Store.open(path)`, or `await AsyncStore.open(path)`. A store has repositories: `tasks`,
+`agents`, `log_chunks` and so on, whose methods return frozen rows. `transaction()` makes several
+calls one. `migrate`, `status` and `rehearse` look after files, `restore` puts a backup back, and
+`cwstore.core` has what tables and statements of your own need. All errors are `CwstoreError`.
+
 Names are imported when they are first used, so that opening a store costs only what it needs.
+(PYTEST_DONT_REWRITE: pytest would complain where cwstore is imported before it.)
 """
 
 from importlib import import_module

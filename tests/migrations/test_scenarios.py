@@ -309,8 +309,9 @@ def test_n_a_backup_that_cannot_be_written_refuses_the_migration(
 ) -> None:
     populated.with_name("store.db.v2.bak").mkdir()
     assert refused(populated, "SELECT 1;", face=face, error="StorageError") == (
-        f"cannot write the backup {populated}.v2.bak: Is a directory; nothing was migrated: mend"
-        " that, or do without a backup (backup=False, on the command line --no-backup)"
+        f"cannot write the backup {populated}.v2.bak: Is a directory; choose a directory that"
+        " this user may write to, with room for a copy; nothing was migrated: mend that, or do"
+        " without a backup (backup=False, on the command line --no-backup)"
     )
     assert names_in(populated.parent) == ["sql0", "sql1", "store.db", "store.db.v2.bak"]
 
