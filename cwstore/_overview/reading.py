@@ -75,6 +75,16 @@ class Needed:
 
 
 @dataclass(frozen=True, slots=True)
+class LogVolume:
+    """What agents wrote in one stretch of time; stretches in which nobody did are left out."""
+
+    bucket: int  #: number of the stretch, from 1970
+    begins: datetime  #: its first chunk
+    chunks: int
+    bytes: int  #: of content
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """All initiatives, and who does what."""
 
@@ -220,6 +230,38 @@ _FIND_ATTEMPTS = rows_of(TaskAttempt)(
 """,
     initiative_id=NonEmpty,
 )
+
+
+_stamp = values_of(int, LogVolume)
+
+# By the order of arrival: no index on a time is needed.
+_FIRST_CHUNK = _stamp("SELECT created_at FROM agent_log_chunks ORDER BY seq LIMIT 1")
+_LAST_CHUNK = _stamp("SELECT created_at FROM agent_log_chunks ORDER BY seq DESC LIMIT 1")
+
+_SUM_CHUNKS = rows_of(LogVolume)(
+    """
+    SELECT
+        created_at / :width AS bucket /* never NULL */,
+        min(created_at) AS begins /* never NULL: of rows that have one */,
+        count(*) AS chunks,
+        coalesce(sum(octet_length(content)), 0) AS bytes
+    FROM agent_log_chunks
+    GROUP BY created_at / :width
+    ORDER BY bucket
+    """,
+    width=int,
+)
+
+_STRETCHES = 80  # at most, of the log volume
+_SHORTEST = 60_000_000  # microseconds
+
+
+def read_log_volume(db: "Snapshot") -> list[LogVolume]:
+    """How much agents wrote, in some eighty stretches of time. Reads every chunk, not its text."""
+    first, last = db.fetch_one(_FIRST_CHUNK), db.fetch_one(_LAST_CHUNK)
+    if first is None or last is None:
+        return []
+    return db.fetch_all(_SUM_CHUNKS, width=max((last - first) // _STRETCHES, _SHORTEST))
 
 
 def read_summary(db: "Snapshot") -> Summary:

@@ -38,6 +38,7 @@ _FUNCTIONS = {
     "rehearse": "migration_commands.rehearse",
     "new": "migration_commands.new",
     "show": "show_command.show",
+    "report": "report_command.report",
     "check": "upkeep_commands.check",
     "backup": "upkeep_commands.backup",
     "stats": "upkeep_commands.stats",
@@ -203,6 +204,14 @@ def _add_show(add: Callable[..., Any]) -> None:
         "--graph", choices=["mermaid", "dot"], help="the plan of an initiative, to be drawn"
     )
     show.add_argument("--watch", action="store_true", help="again after each change, until Ctrl-C")
+    report = add("report", "Draw a page of HTML: plans, attempts, logs, accounts.")
+    report.add_argument(
+        "-o",
+        "--output",
+        default="report.html",
+        metavar="FILE",
+        help="a new file, or an earlier report (default: report.html)",
+    )
 
 
 def _add_migrations(add: Callable[..., Any]) -> None:

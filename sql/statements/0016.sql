@@ -4109,6 +4109,22 @@ JOIN tasks AS task ON task.id = attempt.task_id
 WHERE attempt.outcome IS NULL
 ORDER BY attempt.created_at, attempt.id;
 
+-- reading._FIRST_CHUNK
+SELECT created_at FROM agent_log_chunks ORDER BY seq LIMIT 1;
+
+-- reading._LAST_CHUNK
+SELECT created_at FROM agent_log_chunks ORDER BY seq DESC LIMIT 1;
+
+-- reading._SUM_CHUNKS
+SELECT
+    created_at / :width AS bucket /* never NULL */,
+    min(created_at) AS begins /* never NULL: of rows that have one */,
+    count(*) AS chunks,
+    coalesce(sum(octet_length(content)), 0) AS bytes
+FROM agent_log_chunks
+GROUP BY created_at / :width
+ORDER BY bucket;
+
 -- ready_tasks._READY.claim
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
