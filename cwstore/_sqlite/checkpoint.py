@@ -29,11 +29,12 @@ _STEP = 1000  # pages that the log may grow by until readers are waited for once
 class WalCheckpointer:
     """Looks at the log after commits, and shortens it when it is long."""
 
-    __slots__ = ("_limit", "_queue", "_unseen")
+    __slots__ = ("_limit", "_queue", "_told", "_unseen")
 
     def __init__(self, queue: "WriteQueue") -> None:
         self._queue = queue
         self._limit = LONG  # pages; more once readers were waited for in vain
+        self._told = 0  # pages from which on it is logged that the log is long
         self._unseen = 0  # commits until the next look
 
     def after_commit(self, connection: "Connection", handler: Callable[[int], bool]) -> None:
@@ -49,7 +50,7 @@ class WalCheckpointer:
         try:
             pages, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
             if pages <= LONG:
-                self._limit = LONG
+                self._limit, self._told = LONG, 0
             elif pages > self._limit:
                 self._shorten(connection, handler)
         except apsw.Error:
@@ -61,16 +62,38 @@ class WalCheckpointer:
             # First without a lock, so that little is left to be moved while nobody can write.
             _, pages, moved = _checkpoint(connection, "PRAGMA wal_checkpoint(PASSIVE)")
             if pages >= 0:
-                if pages <= LONG or pages - moved > _PINNED:
+                if pages <= LONG:
+                    return
+                if pages - moved > _PINNED:
+                    self._tell_readers(connection.filename, pages)
                     return
                 busy, pages = self._restart(connection, handler)
                 if pages >= 0:
                     self._limit = pages + _STEP if busy else LONG
+                    if busy:
+                        self._tell_readers(connection.filename, pages)
                     return
             # Another process runs a checkpoint. If this one wrote on, that would never end.
             if not wait(looks):
                 return
             looks += 1
+
+    def _tell_readers(self, file: str, pages: int) -> None:
+        """Log that the log cannot begin anew, and who reads from it; again when it has doubled."""
+        if pages < self._told:
+            return
+        self._told = 2 * pages
+        from cwstore._sqlite.lock_holders import log_readers
+        from cwstore.core.log import WARNING, log
+
+        who = ", ".join(f"{one.pid} ({one.process or 'unknown'})" for one in log_readers(file, []))
+        log(
+            WARNING,
+            "%s: the write-ahead log has %d pages and cannot begin anew; who reads: process %s",
+            file,
+            pages,
+            who or "unknown",
+        )
 
     def _restart(self, connection: "Connection", handler: Callable[[int], bool]) -> tuple[int, int]:
         # SQLite overwrites pages of the log faster than it adds new ones, so the log file stays as

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.extension import Extension
-    from cwstore.core.reports import CheckReport, Progress, StoreStats
+    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
 
 T = TypeVar("T")
 
@@ -356,7 +356,10 @@ class SqliteDatabase:
         from cwstore._sqlite import backup
 
         with self.lease_reader("backup") as connection:
-            backup.write_backup(connection, path, busy_timeout=self.busy_timeout)
+            made = backup.write_backup(connection, path, busy_timeout=self.busy_timeout)
+        from cwstore.core.log import INFO, log
+
+        log(INFO, "%s: copied to %s, %d bytes", self.file, made.path, made.size)
 
     def check(self) -> "CheckReport":
         """See `Store.check`."""
@@ -364,6 +367,12 @@ class SqliteDatabase:
 
         with self.lease_reader("check") as connection:
             return inspection.check(connection, self.file, self.busy_timeout, self._program)
+
+    def health(self) -> "HealthReport":
+        """See `Store.health`."""
+        from cwstore._sqlite.health import look
+
+        return look(self.file, self.lease_reader, self.open_snapshots)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""

@@ -4,6 +4,7 @@ For a statement alone the engine calls `begin`, `commit` and `end`. A `with` blo
 `Transaction`: the outermost one is BEGIN IMMEDIATE, each one inside it is a savepoint.
 """
 
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from threading import RLock, get_ident, local
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.checkpoint import WalCheckpointer
+    from cwstore._sqlite.write_queue import WriteQueue
     from cwstore._sqlite.writer import Writer
 
 
@@ -74,6 +76,19 @@ class Transaction:
         self._stack.leave(self.acquisition, self.level, succeeded=False)
 
 
+_LONG_WAIT = 1.0  # seconds for the write lock, from which on it is logged
+
+
+def _tell_wait(file: str, queue: "WriteQueue", waited: float) -> None:
+    """Log how long the write lock was waited for; `waited` seconds of it for other threads."""
+    if queue.ticket is not None:
+        waited += time.monotonic() - queue.queued_at
+    if waited > _LONG_WAIT:
+        from cwstore.core.log import WARNING, log  # what most transactions do not need
+
+        log(WARNING, "%s: a transaction waited %.1f s for the write lock", file, waited)
+
+
 class TransactionStack:
     """The levels that are open on one writer: the transaction, and the savepoints in it."""
 
@@ -100,6 +115,8 @@ class TransactionStack:
                 queue.seconds_spent += queue.wait_at_most(writer.busy_timeout - waited)
             writer.cursor.execute("BEGIN IMMEDIATE")
             writer.take_over_stamps(queue)
+            if queue.ticket is not None or waited > _LONG_WAIT:
+                _tell_wait(writer.file, queue, waited)
             return
         except apsw.Error as error:
             fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)

@@ -111,7 +111,16 @@ class _Cells:
 class WriteQueue:
     """One writer's place in the queue. Its process lets one thread at a time use it."""
 
-    __slots__ = ("_bytes", "_descriptor", "_numbers", "_stamp", "_times", "seconds_spent", "ticket")
+    __slots__ = (
+        "_bytes",
+        "_descriptor",
+        "_numbers",
+        "_stamp",
+        "_times",
+        "queued_at",
+        "seconds_spent",
+        "ticket",
+    )
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -121,6 +130,7 @@ class WriteQueue:
         self._times = _Cells(self._bytes, _TIMES, _TIME)
         self._stamp = _Cells(self._bytes, _STAMP, _SIGNED)
         self.ticket: int | None = None  # None: this writer is not in the queue
+        self.queued_at = 0.0  # when the ticket was taken
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
 
     @property
@@ -185,6 +195,7 @@ class WriteQueue:
         if ticket > _MAX_TICKET:
             ticket = head = self._numbers[_HEAD_TICKET] = 0
         self.ticket = ticket
+        self.queued_at = time.monotonic()
         self._numbers[_NEXT_TICKET] = ticket + 1
         if ticket == head:
             self._times[_HEAD_SEEN] = self._times[_HEAD_SINCE] = time.monotonic()

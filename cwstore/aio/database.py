@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cwstore.core.extension import Extension
-    from cwstore.core.reports import CheckReport, Progress, StoreStats
+    from cwstore.core.observed import StatementRun
+    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
     from cwstore.core.repository import Async, Handle
 
 R = TypeVar("R")
@@ -157,6 +158,18 @@ class AsyncDatabase:
     async def check(self) -> "CheckReport":
         """As `Store.check`; other calls go on meanwhile."""
         return await self._lanes.aside(self._store.check)
+
+    def on_statement(self, listener: "Callable[[StatementRun], object] | None") -> None:
+        """As `Store.on_statement`; the listener is called on threads of the store."""
+        self._store.on_statement(listener)
+        self._forget_repositories()
+
+    def _forget_repositories(self) -> None:
+        """See `Repositories`: here none is kept."""
+
+    async def health(self) -> "HealthReport":
+        """As `Store.health`."""
+        return await self._lanes.read_many(self._store.health)
 
     async def stats(self) -> "StoreStats":
         """As `Store.stats`; other calls go on meanwhile."""

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.extension import Extension
+    from cwstore.core.observed import StatementRun
     from cwstore.core.port import Database as Rows
     from cwstore.core.port import Engine, OpenDatabase
-    from cwstore.core.reports import CheckReport, Progress, StoreStats
+    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
     from cwstore.core.repository import Handle, Sync
 
 R = TypeVar("R")
@@ -94,7 +95,7 @@ class Database:
         savepoint: an exception undoes exactly the level that it leaves. Raises BusyError if the
         lock is not free within `busy_timeout`.
         """
-        return self._db.transaction()
+        return self._rows.transaction()
 
     def changes(self, *, capacity: int = 10_000) -> "ChangeFeed":
         """Listen to what is committed from now on: iterate, or `get`; close it when done.
@@ -134,6 +135,33 @@ class Database:
         Repairs nothing. Raises BusyError, so that a file in use is not taken for a damaged one.
         """
         return self._db.check()
+
+    def on_statement(self, listener: "Callable[[StatementRun], object] | None") -> None:
+        """Call `listener` after each statement that a repository runs; None: no more.
+
+        It tells repositories that are asked of the store from now on. It is called in the thread of
+        the call, and in its transaction if there is one: it must be quick, use no store, and not
+        raise. Without a listener nothing is paid for it.
+        """
+        from cwstore.core.observed import ObservedDatabase, check_listener
+
+        plain = getattr(self._rows, "observed", self._rows)
+        if listener is None:
+            self._rows = plain
+        else:
+            check_listener(listener)
+            self._rows = ObservedDatabase(plain, listener)
+        self._forget_repositories()
+
+    def _forget_repositories(self) -> None:
+        """See `Repositories`: here none is kept."""
+
+    def health(self) -> "HealthReport":
+        """Whether the store can do its work: reads, looks at disk and log. Never raises, or waits.
+
+        For a readiness probe; it takes some 0.2 ms.
+        """
+        return self._db.health()
 
     def stats(self) -> "StoreStats":
         """Rows and bytes of each table, the sizes of the files, and who reads from the log.

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from cwstore.core.changes import ChangeFeed
 from cwstore.core.extension import Extension
-from cwstore.core.reports import CheckReport, Progress, StoreStats
+from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
 from cwstore.core.statement import Statement
 
 T = TypeVar("T")
@@ -123,6 +123,10 @@ class OpenDatabase(Database, Protocol):
 
     def check(self) -> CheckReport:
         """See `Store.check`."""
+        ...
+
+    def health(self) -> HealthReport:
+        """See `Store.health`."""
         ...
 
     def stats(self) -> StoreStats:

@@ -459,6 +459,7 @@ def take_back_expired(db: "Database") -> list[Task]:
         return []
     from json import dumps  # what most claims do not need
 
+    _tell_taken_back(expired, "the lease passed")
     tasks = db.write_all(_GIVE_BACK_ALL, ids=dumps(expired))
     return sorted(tasks, key=lambda task: (task.created_at, task.id))
 
@@ -470,7 +471,15 @@ def take_back_from(db: "Database", agent_id: str, detail: str) -> None:
     """
     task_id = db.write_one(_LOSE_ATTEMPT_OF_AGENT, agent_id=agent_id, detail=detail)
     if task_id is not None:
+        _tell_taken_back([task_id], detail)
         db.write_one(_GIVE_BACK, task_id=task_id)
+
+
+def _tell_taken_back(task_ids: list[str], why: str) -> None:
+    from cwstore.core.log import INFO, log
+
+    for task_id in task_ids:
+        log(INFO, "task %s is taken back: %s", task_id, why)
 
 
 def _named(attempt: TaskAttempt) -> str:

@@ -84,6 +84,10 @@ if TYPE_CHECKING:
             """The repository for an attribute that is asked for the first time."""
             ...
 
+        def _forget_repositories(self) -> None:
+            """Make each anew when it is asked for the next time."""
+            ...
+
 else:
 
     class Repositories:
@@ -94,6 +98,10 @@ else:
 
         def __class_getitem__(cls, mode):
             return cls
+
+        def _forget_repositories(self):
+            for name in ENTITIES:
+                self.__dict__.pop(name, None)
 
     class _Attribute:
         """A repository of each store; of the class Store, the class of the repository."""

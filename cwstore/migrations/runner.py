@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cwstore.core.checks import is_integer
 from cwstore.core.lexer import lowered
+from cwstore.core.log import INFO, log
 from cwstore.core.reports import MigrationReport, Progress, Step
 from cwstore.errors import CwstoreError, InvalidValueError, MigrationError, StorageError
 from cwstore.migrations.ledger import Drift, Row, State, check_history, fingerprint
@@ -216,13 +217,28 @@ class _Run:
             following = self.files[self.version]
             self.steps.append(self._apply(following, before))
             database.commit(following.file_name)
+            self._tell()
             return True
         finally:
             database.rollback()
 
+    def _tell(self) -> None:
+        step = self.steps[-1]
+        log(
+            INFO,
+            "%s: migration %s applied: %d statements, %d rows changed, %.2f s",
+            self.database.name,
+            step.name,
+            step.statements,
+            step.rows_changed,
+            step.seconds,
+        )
+
     def _back_up(self) -> None:
         try:
             self.backup = self.database.back_up(self.version)
+            if self.backup is not None:
+                log(INFO, "%s: copied to %s before it is migrated", self.database.name, self.backup)
         except StorageError as error:
             raise StorageError(
                 f"{error}; nothing was migrated: mend that, or do without a backup (backup=False,"

@@ -118,6 +118,7 @@ def test_a_report_is_replaced_and_nothing_else_is(
     size = drawn.stat().st_size
     assert json.loads(capsys.readouterr().out) == {"path": str(drawn), "bytes": size}
     assert main(["report", str(file), "-o", str(drawn)]) == 0
+    size = drawn.stat().st_size
     assert capsys.readouterr().out == f"{drawn}: {size:,} bytes; open it in a browser.\n"
     mine = tmp_path / "mine.html"
     mine.write_text("<!DOCTYPE html>mine", encoding="utf-8")

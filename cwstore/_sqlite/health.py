@@ -1,0 +1,57 @@
+"""Whether a store can do its work just now: for a readiness probe."""
+
+import os
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from cwstore._sqlite.database_file import MEMORY
+from cwstore._sqlite.lock_holders import log_readers
+from cwstore.core.reports import HealthReport
+from cwstore.errors import CwstoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from cwstore._sqlite.apsw_types import Connection
+    from cwstore._sqlite.reader_pool import Reading
+
+_LEAST_ROOM = 64_000_000  # bytes on the disk
+_LONGEST_LOG = 256_000_000  # bytes; a writer shortens it at some 16 MB, unless somebody reads
+
+
+def look(
+    file: str,
+    lease_reader: "Callable[[str], AbstractContextManager[Connection]]",
+    open_snapshots: "Callable[[], list[Reading]]",
+) -> HealthReport:
+    """See `Store.health`."""
+    problems: list[str] = []
+    started = perf_counter()
+    try:
+        with lease_reader("health") as connection:
+            connection.execute("SELECT name FROM sqlite_schema LIMIT 1").fetchall()
+    except CwstoreError as error:
+        problems.append(str(error))
+    seconds = perf_counter() - started
+    room = log = None
+    if file != MEMORY:
+        folder = os.statvfs(os.path.dirname(file))
+        room, log = folder.f_bavail * folder.f_frsize, _size(f"{file}-wal")
+        if room < _LEAST_ROOM:
+            problems.append(f"{file}: its disk has {room:,} bytes left; make room")
+        if log > _LONGEST_LOG:
+            readers = log_readers(file, open_snapshots())
+            who = ", ".join(f"{one.pid} ({one.process or 'unknown'})" for one in readers)
+            problems.append(
+                f"{file}: its write-ahead log has {log:,} bytes and cannot begin anew; who reads:"
+                f" process {who or 'unknown'}"
+            )
+    return HealthReport(tuple(problems), seconds, room, log)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,260 @@
+"""What a store tells while it runs: log lines, a listener for statements, a report of health."""
+
+import asyncio
+import logging
+import threading
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from cwstore import StatementRun
+from cwstore.errors import InvalidValueError
+from cwstore.migrations import api as migrations
+from cwstore.store import Store
+from tests.kits.database import OpenStore, open_async, open_private
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "cwstore"]
+
+
+@pytest.fixture(autouse=True)
+def listened(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="cwstore")
+
+
+# Log lines
+
+
+def test_migrations_and_the_backup_before_them_are_logged(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    migrations.migrate(file, target=2)
+    first = lines(caplog)
+    assert len(first) == 2
+    assert first[0].startswith(f"{file}: migration 0001_initiatives_and_projects applied: ")
+    caplog.clear()
+    migrations.migrate(file, target=3)
+    told = lines(caplog)
+    assert told[0] == f"{file}: copied to {file}.v2.bak before it is migrated"
+    assert told[1].startswith(f"{file}: migration 0003_accounts_and_agents applied: ")
+
+
+def test_a_backup_is_logged(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    copy = tmp_path / "copy.db"
+    store.backup(copy)
+    (told,) = lines(caplog)
+    assert told.endswith(f"copied to {copy}, {copy.stat().st_size} bytes")
+
+
+def test_a_long_wait_for_another_thread_is_logged(
+    store: Store, file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cwstore._sqlite.transaction._LONG_WAIT", 0.0)
+    began = threading.Event()
+    waiting = threading.Event()
+
+    def write() -> None:
+        began.set()
+        store.initiatives.create(name="late")
+        waiting.set()
+
+    with store.transaction():
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert began.wait(30)
+        assert not waiting.wait(0.05)
+    thread.join()
+    (told,) = lines(caplog)
+    assert told.startswith(f"{file}: a transaction waited 0.")
+    assert told.endswith(" s for the write lock")
+
+
+def test_a_long_wait_for_another_store_is_logged(
+    store: Store,
+    open_store: OpenStore,
+    file: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cwstore._sqlite.transaction._LONG_WAIT", 0.0)
+    with open_store() as other:
+        began = threading.Event()
+        done = threading.Event()
+
+        def write() -> None:
+            began.set()
+            other.initiatives.create(name="late")
+            done.set()
+
+        with store.transaction():
+            thread = threading.Thread(target=write)
+            thread.start()
+            assert began.wait(30)
+            assert not done.wait(0.05)
+        thread.join()
+    assert lines(caplog)[0].startswith(f"{file}: a transaction waited 0.")
+
+
+def test_a_log_that_cannot_begin_anew_is_logged_with_who_reads(
+    store: Store, file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for bound in ("LONG", "_PINNED"):
+        monkeypatch.setattr(f"cwstore._sqlite.checkpoint.{bound}", 10)
+    lines_of_export = store.export_initiative(store.initiatives.create(name="I").id)
+    next(lines_of_export)  # it holds a snapshot
+    for _ in range(40):
+        store.initiatives.create(name="x" * 5_000)
+    told = [line for line in lines(caplog) if "write-ahead log" in line]
+    assert told
+    assert len(told) < 5  # not at every commit
+    assert told[0].startswith(f"{file}: the write-ahead log has ")
+    assert "cannot begin anew; who reads: process " in told[0]
+    cast(Any, lines_of_export).close()
+
+
+def test_attempts_that_are_taken_back_are_logged(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.tasks.create(id="T", name="T")
+    store.agents.create(id="A", name="fox", worktree_id="/", status="running")
+    store.tasks.claim("T", agent_id="A", lease=timedelta(microseconds=1))
+    store.tasks.expire_leases()
+    store.tasks.claim("T", agent_id="A")
+    store.agents.reconcile(lambda agent: False)
+    assert lines(caplog) == [
+        "task T is taken back: the lease passed",
+        "task T is taken back: the agent crashed",
+    ]
+
+
+def test_nothing_of_a_line_is_a_secret_or_a_bind(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.accounts.create(email="hush@example.org", credentials='{"key": "hush"}')
+    store.backup(tmp_path / "copy")
+    assert not any("hush" in line for line in lines(caplog))
+
+
+def test_without_a_handler_of_the_user_nothing_is_printed(
+    store: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("cwstore")
+    propagates, logger.propagate = logger.propagate, False
+    try:
+        store.backup(tmp_path / "copy")
+    finally:
+        logger.propagate = propagates
+    assert capfd.readouterr() == ("", "")
+
+
+# on_statement
+
+
+def test_a_listener_is_told_of_each_statement_by_method(store: Store) -> None:
+    store.tasks.find_by_id("none")  # before anybody listens
+    heard: list[StatementRun] = []
+    store.on_statement(heard.append)
+    task = store.tasks.create(name="One")
+    store.tasks.find_all()
+    store.tasks.update(task.id, name="Two")
+    with store.transaction():
+        store.tasks.delete(task.id)
+        with store.transaction():
+            store.log_chunks.insert_chunks([("A", "fox", 1, "{}")] * 3)
+    names = [run.name for run in heard]
+    assert list(dict.fromkeys(names)) == [
+        "tasks.create",
+        "tasks.find_all",
+        "tasks.update",
+        "transaction",
+        "tasks.delete",
+        "log_chunks.insert_chunks",
+    ]
+    by_name = {run.name: run for run in heard}
+    assert by_name["tasks.find_all"].rows == 1
+    assert by_name["tasks.find_all"].wait == 0
+    assert by_name["log_chunks.insert_chunks"].rows == 3
+    assert by_name["tasks.delete"].wait == 0  # inside of the transaction
+    assert 0 < by_name["tasks.create"].wait < by_name["tasks.create"].seconds
+    assert by_name["transaction"].wait == by_name["transaction"].seconds
+    store.on_statement(None)
+    store.tasks.find_all()
+    assert len(heard) == len(names)
+
+
+def test_everything_works_as_before_while_somebody_listens(store: Store) -> None:
+    heard: list[StatementRun] = []
+    store.on_statement(heard.append)
+    initiative = store.initiatives.create(name="I")
+    store.tasks.create(id="T", name="T", initiative_id=initiative.id)
+    assert store.tasks.claim_next_ready(initiative_id=initiative.id)
+    assert store.tasks.claim_next_ready(initiative_id=initiative.id) is None
+    store.tasks.complete("T")
+    assert store.accounts.create(email="a").id
+    assert store.accounts.claim_next_available()
+    assert store.log_chunks.prune(keep_sessions=1).sessions == 0
+    assert list(store.log_chunks.iter_by_agent_id("A")) == []
+    assert {"tasks.claim_next_ready", "accounts.claim_next_available"} <= {
+        run.name for run in heard
+    }
+
+
+def test_awaited_calls_are_told_too(store: Store, file: Path) -> None:
+    heard: list[StatementRun] = []
+
+    async def play() -> None:
+        async with await open_async(file) as awaited:
+            await awaited.tasks.find_all()
+            awaited.on_statement(heard.append)
+            await awaited.tasks.find_all()
+            await awaited.transaction(lambda tx: tx.tasks.create(name="T"))
+
+    asyncio.run(play())
+    assert [run.name for run in heard] == ["tasks.find_all", "transaction", "tasks.create"]
+
+
+def test_a_listener_must_be_callable(store: Store) -> None:
+    with pytest.raises(InvalidValueError) as refused:
+        store.on_statement(cast(Any, 7))
+    assert str(refused.value) == "on_statement: expected a callable that takes a StatementRun"
+
+
+# Health
+
+
+def test_a_store_that_can_work_is_healthy(store: Store) -> None:
+    report = store.health()
+    assert (report.ok, report.problems) == (True, ())
+    assert report.disk_free_bytes
+    assert report.wal_bytes is not None
+    with open_private() as private:
+        inside = private.health()
+        assert (inside.ok, inside.disk_free_bytes, inside.wal_bytes) == (True, None, None)
+
+    async def play() -> bool:
+        async with await open_async(":memory:") as awaited:
+            return (await awaited.health()).ok
+
+    assert asyncio.run(play())
+
+
+def test_what_is_wrong_is_told_with_what_to_do(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cwstore._sqlite.health._LEAST_ROOM", 1 << 62)
+    monkeypatch.setattr("cwstore._sqlite.health._LONGEST_LOG", -1)
+    room, log = store.health().problems
+    assert room.startswith(f"{file}: its disk has ")
+    assert room.endswith(" bytes left; make room")
+    assert log.startswith(f"{file}: its write-ahead log has ")
+    assert "cannot begin anew; who reads: process" in log
+
+
+def test_a_probe_of_a_closed_store_raises_nothing(open_store: OpenStore, store: Store) -> None:
+    closed = open_store()
+    closed.close()
+    assert closed.health().problems[0].endswith("is closed; open a new one")
+    assert not closed.health().ok
