@@ -141,6 +141,16 @@ def test_a_place_that_cannot_be_written_is_told(
     assert [one.name for one in tmp_path.iterdir()] == [file.name]
 
 
+def test_the_name_of_the_file_is_a_text_like_any_other(tmp_path: Path) -> None:
+    file = tmp_path / "<title>&<script>x"
+    Store.open(file).close()
+    target = tmp_path / "report.html"
+    assert main(["report", str(file), "-o", str(target)]) == 0
+    page = Reader(target.read_text(encoding="utf-8"))
+    assert page.text.count(file.name) == 2
+    assert page.tags.count("script") == 1
+
+
 def test_an_empty_store_has_a_page_too(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

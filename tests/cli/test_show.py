@@ -325,6 +325,18 @@ def test_a_plan_is_drawn_by_mermaid_and_by_graphviz(
     assert json.loads(text)["graph"].splitlines() == drawn
 
 
+def test_a_label_holds_nothing_that_mermaid_takes_for_its_own(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(file) as store:
+        store.initiatives.create(id="I", name="I")
+        store.tasks.create(name='`a` "b" [c] {d} #e; <f>|g|', initiative_id="I")
+    drawn = shown(capsys, str(file), "I", "--graph", "mermaid").splitlines()
+    assert drawn[1] == (
+        '    t0["#96;a#96; #34;b#34; #91;c#93; #123;d#125; #35;e#59; #60;f#62;#124;g#124;"]:::ready'
+    )
+
+
 def test_a_graph_needs_an_initiative(filled: Filled, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", filled.path, "--graph", "dot"]) == 1
     assert capsys.readouterr().err == (

@@ -124,6 +124,23 @@ def test_what_cannot_be_done_is_one_line(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments", [["export", "none.db", "I"], ["import", "none.db", "-"], ["report", "none.db"]]
+)
+def test_no_file_is_made_up_where_there_is_none(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 1
+    place = tmp_path / "none.db"
+    said = f"cwstore: {place} is not there; give the path of a cwstore file\n"
+    assert capsys.readouterr() == ("", said)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_export_that_is_not_finished_leaves_no_file(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,7 +63,7 @@ def test_the_parser_of_a_tool_has_its_name() -> None:
     assert {name: tool().prog for name, tool in TOOLS.items()} == {
         name: f"tools/{name}" for name in TOOLS
     }
-    assert set(COMMANDS) - TOOLS.keys() == {"check", "demo", "mutate", "test"}
+    assert set(COMMANDS) - TOOLS.keys() == {"check", "demo", "docs", "mutate", "test"}
 
 
 def test_the_demo_tool_names_every_option_of_the_command(
