@@ -149,8 +149,8 @@ def _refuse_read_only(connection: Connection, file: str) -> None:
     # If it cannot open the file for writing (EMFILE, EACCES), SQLite opens it read-only in silence.
     if connection.readonly("main"):
         raise StorageError(
-            f"{file} can only be read; mend the permissions of file and directory, or allow this"
-            " process more open files"
+            f"{file} can only be read; let this user write (chmod u+rw {file}, and u+rwx its"
+            " directory), or allow this process more open files (ulimit -n)"
         )
 
 

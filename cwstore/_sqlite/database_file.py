@@ -85,7 +85,9 @@ def refuse_strange_file(file: str, *, links: bool = False) -> tuple[int, int]:
             " another path"
         )
     if not os.access(file, os.R_OK | os.W_OK):
-        raise StorageError(f"{file} cannot be read and written by this user; mend its permissions")
+        from cwstore._sqlite.file_access import how_to_permit
+
+        raise StorageError(f"{file} cannot be read and written by this user; {how_to_permit(file)}")
     return status.st_dev, status.st_ino
 
 

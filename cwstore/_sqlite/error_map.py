@@ -25,7 +25,8 @@ _CANNOT_LOCK = "the file cannot be locked; its file system must have locks: keep
 _STORAGE: dict[int, str] = {
     apsw.SQLITE_FULL: "the disk is full; make room and try again",
     apsw.SQLITE_READONLY: (
-        "the file can only be read; mend its permissions, or allow this process more open files"
+        "the file can only be read; let this user write to it and its directory (chmod u+rw), or"
+        " allow this process more open files (ulimit -n)"
     ),
     apsw.SQLITE_CANTOPEN: _CANNOT_OPEN,
     apsw.SQLITE_PERM: _CANNOT_OPEN,

@@ -136,7 +136,7 @@ def test_a_file_that_can_only_be_read_after_all_is_refused(
 ) -> None:
     Store.open(file).close()
     monkeypatch.setattr(connection, "_READ_WRITE", apsw.SQLITE_OPEN_READONLY)
-    with pytest.raises(StorageError, match="can only be read; mend the permissions"):
+    with pytest.raises(StorageError, match="can only be read; let this user write"):
         Store.open(file)
 
 

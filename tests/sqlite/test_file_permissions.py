@@ -1,6 +1,7 @@
 """Files and directories that a user may not use. Root may, so it is tried without its rights."""
 
 import os
+import pwd
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -42,10 +43,10 @@ def without_rights(work: Callable[[], object]) -> str:
 @pytest.mark.parametrize(
     ("file_mode", "directory_mode", "message"),
     [
-        (0o000, 0o777, "cannot be read and written by this user; mend its permissions"),
-        (0o444, 0o777, "cannot be read and written by this user; mend its permissions"),
-        (0o222, 0o777, "cannot be read and written by this user; mend its permissions"),
-        (0o666, 0o555, "check path and permissions|mend"),
+        (0o000, 0o777, "cannot be read and written by this user; run: chmod u.rw "),
+        (0o444, 0o777, "cannot be read and written by this user; run: chmod u.rw "),
+        (0o222, 0o777, "cannot be read and written by this user; run: chmod u.rw "),
+        (0o666, 0o555, "check path and permissions|let this user write"),
         (0o666, 0o000, "Permission denied; check the"),
     ],
 )
@@ -68,6 +69,28 @@ def test_a_file_that_may_not_be_used_is_refused(
         assert whole(directory) == before
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_file_of_another_user_is_refused_with_its_owner_and_the_command(
+    is_known: bool, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(user: int) -> object:
+        raise KeyError(user)
+
+    Store.open(file).close()
+    owner = os.geteuid()
+    name = pwd.getpwuid(owner).pw_name if is_known else f"user {owner}"
+    if not is_known:
+        monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
+    with pytest.raises(CwstoreError) as refused:
+        Store.open(file)
+    assert str(refused.value) == (
+        f"{file} cannot be read and written by this user; it belongs to {name}: run as that user,"
+        f" or: sudo chown 4000000 {file}"
+    )
+
+
 def test_a_file_that_sqlite_can_open_for_reading_only_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -80,8 +103,8 @@ def test_a_file_that_sqlite_can_open_for_reading_only_is_refused(
         file.chmod(0o444)
         said = without_rights(lambda: Store.open(file))
         assert said == (
-            f"StorageError: {file} can only be read; mend the permissions of file and directory,"
-            " or allow this process more open files"
+            f"StorageError: {file} can only be read; let this user write (chmod u+rw {file}, and"
+            " u+rwx its directory), or allow this process more open files (ulimit -n)"
         )
 
 

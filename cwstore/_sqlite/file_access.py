@@ -1,0 +1,23 @@
+"""What a user can run so that a file can be used: for messages."""
+
+import os
+
+
+def how_to_permit(file: str) -> str:
+    """The command that lets this user read and write the file."""
+    from shlex import quote  # what no process needs that may use its file
+
+    mine = os.geteuid()
+    owner = os.stat(file).st_uid
+    if owner == mine:
+        return f"run: chmod u+rw {quote(file)}"
+    return f"it belongs to {_name(owner)}: run as that user, or: sudo chown {mine} {quote(file)}"
+
+
+def _name(user: int) -> str:
+    from pwd import getpwuid
+
+    try:
+        return getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"
