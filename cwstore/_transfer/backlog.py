@@ -1,12 +1,15 @@
 """Load a backlog, one issue a line as JSON, into a store; what is not stored is told line by line.
 
-An issue becomes a task with its own id; times of creation are left to the store.
+An issue becomes a task with its own id. Its times are kept where the file has them, else they are
+left to the store.
 
 =====================  ==========================================================================
 title, description     name, description
 close_reason           summary: what came of it, for the tasks that depend on it
 status                 closed: completed; tombstone: left out; everything else: pending
 priority               0 and 1: high; 2: medium; 3 and 4: low
+created_at             created_at
+closed_at, updated_at  updated_at: the first of the two that is there
 parent-child           parent task; the first one that can be stored, the others are refused
 blocks                 task dependency, to a task of the file or to one that the store has already
 other types            left out: links without order
@@ -21,6 +24,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from cwstore._transfer.backlog_lines import Edge, Issue, edges_of, issue_of, parse_object
+from cwstore._transfer.format import end_line, head_line, line_of
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from cwstore.entities.initiatives import InitiativeRepository
+    from cwstore.entities.task import NewTask
     from cwstore.entities.tasks import TaskRepository
 
     class _Store(Protocol):
@@ -46,12 +51,21 @@ if TYPE_CHECKING:
         @property
         def tasks(self) -> TaskRepository: ...
         def transaction(self) -> AbstractContextManager[None]: ...
+        def import_initiative(self, lines: Iterable[str], /) -> object: ...
 
 
 T = TypeVar("T")
 
 BATCH = 500  # issues or edges in a transaction: other writers get a turn in between
 _FIELDS = {"name": "title", "summary": "close_reason"}  # of a task: of the file
+#: Of a task of an issue.
+_DEFAULTS = {
+    "phase_id": None,
+    "type": "auto",
+    "category": "execute",
+    "requires_approval": None,
+    "sort_order": 0,
+}
 _REFUSALS = (ConflictError, CycleError, InvalidValueError, MissingReferenceError)
 
 
@@ -265,6 +279,7 @@ class _Import:
     def __init__(self, store: "_Store", backlog: Backlog) -> None:
         self._tasks = store.tasks
         self._transaction = store.transaction
+        self._import = store.import_initiative
         self._backlog = backlog
         self.stored: set[str] = set()
 
@@ -275,16 +290,7 @@ class _Import:
         parent = next((edge.target for edge in issue.parents if edge.target in self.stored), None)
         try:
             with self._transaction():
-                self._tasks.create(
-                    id=issue.id,
-                    name=issue.title,
-                    description=issue.description,
-                    summary=issue.close_reason,
-                    initiative_id=owner,
-                    parent_task_id=parent,
-                    status="completed" if issue.status == "closed" else "pending",
-                    priority=issue.priority,
-                )
+                self._store_task(issue, owner, parent)
         except _REFUSALS as error:
             edges = issue.parents + issue.blockers
             backlog.refuse_issue(issue.line, issue.id, _as_of_file(error), edges)
@@ -297,6 +303,28 @@ class _Import:
                 backlog.refuse(edge, "an issue cannot be its own parent")
             elif edge.target != parent:
                 backlog.refuse(edge, f"the issue has a parent already, {parent}")
+
+    def _store_task(self, issue: Issue, owner: str, parent: str | None) -> None:
+        task: NewTask = {
+            "id": issue.id,
+            "name": issue.title,
+            "description": issue.description,
+            "summary": issue.close_reason,
+            "initiative_id": owner,
+            "parent_task_id": parent,
+            "status": "completed" if issue.status == "closed" else "pending",
+            "priority": issue.priority,
+        }
+        if issue.created_at is None or self._tasks.find_by_id(issue.id) is not None:
+            self._tasks.create(**task)
+            return
+        row = {**_DEFAULTS, **task, "created_at": issue.created_at}
+        row["updated_at"] = max(issue.changed_at or issue.created_at, issue.created_at)
+        try:
+            self._import([head_line(owner, issue.title, 0), line_of("tasks", row), end_line(1)])
+        except InvalidValueError as error:
+            problem = str(error).removeprefix(f"line 2: {error.field}: ")
+            raise InvalidValueError(error.field, problem) from None
 
     def store_blocker(self, edge: Edge) -> None:
         """Create the dependency; comes after all tasks."""

@@ -2,8 +2,10 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
+from cwstore._transfer.format import read_time
 from cwstore.errors import InvalidValueError
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class Issue:
     close_reason: str | None
     status: str
     priority: "TaskPriorityLike"
+    created_at: datetime | None  # None: the file does not say
+    changed_at: datetime | None  # when it was closed, or else changed last
     parents: list[Edge] = field(default_factory=list[Edge])
     blockers: list[Edge] = field(default_factory=list[Edge])
 
@@ -80,6 +84,8 @@ def issue_of(line: int, record: dict[str, Any]) -> Issue:
         close_reason=_text_or_none(record, "close_reason"),
         status=_text(record, "status"),
         priority=_PRIORITIES[priority],
+        created_at=_time_or_none(record, "created_at"),
+        changed_at=_time_or_none(record, "closed_at") or _time_or_none(record, "updated_at"),
     )
 
 
@@ -92,6 +98,10 @@ def _text(record: dict[str, Any], name: str) -> str:
 
 def _text_or_none(record: dict[str, Any], name: str) -> str | None:
     return None if record.get(name) is None else _text(record, name)
+
+
+def _time_or_none(record: dict[str, Any], name: str) -> datetime | None:
+    return read_time(name, record.get(name) or None)
 
 
 def _shown(record: dict[str, Any], name: str) -> str:

@@ -103,7 +103,11 @@ def head_line(initiative_id: str, name: str, schema: int) -> str:
 
 def row_line(table: str, entity: object) -> str:
     """The line of a row."""
-    row = {field: getattr(entity, field) for field in FIELDS[table]}
+    return line_of(table, {field: getattr(entity, field) for field in FIELDS[table]})
+
+
+def line_of(table: str, row: Mapping[str, Any]) -> str:
+    """The line of a row that is given by field."""
     return _line({"table": table, "row": row})
 
 

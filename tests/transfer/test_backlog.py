@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,41 @@ def test_every_line_and_edge_is_stored_or_told(store: Store) -> None:
     assert report.summary == (
         f"{BACKLOG}: of 32 issues 17 stored, 1 left out, 14 refused; of 29 edges 4 stored as"
         " parents, 4 as dependencies, 4 left out, 17 refused"
+    )
+
+
+def test_times_of_creation_and_of_closing_are_kept(store: Store, tmp_path: Path) -> None:
+    made = {"created_at": "2025-12-24T18:08:25Z", "updated_at": "2025-12-25T10:00:00+02:00"}
+    closed = {**made, "closed_at": "2025-12-26T09:00:00.123456789Z"}
+    backwards = {**made, "updated_at": "2020-01-01T00:00:00Z"}
+    file = write(
+        tmp_path / "times.jsonl",
+        issue("a") | made,
+        issue("b", ("parent-child", "a"), ("blocks", "a"), status="closed") | closed,
+        issue("c") | backwards,
+        issue("d") | made | {"title": ""},
+        issue("e") | {"created_at": "yesterday"},
+        issue("f") | {"closed_at": None},
+    )
+    report = import_file(store, file)
+    created = datetime(2025, 12, 24, 18, 8, 25, tzinfo=UTC)
+    kept = [(task.id, task.created_at, task.updated_at) for task in store.tasks.find_all()[:3]]
+    assert kept == [
+        ("a", created, datetime(2025, 12, 25, 8, tzinfo=UTC)),
+        ("b", created, datetime(2025, 12, 26, 9, 0, 0, 123456, tzinfo=UTC)),
+        ("c", created, created),
+    ]
+    assert store.tasks.get("b").parent_task_id == "a"
+    assert store.tasks.get_dependencies("b") == ["a"]
+    assert lines_of(report.refused) == [
+        "line 4: d: title: must not be empty",
+        "line 5: e: created_at: expected a time such as 2026-05-04T12:00:00.000000+00:00",
+    ]
+    assert store.tasks.get("f").created_at > created
+    assert report.adds_up
+    again = import_file(store, file)
+    assert lines_of(again.refused)[0] == (
+        "line 1: a: tasks.id: this value is taken by another row; choose another"
     )
 
 

@@ -257,7 +257,9 @@ class World:
             self.rows.append(("initiative_projects", InitiativeProject("I", f"R{n}")))
         for n in self.phases:
             self.add("phases", Phase, id=st.just(f"P{n}"), initiative_id=self.own)
-            self.add("review_comments", ReviewComment, phase_id=st.just(f"P{n}"))
+            self.add(
+                "review_comments", ReviewComment, id=st.just(f"V{n}"), phase_id=st.just(f"P{n}")
+            )
         if len(self.phases) == 2:
             self.rows.append(("phase_dependencies", PhaseDependency("P1", "P0")))
         for n in self.tasks:
@@ -296,12 +298,13 @@ class World:
         for n in self.sets:
             one = st.just(f"S{n}")
             self.add("change_sets", ChangeSet, id=one, initiative_id=self.own, agent_id=who)
-            self.add("change_set_entries", ChangeSetEntry, change_set_id=one)
+            self.add("change_set_entries", ChangeSetEntry, id=st.just(f"E{n}"), change_set_id=one)
         for n in self.some(2):
             one = {"id": st.just(f"C{n}"), "target_id": st.just(f"T{n}")}
             self.add("chat_sessions", ChatSession, initiative_id=self.own, agent_id=who, **one)
             change = maybe("S", self.sets)
-            self.add("chat_messages", ChatMessage, chat_session_id=one["id"], change_set_id=change)
+            session = {"chat_session_id": one["id"], "change_set_id": change}
+            self.add("chat_messages", ChatMessage, id=st.just(f"M{n}"), **session)
 
     def add_talk(self) -> None:
         who, anybody = maybe("A", self.agents).filter(bool), maybe("A", self.agents)
