@@ -272,7 +272,7 @@ class SqliteDatabase:
                 reason=ConflictReason.TRANSACTION,
             )
         with self.lease_reader(what) as connection:
-            if self.file != MEMORY:
+            if connection is not self._writer.connection:
                 yield SqliteSnapshot(connection, self._clock.read, self.busy_timeout)
                 return
             copy = copy_in_memory(connection)
@@ -372,7 +372,9 @@ class SqliteDatabase:
         """See `Store.health`."""
         from cwstore._sqlite.health import look
 
-        return look(self.file, self.lease_reader, self.open_snapshots)
+        names = self._writer.names
+        gone = names.problem() if names is not None else ""
+        return look(self.file, gone, self.lease_reader, self.open_snapshots)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""

@@ -22,11 +22,12 @@ _LONGEST_LOG = 256_000_000  # bytes; a writer shortens it at some 16 MB, unless 
 
 def look(
     file: str,
+    gone: str,
     lease_reader: "Callable[[str], AbstractContextManager[Connection]]",
     open_snapshots: "Callable[[], list[Reading]]",
 ) -> HealthReport:
-    """See `Store.health`."""
-    problems: list[str] = []
+    """See `Store.health`. `gone` tells that the file was removed or replaced, or is ""."""
+    problems: list[str] = [gone] if gone else []
     started = perf_counter()
     try:
         with lease_reader("health") as connection:

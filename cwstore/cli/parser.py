@@ -41,6 +41,7 @@ _FUNCTIONS = {
     "report": "report_command.report",
     "check": "upkeep_commands.check",
     "backup": "upkeep_commands.backup",
+    "restore": "upkeep_commands.restore",
     "stats": "upkeep_commands.stats",
     "prune": "upkeep_commands.prune",
     "compact": "upkeep_commands.compact",
@@ -253,6 +254,12 @@ def _add_upkeep(add: Callable[..., Any]) -> None:
         nargs="?",
         metavar="TARGET",
         help="the copy, which must not exist yet (default: PATH.<time in UTC>.bak)",
+    )
+    restore = add("restore", "Put a verified copy of a backup in the place of a file.", path=False)
+    restore.set_defaults(takes_path=True)
+    restore.add_argument("backup", metavar="BACKUP", help="the backup, which stays as it is")
+    restore.add_argument(
+        "path", nargs="?", metavar="PATH", help="the file; what is there is kept beside it"
     )
     stats = add(
         "stats", "Show rows and bytes of each table, and which processes read from the log."

@@ -1,4 +1,4 @@
-"""The commands `check`, `backup`, `stats`, `prune` and `compact`.
+"""The commands `check`, `backup`, `restore`, `stats`, `prune` and `compact`.
 
 Each prints, and returns its exit code.
 """
@@ -39,7 +39,11 @@ def check(options: Namespace) -> int:
                 f"{options.path}: OK: no damage, no broken references, schema as expected."
             )
     if not report.ok:
-        terminal.complain("cwstore", f"{options.path} has the problems listed; restore a backup")
+        terminal.complain(
+            "cwstore",
+            f"{options.path} has the problems listed; go back to a backup that is whole:"
+            " cwstore restore BACKUP PATH",
+        )
     return 0 if report.ok else 1
 
 
@@ -120,4 +124,22 @@ def compact(options: Namespace) -> int:
             f"{options.path}: {readable_bytes(given_back)} given back to the file system;"
             f" the file has {readable_bytes(size)}."
         )
+    return 0
+
+
+def restore(options: Namespace) -> int:
+    """Put a copy of a backup in the place of the file."""
+    from cwstore.store import restore as put_back
+
+    with terminal.progress("Restoring"):
+        done = put_back(options.backup, options.path)
+    if options.json:
+        terminal.print_json(done)
+        return 0
+    terminal.say(
+        f"{done.path} is a copy of {options.backup} now: version {done.version},"
+        f" {done.size:,} bytes, verified."
+    )
+    if done.kept is not None:
+        terminal.say(f"What was there is kept as {done.kept}.")
     return 0

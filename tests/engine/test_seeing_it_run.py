@@ -263,5 +263,5 @@ def test_a_probe_of_a_closed_store_raises_nothing(open_store: OpenStore, store: 
 def test_a_probe_makes_no_new_file_where_the_old_one_is_gone(store: Store, file: Path) -> None:
     file.unlink()
     problems = store.health().problems
-    assert problems[0].startswith(f"cannot look at {file}: No such file or directory")
+    assert problems[0].startswith(f"{file} was removed or renamed")
     assert not file.exists()

@@ -52,7 +52,10 @@ def reported(file: Path, capsys: pytest.CaptureFixture[str]) -> CheckReport:
     assert main(["check", str(file), "--json"]) == 1
     said, complaint = capsys.readouterr()
     assert json.loads(said) == json.loads(json.dumps({"ok": False, **asdict(report)}))
-    assert complaint == f"cwstore: {file} has the problems listed; restore a backup\n"
+    assert complaint == (
+        f"cwstore: {file} has the problems listed; go back to a backup that is whole:"
+        " cwstore restore BACKUP PATH\n"
+    )
     assert file.read_bytes() == before
     return report
 

@@ -66,6 +66,16 @@ def test_it_is_refused_inside_of_a_transaction_whose_changes_it_would_not_see(fi
         )
 
 
+def test_a_file_that_was_removed_can_still_be_read_and_written(file: Path) -> None:
+    with closing(opened(file)) as db:
+        repository_class("initiatives")(db).create(id="I", name="I")
+        add_phase(db, "a")
+        file.unlink()
+        with db.snapshot("export") as snapshot:
+            assert [phase.id for phase in snapshot.fetch_all(ALL)] == ["a"]
+        assert not db.in_transaction()
+
+
 def test_its_errors_are_those_of_the_store(file: Path) -> None:
     with (
         closing(opened(file)) as db,
