@@ -4,6 +4,7 @@ apsw's own stub names `collections.abc.Buffer`, which Python 3.11 does not have.
 strict every call to it is partially unknown.
 """
 
+import os
 from typing import TYPE_CHECKING, cast
 
 import apsw
@@ -67,8 +68,13 @@ def open_connection(
     cached_statements: int = 100,
 ) -> Connection:
     """Connect; nothing is set on the connection."""
-    connection = BookedConnection(file, flags, statementcachesize=cached_statements)
+    connection = BookedConnection(sqlite_name(file), flags, statementcachesize=cached_statements)
     return cast("Connection", connection)
+
+
+def sqlite_name(file: str) -> str:
+    """The text that means this file to SQLite, which takes all names for UTF-8."""
+    return file if file.isascii() else os.fsencode(file).decode()
 
 
 def go_on() -> bool:

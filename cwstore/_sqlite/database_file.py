@@ -19,6 +19,7 @@ MEMORY = ":memory:"
 DRAFTS = (".cwstore-", ".tmp")  # how the name of a directory for drafts begins and ends
 REPLACED = ".replaced-"  # begins what `restore` adds to the name of the file that was there
 MAGIC = b"SQLite format 3\0"
+_LONGEST_PATH = 504  # bytes: 512 less those of "-journal"
 _SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database
 
 
@@ -35,12 +36,23 @@ def resolve(path: object) -> str:
         return text
     try:
         file = os.path.realpath(text)
-        file.encode()  # SQLite takes UTF-8 only, whatever the names on this system are made of
-    except UnicodeEncodeError:
+        os.fsencode(file).decode()  # SQLite takes UTF-8 only: see `open_connection`
+    except UnicodeError:
         raise InvalidValueError(
             "path", "must be a path that can be written as UTF-8; rename the file or its directory"
         ) from None
+    refuse_long_path(file)
     return file
+
+
+def refuse_long_path(file: str) -> None:
+    """Raise StorageError if the path is longer than SQLite takes, which would not say so."""
+    length = len(os.fsencode(file))
+    if length > _LONGEST_PATH:
+        raise StorageError(
+            f"{file}: this path has {length} bytes, and SQLite takes {_LONGEST_PATH}; use a shorter"
+            " one"
+        )
 
 
 # A file that exists
@@ -195,8 +207,9 @@ def create_file(file: str, application_id: int) -> None:
     from cwstore._sqlite.identity import give_own_number  # what opening a file does not need
     from cwstore.core.ids import make_id
 
-    directory, name = os.path.split(file)
-    draft = os.path.join(directory, f".{name}.{make_id()}.new")
+    directory = os.path.dirname(file)
+    draft = os.path.join(directory, f"{DRAFTS[0]}{make_id()[:6]}.new")
+    refuse_long_path(draft)
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except OSError as error:
@@ -233,7 +246,8 @@ def _finish_creation(file: str, status: os.stat_result) -> None:
     """
     directory, name = os.path.split(file)
     for entry in os.scandir(directory):
-        ours = entry.name.startswith(f".{name}.") and entry.name.endswith(".new")
+        # The second beginning is that of version 0.1.0.
+        ours = entry.name.startswith((DRAFTS[0], f".{name}.")) and entry.name.endswith(".new")
         if ours or entry.name.startswith(f"{name}{REPLACED}"):
             try:
                 same = entry.stat(follow_symlinks=False).st_ino == status.st_ino

@@ -10,9 +10,11 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from cwstore._sqlite.database_file import DRAFTS, remove
+from cwstore._sqlite.database_file import DRAFTS, refuse_long_path, remove
 from cwstore.core.ids import make_id
 
+_DRAFT = "d"  # short, as the name of its directory is: SQLite takes paths of 504 bytes
+_LONGEST_ADDED = len(f"{DRAFTS[0]}123456{DRAFTS[1]}/{_DRAFT}")
 _SIDE_FILES = ("", "-wal", "-shm", "-journal", "-turn", ".migrating")  # of a draft
 
 
@@ -23,9 +25,10 @@ def draft_beside(path: str) -> Generator[str]:
     Raises OSError where no directory can be made.
     """
     place = os.path.dirname(path)
+    refuse_long_path(os.path.join(place, "x" * _LONGEST_ADDED))
     _clear_dead(place)
     directory, lock = _make(place)
-    draft = os.path.join(directory, "draft")
+    draft = os.path.join(directory, _DRAFT)
     try:
         yield draft
     finally:
@@ -37,12 +40,14 @@ def _make(place: str) -> tuple[str, int]:
     """A new directory, and the descriptor that holds its lock."""
     while True:
         prefix, suffix = DRAFTS
-        directory = os.path.join(place, f"{prefix}{make_id()}{suffix}")
-        os.mkdir(directory, 0o700)
+        directory = os.path.join(place, f"{prefix}{make_id()[:6]}{suffix}")
         try:
+            os.mkdir(directory, 0o700)
             lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # somebody cleared it away before it was locked
+        except (FileExistsError, FileNotFoundError):
+            if not os.path.isdir(place):
+                raise
+            continue  # the name is taken, or somebody cleared it away before it was locked
         try:
             flock(lock, LOCK_EX | LOCK_NB)
             if os.path.exists(directory):
@@ -74,5 +79,5 @@ def _clear(directory: str) -> None:
     """Remove the draft and its directory; what is not ours in there stays."""
     with suppress(OSError):  # what became of the draft is known by now
         for part in _SIDE_FILES:
-            remove(os.path.join(directory, f"draft{part}"))
+            remove(os.path.join(directory, f"{_DRAFT}{part}"))
         os.rmdir(directory)

@@ -31,6 +31,9 @@ _STORAGE: dict[int, str] = {
     apsw.SQLITE_CANTOPEN: _CANNOT_OPEN,
     apsw.SQLITE_PERM: _CANNOT_OPEN,
     apsw.SQLITE_AUTH: _CANNOT_OPEN,
+    # SQLite looks at no reason when it cannot make `-shm` longer, which is memory to it.
+    apsw.SQLITE_IOERR_SHMSIZE: "the disk has no room for the index of the write-ahead log (`-shm`);"
+    " make room and try again",
     # SQLite has tried for ten seconds.
     apsw.SQLITE_PROTOCOL: _CANNOT_LOCK,
 }
@@ -74,8 +77,8 @@ def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "")
     if code & 0xFF == apsw.SQLITE_CONSTRAINT:
         return _constraint(error, code, text)
     primary = code & 0xFF if code >= 0 else code
-    if primary in _STORAGE:
-        return StorageError(f"{what}: {_STORAGE[primary]}")
+    if problem := _STORAGE.get(code) or _STORAGE.get(primary):
+        return StorageError(f"{what}: {problem}")
     match primary:
         case apsw.SQLITE_BUSY | apsw.SQLITE_LOCKED:
             return BusyError(

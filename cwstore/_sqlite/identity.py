@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
+from cwstore._sqlite.apsw_types import sqlite_name
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def read_header(file: str) -> bytes:
 
     By the file system of SQLite, so that the locks which this process has on the file stay.
     """
-    handle = apsw.VFSFile("", file, [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0])
+    flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0]
+    handle = apsw.VFSFile("", sqlite_name(file), flags)
     try:
         return handle.xRead(_HEADER, 0)
     finally:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 import apsw
 
+from cwstore._sqlite.apsw_types import sqlite_name
 from cwstore._sqlite.backup import copy_to
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, connect_reader
@@ -74,7 +75,7 @@ def _held(file: str) -> Generator[None]:
     flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0]
     try:
         _refuse_to_replace(file)
-        handle = apsw.VFSFile("", file, flags)
+        handle = apsw.VFSFile("", sqlite_name(file), flags)
         try:
             _lock(handle, file)
             yield

@@ -85,7 +85,7 @@ def test_the_copy_lies_in_a_hidden_directory_beside_the_file_without_a_backup(
         seen.add(tuple(names_in(beside)))
 
     report = rehearse(store, directory=directory, on_progress=look)
-    made = "draft draft-shm draft-turn draft-wal draft.migrating"
+    made = "d d-shm d-turn d-wal d.migrating"
     assert seen == {tuple(made.split())}
     assert 0 <= sum(step.seconds for step in report.steps) <= report.seconds
 

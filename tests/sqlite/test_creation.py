@@ -9,8 +9,9 @@ import apsw
 import pytest
 
 from cwstore._sqlite import apsw_types, connection, fork
-from cwstore.errors import ForeignDatabaseError, StorageError
-from cwstore.store import Store
+from cwstore.errors import ForeignDatabaseError, InvalidValueError, StorageError
+from cwstore.migrations.api import rehearse
+from cwstore.store import Store, restore
 from tests.kits.disk import (
     faulty_disk,
 )
@@ -108,6 +109,57 @@ def test_a_disk_that_fails_while_a_file_is_made_leaves_nothing(file: Path, tmp_p
             Store.open(file)
         assert_ours_alone(caught.value)
         assert names_in(tmp_path) == []
+
+
+# Names
+
+
+def long_name(directory: Path, length: int) -> Path:
+    """A path of that many bytes, in directories that exist."""
+    while len(str(directory)) < length - 110:
+        directory /= "d" * 100
+    directory /= "d" * (length - len(str(directory)) - len("//store.db"))
+    directory.mkdir(parents=True)
+    return directory / "store.db"
+
+
+def test_a_path_of_490_bytes_is_made_backed_up_rehearsed_and_restored(tmp_path: Path) -> None:
+    path = long_name(tmp_path, 490)
+    assert len(str(path)) == 490
+    with Store.open(path) as store:
+        store.initiatives.create(name="x")
+        store.backup(path.with_name("copy.db"))
+    rehearse(path)
+    restore(path.with_name("copy.db"), path)
+    with Store.open(path) as store:
+        assert [one.name for one in store.initiatives.find_all()] == ["x"]
+
+
+@pytest.mark.parametrize("length", [500, 510])
+def test_a_path_that_is_too_long_for_sqlite_is_refused_as_such(tmp_path: Path, length: int) -> None:
+    path = long_name(tmp_path, length)
+    with pytest.raises(StorageError, match=r"this path has 5\d\d bytes, and SQLite takes 504"):
+        Store.open(path)
+    assert names_in(path.parent) == []
+
+
+def test_a_name_that_is_no_utf_8_where_names_are_written_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite would open a file of another name than the one that was looked at."""
+    monkeypatch.setattr(os, "fsencode", lambda name: str(name).encode("latin-1"))
+    with pytest.raises(InvalidValueError, match="must be a path that can be written as UTF-8"):
+        Store.open(tmp_path / "\xe9.db")
+    assert names_in(tmp_path) == []
+
+
+def test_a_name_beyond_ascii_is_as_good_as_any(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "Zürich 東京.db") as store:
+        store.initiatives.create(name="x")
+        store.backup(tmp_path / "Kopie é.db")
+    restore(tmp_path / "Kopie é.db", tmp_path / "Zürich 東京.db")
+    with Store.open(tmp_path / "Zürich 東京.db") as store:
+        assert [one.name for one in store.initiatives.find_all()] == ["x"]
 
 
 # What may not be, or cannot

@@ -117,9 +117,10 @@ def test_a_look_at_the_version_that_is_interrupted_is_an_error_of_ours(store: St
     ("code", "expected"),
     [
         (apsw.SQLITE_IOERR_READ, (StorageError, "the disk failed")),
+        (apsw.SQLITE_IOERR_SHMSIZE, (StorageError, "no room for the index of the write-ahead log")),
         (apsw.SQLITE_BUSY, (BusyError, "another connection held the lock")),
     ],
-    ids=["failing", "in use"],
+    ids=["failing", "full", "in use"],
 )
 @pytest.mark.parametrize("at_once", [True, False], ids=["while it is opened", "after that"])
 def test_a_look_at_the_whole_file_that_fails_is_told_and_nothing_is_called_damaged(

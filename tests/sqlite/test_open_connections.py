@@ -1,7 +1,9 @@
 """What this process has open: kept by cwstore itself, whatever others have, and across any fork."""
 
 import ctypes
+import gc
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -284,3 +286,29 @@ def test_what_is_closed_or_freed_leaves_the_book(store: Store, file: Path) -> No
     assert known() == 2
     engine_of(store).close()
     assert known() == 0
+
+
+@pytest.mark.filterwarnings("ignore:the store of")
+@pytest.mark.parametrize("within", ["rest", "a transaction"])
+def test_a_store_that_is_dropped_keeps_no_descriptor(
+    file: Path, migrated: Path, within: str
+) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    shutil.copyfile(migrated, file)
+    before = descriptors()
+    dropped = Store.open(file)
+    dropped.initiatives.create(name="x")
+    assert names(dropped) == ["x"]
+    if within == "a transaction":
+        block = dropped.transaction()
+        block.__enter__()
+        dropped.initiatives.create(name="undone")
+        del block
+    assert descriptors() > before
+    del dropped
+    gc.collect()
+    assert descriptors() == before
+    with Store.open(file) as store:
+        assert names(store) == ["x"]
