@@ -286,10 +286,8 @@ class TransactionStack:
         )
 
     def _end_of_thread(self) -> None:
-        if not ALIVE[0]:
-            abandon_inherited()
         with self._from_outside:
-            if self._writer.owner == get_ident():
+            if self._writer.owner == get_ident() and ALIVE[0]:
                 self.end()
 
     def _leave_elsewhere(self, acquisition: int, succeeded: bool) -> None:

@@ -229,6 +229,36 @@ def test_a_child_that_nobody_announced_leaves_the_block_of_its_parent(
     assert store.check().ok
 
 
+def test_closing_first_of_all_in_a_child_that_nobody_announced_ends_nothing_of_the_parents(
+    store: Store, file: Path
+) -> None:
+    store.initiatives.create(name="x")
+
+    def close() -> str:
+        store.close()
+        return "closed"
+
+    assert unannounced(close) == "closed"
+    assert file.with_name("store.db-wal").exists()
+    store.initiatives.create(name="y")
+    assert names(store) == ["x", "y"]
+
+
+def test_where_no_system_tells_which_files_are_open_a_child_opens_its_own(
+    store: Store, monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
+) -> None:
+    def none(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    def work() -> str:
+        with open_store() as own:
+            return ", ".join(names(own))
+
+    store.initiatives.create(name="x")
+    monkeypatch.setattr(os, "listdir", none)
+    assert announced(work) == "x"
+
+
 _END = """
 import ctypes, os, sys
 from cwstore.store import Store

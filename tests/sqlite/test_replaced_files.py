@@ -53,9 +53,14 @@ def move_the_directory(file: Path) -> None:
     file.parent.mkdir()
 
 
+def move_all(file: Path) -> None:
+    file.parent.rename(file.parent.with_name("elsewhere"))
+
+
 @pytest.mark.parametrize(
     ("happen", "said"),
     [
+        (move_all, "store.db was removed or renamed while this store had it open"),
         (remove, "store.db was removed or renamed while this store had it open"),
         (rename, "store.db was removed or renamed while this store had it open"),
         (replace, "store.db was replaced by another file while this store had it open"),

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from cwstore import RestoreReport, restore
@@ -135,6 +136,17 @@ def test_a_backup_that_a_store_is_using_is_copied_as_it_is_now(file: Path, backu
     assert stored(file) == ["first", "later"]
 
 
+def test_the_log_of_version_0_1_0_which_has_no_note_stays_with_its_file(
+    file: Path, backup: Path
+) -> None:
+    write_and_be_killed(file, "third")
+    file.with_name("store.db-turn").unlink()
+    report = restore(backup, file)
+    assert report.kept is not None
+    assert stored(file) == ["first"]
+    assert stored(Path(report.kept)) == ["first", "second", "third"]
+
+
 # What is refused, and changes nothing
 
 
@@ -224,6 +236,16 @@ def test_a_place_that_cannot_be_written_to_is_named(
     with pytest.raises(StorageError, match=r"cannot restore .*No space left on device"):
         restore(backup, file)
     assert stored(file) == ["first", "second"]
+
+
+def test_a_disk_that_fails_is_told_as_such(
+    file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: str) -> bytes:
+        raise apsw.exception_for(apsw.SQLITE_IOERR_READ)
+
+    monkeypatch.setattr("cwstore._sqlite.restore.read_header", fail)
+    assert_refused(StorageError, r"restoring .*the disk failed", backup, file)
 
 
 # Killed at any moment
