@@ -58,6 +58,7 @@ class Store(Repositories[Sync], Database):
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        read_only: bool = False,
         extensions: "Sequence[Extension]" = (),
         secrets: "SecretCodec | None" = None,
     ) -> Self:
@@ -67,6 +68,8 @@ class Store(Repositories[Sync], Database):
         of this store's own. `clock` returns aware datetimes. `busy_timeout` (seconds) bounds each
         wait for a lock. With `durable` an acknowledged transaction survives a power cut; without
         it, a crash of the process only. With `backup` a file is copied before it is migrated.
+        With `read_only` it takes no permission to write, makes no file and does not migrate: what
+        would write raises StorageError, and a transaction is one moment of the file.
         `secrets` keeps `credentials` and `config_json` of accounts encoded in the file.
         `extensions` bring a service's own tables into the file.
         Raises StorageError, ForeignDatabaseError, SchemaTooNewError, MigrationError, BusyError,
@@ -85,6 +88,7 @@ class Store(Repositories[Sync], Database):
             backup=backup,
             on_progress=on_progress,
             extensions=extensions,
+            read_only=read_only,
         )
         return cls(db, secrets)
 

@@ -29,7 +29,7 @@ from cwstore.migrations.scripts import APPLICATION_ID
 if TYPE_CHECKING:
     from cwstore.core.secret import Secret
 
-_CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, used again or not (no LRU)
+CACHED_STATEMENTS = 2048  # apsw keeps the last N executions, used again or not (no LRU)
 _OLDEST_SQLITE = (3, 53)
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
 
@@ -48,10 +48,10 @@ def connect(
     see `ensure_wal`. Raises StorageError, ForeignDatabaseError, BusyError, CorruptDatabaseError;
     StoreClosedError in a forked child (see fork.py).
     """
-    _refuse_old_sqlite()
+    refuse_old_sqlite()
     if file == MEMORY:
-        connection = open_connection(MEMORY, cached_statements=_CACHED_STATEMENTS)
-        _configure(connection, busy_timeout, durable)
+        connection = open_connection(MEMORY, cached_statements=CACHED_STATEMENTS)
+        configure(connection, busy_timeout, durable)
         connection.execute(f"PRAGMA application_id = {application_id}")
         return connection
     register_open(file)
@@ -110,7 +110,8 @@ def skip_checkpoint_on_close(connection: Connection, file: str) -> None:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
 
-def _refuse_old_sqlite() -> None:
+def refuse_old_sqlite() -> None:
+    """Raise StorageError if the SQLite of apsw is too old for cwstore."""
     found = apsw.sqlite_lib_version()
     if tuple(map(int, found.split(".")[:2])) < _OLDEST_SQLITE:
         raise StorageError(
@@ -128,9 +129,9 @@ def _open(
     durable: bool,
 ) -> Connection:
     try:
-        connection = open_connection(file, _READ_WRITE, cached_statements=_CACHED_STATEMENTS)
+        connection = open_connection(file, _READ_WRITE, cached_statements=CACHED_STATEMENTS)
         try:
-            _configure(connection, busy_timeout, durable)
+            configure(connection, busy_timeout, durable)
             refuse_foreign(connection, file, application_id)
             _refuse_read_only(connection, file)
             if inode_of(file) != inode:
@@ -159,7 +160,8 @@ def _reveal(_cursor: object, _place: int, value: "Secret") -> str:
     return value.reveal()
 
 
-def _configure(connection: Connection, busy_timeout: float, durable: bool) -> None:
+def configure(connection: Connection, busy_timeout: float, durable: bool) -> None:
+    """Set on a new connection what every connection of ours has."""
     connection.set_busy_handler(busy_handler(busy_timeout))
     connection.convert_binding = _reveal
     connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)

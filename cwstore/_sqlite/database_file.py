@@ -69,10 +69,10 @@ def inode_of(file: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def refuse_strange_file(file: str, *, links: bool = False) -> tuple[int, int]:
+def look_at_file(file: str, *, links: bool = False) -> os.stat_result:
     """Raise unless the path is a regular file that can be a database. Opens nothing.
 
-    Returns its device and number. With `links` it may have more than one name.
+    With `links` it may have more than one name.
     """
     try:
         status = os.stat(file)
@@ -96,11 +96,32 @@ def refuse_strange_file(file: str, *, links: bool = False) -> tuple[int, int]:
             f"{file} {what}: it is not a database; remove it to have a new one made, or give"
             " another path"
         )
+    return status
+
+
+def refuse_strange_file(file: str, *, links: bool = False) -> tuple[int, int]:
+    """As `look_at_file`, for a file that is read and written; its device and number."""
+    status = look_at_file(file, links=links)
     if not os.access(file, os.R_OK | os.W_OK):
         from cwstore._sqlite.file_access import how_to_permit
 
         raise StorageError(f"{file} cannot be read and written by this user; {how_to_permit(file)}")
     return status.st_dev, status.st_ino
+
+
+def may(file: str, mode: int) -> bool:
+    """Whether the permissions let this process do that: with the rights that it has just now.
+
+    Those of a program that runs as another user or group are not the ones it was started with.
+    """
+    return os.access(file, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def may_only_read(file: str) -> bool:
+    """Whether the file is there and this process can read it, but not write to it or beside it."""
+    if file == MEMORY or not may(file, os.R_OK):
+        return False
+    return not (may(file, os.W_OK) and may(os.path.dirname(file), os.W_OK | os.X_OK))
 
 
 def size_of(file: str) -> int:

@@ -33,6 +33,7 @@ from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 
 if TYPE_CHECKING:
+    from cwstore._sqlite.read_only import ReadOnlyDatabase
     from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.extension import Extension
@@ -432,7 +433,8 @@ def open_database(
     migrations: str | os.PathLike[str] | None = None,
     application_id: int | None = None,
     extensions: "Sequence[Extension]" = (),
-) -> SqliteDatabase:
+    read_only: bool = False,
+) -> "SqliteDatabase | ReadOnlyDatabase":
     """Connect, check that the file is the program's, migrate it if need be. See `Store.open`."""
     file = resolve(path)
     program = OURS
@@ -442,8 +444,12 @@ def open_database(
         program = program_of(migrations, application_id, check_extensions(extensions))
     seconds = check_busy_timeout(busy_timeout)
     stamps = Clock(clock)
-    check_flags(durable=durable, backup=backup)
+    check_flags(durable=durable, backup=backup, read_only=read_only)
     check_progress(on_progress)
+    if read_only:
+        from cwstore._sqlite.read_only import ReadOnlyDatabase
+
+        return ReadOnlyDatabase(file, program, stamps, seconds)
     if not os.path.lexists(file):
         from cwstore.migrations.runner import parse_all
 

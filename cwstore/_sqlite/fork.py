@@ -84,7 +84,13 @@ class BookedConnection(apsw.Connection):
         place = object()
         _opening[place] = file
         try:
-            super().__init__(file, flags, statementcachesize=statementcachesize)
+            if apsw.connection_hooks:
+                from cwstore._sqlite.others_hooks import without_hooks
+
+                with without_hooks():
+                    super().__init__(file, flags, statementcachesize=statementcachesize)
+            else:
+                super().__init__(file, flags, statementcachesize=statementcachesize)
             key = id(self)
             _book[key] = ref(self, lambda _: _book.pop(key, None)), file
         finally:

@@ -10,9 +10,10 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.backup import find_damage
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
-from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
+from cwstore._sqlite.connection import skip_checkpoint_on_close
 from cwstore._sqlite.database_file import MEMORY, resolve, size_of
 from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.look import connect_to_look
 from cwstore._sqlite.permissions import exposed_files
 from cwstore._sqlite.schema.drift import drift
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys
@@ -61,11 +62,8 @@ def check_file(path: str | os.PathLike[str], program: Program = OURS) -> CheckRe
     file = resolve(path)
     if file == MEMORY or not os.path.lexists(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
-    connection = connect(
-        file,
-        busy_timeout=BUSY_TIMEOUT,
-        create=False,
-        application_id=program.application_id,
+    connection = connect_to_look(
+        file, busy_timeout=BUSY_TIMEOUT, application_id=program.application_id
     )
     try:
         connection.execute("PRAGMA query_only = ON")

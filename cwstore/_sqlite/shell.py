@@ -11,6 +11,7 @@ from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
 from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore._sqlite.look import connect_to_look
 from cwstore.errors import StorageError
 from cwstore.migrations.scripts import APPLICATION_ID
 
@@ -31,9 +32,12 @@ def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -
     file = resolve(path)
     if file == MEMORY or not os.path.lexists(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
-    connection = connect(
-        file, busy_timeout=BUSY_TIMEOUT, create=False, application_id=application_id
-    )
+    if write:
+        connection = connect(
+            file, busy_timeout=BUSY_TIMEOUT, create=False, application_id=application_id
+        )
+    else:
+        connection = connect_to_look(file, busy_timeout=BUSY_TIMEOUT, application_id=application_id)
     try:
         if not write:
             connection.execute("PRAGMA query_only = ON")

@@ -27,7 +27,7 @@ class SqliteSnapshot:
 
     def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         rows = list(self._rows(statement, binds))
-        return statement.map_row(rows[0]) if rows else None
+        return statement.map_row(rows.pop(0)) if rows else None
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(list(self._rows(statement, binds)))

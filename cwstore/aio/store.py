@@ -50,6 +50,7 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        read_only: bool = False,
         extensions: "Sequence[Extension]" = (),
         secrets: "SecretCodec | None" = None,
     ) -> Self:
@@ -60,6 +61,7 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
             "durable": durable,
             "backup": backup,
             "on_progress": on_progress,
+            "read_only": read_only,
             "extensions": extensions,
             "secrets": secrets,
         }

@@ -15,26 +15,27 @@ if TYPE_CHECKING:
     from cwstore.store import Store
 
 
-def open_store(path: str) -> "Store":
-    """The store of a file that is there and up to date."""
+def open_store(path: str, *, to_read: bool = False) -> "Store":
+    """The store of a file that is there and up to date; `to_read` also for who may only read."""
     from cwstore.store import Store
 
     _refuse_missing_or_old(path, Program())
-    return Store.open(path)
+    return Store.open(path, read_only=to_read and _may_only_read(path))
 
 
-def open_program(options: "Namespace") -> "Database":
+def open_program(options: "Namespace", *, to_read: bool = False) -> "Database":
     """As `open_store`, but the file may be of another program."""
     from cwstore.core.database import Database
 
     program = Program(options.directory, options.application_id)
     if program == Program():
-        return open_store(options.path)
+        return open_store(options.path, to_read=to_read)
     _refuse_missing_or_old(options.path, program)
     return Database.open(
         options.path,
         migrations=default_directory() if program.directory is None else program.directory,
         application_id=program.application_id,
+        read_only=to_read and _may_only_read(options.path),
     )
 
 
@@ -46,12 +47,23 @@ def given_program(options: "Namespace") -> str:
 
 
 def open_database(path: str) -> "OpenDatabase":
-    """The database of such a file, for what is not a method of a store."""
+    """The database of such a file, to read what no method of a store does."""
     _refuse_missing_or_old(path, Program())
     engine = cast("Engine", engine_for(path))
     return engine.open_database(
-        path, clock=None, busy_timeout=5.0, durable=False, backup=True, on_progress=None
+        path,
+        clock=None,
+        busy_timeout=5.0,
+        durable=False,
+        backup=True,
+        on_progress=None,
+        read_only=_may_only_read(path),
     )
+
+
+def _may_only_read(path: str) -> bool:
+    files = engine_for(path, "database_file")
+    return bool(files.may_only_read(files.resolve(path)))
 
 
 def _refuse_missing_or_old(path: str, program: "Program") -> None:

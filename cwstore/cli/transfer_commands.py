@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def export(options: Namespace) -> int:
     """Write an initiative to a file, or to standard output."""
     lines = 0
-    with open_store(options.path) as store, terminal.progress("Exporting") as bar:
+    with open_store(options.path, to_read=True) as store, terminal.progress("Exporting") as bar:
         found = store.export_initiative(options.initiative, logs=options.logs)
         first = next(found)  # before a file is made: there may be no such initiative
         with _output(options.output) as out:

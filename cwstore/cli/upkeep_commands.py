@@ -52,7 +52,7 @@ def backup(options: Namespace) -> int:
     target = options.target
     if target is None:
         target = f"{options.path}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bak"
-    with terminal.progress("Copying"), open_program(options) as store:
+    with terminal.progress("Copying"), open_program(options, to_read=True) as store:
         store.backup(target)
     size = os.stat(target).st_size
     if options.json:
@@ -64,7 +64,7 @@ def backup(options: Namespace) -> int:
 
 def stats(options: Namespace) -> int:
     """Show rows and bytes of each table, and which processes read from the log."""
-    with terminal.progress("Counting"), open_program(options) as store:
+    with terminal.progress("Counting"), open_program(options, to_read=True) as store:
         found = store.stats()
     if options.json:
         terminal.print_json(found)

@@ -46,6 +46,7 @@ class Database:
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        read_only: bool = False,
         extensions: "Sequence[Extension]" = (),
     ) -> Self:
         """Connect, check that the file is this program's, migrate it if need be.
@@ -66,6 +67,7 @@ class Database:
             backup=backup,
             on_progress=on_progress,
             extensions=extensions,
+            read_only=read_only,
         )
         return cls(db)
 

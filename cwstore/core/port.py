@@ -153,6 +153,7 @@ class Engine(Protocol):
         migrations: str | os.PathLike[str] | None = None,
         application_id: int | None = None,
         extensions: Sequence[Extension] = (),
+        read_only: bool = False,
     ) -> OpenDatabase:
         """Open what `path` names, migrated if need be. See `Store.open` and `Database.open`.
 

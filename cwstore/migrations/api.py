@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         def exists(self, file: str, /) -> bool: ...
         def refuse_bad_place(self, file: str, /) -> None: ...
         def open_target(self, file: str, program: Program, /) -> _OpenTarget: ...
+        def open_to_look(self, file: str, program: Program, /) -> _OpenTarget: ...
         def rehearse_on(
             self, file: str, program: Program, migrate: Callable[[Target], MigrationReport], /
         ) -> RehearsalReport: ...
@@ -124,7 +125,7 @@ def status(
         return MigrationStatus(
             file, 0, len(files), names, 0, 0, None, extensions=_extensions({}, program)
         )
-    database = engine.open_target(file, program)
+    database = engine.open_to_look(file, program)
     try:
         database.leave_alone()
         state = read_checked_state(database, files)

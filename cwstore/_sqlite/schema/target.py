@@ -58,6 +58,16 @@ def open_target(file: str, program: Program) -> "SqliteTarget":
     return SqliteTarget(connection, file, BUSY_TIMEOUT, program)
 
 
+def open_to_look(file: str, program: Program) -> "SqliteTarget":
+    """The database at a resolved path that is there; for who may only read, too."""
+    from cwstore._sqlite.look import connect_to_look
+
+    connection = connect_to_look(
+        file, busy_timeout=BUSY_TIMEOUT, application_id=program.application_id
+    )
+    return SqliteTarget(connection, file, BUSY_TIMEOUT, program)
+
+
 class SqliteTarget:
     """A connection that `connect` gave, for one run; it may go on as a store's writer."""
 
