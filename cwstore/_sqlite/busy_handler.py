@@ -1,7 +1,8 @@
 """How a connection waits for a lock that another one holds."""
 
-import time
 from collections.abc import Callable
+
+from cwstore.core.clock import real_time as time
 
 BUSY_TIMEOUT = 5.0  # seconds, where no store says otherwise
 

@@ -4,7 +4,6 @@ SQLite calls the recorder before each row changes (its preupdate hook).
 """
 
 import math
-import time
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -18,6 +17,7 @@ from cwstore.core.changes import (
     ChangeNote,
     ChangeOperation,
 )
+from cwstore.core.clock import real_time as time
 
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection

@@ -5,7 +5,6 @@ The path is checked before SQLite opens it. The first thing read from an open fi
 """
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 import apsw
@@ -23,6 +22,7 @@ from cwstore._sqlite.database_file import (
 )
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
+from cwstore.core.clock import real_time as time
 from cwstore.errors import BusyError, CwstoreError, StorageError
 from cwstore.migrations.scripts import APPLICATION_ID
 

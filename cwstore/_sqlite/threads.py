@@ -6,10 +6,11 @@ times the median (`tools/fairness`).
 """
 
 import sys
-import time
 from collections import deque
 from contextlib import suppress
 from threading import Lock, RLock
+
+from cwstore.core.clock import real_time as time
 
 # As in write_queue.py; but threads of one process notice sooner that they may go on.
 MAX_BARGED = 3  # waiting threads that a newcomer may overtake; never more

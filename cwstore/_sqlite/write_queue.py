@@ -17,7 +17,6 @@ The file also notes of which database the log is that lies beside it: see identi
 """
 
 import os
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from cwstore._sqlite.database_file import MEMORY, find_leftover_log, inode_of
 from cwstore._sqlite.identity import TURN_BYTES, note_number
+from cwstore.core.clock import real_time as time
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:

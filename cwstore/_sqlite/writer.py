@@ -5,7 +5,6 @@ Transactions on it are opened and ended in transaction.py.
 
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
@@ -20,6 +19,7 @@ from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_err
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore._sqlite.threads import FairLock, running_task
+from cwstore.core.clock import real_time as time
 from cwstore.core.faults import busy_thread, missing_reference, not_json, table_of
 from cwstore.core.ids import make_rising_id
 from cwstore.errors import (

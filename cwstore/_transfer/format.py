@@ -166,7 +166,7 @@ def read_row(line: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def times_of(entity: type[Any], fields: Iterable[str]) -> tuple[str, ...]:
     """The fields of an entity that are times."""
     hints = hints_of(entity)
-    return tuple(field for field in fields if rule_of(hints[field]).type is datetime)
+    return tuple(field for field in fields if rule_of(hints[field]).is_time)
 
 
 def read_time(field: str, value: object) -> datetime | None:

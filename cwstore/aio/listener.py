@@ -6,7 +6,6 @@ another process has committed; it ends with the last feed.
 
 import math
 import threading
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
@@ -16,6 +15,7 @@ from weakref import WeakSet
 from cwstore.aio.workers import refuse_elsewhere
 from cwstore.core import public
 from cwstore.core.changes import LOOK_INTERVAL, seconds_of
+from cwstore.core.clock import real_time as time
 from cwstore.errors import StoreClosedError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 import math
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Self, TypeAlias
 
 from cwstore.core import publish
 from cwstore.core.checks import is_integer, is_number
+from cwstore.core.clock import real_time as time
 from cwstore.errors import InvalidValueError, StoreClosedError
 
 __all__ = ["Change", "ChangeFeed", "ChangeOperation"]

@@ -58,6 +58,11 @@ class ValueRule(NamedTuple):
         return "json" in self.marker
 
     @property
+    def is_time(self) -> bool:
+        """Whether it is a datetime, also while freezegun puts another class of that name here."""
+        return issubclass(self.type, datetime)
+
+    @property
     def is_sealed(self) -> bool:
         """Whether it is kept as a secret: see `core.secret`."""
         return "sealed" in self.marker
@@ -284,7 +289,8 @@ def compile_binder(order: list[str], rules: Mapping[str, ValueRule]) -> Binder:
     for index, (name, rule) in enumerate(rules.items()):
         v, k, e = f"v_{name}", f"k{index}", f"e{index}"
         names[k] = rule
-        check = _SEALED_CHECK if rule.is_sealed else _CHECKS.get(rule.type)
+        kind = type(EPOCH) if rule.is_time else rule.type
+        check = _SEALED_CHECK if rule.is_sealed else _CHECKS.get(kind)
         if check is None:
             check = _CHECKS[StrEnum]
             names[e] = {member.value: member.value for member in members_of(rule)}

@@ -7,12 +7,27 @@ do.
 
 from collections.abc import Callable
 from datetime import datetime
-from time import time_ns
+from time import CLOCK_MONOTONIC, clock_gettime, sleep, time_ns
 
 from cwstore.core.checks import to_micros
 from cwstore.errors import InvalidValueError
 
 _LAST_MICROSECOND = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+
+
+class real_time:
+    """As the module `time`, for all that waits.
+
+    Who freezes the time of a process for a test (freezegun) puts another `monotonic` into every
+    module that has it. Then no wait would ever end.
+    """
+
+    sleep = staticmethod(sleep)
+
+    @staticmethod
+    def monotonic() -> float:
+        """Seconds that rise, whatever clocks are set or frozen."""
+        return clock_gettime(CLOCK_MONOTONIC)
 
 
 class Clock:

@@ -41,7 +41,7 @@ def _value_code(name: str, rule: ValueRule, names: dict[str, Any], *, again: boo
         code = code if rule.type is str else f"Secret({code})"
     elif rule.type is bool:
         code = f"{name} != 0"
-    elif rule.type is datetime:
+    elif rule.is_time:
         code = f"known_time_of({name})" if again else f"EPOCH + MICROSECOND * {name}"
     else:
         names[rule.type.__name__] = {member.value: member for member in members_of(rule)}
@@ -203,7 +203,7 @@ def _fill_code(rules: Mapping[str, ValueRule], names: dict[str, Any], *, again: 
     Those of rows with one, such as log chunks, would only push them out. A row that was never
     updated has one datetime for both of its times.
     """
-    times = [rule.type for rule in rules.values()].count(datetime)
+    times = [rule.is_time for rule in rules.values()].count(True)
     targets: list[str] = []
     steps: list[str] = []
     for name, rule in rules.items():
