@@ -339,6 +339,11 @@ class Writer:
         if self.recorder is not None:
             self.recorder.listen_on(connection)
 
+    def renew_cursor(self) -> None:
+        """Undo what a read was interrupted in. For the thread that holds the lock."""
+        self.cursor.close(True)
+        self.cursor = self.connection.cursor()
+
     def _replace_dropped(self) -> None:
         new = connect(
             self.file,

@@ -5,11 +5,11 @@ few of its statements.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from cwstore.core.checks import EPOCH, MICROSECOND, ValueRule, hints_of, members_of, rule_of
+from cwstore.core.entity import fields_of
 from cwstore.errors import CorruptDatabaseError, SecretError
 
 if TYPE_CHECKING:
@@ -119,6 +119,10 @@ def field_names(entity: type[Any]) -> tuple[str, ...]:
     """The columns of a row type, in order: a dataclass or a NamedTuple."""
     if issubclass(entity, tuple):
         return cast("type[NamedTuple]", entity)._fields
+    if (names := fields_of(entity)) is not None:
+        return names
+    from dataclasses import fields
+
     return tuple(field.name for field in fields(entity))
 
 

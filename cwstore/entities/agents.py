@@ -1,13 +1,13 @@
 """Agents: the coding agents that run tasks, each in a git worktree of its own."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty, check_answer, check_id
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,

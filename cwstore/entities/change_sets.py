@@ -1,13 +1,13 @@
 """Change sets: what was changed together, entry by entry, so that it can be reverted."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, NotRequired, TypedDict, Unpack, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty, for_each
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, fetch_page, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of

@@ -1,12 +1,12 @@
 """Chat sessions: the user talks with an agent about one phase or task; with their messages."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, fetch_page, patch_row, query
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of

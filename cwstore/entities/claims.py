@@ -4,7 +4,6 @@
 database end the attempt of a task that leaves `in_progress`, whatever statement changes it.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, LiteralString
@@ -16,6 +15,7 @@ from cwstore.core.checks import (
     check_id,
     check_text,
 )
+from cwstore.core.entity import dataclass
 from cwstore.core.repository import fetch_page, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of
 from cwstore.entities.task import (

@@ -1,12 +1,12 @@
 """Conversations: one agent asks another one something, and the other answers once."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import Mode, Repository, command, fetch_page, query, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of

@@ -1,13 +1,13 @@
 """Initiatives: what is to be achieved; they own phases, tasks and pages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,

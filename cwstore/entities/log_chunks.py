@@ -1,12 +1,12 @@
 """Log chunks: what agents write while they run, raw JSONL in the order of arrival."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString, NotRequired, TypedDict, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, for_each, is_integer, to_micros
+from cwstore.core.entity import dataclass
 from cwstore.core.repository import Mode, Repository, command, fetch_page, lengthy, query, stream
 from cwstore.core.statement import Listing, lists_of, rows_of, values_of
 from cwstore.entities.log_retention import PruneReport, delete_chunks_of, prune_sessions

@@ -1,13 +1,13 @@
 """Which sessions of log chunks go when `LogChunkRepository.prune` is called, and their deletion."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore.core.bounds import ROWS_A_STATEMENT, ROWS_AT_A_TIME, SECONDS_AT_A_TIME
 from cwstore.core.checks import NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.statement import rows_of, values_of
 
 if TYPE_CHECKING:

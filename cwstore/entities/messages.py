@@ -1,13 +1,13 @@
 """Messages between agents and the user, and the responses to them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict, Unpack, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_id, for_each
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,

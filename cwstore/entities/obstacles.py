@@ -1,11 +1,11 @@
 """Obstacles: what keeps a task from being ready."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.repository import row_or_raise
 from cwstore.core.statement import rows_of
 from cwstore.entities.task import FIND_TASK

@@ -1,11 +1,11 @@
 """Pages: the tree of documents of an initiative, with one page at its root."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,

@@ -7,13 +7,13 @@ database guards tasks and phases each for themselves.
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import StrEnum
 from json import dumps
 from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_id
+from cwstore.core.entity import dataclass
 from cwstore.core.statement import rows_of
 from cwstore.entities.task import TaskStatus
 

@@ -1,12 +1,12 @@
 """Projects: the git repositories that initiatives touch, and which initiative touches which."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, TypedDict, Unpack, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_id, for_each
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,

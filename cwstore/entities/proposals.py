@@ -1,12 +1,12 @@
 """Proposals: changes to pages, phases and tasks that an agent suggests and somebody decides on."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,

@@ -3,13 +3,13 @@
 `tasks` has the repository, `claims` what happens when a task is claimed. Both need the row.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal, LiteralString, Required, TypedDict
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
+from cwstore.core.entity import dataclass
 from cwstore.core.statement import rows_of
 
 __all__ = [

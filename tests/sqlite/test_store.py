@@ -218,12 +218,48 @@ def test_a_reader_that_is_lent_while_the_store_closes_is_closed_when_it_comes_ba
         return datetime(2026, 1, 1, tzinfo=UTC)
 
     store = Store.open(file, clock=clock)
+    store.accounts.find_all()  # opens a reader
     task = Task(store.accounts.find_next_available)  # asks what time it is, with a reader in hand
     reached(reading)
     store.close()
     assert len(connections_to(file)) == 1
     closed.set()
     assert task.finish() is None
+    assert connections_to(file) == []
+
+
+def test_point_reads_share_one_connection_until_a_list_or_another_thread_asks(file: Path) -> None:
+    with Store.open(file) as store:
+        made = store.initiatives.create(name="n")
+        assert store.initiatives.find_by_id(made.id) == made
+        assert store.initiatives.find_by_id("none") is None
+        assert len(connections_to(file)) == 1
+        with store.transaction():
+            Task(lambda: store.initiatives.find_by_id(made.id)).finish()
+        assert len(connections_to(file)) == 2
+    with Store.open(file) as store:
+        assert store.initiatives.find_all() == [made]
+        assert len(connections_to(file)) == 2
+
+
+def test_close_waits_for_a_point_read_of_another_thread(file: Path) -> None:
+    reading, go_on = Event(), Event()
+
+    def clock() -> datetime:
+        reading.set()
+        reached(go_on)
+        return datetime(2026, 1, 1, tzinfo=UTC)
+
+    store = Store.open(file, clock=clock)
+    writer: Any = engine_of(store)._writer
+    lock = writer.lock = AnnouncedLock(writer.lock)
+    read = Task(store.accounts.find_next_available)
+    reached(reading)
+    closing = Task(store.close)
+    reached(lock.asked)
+    go_on.set()
+    assert read.finish() is None
+    closing.finish()
     assert connections_to(file) == []
 
 
