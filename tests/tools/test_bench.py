@@ -5,7 +5,7 @@ import apsw
 import pytest
 
 from cwstore import Store
-from tools._python.bench import plain
+from tools._python.bench import node, plain
 from tools._python.bench.__main__ import disagreements
 from tools._python.bench.report import cheats, line, row_of
 from tools._python.bench.runner import Bench, Measured
@@ -21,6 +21,42 @@ def test_the_benchmark_compares_adapters_that_return_the_same_rows(tmp_path: Pat
 
     assert disagreements(bench) == []
     bench.end()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (ROOT / ".venvs" / "node" / ".ready").exists(), reason="tools/bench has not installed them"
+)
+def test_the_adapters_of_node_return_the_same_rows_as_the_limit(tmp_path: Path) -> None:
+    bench = Bench(ROOT, tmp_path, ["limit", *node.SCRIPT], 1, 0.1, plain=True)
+
+    assert disagreements(bench) == []
+    assert bench.able("W16") == bench.names
+    bench.end()
+
+
+def test_a_process_of_node_is_given_the_calls_that_one_of_python_makes_itself() -> None:
+    request = {"name": "W17", "number": 2, "count": 3}
+    assert node.with_calls("prepare", request) == {
+        "before": calls_before("W17", 3),
+        "calls": calls_of("W17", 2, 3),
+        "opening": False,
+    }
+    assert node.with_calls("prepare", request | {"name": "W12"})["opening"] is True
+    assert node.with_calls("open", {"file": "a.db"}) == {"file": "a.db"}
+
+
+def test_what_node_needs_and_cannot_have_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert node.install(tmp_path) == "there is no node, or no npm"
+
+    for name, does in (("node", "echo v20"), ("npm", "echo refused; exit 1")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o700)
+    assert node.install(tmp_path) == "npm install failed: .venvs/node/install.log tells why"
+    assert (tmp_path / ".venvs" / "node" / "install.log").read_text() == "refused\n"
 
 
 @pytest.mark.slow

@@ -42,7 +42,8 @@ def bench() -> ArgumentParser:
         " than cwstore have a plain schema: the same tables, keys and foreign keys, and just the"
         " indexes that the workloads need (tools/_data/plain.sql); no CHECK, trigger, view or"
         " attempt. With `--schema own` they have cwstore's. `same-sql`, for that one alone, is the"
-        " limit with cwstore's own statements: what lies between the two is SQL.",
+        " limit with cwstore's own statements: what lies between the two is SQL. `better-sqlite3`"
+        " and `drizzle` need node and npm, and are compiled where no binary can be had.",
     )
     parser.add_argument(
         "--schema", choices=("plain", "own"), default="plain", help="of the others (default: plain)"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tools._python import arguments as accepted
-from tools._python.bench import report
+from tools._python.bench import node, report
 from tools._python.bench.adapters import ADAPTERS
 from tools._python.bench.runner import Bench
 from tools._python.bench.workloads import WORKLOADS
@@ -62,6 +62,10 @@ def main() -> int:
     names = _chosen(
         options.adapters, [name for name in ADAPTERS if not plain or name != "same-sql"]
     )
+    missing = node.install(ROOT) if node.SCRIPT.keys() & {*names} else ""
+    if missing:
+        print(f"tools/bench: without better-sqlite3 and Drizzle: {missing}", file=sys.stderr)
+        names = [name for name in names if name not in node.SCRIPT]
     workloads = _chosen(options.only, list(WORKLOADS))
     rounds = options.rounds or (9 if options.quick else 21)
     key = "processor_ratio" if options.processor else "ratio"

@@ -1,6 +1,6 @@
 """The ways to SQLite that are compared."""
 
-#: Name in the table, and module of the adapter.
+#: Name in the table, and module of the adapter; for those of Node.js see node.py.
 ADAPTERS = {
     "limit": "limit",
     "same-sql": "same_sql",
@@ -10,6 +10,8 @@ ADAPTERS = {
     "sqlspec": "with_sqlspec",
     "sqla-core": "with_core",
     "sqla-orm": "with_orm",
+    "better-sqlite3": "",
+    "drizzle": "",
     "cwstore": "with_cwstore",
     "cwstore-async": "with_cwstore_async",
 }

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tools._python.bench import node
 from tools._python.bench.adapters import ADAPTERS, OURS
 from tools._python.bench.plain import build
 from tools._python.bench.workloads import IDLE, OPENING, WORKLOADS
@@ -41,9 +42,11 @@ class Measured(NamedTuple):
 class Process:
     """One adapter's process."""
 
-    def __init__(self, root: Path, module: str) -> None:
+    def __init__(self, root: Path, folder: Path, name: str) -> None:
+        self._is_node = name in node.SCRIPT
+        python = [sys.executable, "-m", "tools._python.bench.child", ADAPTERS[name]]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tools._python.bench.child", module],
+            node.command(root, folder, name) if self._is_node else python,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -53,6 +56,8 @@ class Process:
     def tell(self, do: str, **arguments: object) -> None:
         """Send a request and go on."""
         assert self._process.stdin is not None
+        if self._is_node:
+            arguments = node.with_calls(do, arguments)
         print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
 
     def hear(self) -> Any:
@@ -98,7 +103,8 @@ class Bench:
         self.names = names
         self.plain = plain
         self._make_seeds()
-        self.processes = {name: Process(root, ADAPTERS[name]) for name in names}
+        node.write_statements(folder / "statements.json")
+        self.processes = {name: Process(root, folder, name) for name in names}
 
     def _make_seeds(self) -> None:
         run = [sys.executable, "-m", "tools._python.bench.world"]
@@ -177,14 +183,10 @@ class Bench:
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         for number in range(-1, self.rounds):
             for name in _turned(self.names, number):
-                run = [
-                    sys.executable,
-                    "-m",
-                    "tools._python.bench.first",
-                    ADAPTERS[name],
-                    files[name],
-                    task,
-                ]
+                run = [sys.executable, "-m", "tools._python.bench.first", ADAPTERS[name]]
+                if name in node.SCRIPT:
+                    run = node.command(self.root, self.folder, name)
+                run += [files[name], task]
                 started = time.perf_counter_ns()
                 subprocess.run(run, cwd=self.root, env=environment, check=True)
                 if number >= 0:
@@ -198,7 +200,7 @@ class Bench:
         files = {name: self._copy(name) for name in self.names}
         calls = max(1, round(WORKLOADS["W13"].calls * self.scale))
         crews = {
-            name: [Process(self.root, ADAPTERS[name]) for _ in range(WRITERS)]
+            name: [Process(self.root, self.folder, name) for _ in range(WRITERS)]
             for name in self.names
         }
         for name, crew in crews.items():
