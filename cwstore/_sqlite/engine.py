@@ -84,8 +84,8 @@ class SqliteDatabase:
         values = statement.bind(binds)
         rows = None
         # A new reader parses the whole schema, some 0.8 ms. A process that opens a store for a
-        # few looks does with the connection that it has.
-        if not self._readers.idle:
+        # few looks does with the connection that it has; but only a reader refuses to write.
+        if not self._readers.idle and statement.text.startswith("SELECT"):
             rows = self._read_beside(statement, values)
         if rows is None:
             rows = self._read(statement, values)

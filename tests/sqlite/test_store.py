@@ -12,9 +12,12 @@ import apsw
 import pytest
 
 from cwstore.aio import AsyncStore
+from cwstore.core.statement import rows_of
+from cwstore.entities.initiatives import Initiative
 from cwstore.entities.registry import ENTITIES
 from cwstore.errors import (
     ConflictError,
+    CwstoreError,
     InvalidValueError,
     StoreClosedError,
 )
@@ -240,6 +243,15 @@ def test_point_reads_share_one_connection_until_a_list_or_another_thread_asks(fi
     with Store.open(file) as store:
         assert store.initiatives.find_all() == [made]
         assert len(connections_to(file)) == 2
+
+
+def test_a_write_that_is_called_a_read_is_refused_even_before_there_is_a_reader(file: Path) -> None:
+    delete = rows_of(Initiative)("DELETE FROM initiatives RETURNING *")
+    with Store.open(file) as store:
+        made = store.initiatives.create(name="n")
+        with pytest.raises(CwstoreError):
+            engine_of(store).fetch_one(delete)
+        assert store.initiatives.find_all() == [made]
 
 
 def test_close_waits_for_a_point_read_of_another_thread(file: Path) -> None:
