@@ -64,7 +64,8 @@ def callgrind() -> ArgumentParser:
     parser = ArgumentParser(
         prog="tools/callgrind",
         description="""\
-Count the instructions of an operation of W1 to W9, W16 and W17, and compare them with a baseline.
+Count the instructions of an operation of W1 to W9 and W15 to W18, and compare them with a baseline.
+The limit is bare apsw on a plain schema (tools/_data/plain.sql).
 
 Counts do not depend on the machine or its load, only on the builds of Python and apsw: a baseline
 is kept for each pair of these.

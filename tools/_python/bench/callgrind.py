@@ -1,4 +1,6 @@
-"""Counts the instructions of an operation of W1 to W9, W16 and W17, beside those of a baseline.
+"""Counts the instructions of an operation of W1 to W9 and W15 to W18, beside those of a baseline.
+
+The limit is bare apsw on a plain schema, as in `tools/bench`.
 
 Counts do not depend on the machine or its load, only on the builds of Python and apsw: a baseline
 is kept for each pair of these.
@@ -19,7 +21,8 @@ from pathlib import Path
 import apsw
 
 from tools._python import arguments as accepted
-from tools._python.bench.counted import COUNTED
+from tools._python.bench import plain
+from tools._python.bench.counted import COUNTED, NONE, NONE_IDLE, is_idle
 from tools._python.bench.workloads import WORKLOADS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,7 +37,8 @@ Counts = dict[str, dict[str, int]]
 def count(folder: Path, adapter: str, workload: str) -> int:
     """Instructions of a whole process."""
     file = folder / f"{adapter}-{workload}.db"
-    shutil.copyfile(folder / "seed.db", file)
+    seed = "idle" if is_idle(workload) else "seed"
+    shutil.copyfile(folder / f"{seed}{'-plain' if adapter == 'limit' else ''}.db", file)
     command = [
         *("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),
         *(
@@ -58,19 +62,21 @@ def count(folder: Path, adapter: str, workload: str) -> int:
 
 def count_all(workloads: Iterable[str]) -> Counts:
     """Instructions of one operation, by adapter and workload."""
-    chosen = ["none", *workloads]
-    with tempfile.TemporaryDirectory(prefix="callgrind-") as name:
-        folder = Path(name)
-        seed = [sys.executable, "-m", "tools._python.bench.world", str(folder / "seed.db")]
-        subprocess.run(seed, cwd=ROOT, check=True)
+    chosen = [NONE, NONE_IDLE, *workloads]
+    with tempfile.TemporaryDirectory(prefix="callgrind-") as path:
+        folder = Path(path)
+        world = [sys.executable, "-m", "tools._python.bench.world"]
+        for name, options in (("seed", ()), ("idle", ("--idle",))):
+            subprocess.run([*world, *options, str(folder / f"{name}.db")], cwd=ROOT, check=True)
+            plain.build(folder / f"{name}.db", folder / f"{name}-plain.db")
         counts: Counts = {}
         with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
             for adapter in MODULES:
                 totals = list(pool.map(partial(count, folder, adapter), chosen))
                 counts[adapter] = {
-                    workload: (total - totals[0])
+                    workload: (total - totals[is_idle(workload)])
                     // (COUNTED[workload] * WORKLOADS[workload].operations)
-                    for workload, total in zip(chosen[1:], totals[1:], strict=True)
+                    for workload, total in zip(chosen[2:], totals[2:], strict=True)
                 }
     return counts
 
