@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tools._python.bench import common
 from tools._python.bench.workloads import OPENING, calls_before, calls_of
@@ -57,7 +59,7 @@ def install(root: Path) -> str:
 
 def write_statements(file: Path) -> None:
     """The SQL of common.py, for the adapters."""
-    texts = {
+    texts: dict[str, Any] = {
         name: value
         for name, value in vars(common).items()
         if name.isupper() and isinstance(value, str | int | tuple)
@@ -73,7 +75,7 @@ def command(root: Path, folder: Path, name: str) -> list[str]:
     return ["node", "--expose-gc", child, str(root / ".venvs" / "node"), adapter, statements]
 
 
-def with_calls(do: str, arguments: dict[str, object]) -> dict[str, object]:
+def with_calls(do: str, arguments: Mapping[str, object]) -> Mapping[str, object]:
     """A request with the calls that it is about."""
     if do not in ("can", "prepare", "sample"):
         return arguments

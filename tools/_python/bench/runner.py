@@ -56,9 +56,8 @@ class Process:
     def tell(self, do: str, **arguments: object) -> None:
         """Send a request and go on."""
         assert self._process.stdin is not None
-        if self._is_node:
-            arguments = node.with_calls(do, arguments)
-        print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
+        told = node.with_calls(do, arguments) if self._is_node else arguments
+        print(json.dumps({"do": do, **told}), file=self._process.stdin, flush=True)
 
     def hear(self) -> Any:
         """The answer to the oldest request that was not heard of."""
