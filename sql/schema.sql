@@ -43,6 +43,13 @@ CREATE INDEX initiatives_status_ix
 CREATE INDEX initiatives_created_ix
     ON initiatives (created_at, id);
 
+CREATE TRIGGER initiatives_readiness_update_tg
+AFTER UPDATE OF status ON initiatives
+WHEN NEW.status = 'active'
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
 
 -- A name and a url are compared byte for byte: the caller normalises them if he wants to.
 CREATE TABLE projects (
@@ -123,6 +130,13 @@ BEGIN
     WHERE target_type = 'phase' AND target_id = OLD.id;
 END;
 
+CREATE TRIGGER phases_readiness_update_tg
+AFTER UPDATE OF status ON phases
+WHEN NEW.status = 'approved' OR NEW.status = 'in_progress' OR NEW.status = 'completed'
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
 
 CREATE TABLE phase_dependencies (
     phase_id             TEXT  NOT NULL  REFERENCES phases (id) ON DELETE CASCADE,
@@ -179,6 +193,18 @@ BEGIN
         )
         SELECT 1 FROM waiting WHERE id = NEW.depends_on_phase_id
     );
+END;
+
+CREATE TRIGGER phase_dependencies_readiness_delete_tg
+AFTER DELETE ON phase_dependencies
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER phase_dependencies_readiness_update_tg
+AFTER UPDATE ON phase_dependencies
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
 END;
 
 
@@ -349,6 +375,25 @@ BEGIN
       AND outcome IS NULL;
 END;
 
+CREATE TRIGGER tasks_readiness_delete_tg
+AFTER DELETE ON tasks
+WHEN NOT EXISTS (SELECT 1 FROM tasks WHERE rowid > OLD.rowid)
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+-- Whether what waits for a completed task is ready now is left to the look: to find it out here
+-- would double the cost of a change of status.
+CREATE TRIGGER tasks_readiness_update_tg
+AFTER UPDATE OF id, phase_id, initiative_id, type, category, status ON tasks
+WHEN NEW.status = 'pending'
+  OR NEW.status = 'completed'
+ AND OLD.status <> 'completed'
+ AND EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.id)
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
 
 CREATE TABLE task_dependencies (
     task_id             TEXT  NOT NULL  REFERENCES tasks (id) ON DELETE CASCADE,
@@ -399,6 +444,19 @@ WHEN (
 BEGIN
     INSERT INTO task_edges_in_doubt (task_id, depends_on_task_id)
     VALUES (NEW.task_id, NEW.depends_on_task_id);
+END;
+
+CREATE TRIGGER task_dependencies_readiness_delete_tg
+AFTER DELETE ON task_dependencies
+WHEN EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id AND status = 'pending')
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER task_dependencies_readiness_update_tg
+AFTER UPDATE ON task_dependencies
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
 END;
 
 
@@ -1038,6 +1096,9 @@ END;
 -- else the newest), or of nobody named. The ids of these begin with '-', so that they sort before
 -- those that a claim gives, which rise.
 --
+-- A dispatcher that found nothing to claim asks again and again. `readiness` tells it cheaply that
+-- nothing became ready since, whoever wrote what.
+--
 -- Code of older versions is not declared compatible: it would give back a task whose holder it does
 -- not look for.
 
@@ -1095,6 +1156,18 @@ CREATE INDEX task_attempts_lease_ix
 CREATE INDEX task_attempts_agent_ix
     ON task_attempts (agent_id)
     WHERE agent_id IS NOT NULL;
+
+
+-- How often something may have become ready, but for tasks that are new. All that is compared is
+-- whether the number is another one. Written by the triggers below and by nobody else; without its
+-- row dispatchers look at the tasks themselves.
+CREATE TABLE readiness (
+    id       INTEGER  NOT NULL  PRIMARY KEY,
+    changes  INTEGER  NOT NULL,
+
+    CONSTRAINT readiness_id_ck
+        CHECK (id = 1) -- one row
+) STRICT;
 
 
 -- ---------------------------------------- 0013_stamps_rise ---------------------------------------
@@ -1229,6 +1302,28 @@ SELECT
     coalesce(task.requires_approval, initiative.merge_requires_approval, 1) AS requires_approval
 FROM tasks AS task
 LEFT JOIN initiatives AS initiative ON initiative.id = task.initiative_id;
+
+
+-- ------------------------------------ 0012_claims_have_holders -----------------------------------
+-- Each claim of a task opens an attempt, and whoever reports on the task must hold it. A worker
+-- that was killed is told from one that works, a late one cannot write over its successor's result,
+-- and what a task went through can be read afterwards.
+--
+-- Tasks that are in progress already get an attempt: of the agent that has them (one that runs,
+-- else the newest), or of nobody named. The ids of these begin with '-', so that they sort before
+-- those that a claim gives, which rise.
+--
+-- A dispatcher that found nothing to claim asks again and again. `readiness` tells it cheaply that
+-- nothing became ready since, whoever wrote what.
+--
+-- Code of older versions is not declared compatible: it would give back a task whose holder it does
+-- not look for.
+
+-- Tasks in the order in which they came: new ones are the last, and cost a create nothing. A number
+-- comes back only after the last task was deleted.
+CREATE VIEW task_arrivals AS
+SELECT rowid AS number, id
+FROM tasks;
 
 
 -- ---------------------------------------- 0013_stamps_rise ---------------------------------------

@@ -86,17 +86,22 @@ class SqliteDatabase:
         # A new reader parses the whole schema, some 0.8 ms. A process that opens a store for a
         # few looks does with the connection that it has; but only a reader refuses to write.
         if not self._readers.idle and statement.text.startswith("SELECT"):
-            rows = self._read_beside(statement, values)
+            rows, _ = self._read_beside(statement, values)
         if rows is None:
             rows = self._read(statement, values)
         return statement.map_row(rows.pop(0)) if rows else None
 
     def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
+        return self.look(statement, **binds)[0]
+
+    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         # A reader has to read again every page that it knew before the last commit: 14 µs for a
         # look at what is ready, where the connection that committed needs 5.
         values = statement.bind(binds)
-        rows = self._read_beside(statement, values) or self._read(statement, values)
-        return statement.map_row(rows.pop(0)) if rows else None
+        rows, state = self._read_beside(statement, values)
+        if rows is None:
+            rows = self._read(statement, values)
+        return (statement.map_row(rows.pop(0)) if rows else None), state
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(self._read(statement, statement.bind(binds)))
@@ -137,23 +142,8 @@ class SqliteDatabase:
         return self._writer.owner == get_ident()
 
     def state_token(self) -> object:
-        if not ALIVE[0]:
-            abandon_inherited()
-        if self._writer.owner == get_ident() or self.file == MEMORY:
-            return None
-        readers = self._readers
-        try:
-            reader = readers.idle.pop()
-        except IndexError:
-            reader = self._open_reader()
-        try:
-            ((version,),) = reader.execute("PRAGMA data_version").fetchall()
-        except apsw.Error:
-            readers.drop(reader)
-            return None
-        readers.idle.append(reader)
-        # The number means something to that connection alone.
-        return reader.number, version
+        writer = self._writer
+        return writer.state() if writer.owner == get_ident() else None
 
     def vacuum(self) -> None:
         """Shrink the file by its free pages, a few at a time, so that others can write between."""
@@ -223,13 +213,18 @@ class SqliteDatabase:
             return rows
         raise fault
 
-    def _read_beside(self, statement: Statement[Any], values: list[Any]) -> list[Row] | None:
-        """Read on the connection that writes, if no thread uses it; None: it could not be had."""
+    def _read_beside(
+        self, statement: Statement[Any], values: list[Any]
+    ) -> tuple[list[Row] | None, object]:
+        """Read on the connection that writes, if no thread uses it, and the state that it saw.
+
+        None: it could not be had.
+        """
         if not ALIVE[0]:
             abandon_inherited()
         writer = self._writer
         if writer.owner or self.file == MEMORY:
-            return None
+            return None, None
         try:
             if (
                 not writer.lock.try_acquire()
@@ -237,16 +232,17 @@ class SqliteDatabase:
                 or writer.closed_reason
                 or writer.dropped
             ):
-                return None
+                return None, None
             writer.running = True
             self._beside = statement.text, get_ident(), monotonic()
             try:
                 if statement.stamp is not None:
                     values[statement.stamp] = self._clock.read()
-                return writer.cursor.execute(statement.text, values).fetchall()
+                rows = writer.cursor.execute(statement.text, values).fetchall()
+                return rows, writer.state()
             except BaseException as error:
                 if isinstance(error, apsw.Error | UnicodeEncodeError):
-                    return None  # a reader will tell what is wrong
+                    return None, None  # a reader will tell what is wrong
                 writer.renew_cursor()  # the old one may still hold a snapshot
                 raise
             finally:

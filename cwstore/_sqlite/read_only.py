@@ -92,6 +92,9 @@ class ReadOnlyDatabase:
     def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
         return self.fetch_one(statement, **binds)
 
+    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
+        return self.fetch_one(statement, **binds), None
+
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(self._read(statement, statement.bind(binds)))
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
 _KEPT = 8  # opening one costs some 100 µs; more than this many at once is rare
 
-_numbers = count()
-
 #: What is read (SQL, or a name for it), the thread, and when it began by `time.monotonic`.
 Reading = tuple[str, int, float | None]
 
@@ -25,12 +22,11 @@ Reading = tuple[str, int, float | None]
 class Reader:
     """One connection and, while it is lent: for what, to which thread and since when."""
 
-    __slots__ = ("connection", "execute", "number", "since", "thread", "what")
+    __slots__ = ("connection", "execute", "since", "thread", "what")
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.execute = connection.cursor().execute
-        self.number = next(_numbers)  # no other reader of this process has it
         self.what = ""
         self.thread = 0
         self.since = 0.0

@@ -86,6 +86,7 @@ class Writer:
         self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
         self.names = None if file == MEMORY else FileNames(file, connection)
+        self._adopted = 0  # connections so far
         self._adopt(connection)
 
     # Statements, by the thread that holds the lock
@@ -331,7 +332,12 @@ class Writer:
 
     # The connection
 
+    def state(self) -> tuple[int, int]:
+        """What the connection saw last: another value once anybody has committed, this one too."""
+        return self._adopted, self.connection.data_version()
+
     def _adopt(self, connection: "Connection") -> None:
+        self._adopted += 1
         self.connection = connection
         self.cursor = connection.cursor()
         self.dropped = False

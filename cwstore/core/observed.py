@@ -55,6 +55,13 @@ class ObservedDatabase:
         """See `core.port`."""
         return self._read(lambda: self._db.peek(statement, **binds))
 
+    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
+        """See `core.port`."""
+        started = perf_counter()
+        found, state = self._db.look(statement, **binds)
+        self._tell(StatementRun(_name(), perf_counter() - started, 0.0, _rows(found)))
+        return found, state
+
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         """See `core.port`."""
         return self._read(lambda: self._db.fetch_all(statement, **binds))

@@ -25,6 +25,10 @@ class Database(Protocol):
         """As `fetch_one`, for a look that is followed by a write: it may read where that writes."""
         ...
 
+    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
+        """As `peek`, and a token of the state that it saw; None: unknown."""
+        ...
+
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         """Every row of a SELECT."""
         ...
@@ -62,7 +66,10 @@ class Database(Protocol):
         ...
 
     def state_token(self) -> object:
-        """Equal to an earlier token only if nothing was committed since; None: unknown."""
+        """Of the state in which the transaction that this thread has open began; None: unknown.
+
+        Equal to the token of a `look` only if nothing was committed between.
+        """
         ...
 
     def vacuum(self) -> None:

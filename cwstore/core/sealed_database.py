@@ -51,6 +51,11 @@ class SealedDatabase:
         sealed, values = self._seal(statement, binds)
         return self._db.peek(sealed, **values)
 
+    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
+        """See `core.port`."""
+        sealed, values = self._seal(statement, binds)
+        return self._db.look(sealed, **values)
+
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         """See `core.port`."""
         sealed, values = self._seal(statement, binds)

@@ -329,6 +329,13 @@ def held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
     return db.peek(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)
 
 
+def look_held_by(db: "Database", agent_id: str | None) -> tuple[TaskAttempt | None, object]:
+    """As `held_by`, with a token of the state that told it; see `Database.look`."""
+    if agent_id is None:
+        return None, None
+    return db.look(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)
+
+
 def claim_again(db: "Database", held: TaskAttempt, lease: int | None) -> Task:
     if lease is not None:
         db.write_one(_EXTEND_LEASE, task_id=held.task_id, agent_id=held.agent_id, lease=lease)

@@ -4,13 +4,16 @@ As a rule one of the first tasks in line is ready, and a scan in that order find
 plan may have 60,000 pending tasks behind one phase that nobody has approved: a scan takes 24 ms to
 say no (0.09 ms from the open phases), each time that a dispatcher asks. So a claim looks at the
 front of the line, then at the tasks of open phases and those without a phase.
+
+Who found nothing asks `readiness` first, which the database keeps: whether a task may have become
+ready since. A look at 60,000 tasks that wait for one other takes 61 ms, this one some µs.
 """
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
-from cwstore.core.checks import check_id, check_members
+from cwstore.core.checks import NonEmpty, check_id, check_members
 from cwstore.core.repository import fetch_page
 from cwstore.core.statement import (
     NEXT_UPDATED_AT,
@@ -18,6 +21,7 @@ from cwstore.core.statement import (
     Paging,
     Statement,
     lists_of,
+    rows_of,
     values_of,
 )
 from cwstore.entities.claims import (
@@ -27,6 +31,7 @@ from cwstore.entities.claims import (
     hand_over,
     held_by,
     lease_micros,
+    look_held_by,
     take_back_expired,
 )
 from cwstore.entities.task import (
@@ -48,13 +53,43 @@ _is = values_of(int, Task)
 _list = lists_of(Task, FIND_TASK)
 
 
+class _Front(NamedTuple):
+    """What a look at the front of the line tells."""
+
+    a_lease_has_passed: bool
+    #: None: none of them is ready.
+    id: NonEmpty | None
+
+
+class _Readiness(NamedTuple):
+    """What changes when a task may have become ready: by a change, by a new task, by time."""
+
+    a_lease_has_passed: bool
+    changes: int
+    #: Of the last task that came; 0: there is none.
+    number: int
+
+
+_front = rows_of(_Front)
+_READINESS = rows_of(_Readiness)(f"""
+    SELECT
+        EXISTS (SELECT 1 {EXPIRED}) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+        changes,
+        coalesce((SELECT max(number) FROM task_arrivals), 0) AS number
+    FROM readiness
+    WHERE id = 1
+""")
+
+
 class _Choice(NamedTuple):
     """The ready tasks that meet a condition, most urgent first: to look at, or to claim one."""
 
     find: Listing[Task]
     claim: Statement[Task]
-    #: 2: a lease has passed; 1: one of the first _FRONT pending tasks in line is ready; 0: neither.
-    look_at_front: Statement[int]
+    #: One of the first _FRONT pending tasks in line that is ready.
+    look_at_front: Statement["_Front"]
+    #: Whether one is ready of the tasks that came since.
+    look_at_new: Statement[int]
     #: Whether there is any, and the claim: both begin with the phases.
     is_one_anywhere: Statement[int]
     claim_anywhere: Statement[Task]
@@ -64,10 +99,9 @@ _ORDER: LiteralString = """ORDER BY
             CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
             sort_order, created_at, id"""
 _FRONT: LiteralString = "400"
-_LEASE_PASSED = 2
 
 
-def _choice(kind: LiteralString, owner: LiteralString = "", **extra: type) -> _Choice:
+def _choice(kind: LiteralString, owner: LiteralString = "", **extra: Any) -> _Choice:
     condition: LiteralString = f"{owner}{kind}"
     chosen: LiteralString = f"""
         FROM ready_tasks
@@ -78,14 +112,26 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: type) -> _C
     return _Choice(
         _list(f"SELECT {TASK_COLUMNS} {chosen}", **extra),
         task_rows(_claim_of(f"SELECT id {chosen} LIMIT :limit"), limit=int, **extra),
+        _front(
+            f"""
+            SELECT
+                EXISTS (SELECT 1 {EXPIRED}) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+                (SELECT ready.id {_in_front(condition)} LIMIT 1) AS id
+            """,
+            **extra,
+        ),
         _is(
             f"""
-            SELECT CASE
-                WHEN EXISTS (SELECT 1 {EXPIRED}) THEN 2
-                WHEN EXISTS (SELECT 1 {_in_front(condition)}) THEN 1
-                ELSE 0
-            END /* never NULL: each arm is a number */
+            SELECT EXISTS (
+                SELECT 1
+                FROM task_arrivals AS arrival
+                CROSS JOIN ready_tasks
+                WHERE arrival.number >= :number
+                  AND ready_tasks.id = arrival.id
+                  AND {condition}
+            )
             """,
+            number=int,
             **extra,
         ),
         _is(f"SELECT EXISTS (SELECT 1 {anywhere})", **extra),
@@ -94,7 +140,7 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: type) -> _C
 
 
 def _in_front(condition: LiteralString) -> LiteralString:
-    """The ready ones of the first pending tasks in line."""
+    """The ready ones of the first pending tasks in line, in that order: CROSS JOIN keeps it."""
     return f"""
         FROM (
             SELECT id
@@ -144,14 +190,28 @@ def _claim_of(choice: LiteralString) -> LiteralString:
     """
 
 
+#: For what a look has just found.
+_CLAIM_FOUND = task_rows(
+    f"""
+    UPDATE tasks
+    SET status = 'in_progress', updated_at = {NEXT_UPDATED_AT}
+    WHERE id = :task_id
+      AND status = 'pending'
+    RETURNING {TASK_COLUMNS}
+    """,
+    task_id=NonEmpty,
+)
+
 # One type is an equality; a lookup in a list costs a claim 9 µs more, so it has its own statements.
 _AMONG: LiteralString = """type IN (SELECT value FROM json_each(:types))
           AND category IN (SELECT value FROM json_each(:categories))"""
 _OWN: LiteralString = "initiative_id = :initiative_id AND "
-_READY = _choice("type = :type")
+_READY = _choice("type = :type", type=TaskType)
 _READY_AMONG = _choice(_AMONG, types=str, categories=str)
-_READY_OF_INITIATIVE = _choice("type = :type", _OWN)
-_READY_OF_INITIATIVE_AMONG = _choice(_AMONG, _OWN, types=str, categories=str)
+_READY_OF_INITIATIVE = _choice("type = :type", _OWN, type=TaskType, initiative_id=NonEmpty)
+_READY_OF_INITIATIVE_AMONG = _choice(
+    _AMONG, _OWN, types=str, categories=str, initiative_id=NonEmpty
+)
 
 
 class Wanted(NamedTuple):
@@ -198,10 +258,22 @@ def find_ready(db: "Database", wanted: Wanted, page: Paging) -> list[Task]:
 
 # Claiming
 
-#: What a repository remembers: filters for which nothing was ready, with the state of the file
-#: at that time.
-Idle = dict[tuple[object, ...], object]
+#: What the file told of readiness, and a token of the state that told it.
+_Known = tuple[_Readiness | None, object]
+#: What a repository remembers: filters for which nothing was ready, with what was known before;
+#: None: it was found out once, and not asked for.
+Idle = dict[tuple[object, ...], _Known | None]
 _MOST_IDLE = 100  # filters; more than a service has
+
+
+class _Found(NamedTuple):
+    """What a look found out, besides how to claim."""
+
+    a_lease_has_passed: bool = False
+    #: The task that is first in line; None: the claim has to find it.
+    task_id: str | None = None
+    #: That was looked at.
+    state: object = None
 
 
 def claim_next_ready(
@@ -213,15 +285,20 @@ def claim_next_ready(
 ) -> Task | None:
     """See `TaskRepository.claim_next_ready`."""
     micros = _check_claim(wanted, agent_id, lease)
-    claim, binds, a_lease_has_passed = _look(db, idle, wanted, agent_id)
+    claim, found = _look(db, idle, wanted, agent_id)
     if claim is None:
         return None
     with db.transaction():
-        if a_lease_has_passed:
+        # If nobody committed since the look, it need not be repeated.
+        if found.task_id is not None and found.state == db.state_token():
+            task = db.write_one(_CLAIM_FOUND, task_id=found.task_id)
+            return None if task is None else hand_over(db, task, agent_id, micros)
+        if found.a_lease_has_passed:
             take_back_expired(db)
         held = held_by(db, agent_id)
         if held is not None:
             return claim_again(db, held, micros)
+        _, binds = _choose(wanted)
         task = db.write_one(claim, **binds, limit=1)
         return None if task is None else hand_over(db, task, agent_id, micros)
 
@@ -235,7 +312,7 @@ def may_claim(
 ) -> bool:
     """Whether `claim_next_ready` may give something: the look that it begins with."""
     _check_claim(wanted, agent_id, lease)
-    claim, _, _ = _look(db, idle, wanted, agent_id)
+    claim, _ = _look(db, idle, wanted, agent_id)
     return claim is not None
 
 
@@ -251,29 +328,48 @@ def _check_claim(wanted: Wanted, agent_id: str | None, lease: timedelta | None) 
 
 def _look(
     db: "Database", idle: Idle, wanted: Wanted, agent_id: str | None
-) -> tuple[Statement[Task] | None, dict[str, object], bool]:
-    """The statement that may claim something and its binds; whether a lease has passed.
+) -> tuple[Statement[Task] | None, _Found]:
+    """The statement that may claim something, and what else was found out.
 
     None as statement: there is nothing to claim. Takes no lock.
     """
     choice, binds = _choose(wanted)
-    if held_by(db, agent_id) is not None:
-        return choice.claim, binds, bool(db.peek(A_LEASE_HAS_PASSED))
-    # "Nothing is ready" stays true until somebody commits. The state is asked for first, so that a
-    # commit which comes after the look is noticed by the next one; and only by who found nothing
-    # before, since it costs a busy dispatcher 2 µs.
+    held, seen = look_held_by(db, agent_id)
+    if held is not None:
+        return choice.claim, _Found(bool(db.peek(A_LEASE_HAS_PASSED)))
     key = (choice.claim.text, *binds.values())
-    state = db.state_token() if key in idle else None
-    if state is not None and idle.get(key) == state:
-        passed = bool(db.peek(A_LEASE_HAS_PASSED))
-        return (choice.claim if passed else None), binds, passed
-    front = db.peek(choice.look_at_front, **binds)
-    if front:
+    known = None
+    if key in idle and not db.in_transaction():  # a transaction may be undone, and this be kept
+        # Asked for first, so that a commit which comes after the look is noticed by the next one;
+        # and only by who found nothing before, since it costs a busy dispatcher 2 µs.
+        known = db.look(_READINESS)
+        if _is_idle_still(db, wanted, idle[key], known):
+            idle[key] = known
+            return None, _Found()
+    front, state = db.look(choice.look_at_front, **binds)
+    assert front is not None  # it reads no table: there is always a row
+    if front.a_lease_has_passed:
         idle.pop(key, None)
-        return choice.claim, binds, front == _LEASE_PASSED
+        return choice.claim, _Found(a_lease_has_passed=True)
+    if front.id is not None:
+        idle.pop(key, None)
+        seen = state if agent_id is None else seen  # the first look, if there were two
+        return choice.claim, _Found(task_id=front.id, state=seen)
     if db.fetch_one(choice.is_one_anywhere, **binds):
-        return choice.claim_anywhere, binds, False
+        return choice.claim_anywhere, _Found()
     if len(idle) >= _MOST_IDLE:
         idle.clear()
-    idle[key] = state
-    return None, binds, False
+    idle[key] = known
+    return None, _Found()
+
+
+def _is_idle_still(db: "Database", wanted: Wanted, before: _Known | None, now: _Known) -> bool:
+    """Whether nothing has become ready since: no task by a change, by time, or by being new."""
+    if before is None or before[0] is None or now[0] is None:
+        return False
+    if now[0].a_lease_has_passed or now[0].changes != before[0].changes:
+        return False
+    if now[1] is not None and now[1] == before[1]:
+        return True  # nothing at all was committed
+    choice, binds = _choose(wanted)
+    return not db.fetch_one(choice.look_at_new, number=before[0].number, **binds)

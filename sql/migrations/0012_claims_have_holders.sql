@@ -6,6 +6,9 @@
 -- else the newest), or of nobody named. The ids of these begin with '-', so that they sort before
 -- those that a claim gives, which rise.
 --
+-- A dispatcher that found nothing to claim asks again and again. `readiness` tells it cheaply that
+-- nothing became ready since, whoever wrote what.
+--
 -- Code of older versions is not declared compatible: it would give back a task whose holder it does
 -- not look for.
 
@@ -131,6 +134,85 @@ BEGIN
               AND outcome = 'lost'
               AND detail = 'the agent was deleted'
           );
+END;
+
+
+-- How often something may have become ready, but for tasks that are new. All that is compared is
+-- whether the number is another one. Written by the triggers below and by nobody else; without its
+-- row dispatchers look at the tasks themselves.
+CREATE TABLE readiness (
+    id       INTEGER  NOT NULL  PRIMARY KEY,
+    changes  INTEGER  NOT NULL,
+
+    CONSTRAINT readiness_id_ck
+        CHECK (id = 1)                     -- one row
+) STRICT;
+
+INSERT INTO readiness (id, changes)
+VALUES (1, 0);
+
+-- Tasks in the order in which they came: new ones are the last, and cost a create nothing. A number
+-- comes back only after the last task was deleted.
+CREATE VIEW task_arrivals AS
+SELECT rowid AS number, id
+FROM tasks;
+
+CREATE TRIGGER tasks_readiness_delete_tg
+AFTER DELETE ON tasks
+WHEN NOT EXISTS (SELECT 1 FROM tasks WHERE rowid > OLD.rowid)
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+-- Whether what waits for a completed task is ready now is left to the look: to find it out here
+-- would double the cost of a change of status.
+CREATE TRIGGER tasks_readiness_update_tg
+AFTER UPDATE OF id, phase_id, initiative_id, type, category, status ON tasks
+WHEN NEW.status = 'pending'
+  OR NEW.status = 'completed'
+ AND OLD.status <> 'completed'
+ AND EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.id)
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER task_dependencies_readiness_delete_tg
+AFTER DELETE ON task_dependencies
+WHEN EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id AND status = 'pending')
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER task_dependencies_readiness_update_tg
+AFTER UPDATE ON task_dependencies
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER phases_readiness_update_tg
+AFTER UPDATE OF status ON phases
+WHEN NEW.status = 'approved' OR NEW.status = 'in_progress' OR NEW.status = 'completed'
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER phase_dependencies_readiness_delete_tg
+AFTER DELETE ON phase_dependencies
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER phase_dependencies_readiness_update_tg
+AFTER UPDATE ON phase_dependencies
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
+END;
+
+CREATE TRIGGER initiatives_readiness_update_tg
+AFTER UPDATE OF status ON initiatives
+WHEN NEW.status = 'active'
+BEGIN
+    UPDATE readiness SET changes = changes + 1 WHERE id = 1;
 END;
 
 

@@ -1,12 +1,15 @@
 """A dispatcher that finds nothing to claim waits for nobody and notices at once what changes."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cwstore.entities.initiatives import InitiativeStatus
+from cwstore.entities.phases import PhaseStatus
 from cwstore.entities.task import TaskPatch
 from cwstore.store import Store
 from tests.kits.database import (
@@ -221,14 +224,153 @@ def test_a_remembered_answer_costs_no_look_at_the_tasks(store: Store) -> None:
 
 
 def test_a_claim_looks_again_when_the_connection_that_knew_the_state_is_gone(store: Store) -> None:
-    readers = engine_of(store)._readers
     held_back(store)
     for _ in range(3):
         assert claimed(store) is None
-        while readers.idle:  # as if other threads had borrowed them all
-            readers.drop(readers.idle.pop())
-    assert claimed(store) is None
-    readers.idle[-1].connection.close()  # as if the disk had failed under it
+    engine_of(store)._writer.drop()  # as if the disk had failed under it
     assert claimed(store) is None
     store.phases.update("closed", status="in_progress")
     assert claimed(store) == "t00000"
+
+
+def test_an_answer_from_a_transaction_that_is_undone_is_not_kept(store: Store) -> None:
+    waiting(store)
+    for _ in range(3):
+        assert claimed(store) is None
+    with suppress(ZeroDivisionError), store.transaction():
+        store.tasks.update("needed", status="completed")
+        assert [claimed(store) for _ in range(3)] == ["t", None, None]
+        raise ZeroDivisionError
+    assert claimed(store) is None
+    store.tasks.update("needed", status="completed")
+    assert claimed(store) == "t"
+
+
+def test_a_claim_looks_again_if_somebody_committed_since_its_look(store: Store, file: Path) -> None:
+    """The task that was first in line has been claimed by another, or one more urgent has come."""
+    store.tasks.create(name="x", id="t")
+    engine = engine_of(store)
+    begin = engine.transaction
+
+    def urgent_one_comes() -> AbstractContextManager[None]:
+        engine.transaction = begin  # type: ignore[method-assign]
+        run_raw(
+            file,
+            "INSERT INTO tasks (id, name, priority, created_at, updated_at)"
+            " VALUES ('urgent', 'x', 'high', 9, 9)",
+        )
+        return begin()
+
+    engine.transaction = urgent_one_comes  # type: ignore[method-assign]
+    assert [claimed(store) for _ in range(3)] == ["urgent", "t", None]
+
+
+# What the database keeps of readiness, so that commits of anything else cost an idle dispatcher
+# next to nothing
+
+NEW = "INSERT INTO tasks (id, name, created_at, updated_at) VALUES"
+
+
+def waiting(store: Store, count: int = 0) -> None:
+    """The task t, and some more, wait for one that is in progress."""
+    store.tasks.create(name="x", id="needed", status="in_progress")
+    with store.transaction():
+        for key in ("t", *(f"w{number:04}" for number in range(count))):
+            store.tasks.create(name="x", id=key)
+            store.tasks.create_dependency(key, "needed")
+
+
+@pytest.mark.parametrize("filters", FILTERS[:3:2])
+@pytest.mark.parametrize("own", [True, False])
+def test_what_concerns_no_task_costs_no_look_at_those_that_wait(
+    store: Store, open_store: OpenStore, filters: dict[str, Any], own: bool
+) -> None:
+    waiting(store, 500)
+    done = store.tasks.create(name="x", status="blocked")
+    looked = steps_of_reading(store, lambda: claimed(store, **filters))
+    for _ in range(2):
+        assert claimed(store, **filters) is None
+    with open_store() as second:
+        other = store if own else second
+        irrelevant: list[Callable[[], object]] = [
+            lambda: other.agents.create(name="a", worktree_id="w"),
+            lambda: other.log_chunks.insert_chunk(
+                "a", agent_name="a", session_number=1, content="x"
+            ),
+            lambda: other.tasks.update("t", name="y"),
+            lambda: other.tasks.create(name="x", status="blocked"),
+            lambda: other.tasks.update(done.id, status="completed"),
+            lambda: other.tasks.create_dependency("w0001", "t"),
+        ]
+        for act in irrelevant:
+            act()
+            assert steps_of_reading(store, lambda: claimed(store, **filters)) < looked / 20
+        other.tasks.update("needed", status="completed")
+        assert claimed(store, **filters) == "t"
+
+
+#: By a program in any language: what makes a task ready, and which one.
+RAW = {
+    "completed": "UPDATE tasks SET status = 'completed' WHERE id = 'needed'",
+    "an edge is deleted": "DELETE FROM task_dependencies WHERE task_id = 't'",
+    "an edge is turned": ("UPDATE task_dependencies SET task_id = 'phased' WHERE task_id = 't'"),
+    "its needed task is deleted": "DELETE FROM tasks WHERE id = 'needed'",
+    "pending": "UPDATE tasks SET status = 'pending' WHERE id = 'blocked'",
+    "another type": "UPDATE tasks SET type = 'auto' WHERE id = 'by hand'",
+    "another phase": "UPDATE tasks SET phase_id = NULL WHERE id = 'phased'",
+    "another initiative": "UPDATE tasks SET initiative_id = NULL WHERE id = 'resting'",
+    "a phase is approved": "UPDATE phases SET status = 'approved' WHERE id = 'closed'",
+    "a needed phase is completed": "UPDATE phases SET status = 'completed' WHERE id = 'before'",
+    "an edge of phases is deleted": "DELETE FROM phase_dependencies",
+    "an edge of phases is turned": ("UPDATE phase_dependencies SET depends_on_phase_id = 'over'"),
+    "an initiative is active": "UPDATE initiatives SET status = 'active' WHERE id = 'archived'",
+    "new": f"{NEW} ('new', 'x', -9, -9)",
+    "the last one is replaced": f"REPLACE INTO {NEW[12:]} ('zz', 'x', 9, 9)",
+    "the last ones are gone": (
+        "DELETE FROM tasks WHERE id IN ('z', 'zz');"
+        " INSERT INTO tasks (id, name, status, created_at, updated_at)"
+        " VALUES ('new', 'x', 'pending', 9, 9), ('z', 'x', 'blocked', 8, 8)"
+    ),
+}
+
+
+@pytest.mark.parametrize("change", RAW)
+@pytest.mark.parametrize("filters", [{}, {"categories": ["execute"]}])
+def test_every_way_of_becoming_ready_is_noticed_whatever_program_writes(
+    store: Store, file: Path, change: str, filters: dict[str, Any]
+) -> None:
+    waiting(store)
+    store.tasks.create(name="x", id="blocked", status="blocked")
+    store.tasks.create(name="x", id="by hand", type="checkpoint:decision")
+    for key, status in (("i", "active"), ("archived", "archived")):
+        store.initiatives.create(name="x", id=key, status=InitiativeStatus(status))
+    for key, status in (
+        ("closed", "pending"),
+        ("open", "approved"),
+        ("before", "approved"),
+        ("over", "completed"),
+    ):
+        store.phases.create(initiative_id="i", name="x", id=key, status=PhaseStatus(status))
+    store.phases.create_dependency("open", "before")
+    store.tasks.create(name="x", id="phased", phase_id="closed")
+    store.tasks.create(name="x", id="of two", phase_id="open")
+    store.tasks.create(name="x", id="resting", initiative_id="archived")
+    store.tasks.create(name="x", id="z", status="blocked")
+    store.tasks.create(name="x", id="zz", status="blocked")
+    for _ in range(3):
+        assert claimed(store, **filters) is None
+    run_raw(file, RAW[change])
+    found = [task.id for task in store.tasks.find_ready(**filters)]
+    assert found
+    assert [claimed(store, **filters) for _ in (*found, None)] == [*found, None]
+
+
+def test_without_the_row_that_tells_of_readiness_a_claim_looks_at_the_tasks(
+    store: Store, file: Path
+) -> None:
+    waiting(store)
+    run_raw(file, "DELETE FROM readiness")
+    for _ in range(3):
+        assert claimed(store) is None
+    store.tasks.update("needed", status="completed")
+    assert claimed(store) == "t"

@@ -69,6 +69,9 @@ INTERNAL = {
     # Times rise over all restarts, whatever the clock does: the last one of an update or a claim is
     # in no row's created_at. One row, kept by the engine.
     "stamps": ["id#", "stamp#"],
+    # A dispatcher that found nothing learns cheaply that nothing became ready since. One row, kept
+    # by triggers.
+    "readiness": ["id#", "changes#"],
     # A cycle is found without walking the whole plan. Kept by triggers.
     "task_levels": ["task_id>tasks:CASCADE", "level#"],
     # The number of a log session is never used twice, though its chunks were pruned. Kept by a
@@ -88,7 +91,7 @@ FILL = {
     "sender_type": "user", "recipient_type": "user", "target_type": "task", "entity_type": "task",
     "action": "create", "new_state": "{}", "role": "user", "line_type": "added",
     "line_number": 1, "session_number": 1,
-    "id": 1,  # of stamps: other ids are made
+    "id": 1,  # of stamps and readiness: other ids are made
 }  # fmt: skip
 
 

@@ -299,6 +299,7 @@ def test_an_initiative_takes_along_all_that_it_owns(db: apsw.Connection) -> None
         "conversations",
         "agent_log_chunks",
         "agent_log_sessions",
+        "readiness",
         "stamps",
     }
     assert rows(db, "SELECT initiative_id, phase_id, task_id FROM conversations") == [

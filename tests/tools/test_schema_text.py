@@ -34,7 +34,7 @@ def test_the_snapshot_makes_the_structure_that_the_migrations_make() -> None:
     snapshot = run((SQL / "schema.sql").read_text(encoding="utf-8"))
     migrated = made(load())
     assert differences(read_structure(migrated), read_structure(snapshot)) == []
-    assert len(read_structure(snapshot).columns) == 23
+    assert len(read_structure(snapshot).columns) == 24
 
 
 def test_the_snapshot_has_tables_in_order_of_their_birth_and_views_last() -> None:
@@ -46,9 +46,12 @@ def test_the_snapshot_has_tables_in_order_of_their_birth_and_views_last() -> Non
         for name in ("initiatives", "projects", "initiative_projects", "phases")
     ]
     assert tables.index("CREATE TABLE tasks") == 5
-    views = [f"CREATE VIEW {name}" for name in ("ready_tasks", "task_approvals", "newest_stamp")]
+    views = [
+        f"CREATE VIEW {name}"
+        for name in ("ready_tasks", "task_approvals", "task_arrivals", "newest_stamp")
+    ]
     doubt = ["CREATE VIEW task_edges_in_doubt", "CREATE TRIGGER task_edges_in_doubt_no_cycle_tg"]
-    assert kinds[-5:] == [*views, *doubt]
+    assert kinds[-6:] == [*views, *doubt]
     assert [kind for kind in kinds if kind.startswith("CREATE VIEW")] == [*views, doubt[0]]
 
 

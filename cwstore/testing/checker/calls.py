@@ -23,6 +23,7 @@ from cwstore.testing.checker.report import Fault
 _VERBS = {
     "fetch_one": (False, True),
     "peek": (False, True),
+    "look": (False, True),
     "fetch_all": (False, True),
     "insert": (True, True),
     "write_one": (True, True),
