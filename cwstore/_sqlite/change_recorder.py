@@ -27,6 +27,15 @@ _OPERATIONS = {
     apsw.SQLITE_UPDATE: ChangeOperation.UPDATE,
     apsw.SQLITE_DELETE: ChangeOperation.DELETE,
 }
+# A virtual table has no page, and SQLite tells nothing of its rows. What makes `readiness` change
+# is told, so it is not.
+_TOLD = """
+    SELECT name
+    FROM sqlite_schema
+    WHERE type = 'table'
+      AND rootpage > 0
+      AND name <> 'readiness'
+"""
 _ID_COLUMNS = """
     SELECT cid
     FROM pragma_table_info(:table)
@@ -53,9 +62,7 @@ class Recorder:
         self._connection = connection
         ((_, _, file), *_) = connection.execute("PRAGMA database_list").fetchall()
         self._next_look = 0.0 if file else math.inf  # in memory there is no elsewhere
-        # A virtual table has no page, and SQLite tells nothing of its rows.
-        tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage > 0"
-        for (table,) in connection.execute(tables).fetchall():
+        for (table,) in connection.execute(_TOLD).fetchall():
             columns = connection.execute(_ID_COLUMNS, {"table": table}).fetchall()
             self._id_columns[table] = [column for (column,) in columns]
         connection.preupdate_hook(self._note)

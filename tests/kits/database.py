@@ -136,9 +136,9 @@ def in_use(file: Path) -> Generator[None, None, None]:
 
 
 def contents(file: Path) -> dict[str, list[Row]]:
-    """Every row of every table."""
+    """Every row of every table, but for what counts changes and tells of no row."""
     with raw(file) as database:
-        return {name: database.rows(name) for name in database.tables()}
+        return {name: database.rows(name) for name in database.tables() - {"readiness"}}
 
 
 def tamper(file: Path, sql: str, *binds: object) -> int:

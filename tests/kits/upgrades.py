@@ -160,6 +160,7 @@ RULES: dict[str, Callable[[Row], None]] = {
     "task_attempts": _attempt,
 }
 ONE_ROW = {"stamps"}
+MADE_WITH_ITS_ROW = {"readiness"}
 ONE_OF_EACH = {"task_levels", "agent_log_sessions"}  #: a row of each task, of each agent
 ONE_ACTIVE_EACH = {"chat_sessions"}  #: so each gets a target of its own
 
@@ -171,6 +172,8 @@ def fill(db: Any, given: Values) -> None:
     structure = structure_of(db)
     for table in in_order(structure):
         columns = columns_of(structure, table)
+        if table in MADE_WITH_ITS_ROW:
+            continue
         if table in GRAPHS:
             _insert(db, table, _edges(table, given, random))
         elif table in ONE_ROW:
