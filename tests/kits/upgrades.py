@@ -159,7 +159,7 @@ RULES: dict[str, Callable[[Row], None]] = {
     "change_set_entries": _entry,
     "task_attempts": _attempt,
 }
-ONE_ROW = {"stamps"}
+ONE_ROW = {"stamps", "readiness"}
 MADE_WITH_ITS_ROW = {"readiness"}
 ONE_OF_EACH = {"task_levels", "agent_log_sessions"}  #: a row of each task, of each agent
 ONE_ACTIVE_EACH = {"chat_sessions"}  #: so each gets a target of its own
