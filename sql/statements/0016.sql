@@ -4125,6 +4125,26 @@ FROM agent_log_chunks
 GROUP BY created_at / :width
 ORDER BY bucket;
 
+-- ready_tasks._CLAIM_FOUND
+UPDATE tasks
+SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+WHERE id = :task_id
+  AND status = 'pending'
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- ready_tasks._READINESS
+SELECT
+    EXISTS (SELECT 1 FROM task_attempts
+WHERE lease_until <= :now
+  AND lease_until IS NOT NULL
+  AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+    changes,
+    coalesce((SELECT max(number) FROM task_arrivals), 0) AS number
+FROM readiness
+WHERE id = 1;
+
 -- ready_tasks._READY.claim
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
@@ -4273,12 +4293,12 @@ SELECT EXISTS (SELECT 1
 );
 
 -- ready_tasks._READY.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
+SELECT
+            EXISTS (SELECT 1 FROM task_attempts
 WHERE lease_until <= :now
   AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
+  AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            (SELECT ready.id
     FROM (
         SELECT id
         FROM tasks
@@ -4291,9 +4311,17 @@ WHERE lease_until <= :now
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
+ LIMIT 1) AS id;
+
+-- ready_tasks._READY.look_at_new
+SELECT EXISTS (
+    SELECT 1
+    FROM task_arrivals AS arrival
+    CROSS JOIN ready_tasks
+    WHERE arrival.number >= :number
+      AND ready_tasks.id = arrival.id
+      AND type = :type
+);
 
 -- ready_tasks._READY_AMONG.claim
 UPDATE tasks
@@ -4455,12 +4483,12 @@ SELECT EXISTS (SELECT 1
 );
 
 -- ready_tasks._READY_AMONG.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
+SELECT
+            EXISTS (SELECT 1 FROM task_attempts
 WHERE lease_until <= :now
   AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
+  AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            (SELECT ready.id
     FROM (
         SELECT id
         FROM tasks
@@ -4474,9 +4502,18 @@ WHERE lease_until <= :now
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
+ LIMIT 1) AS id;
+
+-- ready_tasks._READY_AMONG.look_at_new
+SELECT EXISTS (
+      SELECT 1
+      FROM task_arrivals AS arrival
+      CROSS JOIN ready_tasks
+      WHERE arrival.number >= :number
+        AND ready_tasks.id = arrival.id
+        AND type IN (SELECT value FROM json_each(:types))
+AND category IN (SELECT value FROM json_each(:categories))
+  );
 
 -- ready_tasks._READY_OF_INITIATIVE.claim
 UPDATE tasks
@@ -4626,12 +4663,12 @@ SELECT EXISTS (SELECT 1
 );
 
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
+SELECT
+            EXISTS (SELECT 1 FROM task_attempts
 WHERE lease_until <= :now
   AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
+  AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            (SELECT ready.id
     FROM (
         SELECT id
         FROM tasks
@@ -4644,9 +4681,17 @@ WHERE lease_until <= :now
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
+ LIMIT 1) AS id;
+
+-- ready_tasks._READY_OF_INITIATIVE.look_at_new
+SELECT EXISTS (
+    SELECT 1
+    FROM task_arrivals AS arrival
+    CROSS JOIN ready_tasks
+    WHERE arrival.number >= :number
+      AND ready_tasks.id = arrival.id
+      AND initiative_id = :initiative_id AND type = :type
+);
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.claim
 UPDATE tasks
@@ -4808,12 +4853,12 @@ SELECT EXISTS (SELECT 1
 );
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
-SELECT CASE
-            WHEN EXISTS (SELECT 1 FROM task_attempts
+SELECT
+            EXISTS (SELECT 1 FROM task_attempts
 WHERE lease_until <= :now
   AND lease_until IS NOT NULL
-  AND outcome IS NULL) THEN 2
-            WHEN EXISTS (SELECT 1
+  AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            (SELECT ready.id
     FROM (
         SELECT id
         FROM tasks
@@ -4827,9 +4872,18 @@ WHERE lease_until <= :now
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
-) THEN 1
-            ELSE 0
-        END /* never NULL: each arm is a number */;
+ LIMIT 1) AS id;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_new
+SELECT EXISTS (
+      SELECT 1
+      FROM task_arrivals AS arrival
+      CROSS JOIN ready_tasks
+      WHERE arrival.number >= :number
+        AND ready_tasks.id = arrival.id
+        AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+AND category IN (SELECT value FROM json_each(:categories))
+  );
 
 -- review_comments._CREATE
 INSERT INTO review_comments (id, phase_id, file_path, line_number, line_type, body, author, resolved, created_at,
