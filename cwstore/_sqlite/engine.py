@@ -91,9 +91,6 @@ class SqliteDatabase:
             rows = self._read(statement, values)
         return statement.map_row(rows.pop(0)) if rows else None
 
-    def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
-        return self.look(statement, **binds)[0]
-
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         # A reader has to read again every page that it knew before the last commit: 14 µs for a
         # look at what is ready, where the connection that committed needs 5.

@@ -51,9 +51,9 @@ class ObservedDatabase:
         """See `core.port`."""
         return self._read(lambda: self._db.fetch_one(statement, **binds))
 
-    def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
+    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         """See `core.port`."""
-        return self._read(lambda: self._db.peek(statement, **binds))
+        return self._read(lambda: self._db.look(statement, **binds))
 
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         """See `core.port`."""

@@ -21,12 +21,11 @@ class Database(Protocol):
         """The first row of a SELECT, or None."""
         ...
 
-    def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
-        """As `fetch_one`, for a look that is followed by a write: it may read where that writes."""
-        ...
-
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
-        """As `peek`, and a token of the state that it saw; None: unknown."""
+        """As `fetch_one`, for a look that is followed by a write: it may read where that writes.
+
+        And a token of the state that it saw; None: unknown.
+        """
         ...
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:

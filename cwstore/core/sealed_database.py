@@ -46,11 +46,6 @@ class SealedDatabase:
         sealed, values = self._seal(statement, binds)
         return self._db.fetch_one(sealed, **values)
 
-    def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
-        """See `core.port`."""
-        sealed, values = self._seal(statement, binds)
-        return self._db.peek(sealed, **values)
-
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         """See `core.port`."""
         sealed, values = self._seal(statement, binds)

@@ -324,9 +324,7 @@ def claim(db: "Database", task_id: str, agent_id: str | None, lease: timedelta |
 
 def held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
     """The open attempt of that agent; None: it holds nothing, or nobody is named."""
-    if agent_id is None:
-        return None
-    return db.peek(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)
+    return look_held_by(db, agent_id)[0]
 
 
 def look_held_by(db: "Database", agent_id: str | None) -> tuple[TaskAttempt | None, object]:

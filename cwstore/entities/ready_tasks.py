@@ -336,7 +336,8 @@ def _look(
     choice, binds = _choose(wanted)
     held, seen = look_held_by(db, agent_id)
     if held is not None:
-        return choice.claim, _Found(bool(db.peek(A_LEASE_HAS_PASSED)))
+        passed, _ = db.look(A_LEASE_HAS_PASSED)
+        return choice.claim, _Found(bool(passed))
     key = (choice.claim.text, *binds.values())
     known = None
     if key in idle and not db.in_transaction():  # a transaction may be undone, and this be kept

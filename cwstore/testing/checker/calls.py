@@ -22,7 +22,6 @@ from cwstore.testing.checker.report import Fault
 #: Methods of the port that take a statement: whether it must write, whether it must return rows.
 _VERBS = {
     "fetch_one": (False, True),
-    "peek": (False, True),
     "look": (False, True),
     "fetch_all": (False, True),
     "insert": (True, True),
