@@ -15,10 +15,11 @@ from tests.kits.database import OpenStore, copy_database, open_at
 
 pytest_plugins = ["cwstore.testing.plugin"]
 
-# Who is started in the background is deaf to Ctrl-C, and so would be the processes of the tests.
+# A process that a shell starts in the background ignores Ctrl-C, and so do its children. The tests
+# interrupt some of theirs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Neither may fail because the machine is slow today.
+# No deadline: a slow machine must not fail a test.
 settings.register_profile(
     "ci",
     max_examples=60,
@@ -36,7 +37,7 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# `--hypothesis-profile` is read later than this and wins.
+# pytest reads `--hypothesis-profile` later than this, so that option wins.
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
@@ -49,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
-    """pytest stops its watch when a test fails, but what is then torn down may hang as well."""
+    """Watch the teardown too: pytest stops its watchdog when a test fails; a fixture may hang."""
     seconds = float(item.config.getini("faulthandler_timeout"))
     if seconds:
         faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[_STDERR])

@@ -1,4 +1,4 @@
-"""What the demo came to, found out from the workers' own records and from what the store holds."""
+"""The outcome of the demo, from the workers' own records and from what the store holds."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """The outcome; what must be zero says so."""
+    """The outcome. Comments say which numbers must be zero."""
 
     path: str
     initiative_id: str
@@ -68,7 +68,7 @@ class DemoReport:
 
 
 class LogFindings(NamedTuple):
-    """What the log chunks of some agents tell; a position is the `seq` of a chunk."""
+    """What the log chunks of some agents say. A position is the `seq` of a chunk."""
 
     chunks: int
     bytes: int
@@ -142,13 +142,13 @@ def look_at_attempts(store: "Store", tasks: Iterable[Task]) -> AttemptFindings:
 
 
 def overwritten(tasks: Iterable[Task], results: Mapping[str, Sequence[str]]) -> int:
-    """Results that the store took from a worker and that are not what it holds."""
+    """How many results the store accepted and no longer holds."""
     kept = {task.id: task.summary for task in tasks}
     return sum(result != kept.get(task_id) for task_id, told in results.items() for result in told)
 
 
 def claimed_twice(claims: Mapping[str, int], begun: Mapping[str, int], ended: Counter[str]) -> int:
-    """Claims too many: by what the workers were told, or by what they logged, whichever is worse.
+    """How many claims are too many, by the workers' reports or by their logs, whichever is worse.
 
     A task whose attempt was lost or failed may be claimed once more.
     """

@@ -42,24 +42,26 @@ def run_demo(
         path = os.path.join(tempfile.mkdtemp(prefix="cwstore-demo-"), "demo.db")
     file = os.path.abspath(path)
     with Store.open(file) as store:
-        imported = None
-        if issues is None:
-            initiative_id = store_plan(store)
-        else:
-            imported = _import(store, issues, on_progress)
-            initiative_id = str(imported.initiative_id)
+        imported = None if issues is None else _import(store, issues, on_progress)
+        initiative_id = store_plan(store) if imported is None else str(imported.initiative_id)
         _ensure_accounts(store)
         supervisor = Supervisor(store, initiative_id, on_progress, kills)
-        try:
-            supervisor.start([Job(file, initiative_id, n, make_id(), pace) for n in range(workers)])
-            supervisor.watch()
-        except KeyboardInterrupt:
-            supervisor.terminate()
-            raise KeyboardInterrupt(f"stopped; what was begun is pending again in {file}") from None
-        except BaseException:
-            supervisor.terminate()
-            raise
+        jobs = [Job(file, initiative_id, n, make_id(), pace) for n in range(workers)]
+        _carry_out(supervisor, jobs, file)
         return supervisor.report(file, imported, began)
+
+
+def _carry_out(supervisor: Supervisor, jobs: list[Job], file: str) -> None:
+    """Run the jobs to their end. An exception, as Ctrl-C, ends them all."""
+    try:
+        supervisor.start(jobs)
+        supervisor.watch()
+    except KeyboardInterrupt:
+        supervisor.terminate()
+        raise KeyboardInterrupt(f"stopped; what was begun is pending again in {file}") from None
+    except BaseException:
+        supervisor.terminate()
+        raise
 
 
 def _import(store: Store, backlog: Backlog, on_progress: OnProgress | None) -> BacklogReport:

@@ -76,7 +76,7 @@ class Supervisor:
         self._kill_at = [1 + self._to_do * n // (kills + 2) for n in range(1, kills + 1)]
 
     def start(self, jobs: list[Job]) -> None:
-        """Start the processes; the first ones wait for each other."""
+        """Start the processes. Those of the first call begin to work when all of them are ready."""
         context = get_context("spawn")
         with _children_ignore_ctrl_c():
             for job in jobs:
@@ -159,7 +159,7 @@ class Supervisor:
         self._store.messages.respond(message_id, content="Yes, go on.", sender_type="user")
 
     def _reap(self, worker: WorkerProcess) -> None:
-        """A worker has ended; one that did not say so before gives back what it was at."""
+        """Clean up after a worker that has ended. If it did not report that, release its task."""
         self._running.remove(worker)
         worker.pipe.close()
         worker.process.join()
@@ -181,9 +181,9 @@ class Supervisor:
                 self._ended[crashed.task_id] += 1
 
     def terminate(self) -> None:
-        """End all workers now, and give back what they were at."""
+        """End all workers now, and release their tasks."""
         for worker in self._all:
-            worker.pipe.close()  # is what they look out for
+            worker.pipe.close()  # a worker ends when its pipe does
         for worker in self._all:
             worker.process.join(TERMINATE_SECONDS)
             if worker.process.is_alive():
@@ -194,28 +194,23 @@ class Supervisor:
     # Afterwards
 
     def report(self, file: str, imported: "BacklogReport | None", began: float) -> DemoReport:
-        """Look at what the store holds and at what the workers told."""
+        """Compare what the store holds with what the workers reported."""
         store = self._store
         agent_ids = {worker.agent_id for worker in self._all if worker.agent_id}
         logs = read_logs(store, agent_ids)
         found = store.tasks.find_by_initiative_id(self._initiative_id)
-        tasks = Counter(str(task.status) for task in found)
         attempts = look_at_attempts(store, found)
-        ready = store.tasks.find_ready(initiative_id=self._initiative_id)
+        begun = {task_id: len(seqs) for task_id, seqs in logs.starts.items()}
         return DemoReport(
             path=file,
             initiative_id=self._initiative_id,
             workers=len(self._all),
             imported=imported,
-            tasks=dict(sorted(tasks.items())),
+            tasks=dict(sorted(Counter(str(task.status) for task in found).items())),
             claims=sum(self._claims.values()),
-            claims_made_twice=claimed_twice(
-                self._claims,
-                {task_id: len(seqs) for task_id, seqs in logs.starts.items()},
-                self._ended,
-            ),
+            claims_made_twice=claimed_twice(self._claims, begun, self._ended),
             tasks_run_too_early=len(self._early | run_too_early(store, self._initiative_id, logs)),
-            tasks_left=len(ready),
+            tasks_left=len(store.tasks.find_ready(initiative_id=self._initiative_id)),
             tasks_stuck=attempts.stuck,
             results_overwritten=overwritten(found, self._results),
             busy_errors=self._events["busy"],
@@ -229,7 +224,7 @@ class Supervisor:
             log_chunks=logs.chunks,
             log_bytes=logs.bytes,
             messages=sum(
-                message.sender_id in agent_ids or message.recipient_id in agent_ids
+                bool(agent_ids & {message.sender_id, message.recipient_id})
                 for message in store.messages.find_all()
             ),
             conversations=self._events["asked"],
@@ -241,7 +236,7 @@ class Supervisor:
 
 @contextmanager
 def _children_ignore_ctrl_c() -> Generator[None]:
-    """Processes started inside ignore Ctrl-C: a terminal sends it to all, the parent ends them."""
+    """Processes started inside ignore Ctrl-C. A terminal sends it to all; the parent ends them."""
     if current_thread() is not main_thread():
         yield
         return

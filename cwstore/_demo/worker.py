@@ -26,9 +26,8 @@ _ADJECTIVES = ("amber", "brave", "calm", "dapper", "eager", "fancy", "gentle", "
 _ANIMALS = ("badger", "crane", "dolphin", "ermine", "falcon", "gecko", "heron", "ibis")
 _POLL = 0.005  # seconds between two polls of a store in which nothing is ready
 _RECOVERY = timedelta(milliseconds=40)  # of an exhausted account
-_LEASE = timedelta(
-    seconds=30
-)  # renewed at each step; a worker that hangs for longer loses its task
+# Each step renews it. A worker that hangs for longer loses its task.
+_LEASE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Job:
 
 
 class Event(NamedTuple):
-    """What a worker tells: `about` is an id or, of an error, its text."""
+    """What a worker reports: `about` is an id, or the text of an error."""
 
     kind: str
     about: str = ""
@@ -51,7 +50,7 @@ class Event(NamedTuple):
 
 
 def work(job: Job, parent: "Connection[Any, Any]") -> None:
-    """The main function of the process; it ends with 1 after an error, which the parent is told."""
+    """The main function of the process. After an error it tells the parent and exits with 1."""
     try:
         with Store.open(job.path) as store:
             _Worker(store, job, parent).run()
@@ -109,9 +108,9 @@ class _Worker:
     # Finding work
 
     def _claim(self) -> Task | None:
-        """The next ready task, with its agent running and its phase in progress; or nothing.
+        """Claim the next ready task, set the agent running, and the phase in progress. Or None.
 
-        The parent is told before anything is done, and may kill this process instead of saying go.
+        Then it tells the parent and waits for an answer: the parent may kill this process instead.
         """
         store = self._store
         with store.transaction():
@@ -140,14 +139,39 @@ class _Worker:
     # Carrying out a task
 
     def _carry_out(self, task: Task) -> None:
-        store = self._store
-        for needed_id in store.tasks.get_dependencies(task.id):
-            needed = store.tasks.find_by_id(needed_id)
+        self._check_dependencies(task)
+        session = self._store.log_chunks.get_session_count(self._agent.id) + 1
+        account = self._take_account()
+        context = self._store.tasks.dependency_summaries(task.id)
+        self._log_beginning(session, task, context)
+        luck = crc32(task.name.encode())
+        if luck % 3 == 0:
+            self._ask_an_agent(task, luck)
+        if luck % 5 == 0:
+            self._ask_the_user(task)
+        if luck % 4 == 0:
+            account = self._exhaust(account)
+        for step in range(1 + luck % 4):
+            self._pause(self._job.pace)
+            self._store.tasks.extend_lease(task.id, _LEASE, agent_id=self._agent.id)
+            self._log(session, {"type": "assistant", "step": step + 1, "text": f"… {task.name}"})
+        if luck % 7 == 0 and self._is_first_failure(task):
+            self._fail(task, session)
+            return
+        summary = f"{task.name}: done by {self._agent.name}, knowing of {len(context)} tasks."
+        self._log(
+            session,
+            {"type": "result", "subtype": "success", "task_id": task.id, "result": summary},
+        )
+        self._finish(task, summary)
+
+    def _check_dependencies(self, task: Task) -> None:
+        for needed_id in self._store.tasks.get_dependencies(task.id):
+            needed = self._store.tasks.find_by_id(needed_id)
             if needed is None or needed.status != "completed":
                 self._report("early", task.id)
-        session = store.log_chunks.get_session_count(self._agent.id) + 1
-        account = self._take_account()
-        context = store.tasks.dependency_summaries(task.id)
+
+    def _log_beginning(self, session: int, task: Task, context: list[Task]) -> None:
         self._log(
             session,
             {
@@ -162,29 +186,9 @@ class _Worker:
                 "context": [{"task": done.name, "summary": done.summary} for done in context[-20:]],
             },
         )
-        luck = crc32(task.name.encode())
-        if luck % 3 == 0:
-            self._ask_an_agent(task, luck)
-        if luck % 5 == 0:
-            self._ask_the_user(task)
-        if luck % 4 == 0:
-            account = self._exhaust(account)
-        for step in range(1 + luck % 4):
-            self._pause(self._job.pace)
-            store.tasks.extend_lease(task.id, _LEASE, agent_id=self._agent.id)
-            self._log(session, {"type": "assistant", "step": step + 1, "text": f"… {task.name}"})
-        if luck % 7 == 0 and self._is_first_failure(task):
-            self._fail(task, session)
-            return
-        summary = f"{task.name}: done by {self._agent.name}, knowing of {len(context)} tasks."
-        self._log(
-            session,
-            {"type": "result", "subtype": "success", "task_id": task.id, "result": summary},
-        )
-        self._finish(task, summary)
 
     def _finish(self, task: Task, summary: str) -> None:
-        """Complete the task and, if it was its last, the phase; and be free again: all as one."""
+        """In one transaction: complete the task, its phase if it was the last, and be free."""
         store = self._store
         with store.transaction():
             store.tasks.complete(task.id, agent_id=self._agent.id, summary=summary)
@@ -200,7 +204,7 @@ class _Worker:
         return all(attempt.outcome != "failed" for attempt in attempts)
 
     def _fail(self, task: Task, session: int) -> None:
-        """Let somebody try again, and be free for another task: as one."""
+        """In one transaction: give the task back as failed, and be free for another."""
         why = "the tests were red"
         self._log(session, {"type": "error", "task_id": task.id, "error": why})
         with self._store.transaction():
@@ -220,7 +224,7 @@ class _Worker:
     # Accounts
 
     def _take_account(self) -> Account:
-        """The account whose turn it is; while all are exhausted, it waits for the first."""
+        """Claim the account whose turn it is. While all are exhausted, wait."""
         while True:
             account = self._store.accounts.claim_next_available(PROVIDER)
             if account is not None:
@@ -276,6 +280,6 @@ class _Worker:
         self._parent.recv()
 
     def _pause(self, seconds: float) -> None:
-        """Wait, but no longer than the parent is there; it sends nothing meanwhile."""
+        """Wait that long. Raises EOFError if the parent ends meanwhile; it sends nothing else."""
         if self._parent.poll(seconds):
             self._parent.recv()

@@ -1,7 +1,7 @@
-"""The threads of an AsyncStore, so that no call waits for another that needs not the same lock.
+"""The threads of an AsyncStore. No call waits for another unless both need the same lock.
 
-Point reads have a thread, small writes have one. What may take longer has others: lists, whole
-transactions, and work on the whole file or on many rows.
+Point reads have one thread and small writes have one. Lists, whole transactions, and work on many
+rows or on the whole file may take longer: they have threads of their own.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,7 +22,7 @@ _ITEMS_A_HOP = 500  # that a stream brings over at once
 
 
 class Pool:
-    """Workers that are made when all others are busy, up to a number."""
+    """Some workers. A call makes another one when all are busy, up to `most`."""
 
     def __init__(self, loop: "Loop", name: str, most: int) -> None:
         self._loop = loop
@@ -61,7 +61,7 @@ class Lanes:
         ]
 
     async def aside(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run what takes long on a thread of its own."""
+        """Run a long call on a thread of its own."""
         self.writes.refuse()
         worker = Worker(running_loop(), "cwstore aside")
         self._aside.add(worker)
@@ -72,14 +72,14 @@ class Lanes:
             worker.stop()
 
     async def read_many(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run a read whose rows may be many."""
+        """Run a read that may return many rows."""
         self.points.refuse()
         return await self.lists.pick().run(function, *args, **kwargs)
 
     async def stream(
         self, method: Callable[..., Iterator[T]], /, *args: Any, **kwargs: Any
     ) -> AsyncIterator[T]:
-        """Bring over what the iterator yields, many items a hop."""
+        """Yield the items of the iterator, which runs on a worker and hands over many at a time."""
         iterator: Iterator[T] = await self.read_many(method, *args, **kwargs)
         take: Callable[[], list[T]] = partial(_take, iterator)
         while items := await self.read_many(take):

@@ -1,4 +1,4 @@
-"""Methods that are awaited in a way of their own, because parts of them need different threads.
+"""Methods that AsyncStore runs in its own way, because their parts need different threads.
 
 The parts are private methods of the repositories, which are `Any` here.
 """

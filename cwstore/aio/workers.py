@@ -34,7 +34,7 @@ if TYPE_CHECKING:
             ...
 
         def soon(self, function: Callable[[], None]) -> None:
-            """Call it when the tasks that are ready now have had their turn, or at once."""
+            """Call it at once, or after the tasks that are ready now have run."""
             ...
 
         def wake(self, calls: "list[Call]") -> None:
@@ -91,8 +91,8 @@ class Call:
         self.args = args
         self.kwargs = kwargs
         self.abandoned = False  # its caller was cancelled while it ran
-        self.certain = False  # it is run even if its caller is cancelled before it began
-        self.endless = False  # nobody knows how long it takes: no result waits for the next one
+        self.certain = False  # it runs even if its caller is cancelled before it has begun
+        self.endless = False  # it may take for ever, so no earlier result waits for it
         self.result: Any = None
         self.error: BaseException | None = None
         self.settle: Callable[[], None] = _nothing  # called in the loop once there is an outcome
@@ -100,7 +100,7 @@ class Call:
         self._unbegun = [True]
 
     def claim(self) -> bool:
-        """Take it, to run it or to withdraw it; True for the first who asks. Atomic."""
+        """Take it, to run it or to withdraw it. True for the first caller only. Atomic."""
         try:
             self._unbegun.pop()
         except IndexError:
@@ -108,7 +108,7 @@ class Call:
         return True
 
     def withdraw(self) -> bool:
-        """For a caller who is cancelled: whether it will not be run."""
+        """Cancel it if it has not begun. True if it will never run."""
         return not self.certain and self.claim()
 
     def run(self) -> None:
@@ -117,7 +117,7 @@ class Call:
             self.result = self.function(*self.args, **self.kwargs)
         except BaseException as error:  # the caller gets it, whatever it is
             self.error = error
-        self.args, self.kwargs = (), {}  # they may hold this call, and what they hold shall go
+        self.args, self.kwargs = (), {}  # they may refer to this call, and keep it alive
 
     def note_for_cancelled(self) -> str:
         """What became of a call that was not withdrawn when its caller was cancelled."""
@@ -208,7 +208,7 @@ class AsyncioLoop:
 
 
 def _shield() -> AbstractContextManager[object]:
-    """Under asyncio, a scope of anyio cancels at each turn of the loop, until it is heard."""
+    """Under asyncio, a cancelled scope of anyio cancels again at each turn of the loop."""
     if "anyio" not in sys.modules:
         return nullcontext()
     import anyio
@@ -369,7 +369,10 @@ class Worker:
         return getpid() != self._process
 
     def refuse_elsewhere(self, *, over: bool = False) -> None:
-        """Raise where no result would arrive; with `over`, not if that is nowhere any more."""
+        """Raise in another loop or process: no result would arrive there.
+
+        With `over`, allow it once the loop of the store has ended.
+        """
         if self.is_inherited():
             raise StoreClosedError(
                 "the store was opened before this process was forked;"
@@ -379,7 +382,7 @@ class Worker:
             refuse_elsewhere(self._loop)
 
     def stop(self, last: Callable[[], None] = _nothing) -> None:
-        """Take no more calls; those that wait are still run, then `last`."""
+        """Take no more calls. Run those that wait, then `last`."""
         if not self._closed:
             self._closed = True
             self._flush()
@@ -387,7 +390,7 @@ class Worker:
             self._batches.put(None)
 
     def join(self) -> None:
-        """After `stop`, wait for the end. Not from the loop."""
+        """After `stop`, wait for the end of the thread. Never call it from the loop."""
         self._thread.join()
 
     def _submit(self, call: Call) -> None:

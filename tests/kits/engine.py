@@ -21,7 +21,7 @@ PATIENCE = 60.0
 
 
 class Other:
-    """Another process that runs `code` with `sys.argv[1:]` and talks in lines."""
+    """Another process that runs `code` with `sys.argv[1:]`; both sides send lines."""
 
     def __init__(self, code: str, *arguments: object, stderr: int | None = None) -> None:
         self.process = subprocess.Popen(
@@ -43,7 +43,7 @@ class Other:
         self.process.stdin.flush()
 
     def end(self) -> list[str]:
-        """Let it end by itself; what it still said. It must succeed."""
+        """Wait for its end, which must be a success; the lines that it printed until then."""
         said, _ = self.process.communicate(timeout=PATIENCE)
         assert self.process.returncode == 0
         return said.splitlines()
@@ -90,7 +90,7 @@ class DeliberateError(Exception):
 def undone(
     store: Store, error: type[BaseException] = DeliberateError
 ) -> Generator[None, None, None]:
-    """A transaction that an exception leaves after the body."""
+    """Run the body in a transaction that an exception then rolls back."""
     with suppress(error), store.transaction():
         yield
         raise error
@@ -107,7 +107,7 @@ def reached(event: Event) -> None:
 
 
 def whole(directory: Path) -> dict[str, object]:
-    """Every file below with its bytes, mode and time of change. Only while nothing has it open."""
+    """Every file below with its bytes, mode and time of change. Nobody may have one open."""
     found: dict[str, object] = {}
     for one in sorted(directory.rglob("*")):
         status = one.lstat()
@@ -117,7 +117,7 @@ def whole(directory: Path) -> dict[str, object]:
 
 
 def whole_chain(error: BaseException) -> list[BaseException]:
-    """The error and all that hang on it as cause or context."""
+    """The error, its cause and context, and theirs."""
     chain: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -129,13 +129,13 @@ def whole_chain(error: BaseException) -> list[BaseException]:
 
 
 def assert_ours_alone(error: BaseException) -> None:
-    """Nothing of the driver hangs on the error, nor an error that carries a bound value."""
+    """No error of the driver is in the chain, nor one that carries a bound value."""
     for one in whole_chain(error):
         assert not isinstance(one, DRIVER_ERROR | UnicodeError), repr(one)
 
 
 def in_child(work: Callable[[], str]) -> Callable[[], str]:
-    """Fork, and run `work` in the child; what comes back gives its result, or its error."""
+    """Fork, and run `work` in the child. The function returned waits for its result or error."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,9 +1,9 @@
 """What became of the changes that mutmut made in this folder.
 
 `python tools/_python/mutants.py REASONS [PYTEST ARGUMENTS]` prints each change that no test
-noticed, and the shares. One for which REASONS gives a reason is only counted. Each other gets a
-second chance, in a process of its own: what runs while modules are imported ran before mutmut
-switched it on.
+noticed, and the shares. It only counts a change for which REASONS gives a reason. It tries each
+other change once more in a process of its own, because mutmut switches a change on after modules
+were imported.
 """
 
 import os

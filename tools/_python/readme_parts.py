@@ -1,4 +1,4 @@
-"""What of the documents is generated: the table of methods in the README, and the ER diagram."""
+"""The generated parts of the documents: the README's table of methods, and the ER diagram."""
 
 import inspect
 import re

@@ -6,7 +6,7 @@ function of the module that returns it (`_choose(...)`). Each statement that it 
 then take the keywords; a variable stands for everything that the function assigns to it. A
 statement that comes in as a parameter is not followed: the call is reported.
 
-What comes in through `**` is unknown: the binds that are not written out must at least occur as
+The checker cannot know what `**` passes. Each bind that the call does not write out must occur as
 text, or as a key of a TypedDict, in the module or in one that it imports from.
 """
 

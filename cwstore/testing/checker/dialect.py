@@ -1,4 +1,4 @@
-"""What SQLite understands and PostgreSQL does not (or otherwise): words outside of the subset."""
+"""Words outside of the SQL that SQLite and PostgreSQL share and understand alike."""
 
 from collections.abc import Iterator
 from itertools import pairwise

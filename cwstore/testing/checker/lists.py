@@ -10,7 +10,7 @@ from cwstore.testing.checker.schema import Schema
 
 
 def unknown_fields(listing: Listing[Any]) -> list[str]:
-    """What it is ordered by and is no field of the row type: no page can be made of that."""
+    """Columns of its order that are no fields of the row type: no page can begin at them."""
     return [field for field in listing.fields if field not in hints_of(listing.entity)]
 
 

@@ -1,4 +1,4 @@
-"""Query plans: full scans, sorts, and which indexes nobody needs or somebody lacks."""
+"""Query plans: full scans, sorts, indexes that no statement uses, and indexes that are missing."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ def plan_of(info: Any, schema: Schema) -> list[str]:
 
 
 def check_plan(text: str, info: Any, plan: list[str], schema: Schema) -> Iterator[tuple[str, str]]:
-    """Scans of a whole table, sorts, and indexes that are built anew at each run."""
+    """Report scans of a whole table, sorts, and indexes that SQLite builds at each run."""
     partial = {index.name for index in schema.indexes if index.condition}
     made = _interim_results(text, info, plan, schema)
     for step in plan:
@@ -42,7 +42,7 @@ def check_plan(text: str, info: Any, plan: list[str], schema: Schema) -> Iterato
 
 
 def _interim_results(text: str, info: Any, plan: list[str], schema: Schema) -> set[str]:
-    """The names of a plan that are surely no table: a scan of theirs is none of a table."""
+    """The names in a plan that are interim results: scanning one scans no table."""
     triggers = [found.group(1) for step in plan if (found := _TRIGGER.match(step))]
     views = {action.trigger_or_view for action in info.actions} & schema.views.keys()
     texts = [
@@ -57,7 +57,7 @@ def _interim_results(text: str, info: Any, plan: list[str], schema: Schema) -> s
 
 
 def _is_small(step: str, name: str, made: set[str]) -> bool:
-    """What is read is no table, but constants, a table-valued function or an interim result."""
+    """Whether the scan reads constants, a table-valued function or an interim result."""
     return name in made or name.startswith("(subquery") or bool(_NO_TABLE.search(step))
 
 

@@ -1,8 +1,8 @@
 """Read just enough of a statement to tell which of its result columns can be NULL.
 
-Where it is not sure, the answer is "unknown" (None): outer joins, aggregates, scalar subqueries and
-expressions. The author of a statement who knows better says so in its text, at
-the end of the expression: `max(seq) /* never NULL: the agent has a chunk, see WHERE */`.
+The answer is "unknown" (None) for outer joins, aggregates, scalar subqueries and expressions. An
+author who knows better says so in the statement, at the end of the expression:
+`max(seq) /* never NULL: the agent has a chunk, see WHERE */`.
 """
 
 from itertools import pairwise
@@ -146,9 +146,9 @@ def _compound(
 
 
 def _beside_aggregates(select: list[Token]) -> list[Token] | None:
-    """What a SELECT that makes one row of all has beside its aggregates; of others None.
+    """What stands beside the aggregates of a SELECT without GROUP BY; None if it has no aggregate.
 
-    If there is nothing to make it of, that row has NULL there.
+    Such a SELECT returns one row. If it reads no rows, these columns are NULL.
     """
     if clause(select, "GROUP", _AFTER_FROM):
         return None

@@ -1,8 +1,8 @@
 """What an actor does, written once for threads and for tasks of an event loop.
 
-An action is a generator of calls: whoever drives it runs each one against a `Store` or an
-`AsyncStore` and sends back what came of it. All actors meet at the same things: the clock says
-which ones are in season, and every so many milliseconds the next ones are.
+An action is a generator of calls. The driver runs each call on a `Store` or an `AsyncStore` and
+sends back the outcome. All actors work on the same few things at a time, so that they meet: the
+clock chooses these, and others every so many milliseconds.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def act(me: Actor) -> Step:
 
 
 def _set_up(me: Actor, thing: str, make: Callable[[Store, str], None]) -> Step:
-    """Whoever comes first makes all of it in one transaction."""
+    """The first caller makes all of it in one transaction."""
     if thing in me.known:
         return
     there = yield Call(

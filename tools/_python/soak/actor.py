@@ -44,7 +44,7 @@ class Actor:
     season_ns: int  #: how long all meet at the same things
     known: set[str] = field(default_factory=set[str])
     cursors: dict[str, int] = field(default_factory=dict[str, int])
-    holding: Holding | None = None  #: what it left lying; it reports late
+    holding: Holding | None = None  #: the task that it put aside, to report late
     hired: int = 0  #: agents that it made, to be deleted with a task in hand
 
     def season(self) -> str:

@@ -70,7 +70,7 @@ def _judge_sessions(add: Add, store: Store, key: str, ops: list[Op]) -> None:
 
 
 def _judge_claims(add: Add, key: str, ops: list[Op]) -> None:
-    """Who was told so surely held the task from its claim until its report. No two at once."""
+    """A worker surely held a task from its successful claim to its report; no two at once."""
     final = ops[-1].outcome
     held: dict[int, list[tuple[int, int, str]]] = defaultdict(list)
     claimed: dict[tuple[int | None, str], int] = {}  # None: there was no task

@@ -89,7 +89,7 @@ def _extend(me: Actor) -> Step:
 
 
 def report_late(me: Actor) -> Step:
-    """Report on the task in hand, whoever has it by now."""
+    """Report on the task in hand, even if somebody else holds it by now."""
     if me.holding is None:
         return
     holding, me.holding = me.holding, None
