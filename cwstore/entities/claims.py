@@ -1,5 +1,9 @@
 """Claims: who holds a task. Each claim opens an attempt, and the holder alone ends it.
 
+The holder is the agent of the open attempt; of attempts that name none, it is whoever names none.
+The store knows agents and not processes: two processes that act as one agent are one holder. If the
+first may still live when the second is started, give each an agent of its own.
+
 `tasks` opens and ends attempts; `agents` ends those of agents that are gone. Triggers of the
 database end the attempt of a task that leaves `in_progress`, whatever statement changes it.
 """

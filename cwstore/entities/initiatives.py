@@ -190,8 +190,9 @@ class InitiativeRepository(Repository[Mode]):
         some thousand rows and takes some 20 ms; others see what is left. If the process dies, or
         `on_progress` raises, what is left stays, archived: begun again, it goes on. Returns the
         number of rows deleted, 0 if there was none; `on_progress` gets what it is so far, after
-        each transaction. The space is given back by `Store.compact`. Raises ConflictError inside of
-        a transaction, which would be one long one again.
+        each transaction. Agents and conversations of it stay and name it no more; that is an update
+        of theirs. The space is given back by `Store.compact`. Raises ConflictError inside of a
+        transaction, which would be one long one again.
         """
         from cwstore.entities.bulk_delete import purge_initiative
 

@@ -310,7 +310,8 @@ def test_a_feed_is_closed_at_once_beside_a_long_transaction(open_store: OpenStor
         assert len(ended) == 1
         go.set()
         holder.join()
-        with pytest.raises(StoreClosedError):  # nothing came to it after it was closed
+        # Nothing came to it after it was closed.
+        with pytest.raises(StoreClosedError, match="the change feed is closed; open another"):
             feed.get(timeout=0)
         assert not records_changes(store)  # who wrote has ended it
         feed.close()
@@ -330,11 +331,20 @@ def test_feeds_that_nobody_refers_to_any_more_are_gone_with_the_next_commit(stor
     assert not records_changes(store)
 
 
-@pytest.mark.parametrize("timeout", [float("nan"), "9", True, [1]])
-def test_a_timeout_that_is_no_number_is_refused(store: Store, timeout: float) -> None:
+@pytest.mark.parametrize(
+    ("timeout", "problem"),
+    [
+        (float("nan"), "must be a number of seconds"),
+        ("9", "expected seconds as a number, or None, got str"),
+        (True, "expected seconds as a number, or None, got bool"),
+        ([1], "expected seconds as a number, or None, got list"),
+    ],
+)
+def test_a_timeout_that_is_no_number_is_refused(store: Store, timeout: Any, problem: str) -> None:
     with store.changes() as feed, pytest.raises(InvalidValueError) as refused:
         feed.get(timeout)
     assert refused.value.field == "timeout"
+    assert str(refused.value) == f"timeout: {problem}"
 
 
 @pytest.mark.parametrize("timeout", [float("inf"), 10**400, 1])

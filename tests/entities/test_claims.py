@@ -773,3 +773,47 @@ def test_what_could_not_be_started_is_released_and_goes_to_the_next(store: Store
         "the worktree could not be made",
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda tasks: tasks.complete("t", agent_id="b"),
+        lambda tasks: tasks.release("t", agent_id="b"),
+        lambda tasks: tasks.fail("t", agent_id="b", detail="x"),
+        lambda tasks: tasks.extend_lease("t", MINUTE, agent_id="b"),
+    ],
+    ids=["complete", "release", "fail", "extend_lease"],
+)
+def test_each_report_that_is_refused_names_who_reported_and_who_holds_the_task(
+    store: Store, report: Callable[[Any], object]
+) -> None:
+    make(store, "t")
+    hire(store, "a", "b")
+    store.tasks.claim("t", agent_id="a")
+    with pytest.raises(ConflictError, match=r"'t' is not held by agent 'b': .* agent '.*' \(a\);"):
+        report(store.tasks)
+
+
+def test_what_does_not_exist_is_told_by_table_and_id(store: Store) -> None:
+    for call in (store.tasks.claim, store.tasks.why_not_ready, store.tasks.complete):
+        with pytest.raises(NotFoundError) as caught:
+            call("nobody")
+        assert (caught.value.table, caught.value.id) == ("tasks", "nobody")
+
+
+def test_a_refused_claim_tells_all_that_holds_the_task_back(store: Store) -> None:
+    make(store, *"tuv")
+    store.tasks.create_dependency("t", "u")
+    store.tasks.create_dependency("t", "v")
+    told = "task_dependency 'u' is pending; task_dependency 'v' is pending$"
+    with pytest.raises(ConflictError, match=f"not ready: {told}"):
+        store.tasks.claim("t")
+
+
+def test_a_lease_is_needed_to_extend_one(store: Store) -> None:
+    make(store, "t")
+    store.tasks.claim("t")
+    nothing: Any = None
+    with pytest.raises(InvalidValueError, match=r"^lease: expected timedelta, got NoneType$"):
+        store.tasks.extend_lease("t", nothing)
