@@ -13,6 +13,7 @@
 Nothing here knows a driver or a table. Names are imported when they are first used.
 """
 
+from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -114,6 +115,6 @@ def public(kind: Kind) -> Kind:
     file: so the class forgets its line. Sources of methods are found.
     """
     kind.__module__ = "cwstore"
-    if "__firstlineno__" in vars(kind):
+    with suppress(AttributeError):  # an older Python
         type.__delattr__(kind, "__firstlineno__")
     return kind
