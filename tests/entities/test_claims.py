@@ -817,3 +817,16 @@ def test_a_lease_is_needed_to_extend_one(store: Store) -> None:
     nothing: Any = None
     with pytest.raises(InvalidValueError, match=r"^lease: expected timedelta, got NoneType$"):
         store.tasks.extend_lease("t", nothing)
+
+
+def test_a_holder_whose_lease_has_passed_begins_a_new_attempt(open_store: OpenStore) -> None:
+    clock = SetClock(moment(0))
+    with open_store(clock=clock) as store:
+        make(store, "t")
+        hire(store, "a")
+        store.tasks.claim("t", agent_id="a", lease=MINUTE)
+        clock.now = moment(61)
+        again = store.tasks.claim_next_ready(agent_id="a", lease=MINUTE)
+        assert again is not None
+        assert again.id == "t"
+        assert outcomes(store, "t") == [AttemptOutcome.LOST, None]
