@@ -116,3 +116,17 @@ def test_the_architecture_draws_every_room() -> None:
     picture = ARCHITECTURE.split("```")[1]
     rooms = {one.parent.name for one in (ROOT / "cwstore").glob("*/__init__.py")}
     assert {room for room in rooms if not re.search(rf"\b{room}\b", picture)} == set()
+
+
+def test_the_example_with_tables_of_its_own_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(tmp_path)
+    (block,) = (block for block in BLOCKS if "WishRepository" in block)
+    exec(block, names)
+    bills = tmp_path / "bills"
+    bills.mkdir()
+    (bills / "0001_bills.sql").write_text("CREATE TABLE billing_bills (id TEXT) STRICT;")
+    with names["open_with_bills"]("walk.db", bills) as store:
+        assert store.query("SELECT id FROM billing_bills") == []
