@@ -15,6 +15,7 @@ from cwstore.core.reports import ReaderStats
 
 _LOCKS = "/proc/locks"  # of Linux; elsewhere only the threads of this store are named
 _LAST_BYTE = 1 << 62
+_WRITE_LOCK = 120  # byte that the writer holds
 _FIRST_MARK, _LAST_MARK = 123, 127  # bytes of which each reader holds one: SQLite's walformat
 
 
@@ -55,8 +56,21 @@ def who_has_open(file: str) -> list[str]:
     return [f"process {pid} ({_name(pid)})" for pid in sorted(found)]
 
 
-def _pids(file: str, first_byte: int, last_byte: int) -> set[int]:
-    """The processes that hold a read lock on any of these bytes of the file."""
+def who_writes(file: str) -> str | None:
+    """Who holds the write lock of the file, as text; None where nobody knows."""
+    pids = _pids(f"{file}-shm", _WRITE_LOCK, _WRITE_LOCK, "WRITE")
+    found = [f"process {pid} ({_name(pid)})" for pid in sorted(pids)]
+    return ", ".join(found) or None
+
+
+def name_of_thread(ident: int) -> str | None:
+    """A thread of this process, as text; None if it has ended."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return f"thread {names[ident]} of this process" if ident in names else None
+
+
+def _pids(file: str, first_byte: int, last_byte: int, wanted: str = "READ") -> set[int]:
+    """The processes that hold a lock of that kind on any of these bytes of the file."""
     try:
         inode = os.stat(file).st_ino
         with open(_LOCKS, encoding="ascii") as text:
@@ -77,7 +91,7 @@ def _pids(file: str, first_byte: int, last_byte: int) -> set[int]:
         if int(holder) == pid:
             places.add(place)
         to_the_end = last == "EOF" or int(last) >= first_byte
-        if kind == "READ" and int(first) <= last_byte and to_the_end:
+        if kind == wanted and int(first) <= last_byte and to_the_end:
             found.add((place, int(holder)))
     return {holder for place, holder in found if place in places}
 

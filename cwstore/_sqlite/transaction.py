@@ -16,7 +16,13 @@ import apsw
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore._sqlite.threads import running_task
-from cwstore.errors import ConflictError, ConflictReason, OutcomeUnknownError, StoreClosedError
+from cwstore.errors import (
+    BusyError,
+    ConflictError,
+    ConflictReason,
+    OutcomeUnknownError,
+    StoreClosedError,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -120,6 +126,10 @@ class TransactionStack:
             return
         except apsw.Error as error:
             fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
+            if isinstance(fault, BusyError):
+                from cwstore._sqlite.lock_holders import who_writes
+
+                fault.holder = who_writes(writer.file)
         finally:
             queue.leave()
         raise fault

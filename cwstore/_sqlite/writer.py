@@ -265,9 +265,13 @@ class Writer:
             abandon_inherited()
         waited = 0.0
         if not self.lock.try_acquire():
+            self._refuse_if_left_open()
             started = time.monotonic()
             if not self.lock.acquire(self.busy_timeout):
-                raise busy_thread(text, self.file, self.busy_timeout)
+                from cwstore._sqlite.lock_holders import name_of_thread
+
+                holder = name_of_thread(self.owner)
+                raise busy_thread(text, self.file, self.busy_timeout, holder)
             waited = time.monotonic() - started
         if self.running:  # the lock lets its own thread in again
             self.lock.release()
@@ -280,6 +284,20 @@ class Writer:
         if self.dropped:
             self._replace_dropped()
         return waited
+
+    def _refuse_if_left_open(self) -> None:
+        """Raise ConflictError if the thread with the open transaction is back in its pool."""
+        from cwstore._sqlite.idle_threads import rests_in_pool
+
+        owner, acquisition = self.owner, self.acquisition
+        # It must be the same transaction after the look, or it has just ended.
+        if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
+            raise ConflictError(
+                "a thread of a pool has left a transaction open on this store, as a dependency does"
+                " that yields inside of `with store.transaction()`: open the transaction where the"
+                " work is done; under asyncio, `await AsyncStore.transaction(work)`",
+                reason=ConflictReason.TRANSACTION,
+            )
 
     def open_queue(self) -> "WriteQueue":
         """Open the queue of all processes, and let the busy handler wait in it."""

@@ -103,12 +103,13 @@ def of_item(error: InvalidValueError, index: int) -> InvalidValueError:
     return InvalidValueError(error.field, str(error).removeprefix(f"{error.field}: "), index=index)
 
 
-def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
+def busy_thread(text: str, file: str, busy_timeout: float, holder: str | None) -> BusyError:
     """The statement waited in vain for another thread."""
     return BusyError(
         f"{table_of(text)}: another thread of this process had a transaction open on {file} for all"
         f" of the {busy_timeout:g} s that this store may wait",
         waited=busy_timeout,
+        holder=holder,
     )
 
 

@@ -343,13 +343,23 @@ def test_who_waits_for_a_transaction_that_is_left_elsewhere_waits_no_longer(
                 yield
 
         suspended = within()
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(next, suspended).result(PATIENCE)
-            writers = [Task(lambda: store.initiatives.create(name="waited")) for _ in range(2)]
-            waiting(store, 2)
-            suspended.close()
-            for writer in writers:
-                writer.finish()
+        inside, closed = Event(), Event()
+
+        def begin() -> None:
+            next(suspended)
+            inside.set()
+            reached(closed)  # a thread that waits in its pool would not be waited for
+
+        opener = Thread(target=begin)
+        opener.start()
+        reached(inside)
+        writers = [Task(lambda: store.initiatives.create(name="waited")) for _ in range(2)]
+        waiting(store, 2)
+        suspended.close()
+        closed.set()
+        opener.join(PATIENCE)
+        for writer in writers:
+            writer.finish()
         assert names(store) == ["waited", "waited"]
 
 
