@@ -384,7 +384,7 @@ class SqliteDatabase:
         from cwstore._sqlite.health import look
 
         names = self._writer.names
-        gone = names.problem() if names is not None else ""
+        gone = "" if names is None or self._writer.closed_reason else names.problem()
         return look(self.file, gone, self.lease_reader, self.open_snapshots)
 
     def stats(self) -> "StoreStats":

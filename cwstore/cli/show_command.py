@@ -88,7 +88,7 @@ def _of_one(db: "Snapshot", options: Namespace) -> Shown:
             work = {one.agent_id: one for one in read_summary(db).work}.get(subject.id)
             data = {"agent": asdict(subject), "work": asdict(work) if work else None}
             return [*board_text.agent_lines(subject, work, now)], data
-        case None:
+        case _:
             raise NotFoundError(
                 f"no initiative, phase, task or agent has the id {options.id!r};"
                 f" `cwstore show {options.path}` lists the initiatives",

@@ -50,6 +50,9 @@ def test_the_path_may_come_from_the_environment_and_need_not_be_there(
     report = json.loads(capsys.readouterr().out)
     assert (report["path"], report["kept"]) == (str(place), None)
     assert names(place) == ["kept"]
+    other = tmp_path / "other.db"
+    assert main(["restore", str(saved), str(other)]) == 0
+    assert capsys.readouterr().out.startswith(f"{other} is a copy of {saved} now: version ")
 
 
 def test_a_file_that_somebody_has_open_is_not_replaced(

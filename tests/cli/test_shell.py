@@ -1,8 +1,10 @@
 """The shell: apsw's own, on a file that it only reads unless it is told otherwise."""
 
 import os
+import pty
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,23 @@ def test_it_makes_no_file(file: Path) -> None:
     said = f"cwstore: {file} is not there; give the path of a cwstore file\n"
     assert shell(file, "SELECT 1;") == (1, "", said)
     assert not file.exists()
+
+
+def test_on_a_terminal_it_says_what_it_may_do(current: Path) -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "cwstore", "shell", str(current)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(current.parent), "TERM": "dumb"},
+    ) as process:
+        os.close(theirs)
+        os.write(ours, b".exit\n")
+        shown = b""
+        with suppress(OSError):  # its end has closed
+            while part := os.read(ours, 4096):
+                shown += part
+        assert process.wait(60) == 0
+    os.close(ours)
+    assert f"{current}: read only; --write lets you change it.".encode() in shown

@@ -65,6 +65,7 @@ def fill(store: Store, clock: Clock) -> None:
     store.tasks.create(id="T9", name="Elsewhere", initiative_id="I2")
     store.tasks.create_dependencies([("T2", "T1"), ("T3", "T2"), ("T4", "T9")])
     store.tasks.create(id="T0", name="Done", initiative_id="I1", status="completed", summary="ok")
+    store.tasks.create_dependency("T4", "T0")  # which it does not wait for any more
     store.tasks.claim("T5", agent_id="A1")
     store.tasks.fail("T5", agent_id="A1", detail="tests were red")
     store.tasks.claim("T1", agent_id="A1")

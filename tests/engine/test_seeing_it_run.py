@@ -191,8 +191,13 @@ def test_everything_works_as_before_while_somebody_listens(store: Store) -> None
     initiative = store.initiatives.create(name="I")
     store.tasks.create(id="T", name="T", initiative_id=initiative.id)
     assert store.tasks.claim_next_ready(initiative_id=initiative.id)
-    assert store.tasks.claim_next_ready(initiative_id=initiative.id) is None
+    for _ in range(3):
+        assert store.tasks.claim_next_ready(initiative_id=initiative.id) is None
     store.tasks.complete("T")
+    store.tasks.create(id="L", name="L")
+    store.tasks.claim("L", lease=timedelta(microseconds=1))
+    assert [task.id for task in store.tasks.expire_leases()] == ["L"]
+    assert store.initiatives.purge(initiative.id) > 0
     assert store.accounts.create(email="a").id
     assert store.accounts.claim_next_available()
     assert store.log_chunks.prune(keep_sessions=1).sessions == 0
@@ -253,9 +258,10 @@ def test_what_is_wrong_is_told_with_what_to_do(
     assert "cannot begin anew; who reads: process" in log
 
 
-def test_a_probe_of_a_closed_store_raises_nothing(open_store: OpenStore, store: Store) -> None:
-    closed = open_store()
+def test_a_probe_of_a_closed_store_raises_nothing(store: Store) -> None:
+    closed = store
     closed.close()
+    assert closed.health().wal_bytes == 0
     assert closed.health().problems[0].endswith("is closed; open a new one")
     assert not closed.health().ok
 
