@@ -199,7 +199,7 @@ class SqliteDatabase:
             rows = reader.execute(text, values).fetchall()
         except BaseException as error:
             readers.drop(reader)  # at once: it may still hold a snapshot
-            if not isinstance(error, apsw.Error | UnicodeEncodeError):
+            if not isinstance(error, apsw.Error | UnicodeError):
                 raise
             fault = map_statement_error(error, text, statement.named(values), self.busy_timeout)
         else:

@@ -57,7 +57,7 @@ FOREIGN_KEYS = """
 
 
 def map_statement_error(
-    error: apsw.Error | UnicodeEncodeError,
+    error: apsw.Error | UnicodeError,
     text: str,
     binds: Mapping[str, object],
     busy_timeout: float,
@@ -68,14 +68,16 @@ def map_statement_error(
     return map_error(error, faults.table_of(text), busy_timeout, text)
 
 
-def map_error(error: apsw.Error, what: str, busy_timeout: float, text: str = "") -> CwstoreError:
+def map_error(
+    error: apsw.Error | UnicodeError, what: str, busy_timeout: float, text: str = ""
+) -> CwstoreError:
     """The error to raise for `error`, which happened in `what`, while running the SQL `text`.
 
     Codes decide; the message text is used for names alone. It never holds a bound value.
     """
     code = getattr(error, "extendedresult", -1)
-    if code & 0xFF == apsw.SQLITE_CONSTRAINT:
-        return _constraint(error, code, text)
+    if isinstance(error, UnicodeError) or code & 0xFF == apsw.SQLITE_CONSTRAINT:
+        return _of_a_value(error, code, what, text)
     primary = code & 0xFF if code >= 0 else code
     if problem := _STORAGE.get(code) or _STORAGE.get(primary):
         return StorageError(f"{what}: {problem}")
@@ -140,6 +142,14 @@ def commit_fault(error: apsw.Error, file: str, busy_timeout: float) -> CwstoreEr
             " read before you repeat it"
         )
     return map_error(error, f"COMMIT ({file})", busy_timeout)
+
+
+def _of_a_value(error: apsw.Error | UnicodeError, code: int, what: str, text: str) -> CwstoreError:
+    if isinstance(error, UnicodeError):  # carries the bytes: it is not chained
+        return CorruptDatabaseError(
+            f"{what}: a text in the file is not UTF-8; nothing was repaired: restore a backup"
+        )
+    return _constraint(error, code, text)
 
 
 def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:

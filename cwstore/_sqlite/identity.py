@@ -81,14 +81,15 @@ def make_note_last(file: str, number: int) -> None:
 
 def refuse_foreign_log(file: str, log: str, header: bytes) -> None:
     """Raise StorageError if the log beside the file is known to be another file's."""
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it may be a pipe
     try:
-        descriptor = os.open(f"{file}-turn", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(f"{file}-turn", flags)
+        try:
+            noted = _noted(os.pread(descriptor, 8, _NOTE))
+        finally:
+            os.close(descriptor)
     except OSError:
         return  # nobody knows whose it is
-    try:
-        noted = _noted(os.pread(descriptor, 8, _NOTE))
-    finally:
-        os.close(descriptor)
     if noted is not None and not _same(noted, number_in(header)):
         raise StorageError(
             f"{log} is not the log of {file}, but of another file that was in its place: to apply"

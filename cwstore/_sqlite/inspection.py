@@ -79,7 +79,7 @@ def _refuse_other_history(connection: Connection, file: str, program: Program) -
     files = load(program.directory)
     try:
         state = read_state(connection, program)
-    except apsw.CorruptError:
+    except (apsw.CorruptError, UnicodeDecodeError):
         return
     except apsw.Error as error:
         fault = map_error(error, f"reading the version of {file}", BUSY_TIMEOUT)
@@ -118,7 +118,9 @@ def _listed(find: Callable[[], list[str]], damage: list[str]) -> tuple[str, ...]
         return (str(error),)
     except apsw.CorruptError as error:
         damage.append(str(error))
-        return ()
+    except UnicodeDecodeError:
+        damage.append("a text in the structure is not UTF-8")
+    return ()
 
 
 def _violations(connection: Connection) -> list[str]:

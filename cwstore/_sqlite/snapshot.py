@@ -42,7 +42,7 @@ class SqliteSnapshot:
         try:
             yield from self._connection.execute(statement.text, values)
             return
-        except (apsw.Error, UnicodeEncodeError) as error:
+        except (apsw.Error, UnicodeError) as error:
             named = statement.named(values)
             fault = map_statement_error(error, statement.text, named, self._busy_timeout)
         raise fault

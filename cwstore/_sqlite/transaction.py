@@ -336,7 +336,8 @@ class _LastWord:
         self._thread = get_ident()
 
     def __del__(self) -> None:
-        method = self._method()
+        reference = getattr(self, "_method", None)  # None: Ctrl-C came before it was set
+        method = reference and reference()
         # A forked child frees what belonged to the threads that it does not have.
         if method is not None and self._thread == get_ident():
             method()

@@ -94,6 +94,6 @@ def version_if_current(connection: Connection, program: Program = OURS) -> int |
             and is_intact(state, files)
             and all(version_if_current(connection, one) for one in program.extensions)
         )
-    except apsw.Error:
+    except (apsw.Error, UnicodeDecodeError):
         return None
     return state.version if settled else None

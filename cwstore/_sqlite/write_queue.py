@@ -223,7 +223,8 @@ class WriteQueue:
 
     def detach(self) -> None:
         """Close what this process has open of it, and change nothing that others see."""
-        descriptor, self._descriptor = self._descriptor, -1
+        descriptor = getattr(self, "_descriptor", -1)  # not there: Ctrl-C came before it was set
+        self._descriptor = -1
         if descriptor >= 0:
             os.close(descriptor)
 

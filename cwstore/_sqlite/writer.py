@@ -109,7 +109,7 @@ class Writer:
         noted = 0 if recorder is None else len(recorder.changes)
         try:
             return self.cursor.execute(statement.text, values).fetchall()
-        except (apsw.Error, UnicodeEncodeError) as error:
+        except (apsw.Error, UnicodeError) as error:
             binds = statement.named(values)
             fault = self._fault(error, statement, binds)
         # Raised outside of the `except`, so that neither the apsw error nor binds hang on to it.
@@ -148,7 +148,7 @@ class Writer:
         try:
             self.cursor.executemany(statement.text, stamped())
             return
-        except (apsw.Error, UnicodeEncodeError) as error:
+        except (apsw.Error, UnicodeError) as error:
             fault = self._fault(error, statement, statement.named(current))
         if not self.connection.in_transaction:
             self.abort_error = fault
@@ -187,7 +187,8 @@ class Writer:
             found = self.ask("SELECT stamp FROM newest_stamp") if self.ask(_HAS_STAMPS) else []
         except CwstoreError:
             return None  # a table is gone, or damaged: the statement that needs it will tell
-        return found[0][0] if found else None
+        stamp = found[0][0] if found else None
+        return stamp if isinstance(stamp, int) else None  # damaged, as above
 
     def _keep_last_stamp(self) -> None:
         """Store the last stamp in the file, unless it tells by itself, or somebody else writes.
@@ -208,7 +209,7 @@ class Writer:
 
     def _fault(
         self,
-        error: apsw.Error | UnicodeEncodeError,
+        error: apsw.Error | UnicodeError,
         statement: "Statement[Any]",
         binds: Mapping[str, Any],
     ) -> CwstoreError:

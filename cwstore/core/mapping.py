@@ -72,7 +72,7 @@ def build({argument}):
     try:
         {body}
     except (KeyError, OverflowError, TypeError, ValueError) as error:
-        problem = f"{{type(error).__name__}}: {{error}}"
+        problem = f"{{error.__class__.__name__}}: {{error}}"  # `type` may be a column
     except SecretError:
         {forget}
         raise

@@ -9,7 +9,12 @@ from collections.abc import Callable, Iterable
 from itertools import combinations
 from typing import NamedTuple
 
-from cwstore.errors import ForeignDatabaseError, MigrationError, SchemaTooNewError
+from cwstore.errors import (
+    CorruptDatabaseError,
+    ForeignDatabaseError,
+    MigrationError,
+    SchemaTooNewError,
+)
 from cwstore.migrations.scripts import LEDGER, OURS, MigrationFile, Program
 
 REPLICATOR = "_litestream_"  # begins the names of the tables that Litestream makes in any file
@@ -142,6 +147,8 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
     if state.rows == []:
         raise MigrationError(f"{file}: somebody emptied {ledger}; restore a backup")
     rows = state.rows or []
+    if not all(isinstance(number, int) for row in rows for number in _numbers_of(row)):
+        raise CorruptDatabaseError(f"{file}: {ledger} is damaged; restore a backup")
     _check_newer(state, rows, len(files), file)
     if state.rows is None:
         raise MigrationError(
@@ -157,6 +164,10 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
         )
     for row, script in zip(rows, files, strict=False):
         _check_unchanged(row, script, file)
+
+
+def _numbers_of(row: Row) -> tuple[object, ...]:
+    return row.version, row.text_sum, row.structure, row.compatible_with or 0
 
 
 def compatible_from(rows: list[Row]) -> int:

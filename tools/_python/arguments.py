@@ -113,6 +113,9 @@ Makes disks, power, processes and files fail on purpose, and looks whether anyth
 
   power    the power is cut after every file operation of recorded work
   errors   the n-th file operation of everything a user can do fails, for every n
+  kills    kill -9 at any moment under load, and at each operation that changes a file
+  files    damaged pages and logs, crafted schemas, strange things and names instead of a file
+  interrupts   Ctrl-C, handlers that read, ends of stack and heap, and clocks that jump
 
 All of it takes hours; --every 10 takes each tenth case. Exit codes: 0 nothing was lost and all was
 told truly, 1 something was not (one line each), 2 wrong usage.

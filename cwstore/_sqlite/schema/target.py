@@ -227,7 +227,7 @@ class SqliteTarget:
         """What the action returns; an error of SQLite becomes one of ours."""
         try:
             return action()
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             fault = map_error(error, f"{what} {self.name}", self._busy_timeout)
         raise fault
 

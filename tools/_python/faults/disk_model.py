@@ -140,7 +140,7 @@ class Disk:
             case "sync-names":
                 left: list[Event] = []
                 for change in self._pending:
-                    if str(Path(change.path).parent) == event.path:
+                    if str(Path(change.other or change.path).parent) == event.path:
                         _rename(self._names, change)
                     else:
                         left.append(change)

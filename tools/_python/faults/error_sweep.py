@@ -7,11 +7,14 @@ at all; and the store can be used as soon as the disk can.
 """
 
 import errno
+import gc
+import os
 import re
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,6 +74,9 @@ _CAUSES_OF_KIND = {
 }
 
 
+_ID = r"[A-Za-z0-9_-]{21}"
+
+
 class FailingDisk(Guard):
     """Fails at one operation of a kind, or from that one on."""
 
@@ -113,12 +119,14 @@ class _Learning(Recorder):
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.kinds: Counter[str] = Counter()
+        self.changes = 0
         self.counts = False
 
     def before(self, operation: Operation) -> int:
         """See Guard."""
         if self.counts:
             self.kinds[operation.kind] += 1
+            self.changes += operation.changes
         return 0
 
 
@@ -224,6 +232,7 @@ class Sweep:
         self._base.mkdir()
         subject.prepare(self._base)
         self.outcome = Outcome()
+        self.store: Store | None = None  # of the trial that runs
         with _whole_steps():
             self._learn()
 
@@ -238,6 +247,7 @@ class Sweep:
         if store:
             store.close()
         self.kinds = recorder.kinds
+        self.changes = recorder.changes
         self._after = picture_of(directory / "store.db")
         self._files = _names_in(directory)
         self._moments = self._moments_of(recorder, directory)
@@ -302,6 +312,96 @@ class Sweep:
             yield from self._judge_file(directory, error, [*owed, "'again'"])
             yield from self._judge_leftovers(directory, error, disk)
 
+    def kill(self, at: int, killer: Guard) -> None:
+        """Let a process do it that dies meanwhile; then the file is whole, and used at once."""
+        directory = self._new_directory()
+        self.outcome.trials += 1
+        faults: list[str] = []
+        if self._killed(directory, killer):
+            self.outcome.failed += 1
+        else:
+            faults.append("it did not die")
+        faults += self._judge_file(directory, CwstoreError("killed"), [])
+        faults += _open_again(directory)
+        where = f"{self._subject.name}, killed at {at} of {self.changes}"
+        self.outcome.faults += [f"{where}: {fault}" for fault in faults]
+        shutil.rmtree(directory)
+
+    def once(self, around: Callable[[], AbstractContextManager[None]]) -> None:
+        """Do it on a good disk, with something around it."""
+        directory = self._new_directory()
+        self.store = self._subject.begin(directory)
+        with _whole_steps(), around():
+            self._subject.act(self.store, directory)
+        if self.store is not None:
+            self.store.close()
+        shutil.rmtree(directory)
+
+    def disturb(
+        self,
+        how: str,
+        around: Callable[[], AbstractContextManager[None]],
+        expected: tuple[type[BaseException], ...],
+    ) -> None:
+        """Do it with something around it that may raise; then the store, if there is one, goes on.
+
+        Only an error of ours may come out, or one of those that are expected.
+        """
+        with warnings.catch_warnings():
+            # A store that was opened just before, and given to nobody.
+            warnings.simplefilter("ignore", ResourceWarning)
+            self._disturb(how, around, expected)
+            gc.collect()
+
+    def _disturb(
+        self,
+        how: str,
+        around: Callable[[], AbstractContextManager[None]],
+        expected: tuple[type[BaseException], ...],
+    ) -> None:
+        directory = self._new_directory()
+        self.outcome.trials += 1
+        store = self.store = self._subject.begin(directory)
+        error: BaseException | None = None
+        try:
+            with _whole_steps(), around():
+                self._subject.act(store, directory)
+        except BaseException as raised:  # noqa: BLE001 whatever it is, it is told
+            error = raised
+        faults: list[str] = []
+        if error is not None and not isinstance(error, (CwstoreError, *expected)):
+            faults.append(f"{type(error).__name__}: {error}")
+        self.outcome.failed += error is not None
+        if store is None:
+            faults += self._judge_file(directory, error or CwstoreError("perhaps"), [])
+            faults += _open_again(directory)
+        else:
+            faults += _use_again(store, directory)
+            faults += self._judge_file(directory, error or CwstoreError("perhaps"), ["'again'"])
+        # A draft that Ctrl-C has left is cleared by whoever makes the next one.
+        left = {
+            name
+            for name in _names_in(directory) - self._files
+            if name.startswith(".") and not name.endswith(".tmp")
+        }
+        if left:
+            faults.append(f"left behind: {sorted(re.sub(_ID, 'ID', one) for one in left)}")
+        self.outcome.faults += [f"{self._subject.name}, {how}: {fault}" for fault in faults]
+        shutil.rmtree(directory)
+
+    def _killed(self, directory: Path, killer: Guard) -> bool:
+        child = os.fork()
+        if child == 0:
+            try:
+                with _whole_steps():
+                    store = self._subject.begin(directory)
+                    self._calls.guard = killer
+                    self._subject.act(store, directory)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        return os.WIFSIGNALED(status)
+
     def _judge_errors(self, disk: FailingDisk, errors: list[BaseException | None]) -> Iterator[str]:
         self.outcome.failed += errors[0] is not None
         self.outcome.unknown += isinstance(errors[0], OutcomeUnknownError)
@@ -327,7 +427,7 @@ class Sweep:
         expected = [self._after] if error is None else self._moments
         plain = _without_marks(picture)
         if all(_without_marks(one) != plain for one in expected):
-            shown = "; ".join(differences(_without_marks(expected[0]), plain))
+            shown = "; ".join(differences(_without_marks(expected[-1]), plain))
             yield f"{'done' if error is None else 'failed'}, but the file shows {shown}"
         yield from damage_of(file) if file.exists() else []
         for copy in directory.glob("*.bak"):
@@ -342,7 +442,7 @@ class Sweep:
             if missing:
                 yield f"done, but {sorted(missing)} is missing"
         if left and disk.kind not in {"delete", "rmdir", "list"}:
-            yield f"left behind: {sorted(re.sub(r'[A-Za-z0-9_-]{21}', 'ID', one) for one in left)}"
+            yield f"left behind: {sorted(re.sub(_ID, 'ID', one) for one in left)}"
 
 
 def _error_of(call: Callable[[], object]) -> BaseException | None:
@@ -402,7 +502,7 @@ def _without_marks(picture: Picture) -> Picture:
 
 
 def _without_places(error: BaseException) -> str:
-    return re.sub(r"/\S*/", "", re.sub(r"[A-Za-z0-9_-]{21}", "ID", str(error)))
+    return re.sub(r"/\S*/", "", re.sub(_ID, "ID", str(error)))
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""Broken and hostile files: a typed error with a remedy or the right answer, and no trace."""
+
+from pathlib import Path
+
+import pytest
+
+from cwstore._sqlite import error_map
+from cwstore.errors import CorruptDatabaseError
+from cwstore.store import Store
+from tests.kits.database import tamper
+from tools._python.faults import broken_files
+from tools._python.faults.broken_files import Broken, Sweep, make_base, moments_of, sweep
+
+
+@pytest.mark.parametrize(
+    ("kind", "every"), [("pages", 61), ("logs", 5), ("schemas", 6), ("places", 1), ("names", 1)]
+)
+def test_a_broken_file_is_refused_or_answers_rightly(kind: str, every: int, place: Path) -> None:
+    outcome = sweep(kind, place, every)
+
+    assert outcome.faults == []
+    assert outcome.trials >= 10
+
+
+def test_a_text_that_is_not_utf_8_is_told_as_damage_and_not_shown(store: Store, file: Path) -> None:
+    made = store.initiatives.create(name="secret")
+    tamper(file, "UPDATE initiatives SET name = CAST(x'736563726574ff' AS TEXT)")
+    calls = [
+        lambda: store.initiatives.get(made.id),
+        lambda: store.initiatives.update(made.id, branch="b"),
+    ]
+    for call in calls:
+        with pytest.raises(CorruptDatabaseError, match="not UTF-8") as caught:
+            call()
+        assert caught.value.__context__ is None
+        assert "secret" not in repr(caught.value)
+
+
+def test_a_structure_that_is_not_utf_8_is_told_as_damage(store: Store, file: Path) -> None:
+    tamper(file, "UPDATE schema_migrations SET name = CAST(x'ff' AS TEXT) WHERE version = 1")
+    with pytest.raises(CorruptDatabaseError, match="not UTF-8"):
+        Store.open(file)
+
+
+# The sweep itself can fail
+
+
+def test_an_error_without_a_type_of_its_own_is_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(error_map, "map_error", _raise)
+    (place / "base").mkdir()
+    base = make_base(place / "base", with_log=False)
+    monkeypatch.setattr(broken_files.cwstore, "status", _raise)
+    whole = Broken("nothing is wrong", lambda file: None)
+    outcome = Sweep(base, place, moments_of(base)).run(iter([whole]))
+
+    assert outcome.faults == ["nothing is wrong: status: ZeroDivisionError: planted"]
+
+
+def _raise(*arguments: object) -> None:
+    raise ZeroDivisionError("planted")

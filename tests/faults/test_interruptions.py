@@ -1,0 +1,54 @@
+"""Interruption at any moment: the file is whole, no lock is left, the store goes on."""
+
+from pathlib import Path
+
+import pytest
+
+from cwstore._sqlite.transaction import TransactionStack
+from tools._python.faults.interruptions import SUBJECTS, WAYS
+
+SUBJECT = {subject.name: subject for subject in SUBJECTS}
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "every"),
+    [
+        ("ctrl-c", "transaction over five", 11),
+        ("ctrl-c", "claim next", 11),
+        ("ctrl-c", "backup", 9),
+        ("ctrl-c", "open", 11),
+        ("ctrl-c", "close", 5),
+        ("ctrl-c", "migrate 15", 211),
+        ("handlers", "transaction over five", 17),
+        ("handlers", "claim next", 7),
+        ("limits", "transaction over five", 9),
+        ("limits", "open", 9),
+        ("clocks", "transaction over five", 5),
+        ("clocks", "backup", 5),
+    ],
+)
+def test_an_interruption_leaves_a_whole_file_and_a_store_that_goes_on(
+    way: str, name: str, every: int, place: Path
+) -> None:
+    outcome = WAYS[way](SUBJECT[name], place, every)
+
+    assert outcome.faults == []
+    assert outcome.trials >= 4
+
+
+# The sweep itself can fail
+
+
+def test_a_lock_that_is_left_behind_by_ctrl_c_is_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = TransactionStack.end
+
+    def end_carelessly(stack: TransactionStack) -> None:
+        if not stack._depth:
+            end(stack)
+
+    monkeypatch.setattr(TransactionStack, "end", end_carelessly)
+    faults = WAYS["ctrl-c"](SUBJECT["projects"], place, 5).faults
+
+    assert any("cannot be closed" in fault for fault in faults)
