@@ -13,7 +13,14 @@ from tools._python.faults.broken_files import Broken, Sweep, make_base, moments_
 
 
 @pytest.mark.parametrize(
-    ("kind", "every"), [("pages", 61), ("logs", 5), ("schemas", 6), ("places", 1), ("names", 1)]
+    ("kind", "every"),
+    [
+        ("pages", 61),
+        pytest.param("logs", 5, marks=pytest.mark.slow),
+        pytest.param("schemas", 6, marks=pytest.mark.slow),
+        ("places", 1),
+        ("names", 1),
+    ],
 )
 def test_a_broken_file_is_refused_or_answers_rightly(kind: str, every: int, place: Path) -> None:
     outcome = sweep(kind, place, every)

@@ -23,14 +23,14 @@ def swept(name: str, place: Path, every: int, kinds: Iterable[str] = KINDS) -> O
     ("name", "every"),
     [
         ("open", 13),
-        ("open after a kill", 17),
+        pytest.param("open after a kill", 17, marks=pytest.mark.slow),
         ("close", 2),
-        ("transaction over five", 13),
-        ("claim next", 17),
-        ("backup", 149),
+        pytest.param("transaction over five", 13, marks=pytest.mark.slow),
+        pytest.param("claim next", 17, marks=pytest.mark.slow),
+        pytest.param("backup", 149, marks=pytest.mark.slow),
         ("prune", 41),
         ("compact", 23),
-        ("migrate 15", 149),
+        pytest.param("migrate 15", 149, marks=pytest.mark.slow),
     ],
 )
 def test_whatever_fails_is_told_truly_and_leaves_nothing_half_done(

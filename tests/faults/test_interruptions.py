@@ -15,16 +15,16 @@ SUBJECT = {subject.name: subject for subject in SUBJECTS}
     [
         ("ctrl-c", "transaction over five", 11),
         ("ctrl-c", "claim next", 11),
-        ("ctrl-c", "backup", 9),
+        pytest.param("ctrl-c", "backup", 9, marks=pytest.mark.slow),
         ("ctrl-c", "open", 11),
         ("ctrl-c", "close", 5),
-        ("ctrl-c", "migrate 15", 211),
-        ("handlers", "transaction over five", 17),
+        pytest.param("ctrl-c", "migrate 15", 211, marks=pytest.mark.slow),
+        pytest.param("handlers", "transaction over five", 17, marks=pytest.mark.slow),
         ("handlers", "claim next", 7),
-        ("limits", "transaction over five", 9),
+        pytest.param("limits", "transaction over five", 9, marks=pytest.mark.slow),
         ("limits", "open", 9),
         ("clocks", "transaction over five", 5),
-        ("clocks", "backup", 5),
+        pytest.param("clocks", "backup", 5, marks=pytest.mark.slow),
     ],
 )
 def test_an_interruption_leaves_a_whole_file_and_a_store_that_goes_on(

@@ -14,10 +14,10 @@ SUBJECT = {subject.name: subject for subject in SUBJECTS}
     ("name", "every"),
     [
         ("transaction over five", 5),
-        ("prune", 31),
-        ("purge", 19),
-        ("backup", 61),
-        ("migrate 15", 61),
+        pytest.param("prune", 31, marks=pytest.mark.slow),
+        pytest.param("purge", 19, marks=pytest.mark.slow),
+        pytest.param("backup", 61, marks=pytest.mark.slow),
+        pytest.param("migrate 15", 61, marks=pytest.mark.slow),
     ],
 )
 def test_whoever_is_killed_at_an_operation_leaves_a_whole_file(

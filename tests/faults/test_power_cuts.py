@@ -44,6 +44,7 @@ def test_after_a_power_cut_the_file_is_whole_and_has_what_was_acknowledged(
     assert outcome.disks > 10
 
 
+@pytest.mark.slow
 def test_a_durable_store_owes_its_work_also_where_another_made_the_log(place: Path) -> None:
     outcome = sweep(CASE["two stores, one durable"], place, until=110, every=19)
 
@@ -62,6 +63,7 @@ def test_a_file_is_made_whole_or_not_at_all_though_the_power_is_cut(
     assert outcome.cuts > 40
 
 
+@pytest.mark.slow
 def test_a_migration_is_whole_or_not_there_though_the_power_is_cut(place: Path) -> None:
     outcome = sweep(CASE["migration of one version, durable"], place, every=41)
 
@@ -87,6 +89,7 @@ def test_a_directory_that_is_not_synced_after_a_backup_is_found(
     assert faults_of(few_writes(False), place) == {"the backup copy.bak is lost"}
 
 
+@pytest.mark.slow
 def test_a_backup_that_is_named_before_it_is_on_disk_is_found(
     few_writes: FewWrites, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
