@@ -53,10 +53,6 @@ class ObservedDatabase:
 
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         """See `core.port`."""
-        return self._read(lambda: self._db.look(statement, **binds))
-
-    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
-        """See `core.port`."""
         started = perf_counter()
         found, state = self._db.look(statement, **binds)
         self._tell(StatementRun(_name(), perf_counter() - started, 0.0, _rows(found)))

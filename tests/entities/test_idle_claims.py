@@ -246,14 +246,16 @@ def test_an_answer_from_a_transaction_that_is_undone_is_not_kept(store: Store) -
     assert claimed(store) == "t"
 
 
-def test_a_claim_looks_again_if_somebody_committed_since_its_look(store: Store, file: Path) -> None:
+def test_a_claim_looks_again_if_somebody_committed_since_its_look(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The task that was first in line has been claimed by another, or one more urgent has come."""
     store.tasks.create(name="x", id="t")
     engine = engine_of(store)
     begin = engine.transaction
 
     def urgent_one_comes() -> AbstractContextManager[None]:
-        engine.transaction = begin  # type: ignore[method-assign]
+        monkeypatch.setattr(engine, "transaction", begin)
         run_raw(
             file,
             "INSERT INTO tasks (id, name, priority, created_at, updated_at)"
@@ -261,7 +263,7 @@ def test_a_claim_looks_again_if_somebody_committed_since_its_look(store: Store, 
         )
         return begin()
 
-    engine.transaction = urgent_one_comes  # type: ignore[method-assign]
+    monkeypatch.setattr(engine, "transaction", urgent_one_comes)
     assert [claimed(store) for _ in range(3)] == ["urgent", "t", None]
 
 
