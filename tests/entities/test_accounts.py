@@ -405,6 +405,17 @@ def test_several_threads_with_stores_of_their_own_take_turns(
     assert "".join(key for _, key in in_order) == "abc" * 40
 
 
+def test_providers_take_turns_apart(store: Store, file: Path) -> None:
+    make(store, "a")
+    make(store, "x", provider="codex")
+    ahead = moment(10**9)
+    store.accounts.update("x", last_used_at=ahead)
+    claimed = store.accounts.claim_next_available()
+    assert claimed is not None
+    assert claimed.last_used_at is not None
+    assert claimed.last_used_at < ahead  # what another provider's clock said is none of its concern
+
+
 # Secrets
 
 

@@ -1,0 +1,79 @@
+"""Small things around the file that a careless change would break unnoticed."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from cwstore.cli import main
+from cwstore.migrations.api import migrate
+from cwstore.store import Store
+from tests.kits.database import engine_of
+
+
+@pytest.mark.parametrize("name", ["a.b.db", "a+b.db", "a(b.db", "a[b].db"])
+def test_old_backups_are_found_whatever_signs_the_name_has(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    others = [tmp_path / f"{other}.v1.bak" for other in ("aXb.db", "aab.db", "ab.db")]
+    for other in others:
+        other.write_bytes(b"")
+    for version in range(1, 6):
+        backup = Path(f"{file}.v{version}.bak")
+        backup.write_bytes(b"")
+        os.utime(backup, (version, version))
+    migrate(file, target=9)
+    Store.open(file).close()
+    left = sorted(path.name for path in tmp_path.glob("*.bak") if path not in others)
+    assert left == [f"{name}.v{version}.bak" for version in (4, 5, 9)]
+    assert all(other.exists() for other in others)
+
+
+def test_a_copy_is_on_disk_before_it_has_its_name_and_the_name_before_it_is_reported(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = file.with_name("copy")
+    done: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        done.append(("directory" if path.is_dir() else "copy", copy.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store.backup(copy)
+    assert done == [("copy", False), ("directory", True)]
+
+
+def test_a_queue_that_is_a_link_is_not_followed(store: Store, file: Path) -> None:
+    victim = file.with_name("victim")
+    victim.write_bytes(b"")
+    Path(f"{file}-turn").symlink_to(victim)
+    store.tasks.create(name="a")
+    assert victim.read_bytes() == b""
+
+
+@pytest.mark.parametrize("size", [1, 8, 31])
+def test_a_queue_that_was_cut_short_is_filled_up_again(store: Store, file: Path, size: int) -> None:
+    queue = Path(f"{file}-turn")
+    queue.write_bytes(bytes(size))
+    store.tasks.create(name="a")  # touching what is not there would kill the process
+    assert queue.stat().st_size >= 32
+    assert engine_of(store)._writer.queue is not None
+
+
+def test_the_name_of_a_backup_has_the_time_in_utc(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC-9")
+    time.tzset()
+    try:
+        before = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        assert main(["backup", str(file)]) == 0
+        after = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    (made,) = file.parent.glob("store.db.*.bak")
+    assert before <= made.name.split(".")[2] <= after
