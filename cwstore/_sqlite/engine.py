@@ -238,7 +238,7 @@ class SqliteDatabase:
                 rows = writer.cursor.execute(statement.text, values).fetchall()
                 return rows, writer.state()
             except BaseException as error:
-                if isinstance(error, apsw.Error | UnicodeEncodeError):
+                if isinstance(error, apsw.Error | UnicodeError):
                     return None, None  # a reader will tell what is wrong
                 writer.renew_cursor()  # the old one may still hold a snapshot
                 raise

@@ -32,8 +32,10 @@ _STORAGE: dict[int, str] = {
     apsw.SQLITE_PERM: _CANNOT_OPEN,
     apsw.SQLITE_AUTH: _CANNOT_OPEN,
     # SQLite looks at no reason when it cannot make `-shm` longer, which is memory to it.
-    apsw.SQLITE_IOERR_SHMSIZE: "the disk has no room for the index of the write-ahead log (`-shm`);"
-    " make room and try again",
+    apsw.SQLITE_IOERR_SHMSIZE: (
+        "the disk or a quota has no room for the index of the write-ahead log (`-shm`), or the disk"
+        " failed; make room, or check the disk, and try again"
+    ),
     # SQLite has tried for ten seconds.
     apsw.SQLITE_PROTOCOL: _CANNOT_LOCK,
 }

@@ -104,7 +104,7 @@ class ReadOnlyDatabase:
         with self._lend(statement.text) as connection:
             try:
                 return connection.execute(statement.text, values).fetchall()
-            except (apsw.Error, UnicodeEncodeError) as error:
+            except (apsw.Error, UnicodeError) as error:
                 binds = statement.named(values)
                 fault = map_statement_error(error, statement.text, binds, self._busy_timeout)
         raise fault

@@ -61,8 +61,8 @@ _OPEN = "cannot be opened|can only be read"
 #: What a message must say, by what had happened.
 _CAUSES: dict[int, str] = {
     errno.EIO: _DISK,
-    SHORT: "the disk is full|No space|its room",
-    errno.ENOSPC: "the disk is full|No space|its room",
+    SHORT: "the disk is full|No space|its room|no room",
+    errno.ENOSPC: "the disk is full|No space|its room|no room",
     errno.EDQUOT: "quota",
     errno.EMFILE: "open files",
     errno.ENOLCK: "lock",
