@@ -10,6 +10,7 @@ import pytest
 
 from cwstore.errors import ConflictError
 from cwstore.store import Store
+from tests.kits.database import open_private
 from tests.kits.engine import Other, names
 from tests.kits.interrupts import CODE
 
@@ -132,7 +133,7 @@ def test_a_call_that_is_refused_in_the_midst_of_another_says_why(store: Store) -
 def test_in_memory_a_read_in_the_midst_of_a_write_is_refused() -> None:
     refused: list[ConflictError] = []
 
-    with Store.open(":memory:") as store:
+    with open_private() as store:
 
         def interrupt() -> None:
             try:
