@@ -89,9 +89,6 @@ class ReadOnlyDatabase:
         rows = self._read(statement, statement.bind(binds))
         return statement.map_row(rows.pop(0)) if rows else None
 
-    def peek(self, statement: Statement[T], /, **binds: object) -> T | None:
-        return self.fetch_one(statement, **binds)
-
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         return self.fetch_one(statement, **binds), None
 
