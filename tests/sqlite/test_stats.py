@@ -134,7 +134,7 @@ def test_a_read_that_failed_holds_nothing_however_long_its_error_is_kept(
 @pytest.mark.parametrize(
     ("what", "part"),
     [
-        ("backup", "cwstore._sqlite.backup.write_backup"),
+        ("backup", "cwstore._sqlite.backup._publish"),
         ("check", "cwstore._sqlite.inspection.check"),
         ("stats", "cwstore._sqlite.inspection.stats"),
     ],
