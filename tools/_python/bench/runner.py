@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -186,11 +187,11 @@ class Bench:
                 if name in node.SCRIPT:
                     run = node.command(self.root, self.folder, name)
                 run += [files[name], task]
-                started = time.perf_counter_ns()
+                started, used = time.perf_counter_ns(), _used_by_children()
                 subprocess.run(run, cwd=self.root, env=environment, check=True)
                 if number >= 0:
                     found[name].wall.append(time.perf_counter_ns() - started)
-                    found[name].processor.append(0.0)
+                    found[name].processor.append(_used_by_children() - used)
         return found
 
     def _together(self) -> dict[str, Measured]:
@@ -223,6 +224,12 @@ class Bench:
                 process.ask("close")
                 process.end()
         return found
+
+
+def _used_by_children() -> float:
+    """Nanoseconds of processor time of the processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1e9 * (used.ru_utime + used.ru_stime)
 
 
 def _turned(names: list[str], number: int) -> list[str]:
