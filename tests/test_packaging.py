@@ -77,7 +77,7 @@ def test_the_wheel_holds_the_package_and_its_sql_and_nothing_else(wheel: Path) -
     package = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "cwstore").rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix in (".py", ".css", ".js") or path.name == "py.typed"
     }
     assert tops == {"cwstore", f"cwstore-{version('cwstore')}.dist-info"}
     assert {name for name in names if name.startswith("cwstore/")} == (
