@@ -375,3 +375,14 @@ def test_a_row_that_does_not_fit_shows_none_of_its_secrets(store: Store, file: P
         with pytest.raises(SecretError) as told:
             read(store)
         assert CANARY not in told_by(told.value)
+
+
+# The rest of a store goes on as without a codec
+
+
+def test_a_store_with_a_codec_claims_tasks_and_prunes_logs(sealed: Store) -> None:
+    task = sealed.tasks.create(name="x")
+    sealed.log_chunks.insert_chunk("gone", agent_name="a", session_number=1, content="{}")
+    assert sealed.tasks.claim_next_ready() == sealed.tasks.get(task.id)
+    assert sealed.tasks.claim_next_ready() is None
+    assert sealed.log_chunks.prune(keep_sessions=0).sessions == 1

@@ -115,3 +115,14 @@ def test_a_directory_that_may_not_be_written_to_gets_no_new_file() -> None:
         Path(place).chmod(0o755)
         assert re.match("StorageError: cannot create .*Permission denied; check the", said), said
         assert list(Path(place).iterdir()) == []
+
+
+def test_a_directory_that_may_not_be_listed_keeps_nobody_from_a_check(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_path: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cwstore._sqlite.permissions.os.listdir", refuse)
+        assert store.check().ok
