@@ -77,6 +77,7 @@ def test_every_connection_is_set_up_as_promised(file: Path) -> None:
             assert db.config(apsw.SQLITE_DBCONFIG_DQS_DML, -1) == 0
             assert db.limit(apsw.SQLITE_LIMIT_ATTACHED) == 0
         assert reader.pragma("query_only") == 1
+        assert reader.pragma("cache_size") == -16000
         with pytest.raises(apsw.ReadOnlyError):
             reader.execute("DELETE FROM initiatives")
 
