@@ -13,7 +13,7 @@ from cwstore.errors import StorageError
 if TYPE_CHECKING:
     from cwstore._sqlite.file_names import FileNames
 
-_KEPT = 8  # opening one costs some 100 µs; more than this many at once is rare
+_KEPT = 8  # opening one costs some 0.8 ms; more than this many at once is rare
 
 #: What is read (SQL, or a name for it), the thread, and when it began by `time.monotonic`.
 Reading = tuple[str, int, float | None]
