@@ -51,6 +51,8 @@ _KEEP_STAMP = """
     WHERE excluded.stamp > stamps.stamp
 """
 
+_BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
+
 
 class Writer:
     """The connection, its lock, and the checks before each statement."""
@@ -268,7 +270,7 @@ class Writer:
         if not self.lock.try_acquire():
             self._refuse_if_left_open()
             started = time.monotonic()
-            if not self.lock.acquire(self.busy_timeout):
+            if not self._wait_for_lock():
                 from cwstore._sqlite.lock_holders import name_of_thread
 
                 holder = name_of_thread(self.owner)
@@ -285,6 +287,15 @@ class Writer:
         if self.dropped:
             self._replace_dropped()
         return waited
+
+    def _wait_for_lock(self) -> bool:
+        """Whether the lock could be had within the busy timeout. Raises ConflictError."""
+        moment = min(self.busy_timeout, _BACK_IN_POOL)
+        if self.lock.acquire(moment):
+            return True
+        # The thread may have been on its way back to its pool at the first look.
+        self._refuse_if_left_open()
+        return self.lock.acquire(self.busy_timeout - moment)
 
     def _refuse_if_left_open(self) -> None:
         """Raise ConflictError if the thread with the open transaction is back in its pool."""

@@ -58,7 +58,12 @@ def test_fifty_listeners_hear_everything_and_have_one_thread(file: Path, backend
         heard: list[list[Change]] = []
 
         async def listen(feed: AsyncChangeFeed) -> None:
-            heard.append([await anext(feed) for _ in range(3)])
+            told: list[Change] = []
+            while len(told) < 3:
+                # A feed that began while the writer was looked at does not know what it missed.
+                change = await anext(feed)
+                told += [change] * (change != Change(ELSEWHERE))
+            heard.append(told)
             await feed.aclose()
 
         feeds = [await store.changes() for _ in range(50)]
