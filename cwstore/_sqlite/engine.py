@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY, resolve
 from cwstore._sqlite.error_map import map_statement_error
@@ -203,12 +204,20 @@ class SqliteDatabase:
                 raise
             fault = map_statement_error(error, text, statement.named(values), self.busy_timeout)
         else:
+            seconds = monotonic() - reader.since
             reader.what = ""
             idle.append(reader)
             if len(idle) > readers.kept:
                 readers.trim()
+            if seconds > LONG:
+                self._tell_slow(text, seconds)
             return rows
         raise fault
+
+    def _tell_slow(self, text: str, seconds: float) -> None:
+        from cwstore._sqlite.slow import tell_read
+
+        tell_read(self.file, text, seconds, self.lease_reader)
 
     def _read_beside(
         self, statement: Statement[Any], values: list[Any]
@@ -222,6 +231,7 @@ class SqliteDatabase:
         writer = self._writer
         if writer.owner or self.file == MEMORY:
             return None, None
+        seconds = 0.0
         try:
             if (
                 not writer.lock.try_acquire()
@@ -231,11 +241,13 @@ class SqliteDatabase:
             ):
                 return None, None
             writer.running = True
-            self._beside = statement.text, get_ident(), monotonic()
+            started = monotonic()
+            self._beside = statement.text, get_ident(), started
             try:
                 if statement.stamp is not None:
                     values[statement.stamp] = self._clock.read()
                 rows = writer.cursor.execute(statement.text, values).fetchall()
+                seconds = monotonic() - started
                 return rows, writer.state()
             except BaseException as error:
                 if isinstance(error, apsw.Error | UnicodeError):
@@ -250,6 +262,8 @@ class SqliteDatabase:
                 writer.lock.release()
             except RuntimeError:  # the lock was not taken
                 pass
+            if seconds > LONG:
+                self._tell_slow(statement.text, seconds)
 
     def _open_reader(self) -> Reader:
         self._refuse_if_closed()

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from cwstore._sqlite.busy_handler import busy_handler
+from cwstore._sqlite.busy_handler import LONG, busy_handler
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
@@ -37,6 +38,7 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
+    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
@@ -85,6 +87,8 @@ class Writer:
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
+        self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
+        self.waited_for = 0  # ident of the thread that had the lock when one last waited
         self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
         self.names = None if file == MEMORY else FileNames(file, connection)
@@ -109,8 +113,12 @@ class Writer:
             self._fill_in(statement, statement.stamp, values)
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
+        started = monotonic()
         try:
-            return self.cursor.execute(statement.text, values).fetchall()
+            rows = self.cursor.execute(statement.text, values).fetchall()
+            if monotonic() - started > LONG:
+                self._note_slow(statement.text, monotonic() - started)
+            return rows
         except (apsw.Error, UnicodeError) as error:
             binds = statement.named(values)
             fault = self._fault(error, statement, binds)
@@ -123,6 +131,11 @@ class Writer:
             table = table_of(statement.text)
             fault = missing_reference(table, binds, self.ask(FOREIGN_KEYS, {"table": table}))
         raise fault
+
+    def _note_slow(self, text: str, seconds: float) -> None:
+        from cwstore._sqlite.slow import slow_statement
+
+        self.slow.append(slow_statement(text, seconds))
 
     def run_many(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         """Run a statement that returns nothing once for each row.
@@ -269,6 +282,7 @@ class Writer:
         waited = 0.0
         if not self.lock.try_acquire():
             self._refuse_if_left_open()
+            self.waited_for = self.owner
             started = time.monotonic()
             if not self._wait_for_lock():
                 from cwstore._sqlite.lock_holders import name_of_thread

@@ -143,8 +143,12 @@ def _rows(result: object) -> int:
 
 
 def _name() -> str:
-    """The outermost method of a repository that is being called."""
-    name = "statement"
+    return method_that_runs() or "statement"
+
+
+def method_that_runs() -> str:
+    """The outermost method of a repository that is being called; "": none is."""
+    name = ""
     frame = currentframe()
     while frame is not None:
         method = frame.f_code.co_name
