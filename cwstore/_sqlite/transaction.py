@@ -152,8 +152,9 @@ class TransactionStack:
                 writer.recorder.publish()
                 writer.forget_recorder_if_unheard()
             self._depth = 0
-            checkpointer = self._checkpointer or self._make_checkpointer()
-            checkpointer.after_commit(writer.connection, writer.busy_handler)
+            if not writer.leaves_checkpoints:
+                checkpointer = self._checkpointer or self._make_checkpointer()
+                checkpointer.after_commit(writer.connection, writer.busy_handler)
             return
         if isinstance(fault, OutcomeUnknownError):
             writer.drop()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import apsw
 
 from cwstore._sqlite.busy_handler import LONG, busy_handler
-from cwstore._sqlite.connection import connect
+from cwstore._sqlite.connection import connect, leave_checkpoints
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
@@ -68,12 +68,14 @@ class Writer:
         *,
         durable: bool,
         application_id: int,
+        leaves_checkpoints: bool,
     ) -> None:
         self.file = file
         self.busy_timeout = busy_timeout  # seconds
         self._clock = clock
         self._durable = durable
         self._application_id = application_id
+        self.leaves_checkpoints = leaves_checkpoints  # to another program
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
         self.owner = 0  # ident of the thread that holds the lock; 0: none
@@ -402,6 +404,8 @@ class Writer:
             create=False,
             application_id=self._application_id,
         )
+        if self.leaves_checkpoints:
+            leave_checkpoints(new)
         assert self.names is not None  # a database in memory is not opened again
         if new.inode != self.names.inode:
             new.close()

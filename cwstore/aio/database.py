@@ -9,7 +9,7 @@ from functools import partial
 from inspect import iscoroutine
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from cwstore.aio.awaited import awaited
 from cwstore.aio.lanes import Lanes
@@ -62,6 +62,7 @@ class AsyncDatabase:
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
         extensions: "Sequence[Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
     ) -> Self:
         """As `Database.open`; `clock` and `on_progress` are called on a thread of the database."""
         options = {
@@ -73,6 +74,7 @@ class AsyncDatabase:
             "backup": backup,
             "on_progress": on_progress,
             "extensions": extensions,
+            "checkpoints": checkpoints,
         }
         return await cls._open(Database.open, path, options)
 

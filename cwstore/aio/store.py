@@ -52,6 +52,7 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
         on_progress: "Callable[[Progress], None] | None" = None,
         read_only: bool = False,
         extensions: "Sequence[Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
         secrets: "SecretCodec | None" = None,
     ) -> Self:
         """As `Store.open`; what it is given is called on threads of the store."""
@@ -63,6 +64,7 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
             "on_progress": on_progress,
             "read_only": read_only,
             "extensions": extensions,
+            "checkpoints": checkpoints,
             "secrets": secrets,
         }
         return await cls._open(Store.open, path, options)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from cwstore.core import public
 from cwstore.core.drivers import engine_for
@@ -48,6 +48,7 @@ class Database:
         on_progress: "Callable[[Progress], None] | None" = None,
         read_only: bool = False,
         extensions: "Sequence[Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
     ) -> Self:
         """Connect, check that the file is this program's, migrate it if need be.
 
@@ -67,6 +68,7 @@ class Database:
             backup=backup,
             on_progress=on_progress,
             extensions=extensions,
+            checkpoints=checkpoints,
             read_only=read_only,
         )
         return cls(db)
