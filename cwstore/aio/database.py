@@ -162,7 +162,11 @@ class AsyncDatabase:
         return await self._lanes.aside(self._store.check)
 
     def on_statement(self, listener: "Callable[[StatementRun], object] | None") -> None:
-        """As `Store.on_statement`; the listener is called on threads of the store."""
+        """As `Store.on_statement`; the listener is called on threads of the store.
+
+        It sees the context variables of the task that has made the call.
+        """
+        self._lanes.loop.carries_context = listener is not None
         self._store.on_statement(listener)
         self._forget_repositories()
 

@@ -22,7 +22,7 @@ from cwstore._sqlite.write_queue import open_write_queue
 from cwstore.errors import InvalidValueError, StoreClosedError
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
-from tests.kits.database import OpenStore, open_async, open_private
+from tests.kits.database import OpenStore, engine_of, open_async, open_private
 
 
 def without_numbers(line: str) -> str:
@@ -109,7 +109,10 @@ def test_a_long_wait_for_another_store_is_logged(
             thread = threading.Thread(target=write)
             thread.start()
             assert began.wait(30)
-            assert not done.wait(0.05)
+            queue = engine_of(other)._writer.queue
+            while queue is None or queue.holder is None:  # until it has looked who writes
+                assert not done.wait(0.01)
+                queue = engine_of(other)._writer.queue
         thread.join()
     pid, name = os.getpid(), Path("/proc/self/comm").read_text(encoding="utf-8").strip()
     assert without_numbers(lines(caplog)[0]) == (
