@@ -53,8 +53,7 @@ def test_every_module_with_statements_is_in_the_report(report: Report) -> None:
     makers = (
         path.stem
         for path in (ROOT / "cwstore").rglob("*.py")
-        if path.stem != "statement"
-        and MAKES_STATEMENTS.search(path.read_text(encoding="utf-8"))
+        if path.stem != "statement" and MAKES_STATEMENTS.search(path.read_text(encoding="utf-8"))
     )
     assert set(makers) == modules
     assert modules >= {"initiatives", "tasks", "log_chunks"}
