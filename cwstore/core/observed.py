@@ -57,12 +57,13 @@ class _Run:
 
     def tell(self, error: type[BaseException] | None = None) -> None:
         """Tell the listener."""
-        name = method_that_runs() if self._sql else "transaction"
-        seconds = (self.wait if name == "transaction" else 0) or perf_counter() - self.started
+        seconds = perf_counter() - self.started
+        if self._sql:
+            name = method_that_runs() or "statement"
+        else:
+            name, seconds = "transaction", self.wait or seconds
         what = None if error is None else error.__name__
-        self._listener(
-            StatementRun(name or "statement", seconds, self.wait, self.rows, self._sql, what)
-        )
+        self._listener(StatementRun(name, seconds, self.wait, self.rows, self._sql, what))
 
     def __enter__(self) -> Self:
         return self
@@ -186,15 +187,23 @@ def _rows(result: object) -> int:
 
 
 def method_that_runs() -> str:
-    """The outermost method of a repository that is being called; "": none is."""
-    name = ""
+    """The outermost method of a repository that is being called; "": none is.
+
+    A private one, without its underscore, counts only if no public one has called it: then it is an
+    iterator that a public one of this name has given out.
+    """
+    public = private = ""
     frame = currentframe()
     while frame is not None:
         method = frame.f_code.co_name
-        if not method.startswith("_") and isinstance(frame.f_locals.get("self"), Repository):
-            name = f"{frame.f_globals['__name__'].rpartition('.')[2]}.{method}"
+        if isinstance(frame.f_locals.get("self"), Repository):
+            name = f"{frame.f_globals['__name__'].rpartition('.')[2]}.{method.lstrip('_')}"
+            if method.startswith("_"):
+                private = name
+            else:
+                public = name
         frame = frame.f_back
-    return name
+    return public or private
 
 
 publish(globals())
