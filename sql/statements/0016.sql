@@ -3409,6 +3409,11 @@ SET name = :name, content = :content, status = :status,  updated_at = CASE WHEN 
 WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, initiative_id, name, content, status, created_at, updated_at;
 
+-- plan_check._INITIATIVE
+SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
+FROM initiatives
+WHERE id = :id;
+
 -- plan_check._PHASES
 SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
 FROM phases
