@@ -40,8 +40,13 @@ class AsyncDatabase:
         self._lanes = lanes
         self._closing = Lock()
         self._listeners = Listeners(lanes.loop)
+        #: The file, by its absolute name without symbolic links; or ":memory:".
+        self.path = store.path
         #: Number of the newest migration that the file has.
         self.version = store.version
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
 
     @classmethod
     async def open(
@@ -55,6 +60,7 @@ class AsyncDatabase:
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[core.Progress], None] | None" = None,
+        read_only: bool = False,
         extensions: "Sequence[core.Extension]" = (),
     ) -> Self:
         """As `Database.open`; `clock` and `on_progress` are called on a thread of the database."""
@@ -66,6 +72,7 @@ class AsyncDatabase:
             "durable": durable,
             "backup": backup,
             "on_progress": on_progress,
+            "read_only": read_only,
             "extensions": extensions,
         }
         return await cls._open(Database.open, path, options)
