@@ -205,8 +205,8 @@ class SqliteDatabase:
         reader.since = monotonic()
         reader.what = text = statement.text
         try:
-            if statement.stamp is not None:
-                values[statement.stamp] = self._clock.read()
+            if statement.timed:
+                statement.tell_time(values, self._clock.read())
             rows = reader.execute(text, values).fetchall()
         except BaseException as error:
             readers.drop(reader)  # at once: it may still hold a snapshot
@@ -254,8 +254,8 @@ class SqliteDatabase:
             started = monotonic()
             self._beside = statement.text, get_ident(), started
             try:
-                if statement.stamp is not None:
-                    values[statement.stamp] = self._clock.read()
+                if statement.timed:
+                    statement.tell_time(values, self._clock.read())
                 rows = writer.cursor.execute(statement.text, values).fetchall()
                 seconds = monotonic() - started
                 return rows, writer.state()
