@@ -219,7 +219,7 @@ def test_what_is_no_backup_of_ours_is_refused(file: Path, backup: Path, tmp_path
     ):
         assert_refused(error, text, path, file)
     for place in (":memory:", "", "\ud800"):
-        with pytest.raises(InvalidValueError, match="^path: "):
+        with pytest.raises(InvalidValueError, match=r"^path: "):
             restore(backup, place)
 
 
