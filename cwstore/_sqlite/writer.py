@@ -51,6 +51,7 @@ _KEEP_STAMP = """
     WHERE excluded.stamp > stamps.stamp
 """
 
+_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
 _BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 
 
@@ -272,7 +273,6 @@ class Writer:
             abandon_inherited()
         waited = 0.0
         if not self.lock.try_acquire():
-            self._refuse_if_left_open()
             started = time.monotonic()
             if not self._wait_for_lock():
                 from cwstore._sqlite.lock_holders import name_of_thread
@@ -294,18 +294,27 @@ class Writer:
 
     def _wait_for_lock(self) -> bool:
         """Whether the lock could be had within the busy timeout. Raises ConflictError."""
-        moment = min(self.busy_timeout, _BACK_IN_POOL)
-        if self.lock.acquire(moment):
-            return True
-        # The thread may have been on its way back to its pool at the first look.
-        self._refuse_if_left_open()
-        return self.lock.acquire(self.busy_timeout - moment)
+        left = self.busy_timeout
+        # At the first look the thread may still be on its way back to its pool.
+        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
+            if self.lock.acquire(min(left, moment)):
+                return True
+            self._refuse_if_left_open()
+            left -= min(left, moment)
+        return self.lock.acquire(left)
 
     def _refuse_if_left_open(self) -> None:
-        """Raise ConflictError if the thread with the open transaction is back in its pool."""
-        from cwstore._sqlite.idle_threads import rests_in_pool
+        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
+        from cwstore._sqlite.idle_threads import begun_here, is_suspended, rests_in_pool
 
         owner, acquisition = self.owner, self.acquisition
+        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
+            raise ConflictError(
+                "the task that waits for this thread has a transaction open on this store, as an"
+                " async dependency does that yields inside of `with store.transaction()`: open the"
+                " transaction where the work is done, and do not await in it",
+                reason=ConflictReason.TRANSACTION,
+            )
         # It must be the same transaction after the look, or it has just ended.
         if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
             raise ConflictError(
