@@ -122,8 +122,21 @@ class Writer:
             self.abort_error = fault
         elif isinstance(fault, MissingReferenceError):
             table = table_of(statement.text)
-            fault = missing_reference(table, binds, self.ask(FOREIGN_KEYS, {"table": table}))
+            fault = missing_reference(table, binds, self._missing_parents(table, binds))
         raise fault
+
+    def _missing_parents(self, table: str, binds: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """The first column of `table` whose bind names a row that is not there, and its table.
+
+        All columns that refer to others if none does: SQLite does not tell which one it was.
+        """
+        keys = self.ask(FOREIGN_KEYS, {"table": table})
+        for column, parent, key in keys:
+            given = binds.get(column)
+            there = f'SELECT 1 FROM "{parent}" WHERE "{key}" = :given'  # names of our own schema
+            if isinstance(given, str) and not self.ask(there, {"given": given}):
+                return [(column, parent)]
+        return [(column, parent) for column, parent, _ in keys]
 
     def run_many(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         """Run a statement that returns nothing once for each row.
