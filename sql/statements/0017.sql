@@ -3143,6 +3143,18 @@ FROM pages
 WHERE initiative_id = :initiative_id
   AND parent_page_id IS NULL;
 
+-- pages._NESTINGS_ABOVE
+WITH RECURSIVE above (id, parent_page_id) AS (
+    SELECT id, parent_page_id FROM pages WHERE id = :parent_page_id
+    UNION
+    SELECT pages.id, pages.parent_page_id
+    FROM above
+    JOIN pages ON pages.id = above.parent_page_id
+)
+SELECT id /* never NULL: a key */, parent_page_id /* never NULL: see WHERE */
+FROM above
+WHERE parent_page_id IS NOT NULL;
+
 -- pages._UPDATE()
 UPDATE pages
 SET  updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
