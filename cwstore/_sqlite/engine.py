@@ -409,8 +409,13 @@ class SqliteDatabase:
 
         names = self._writer.names
         gone = "" if names is None or self._writer.closed_reason else names.problem()
-        others = self._writer.leaves_checkpoints
-        return look(self.file, gone, self.lease_reader, self.open_snapshots, others)
+        return look(
+            self.file,
+            gone,
+            self.lease_reader,
+            self.open_snapshots,
+            leaves_checkpoints=self._writer.leaves_checkpoints,
+        )
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""

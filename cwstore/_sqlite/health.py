@@ -25,7 +25,8 @@ def look(
     gone: str,
     lease_reader: "Callable[[str], AbstractContextManager[Connection]]",
     open_snapshots: "Callable[[], list[Reading]]",
-    leaves_checkpoints: bool,
+    *,
+    leaves_checkpoints: bool = False,
 ) -> HealthReport:
     """See `Store.health`. `gone` tells that the file was removed or replaced, or is ""."""
     problems: list[str] = [gone] if gone else []
