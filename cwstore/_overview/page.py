@@ -66,7 +66,8 @@ def _hash(text: str) -> str:
 
 
 def _overview(summary: Summary) -> Iterator[str]:
-    yield f"<section><h2>{len(summary.initiatives):,} initiatives</h2>"
+    number = len(summary.initiatives)
+    yield f"<section><h2>{number:,} initiative{'' if number == 1 else 's'}</h2>"
     yield "<table><tr><th>initiative<th>status<th>progress<th>tasks</tr>"
     for number, initiative in enumerate(summary.initiatives):
         states = states_of(summary, initiative.id)
