@@ -16,6 +16,7 @@ from cwstore.cli.stores import is_ours, open_database, open_program, open_store
 from cwstore.cli.values import bar, readable_bytes
 from cwstore.core.checks import check_application_id
 from cwstore.core.drivers import engine_for
+from cwstore.migrations.advice import how_to_restore
 from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
@@ -43,11 +44,8 @@ def check(options: Namespace) -> int:
                 f"{options.path}: OK: no damage, no broken references, schema as expected."
             )
     if not report.ok:
-        terminal.complain(
-            "cwstore",
-            f"{options.path} has the problems listed; go back to a backup that is whole:"
-            " cwstore restore BACKUP PATH",
-        )
+        advice = how_to_restore(program, os.path.realpath(options.path))
+        terminal.complain("cwstore", f"{options.path} has the problems listed; {advice}")
     return 0 if report.ok else 1
 
 
