@@ -4,6 +4,7 @@ A bind takes its rule from the annotation of the entity's field of the same name
 compiled on first use, because a process that opens a store rarely needs more than a few.
 """
 
+import os
 import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -323,6 +324,18 @@ def check_application_id(value: object) -> int:
             "application_id", "must be from 1 to 0x7fffffff: four ASCII letters make a good one"
         )
     return value
+
+
+def check_directory(field: str, value: object) -> str:
+    """The path as text. Raises InvalidValueError unless a directory can have it."""
+    place = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
+    if not isinstance(place, str) or "\0" in place:
+        raise InvalidValueError(field, "expected a path as str or os.PathLike[str]")
+    try:
+        os.fsencode(place)
+    except UnicodeEncodeError:
+        raise InvalidValueError(field, "no path of this system can hold its text") from None
+    return place
 
 
 def check_progress(on_progress: object) -> None:
