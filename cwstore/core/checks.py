@@ -315,6 +315,13 @@ def check_flags(**flags: object) -> None:
             raise InvalidValueError(name, f"expected bool, got {type(value).__name__}")
 
 
+def check_checkpoints(value: object) -> bool:
+    """Whether they are another program's. Raises InvalidValueError for an unknown value."""
+    if value not in ("own", "external"):
+        raise InvalidValueError("checkpoints", f"{value!r} is not one of: own, external")
+    return value == "external"
+
+
 def check_application_id(value: object) -> int:
     """Raise InvalidValueError unless it is a number that SQLite can keep, and not 0."""
     if not is_integer(value):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from cwstore import core
 from cwstore.core import public
@@ -49,6 +49,7 @@ class Database:
         on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
         extensions: "Sequence[core.Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
     ) -> Self:
         """Connect, check that the file is this program's, migrate it if need be.
 
@@ -70,6 +71,7 @@ class Database:
             backup=backup,
             on_progress=on_progress,
             extensions=extensions,
+            checkpoints=checkpoints,
             read_only=read_only,
         )
         return cls(db)
