@@ -131,7 +131,8 @@ class TransactionStack:
 
                 fault.holder = who_writes(writer.file)
         finally:
-            queue.leave()
+            if queue.ticket is not None:
+                queue.leave()
         raise fault
 
     def commit(self) -> None:
@@ -153,6 +154,7 @@ class TransactionStack:
                 writer.recorder.publish()
                 writer.forget_recorder_if_unheard()
             self._depth = 0
+            writer.note_commit()
             checkpointer = self._checkpointer or self._make_checkpointer()
             checkpointer.after_commit(writer.connection, writer.busy_handler)
             return

@@ -27,5 +27,7 @@ def make_rising_id(stamp: int) -> str:
     one goes to the last page, 1.15 times (`tools/growth --ids 1000000`).
     Before 1970, and after the year 4253, they are random in the order of their making.
     """
-    drawn = min(max(stamp, 0), _LAST_STAMP).to_bytes(7) + urandom(9)
+    if not 0 <= stamp <= _LAST_STAMP:
+        stamp = 0 if stamp < 0 else _LAST_STAMP
+    drawn = stamp.to_bytes(7) + urandom(9)
     return b2a_base64(drawn, newline=False).translate(_IN_ORDER)[:21].decode()
