@@ -340,9 +340,8 @@ class SqliteDatabase:
     ) -> list[dict[str, Any]]:
         from cwstore._sqlite.own_sql import run_query
 
-        ours = self._program.application_id == OURS.application_id
-        hidden = ("accounts", "credentials") if ours else None
-        return run_query(connection, sql, binds, busy_timeout=self.busy_timeout, hidden=hidden)
+        hidden, seconds = self._program.hidden, self.busy_timeout
+        return run_query(connection, sql, binds, busy_timeout=seconds, hidden=hidden)
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
