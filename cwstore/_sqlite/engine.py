@@ -459,37 +459,47 @@ def open_database(
         from cwstore._sqlite.read_only import ReadOnlyDatabase
 
         return ReadOnlyDatabase(file, program, stamps, seconds)
+    return _open_to_write(
+        file, program, stamps, seconds, durable=durable, backup=backup, on_progress=on_progress
+    )
+
+
+def _open_to_write(
+    file: str,
+    program: Program,
+    clock: Clock,
+    busy_timeout: float,
+    *,
+    durable: bool,
+    backup: bool,
+    on_progress: "Callable[[Progress], None] | None",
+) -> SqliteDatabase:
     if not os.path.lexists(file):
         from cwstore.migrations.runner import parse_all
 
         # Now: a bad script shall leave no new file behind.
         parse_all(program, len(load(program.directory)))
-    connection = connect(
-        file, busy_timeout=seconds, durable=durable, application_id=program.application_id
-    )
+    number = program.application_id
+    connection = connect(file, busy_timeout=busy_timeout, durable=durable, application_id=number)
     try:
         version = version_if_current(connection, program)
         if version is None:
             from cwstore._sqlite.schema.target import SqliteTarget
             from cwstore.migrations.runner import upgrade_all
 
-            version = upgrade_all(
-                SqliteTarget(connection, file, seconds, program),
-                program,
-                backup=backup,
-                on_progress=on_progress,
-            ).version
+            target = SqliteTarget(connection, file, busy_timeout, program)
+            version = upgrade_all(target, program, backup=backup, on_progress=on_progress).version
         return SqliteDatabase(
             connection,
             file,
             version=version,
-            clock=stamps,
-            busy_timeout=seconds,
+            clock=clock,
+            busy_timeout=busy_timeout,
             durable=durable,
             program=program,
         )
     except BaseException:
         from cwstore._sqlite.schema.target import SqliteTarget
 
-        SqliteTarget(connection, file, seconds).close()
+        SqliteTarget(connection, file, busy_timeout).close()
         raise
