@@ -30,7 +30,7 @@ from cwstore.migrations.scripts import Program, load
 
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
-    from cwstore.core.reports import CheckReport, StoreStats
+    from cwstore.core.reports import CheckReport, HealthReport, StoreStats
 
 T = TypeVar("T")
 
@@ -251,6 +251,11 @@ class ReadOnlyDatabase:
 
         with self._lend("check") as connection:
             return inspection.check(connection, self.file, self._busy_timeout, self._program)
+
+    def health(self) -> "HealthReport":
+        from cwstore._sqlite.health import look
+
+        return look(self.file, "", self._lend, lambda: list(self._lent.values()))
 
     def stats(self) -> "StoreStats":
         from cwstore._sqlite import inspection

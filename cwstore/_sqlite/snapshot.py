@@ -48,8 +48,8 @@ def read_rows(
     busy_timeout: float,
 ) -> Iterator[Row]:
     """The rows of a SELECT one after another; `values` are what its `bind` has returned."""
-    if statement.stamp is not None:
-        values[statement.stamp] = read_clock()
+    if statement.timed:
+        statement.tell_time(values, read_clock())
     try:
         yield from connection.execute(statement.text, values)
         return

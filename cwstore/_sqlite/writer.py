@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from cwstore._sqlite.busy_handler import busy_handler
-from cwstore._sqlite.connection import connect
+from cwstore._sqlite.busy_handler import LONG, busy_handler
+from cwstore._sqlite.connection import connect, leave_checkpoints
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
@@ -37,6 +38,7 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
+    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
@@ -51,6 +53,7 @@ _KEEP_STAMP = """
     WHERE excluded.stamp > stamps.stamp
 """
 
+_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
 _BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 
 
@@ -66,12 +69,14 @@ class Writer:
         *,
         durable: bool,
         application_id: int,
+        leaves_checkpoints: bool,
     ) -> None:
         self.file = file
         self.busy_timeout = busy_timeout  # seconds
         self._clock = clock
         self._durable = durable
         self._application_id = application_id
+        self.leaves_checkpoints = leaves_checkpoints  # to another program
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
         self.owner = 0  # ident of the thread that holds the lock; 0: none
@@ -85,6 +90,8 @@ class Writer:
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
+        self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
+        self.waited_for = 0  # ident of the thread that had the lock when one last waited
         self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
         self.names = None if file == MEMORY else FileNames(file, connection)
@@ -106,12 +113,16 @@ class Writer:
 
     def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
         """As `run`, for a transaction of this statement alone."""
-        if statement.stamp is not None:
-            self._fill_in(statement, statement.stamp, values)
+        if statement.timed:
+            self._fill_in(statement, values)
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
+        started = monotonic()
         try:
-            return self.cursor.execute(statement.text, values).fetchall()
+            rows = self.cursor.execute(statement.text, values).fetchall()
+            if monotonic() - started > LONG:
+                self._note_slow(statement.text, monotonic() - started)
+            return rows
         except (apsw.Error, UnicodeError) as error:
             binds = statement.named(values)
             fault = self._fault(error, statement, binds)
@@ -122,8 +133,26 @@ class Writer:
             self.abort_error = fault
         elif isinstance(fault, MissingReferenceError):
             table = table_of(statement.text)
-            fault = missing_reference(table, binds, self.ask(FOREIGN_KEYS, {"table": table}))
+            fault = missing_reference(table, binds, self._missing_parents(table, binds))
         raise fault
+
+    def _note_slow(self, text: str, seconds: float) -> None:
+        from cwstore._sqlite.slow import slow_statement
+
+        self.slow.append(slow_statement(text, seconds))
+
+    def _missing_parents(self, table: str, binds: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """The first column of `table` whose bind names a row that is not there, and its table.
+
+        All columns that refer to others if none does: SQLite does not tell which one it was.
+        """
+        keys = self.ask(FOREIGN_KEYS, {"table": table})
+        for column, parent, key in keys:
+            given = binds.get(column)
+            there = f'SELECT 1 FROM "{parent}" WHERE "{key}" = :given'  # names of our own schema
+            if isinstance(given, str) and not self.ask(there, {"given": given}):
+                return [(column, parent)]
+        return [(column, parent) for column, parent, _ in keys]
 
     def run_many(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         """Run a statement that returns nothing once for each row.
@@ -144,8 +173,8 @@ class Writer:
             nonlocal current, begun
             for current in rows:
                 begun += 1
-                if statement.stamp is not None:
-                    self._fill_in(statement, statement.stamp, current)
+                if statement.timed:
+                    self._fill_in(statement, current)
                 yield current
 
         try:
@@ -159,9 +188,13 @@ class Writer:
             fault = of_item(fault, begun - 1)
         raise fault
 
-    def _fill_in(self, statement: "Statement[Any]", at: int, values: list[Any]) -> None:
+    def _fill_in(self, statement: "Statement[Any]", values: list[Any]) -> None:
         """Give the binds that are the engine's: the time, and an id that rises with it."""
-        values[at] = stamp = self._clock()
+        stamp = self._clock()
+        if statement.stamp is not None:
+            values[statement.stamp] = stamp
+        if statement.clock is not None:
+            values[statement.clock] = self._clock.shown
         if statement.rising_id is not None:
             values[statement.rising_id] = make_rising_id(stamp)
 
@@ -276,7 +309,7 @@ class Writer:
             abandon_inherited()
         waited = 0.0
         if not self.lock.try_acquire():
-            self._refuse_if_left_open()
+            self.waited_for = self.owner
             started = time.monotonic()
             if not self._wait_for_lock():
                 from cwstore._sqlite.lock_holders import name_of_thread
@@ -298,18 +331,27 @@ class Writer:
 
     def _wait_for_lock(self) -> bool:
         """Whether the lock could be had within the busy timeout. Raises ConflictError."""
-        moment = min(self.busy_timeout, _BACK_IN_POOL)
-        if self.lock.acquire(moment):
-            return True
-        # The thread may have been on its way back to its pool at the first look.
-        self._refuse_if_left_open()
-        return self.lock.acquire(self.busy_timeout - moment)
+        left = self.busy_timeout
+        # At the first look the thread may still be on its way back to its pool.
+        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
+            if self.lock.acquire(min(left, moment)):
+                return True
+            self._refuse_if_left_open()
+            left -= min(left, moment)
+        return self.lock.acquire(left)
 
     def _refuse_if_left_open(self) -> None:
-        """Raise ConflictError if the thread with the open transaction is back in its pool."""
-        from cwstore._sqlite.idle_threads import rests_in_pool
+        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
+        from cwstore._sqlite.idle_threads import begun_here, is_suspended, rests_in_pool
 
         owner, acquisition = self.owner, self.acquisition
+        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
+            raise ConflictError(
+                "the task that waits for this thread has a transaction open on this store, as an"
+                " async dependency does that yields inside of `with store.transaction()`: open the"
+                " transaction where the work is done, and do not await in it",
+                reason=ConflictReason.TRANSACTION,
+            )
         # It must be the same transaction after the look, or it has just ended.
         if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
             raise ConflictError(
@@ -397,6 +439,8 @@ class Writer:
             create=False,
             application_id=self._application_id,
         )
+        if self.leaves_checkpoints:
+            leave_checkpoints(new)
         assert self.names is not None  # a database in memory is not opened again
         if new.inode != self.names.inode:
             new.close()

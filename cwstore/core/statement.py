@@ -2,8 +2,10 @@
 
 Bind rules come from the entity: in an INSERT or an assignment of a patch a nullable column takes
 None, everywhere else (a key, a filter) None is refused. Binds that are no field of the entity are
-named with their type where the statement is made. Two are the engine's: `:now`, one stamp a
-statement, and `:rising_id`, an id that begins with it.
+named with their type where the statement is made. Three are the engine's: `:now`, one stamp a
+statement, `:rising_id`, an id that begins with it, and `:clock`, what the clock shows. Stamps can
+be ahead of the clock: what has passed is compared with `:clock`. A read makes no stamp, and `:now`
+is the same there.
 """
 
 import re
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 NEXT_UPDATED_AT: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END"
 
 #: Binds that the engine gives, while it holds the write lock.
-ENGINE_BINDS = frozenset({"now", "rising_id"})
+ENGINE_BINDS = frozenset({"clock", "now", "rising_id"})
 
 # A bind outside of quoted text and comments; 'checkpoint:human-verify' holds none.
 _BIND = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|:([a-z_]+)""")
@@ -68,13 +70,15 @@ def is_insert(text: str) -> bool:
 class Statement(Generic[T_co]):
     """A checked SQL text; `bind`, `map` and `map_row` are compiled when they are first called.
 
-    `stamp` is the place of `:now` in what `bind` has returned, None where there is none. `seals`
+    `stamp`, `clock` and `rising_id` are the places of the engine's binds in what `bind` has
+    returned, None where there is none; `timed` says that there is one of the first two. `seals`
     says that it is an UPDATE of a Patch which writes over a secret; `holds_secrets`, once `bind`
     was called, that its rows hold some, which perhaps cannot be decoded.
     """
 
     __slots__ = (
         "bind",
+        "clock",
         "codec",
         "entity",
         "extra",
@@ -86,6 +90,7 @@ class Statement(Generic[T_co]):
         "seals",
         "stamp",
         "text",
+        "timed",
     )
 
     def __init__(
@@ -101,7 +106,9 @@ class Statement(Generic[T_co]):
         self.scalar = scalar
         self.extra = extra
         self.codec = codec  # decodes the secrets of its rows
+        self.timed = False
         self.stamp: int | None = None
+        self.clock: int | None = None
         self.rising_id: int | None = None
         self.seals = False
         self.holds_secrets = False
@@ -131,10 +138,20 @@ class Statement(Generic[T_co]):
         """What `bind` has returned, by name: for errors."""
         return dict(zip(bind_names(self.text), values, strict=True))
 
+    def tell_time(self, values: list[Any], time: int) -> None:
+        """For a read: `:now` and `:clock` are what the clock shows."""
+        if self.stamp is not None:
+            values[self.stamp] = time
+        if self.clock is not None:
+            values[self.clock] = time
+
     def _first_bind(self, binds: Mapping[str, Any]) -> list[Any]:
         names = bind_names(self.text)
         if "now" in names:
             self.stamp = names.index("now")
+        if "clock" in names:
+            self.clock = names.index("clock")
+        self.timed = self.stamp is not None or self.clock is not None
         if "rising_id" in names:
             self.rising_id = names.index("rising_id")
         hints = hints_of(self.entity).values()
@@ -194,7 +211,7 @@ class Paging(TypedDict, total=False):
     before: str | None
 
 
-PageKind = Literal["first", "after", "last", "before"]
+PageKind = Literal["first", "after", "last", "before", "after in rank", "before in rank"]
 
 
 # The field that a term of ORDER BY is made of; keywords are upper case.
@@ -213,7 +230,7 @@ class Listing(Statement[T]):
     row or not.
     """
 
-    __slots__ = ("_pages", "columns", "descends", "fields", "find")
+    __slots__ = ("_pages", "columns", "descends", "fields", "find", "ranked")
 
     def __init__(
         self, text: str, entity: type[Any], find: Statement[T] | None, extra: Mapping[str, Any]
@@ -227,6 +244,8 @@ class Listing(Statement[T]):
             raise ValueError(f"all columns of a list go in one direction: {', '.join(terms)}")
         if find is None and len(terms) > 1:
             raise ValueError(f"a list by several columns needs `find`: {', '.join(terms)}")
+        #: Whether it is ordered by an expression first, and then by columns.
+        self.ranked = " " in self.columns[0]
         #: The fields that it is ordered by.
         self.fields = tuple(re.findall(_FIELD, column)[0] for column in self.columns)
         self._pages: dict[PageKind, Statement[T]] = {}
@@ -234,9 +253,10 @@ class Listing(Statement[T]):
     def page(self, kind: PageKind) -> Statement[T]:
         """The first `:limit` rows, those after a row, the last ones, or those before a row.
 
-        The last two read from the end: their rows come in the opposite order. The row is bound by
-        the fields of the order, each under the name `from_<field>`; without `find` the value is
-        bound as `:after` or `:before`.
+        Those "in rank" have the same rank as that row. The last ones, and those before, are read
+        from the end: they come in the opposite order. The row is bound by the fields of the order,
+        each under the name `from_<field>`; without `find` the value is bound as `:after` or
+        `:before`.
         """
         made = self._pages.get(kind)
         if made is None:
@@ -244,15 +264,16 @@ class Listing(Statement[T]):
         return made
 
     def _make(self, kind: PageKind) -> Statement[T]:
-        descends = self.descends != (kind in ("last", "before"))
+        side, _, in_rank = kind.partition(" ")
+        descends = self.descends != (side in ("last", "before"))
         body = self.text.rpartition("ORDER BY")[0]
         order = ", ".join(f"{column} DESC" if descends else column for column in self.columns)
         extra = {"limit": int, **self.extra}
-        if kind in ("first", "last"):
+        if side in ("first", "last"):
             text = f"{body}ORDER BY {order}\n    LIMIT :limit"
             return Statement(text, self.entity, None, extra)
         hints = hints_of(self.entity)
-        names = [f"from_{field}" for field in self.fields] if self.find else [kind]
+        names = [f"from_{field}" for field in self.fields] if self.find else [side]
         extra |= {name: hints[field] for name, field in zip(names, self.fields, strict=True)}
         places = [
             re.sub(_FIELD, f":{name}", column, count=1)
@@ -260,7 +281,9 @@ class Listing(Statement[T]):
         ]
         body += f"  {'AND' if 'WHERE' in body else 'WHERE'} "
         beyond = "<" if descends else ">"
-        if " " in self.columns[0]:
+        if in_rank:
+            text = self._in_rank(body, order, places, beyond)
+        elif self.ranked:
             text = self._beyond_rank(body, order, places, beyond)
         else:
             keys = ", ".join(self.columns)
@@ -270,6 +293,15 @@ class Listing(Statement[T]):
             )
         return Statement(text, self.entity, None, extra)
 
+    def _in_rank(self, body: str, order: str, places: list[str], beyond: str) -> str:
+        """The rows beyond a place that are of the same rank."""
+        rank, *columns = self.columns
+        return (
+            f"{body}{rank} = {places[0]}\n"
+            f"      AND ({', '.join(columns)}) {beyond} ({', '.join(places[1:])})\n"
+            f"    ORDER BY {order.partition(', ')[2]}\n    LIMIT :limit"
+        )
+
     def _beyond_rank(self, body: str, order: str, places: list[str], beyond: str) -> str:
         """The rows beyond a place, where the first column is an expression.
 
@@ -277,18 +309,14 @@ class Listing(Statement[T]):
         of the same rank are read first, and only if they do not fill the page those of the ranks
         beyond. What is sorted at the end is the page alone.
         """
-        rank, *columns = self.columns
-        keys, order_in_rank = ", ".join(columns), order.partition(", ")[2]
+        rank = self.columns[0]
         # In the page no column has a table.
         order_of_page = ", ".join(
             re.sub(_FIELD, r"\1", term, count=1) for term in order.split(", ")
         )
         fields = ", ".join(hints_of(self.entity))
         return f"""WITH same_rank AS (
-        {body}{rank} = {places[0]}
-          AND ({keys}) {beyond} ({", ".join(places[1:])})
-        ORDER BY {order_in_rank}
-        LIMIT :limit
+        {self._in_rank(body, order, places, beyond)}
     ), other_ranks AS (
         {body}{rank} {beyond} {places[0]}
         ORDER BY {order}

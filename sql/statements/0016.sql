@@ -19,7 +19,7 @@ SET last_used_at = coalesce(
 WHERE id = (SELECT id
     FROM accounts
     WHERE provider = :provider
-      AND (is_exhausted = 0 OR exhausted_until <= :now)
+      AND (is_exhausted = 0 OR exhausted_until <= :clock)
     ORDER BY last_used_at NULLS FIRST, sort_order, created_at, id
     LIMIT 1)
 RETURNING id, email, provider, config_json, credentials, is_exhausted, exhausted_until,
@@ -35,7 +35,7 @@ last_used_at, sort_order, created_at, updated_at;
 -- accounts._CLEAR_EXPIRED_EXHAUSTION
 UPDATE accounts
 SET is_exhausted = 0, exhausted_until = NULL, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-WHERE exhausted_until <= :now;
+WHERE exhausted_until <= :clock;
 
 -- accounts._CREATE
 INSERT INTO accounts (id, email, provider, config_json, credentials, is_exhausted, exhausted_until,
@@ -140,7 +140,7 @@ SELECT id, email, provider, config_json, credentials, is_exhausted, exhausted_un
 last_used_at, sort_order, created_at, updated_at
     FROM accounts
     WHERE provider = :provider
-      AND (is_exhausted = 0 OR exhausted_until <= :now)
+      AND (is_exhausted = 0 OR exhausted_until <= :clock)
     ORDER BY last_used_at NULLS FIRST, sort_order, created_at, id
     LIMIT 1;
 
@@ -150,7 +150,7 @@ SET exhausted_until = CASE
         WHEN is_exhausted = 1
          AND (
             exhausted_until IS NULL
-            OR exhausted_until > :now
+            OR exhausted_until > :clock
             AND exhausted_until > coalesce(:until, exhausted_until)
         )
         THEN exhausted_until
@@ -1309,7 +1309,7 @@ updated_at;
 
 -- claims.A_LEASE_HAS_PASSED
 SELECT EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL);
 
@@ -1348,7 +1348,7 @@ detail, ended_at, created_at, updated_at;
 -- claims._EXTEND_LEASE
 UPDATE task_attempts
 SET lease_until = coalesce(CASE
-        WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+        WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
         WHEN :lease IS NOT NULL THEN 253402300799999999
     END, lease_until), updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE task_id = :task_id
@@ -1546,7 +1546,7 @@ RETURNING task_id;
 UPDATE task_attempts
 SET outcome = 'lost', detail = 'the lease passed', ended_at = :now,
     updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL
 RETURNING task_id;
@@ -1559,7 +1559,7 @@ VALUES (
     (SELECT name FROM agents WHERE id = :agent_id),
     (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
     CASE
-        WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+        WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
         WHEN :lease IS NOT NULL THEN 253402300799999999
     END, NULL, NULL, NULL, :now, :now
 );
@@ -2889,6 +2889,58 @@ WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, sender_type, sender_id, recipient_type, recipient_id, type, content,
 requires_response, status, parent_message_id, created_at, updated_at;
 
+-- new_tasks._CREATE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+SELECT
+    :id, :phase_id, owner.initiative_id, :parent_task_id, :name, :description, :type,
+    :category, :priority, :status, :requires_approval, :sort_order, :summary, :now, :now
+FROM (
+    SELECT coalesce(
+        :initiative_id,
+        (SELECT initiative_id FROM phases WHERE id = :phase_id),
+        (SELECT initiative_id FROM tasks WHERE id = :parent_task_id)
+    ) AS initiative_id
+) AS owner
+WHERE NOT EXISTS (
+        SELECT 1 FROM phases
+        WHERE id = :phase_id AND initiative_id <> owner.initiative_id
+    )
+  AND NOT EXISTS (
+        SELECT 1 FROM tasks
+        WHERE id = :parent_task_id AND initiative_id <> owner.initiative_id
+    )
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- new_tasks._CREATE_ALONE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+VALUES (
+    :id, NULL, :initiative_id, NULL, :name, :description, :type, :category, :priority,
+    :status, :requires_approval, :sort_order, :summary, :now, :now
+)
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- new_tasks._CREATE_IN_PHASE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+SELECT
+    :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
+    :status, :requires_approval, :sort_order, :summary, :now, :now
+FROM phases
+WHERE id = :phase_id
+  AND initiative_id = coalesce(:initiative_id, initiative_id)
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
 -- obstacles._OBSTACLES
 SELECT
     kind /* never NULL: each part has a literal */,
@@ -3090,6 +3142,18 @@ updated_at
 FROM pages
 WHERE initiative_id = :initiative_id
   AND parent_page_id IS NULL;
+
+-- pages._NESTINGS_ABOVE
+WITH RECURSIVE above (id, parent_page_id) AS (
+    SELECT id, parent_page_id FROM pages WHERE id = :parent_page_id
+    UNION
+    SELECT pages.id, pages.parent_page_id
+    FROM above
+    JOIN pages ON pages.id = above.parent_page_id
+)
+SELECT id /* never NULL: a key */, parent_page_id /* never NULL: see WHERE */
+FROM above
+WHERE parent_page_id IS NOT NULL;
 
 -- pages._UPDATE()
 UPDATE pages
@@ -3356,6 +3420,11 @@ UPDATE phases
 SET name = :name, content = :content, status = :status,  updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, initiative_id, name, content, status, created_at, updated_at;
+
+-- plan_check._INITIATIVE
+SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
+FROM initiatives
+WHERE id = :id;
 
 -- plan_check._PHASES
 SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
@@ -4137,7 +4206,7 @@ updated_at;
 -- ready_tasks._READINESS
 SELECT
     EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
     changes,
@@ -4213,9 +4282,9 @@ updated_at
     FROM ready_tasks
     WHERE type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4251,9 +4320,9 @@ updated_at
     FROM ready_tasks
     WHERE type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4271,6 +4340,28 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4295,7 +4386,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id
@@ -4397,9 +4488,9 @@ updated_at
     WHERE type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4438,9 +4529,9 @@ updated_at
     WHERE type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4459,6 +4550,30 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY_AMONG.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_AMONG.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4485,7 +4600,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY_AMONG.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id
@@ -4583,9 +4698,9 @@ updated_at
     FROM ready_tasks
     WHERE initiative_id = :initiative_id AND type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4621,9 +4736,9 @@ updated_at
     FROM ready_tasks
     WHERE initiative_id = :initiative_id AND type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4641,6 +4756,28 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4665,7 +4802,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id
@@ -4767,9 +4904,9 @@ updated_at
     WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4808,9 +4945,9 @@ updated_at
     WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4829,6 +4966,30 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4855,7 +5016,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id
@@ -5401,62 +5562,10 @@ FROM tasks
 WHERE phase_id = :phase_id
 GROUP BY status;
 
--- tasks._CREATE
-INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at)
-SELECT
-    :id, :phase_id, owner.initiative_id, :parent_task_id, :name, :description, :type,
-    :category, :priority, :status, :requires_approval, :sort_order, :summary, :now, :now
-FROM (
-    SELECT coalesce(
-        :initiative_id,
-        (SELECT initiative_id FROM phases WHERE id = :phase_id),
-        (SELECT initiative_id FROM tasks WHERE id = :parent_task_id)
-    ) AS initiative_id
-) AS owner
-WHERE NOT EXISTS (
-        SELECT 1 FROM phases
-        WHERE id = :phase_id AND initiative_id <> owner.initiative_id
-    )
-  AND NOT EXISTS (
-        SELECT 1 FROM tasks
-        WHERE id = :parent_task_id AND initiative_id <> owner.initiative_id
-    )
-RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- tasks._CREATE_ALONE
-INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at)
-VALUES (
-    :id, NULL, :initiative_id, NULL, :name, :description, :type, :category, :priority,
-    :status, :requires_approval, :sort_order, :summary, :now, :now
-)
-RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
 -- tasks._CREATE_DEPENDENCY
 INSERT INTO task_dependencies (task_id, depends_on_task_id)
 VALUES (:task_id, :depends_on_task_id)
 ON CONFLICT (task_id, depends_on_task_id) DO NOTHING;
-
--- tasks._CREATE_IN_PHASE
-INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at)
-SELECT
-    :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
-    :status, :requires_approval, :sort_order, :summary, :now, :now
-FROM phases
-WHERE id = :phase_id
-  AND initiative_id = coalesce(:initiative_id, initiative_id)
-RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
 
 -- tasks._DELETE
 DELETE FROM tasks

@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -21,6 +22,7 @@ from cwstore.errors import (
     MigrationError,
     NotFoundError,
     SchemaTooNewError,
+    StorageError,
 )
 from cwstore.testing import check_statements
 from tests.examples import wishes
@@ -99,6 +101,12 @@ def test_it_can_be_awaited(file: Path) -> None:
 
             assert len(await database.transaction(both)) == 2
             assert await database.query("SELECT count(*) AS n FROM wishes") == [{"n": 3}]
+        async with await AsyncDatabase.open(
+            file, migrations=MIGRATIONS, application_id=APPLICATION_ID, read_only=True
+        ) as database:
+            assert await database.repository(WishRepository).get(pony.id) == pony
+            with pytest.raises(StorageError, match="read_only=True"):
+                await database.repository(WishRepository).create(wisher="Ann", text="a dog")
 
     asyncio.run(wish())
 
@@ -154,6 +162,12 @@ def test_its_files_and_those_of_others_are_told_apart(file: Path, tmp_path: Path
             Database.open(file, migrations=MIGRATIONS, application_id=bad)
     with pytest.raises(InvalidValueError, match="expected int, got bool"):
         Database.open(file, migrations=MIGRATIONS, application_id=True)
+    unset = cast(Any, None)
+    with pytest.raises(InvalidValueError, match="application_id: expected int, got NoneType"):
+        Database.open(tmp_path / "new.db", migrations=MIGRATIONS, application_id=unset)
+    with pytest.raises(InvalidValueError, match="migrations: expected a path"):
+        Database.open(tmp_path / "new.db", migrations=unset, application_id=APPLICATION_ID)
+    assert not (tmp_path / "new.db").exists()
 
 
 def test_messages_speak_of_its_versions(file: Path, tmp_path: Path) -> None:
