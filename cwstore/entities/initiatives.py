@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
+from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.entity import dataclass
@@ -20,9 +21,6 @@ from cwstore.core.repository import (
     row_or_raise,
 )
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
-
-if TYPE_CHECKING:
-    from cwstore.entities.plan_check import PlanProblem
 
 __all__ = ["Initiative", "InitiativePatch", "InitiativeRepository", "InitiativeStatus"]
 
@@ -199,13 +197,14 @@ class InitiativeRepository(Repository[Mode]):
         return purge_initiative(self._db, initiative_id, on_progress)
 
     @query
-    def check_plan(self, initiative_id: str) -> "list[PlanProblem]":
+    def check_plan(self, initiative_id: str) -> "list[entities.PlanProblem]":
         """What can never become ready: rings, and work that waits for something blocked.
 
         A ring may run through tasks, through phases, and through the membership of tasks in phases:
-        a phase waits for its tasks. Also where it leads through other initiatives. Rings come
-        first. Empty for a plan that can be carried out, and for an unknown initiative. Several
-        reads: call it in a transaction to see one moment.
+        a phase waits for its tasks. Also where it leads through other initiatives. What is left to
+        do in another initiative that is archived or completed counts as blocked. Rings come first.
+        Empty for a plan that can be carried out, and for an unknown initiative. Several reads: call
+        it in a transaction to see one moment.
         """
         from cwstore.entities.plan_check import check_plan  # what most processes do not need
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="HasId")
 
+#: How many ids of each end of a long ring a message tells.
+_END = 5
+
 
 def dependencies_first(rows: list[T], edges: Iterable[tuple[str, str]]) -> list[T]:
     """`rows` with dependencies first; those that are free come in the order they had.
@@ -66,7 +69,8 @@ def ring_error(table: str, edges: Iterable[tuple[str, str]], start: str, needed:
     somebody has removed an edge since.
     """
     if start == needed:
-        return CycleError(f"{table}: {start!r} cannot wait for itself", path=(start,))
+        what = "wait for itself" if table.endswith("_dependencies") else "be its own parent"
+        return CycleError(f"{table}: {start!r} cannot {what}", path=(start,))
     below: defaultdict[str, list[str]] = defaultdict(list)
     for dependent, dependency in edges:
         below[dependent].append(dependency)
@@ -83,8 +87,17 @@ def ring_error(table: str, edges: Iterable[tuple[str, str]], start: str, needed:
         path.append(node)
         node = came_from[node]
     ring = (*path[:1], *reversed(path[1:]))
-    shown = " -> ".join(map(repr, (*ring, ring[0]))) if ring else f"{start!r} -> {needed!r}"
+    shown = _shown((*ring, ring[0]) if ring else (start, needed))
     return CycleError(
         f"{table}: this would close a cycle ({shown}); remove one of its other edges first",
         path=ring,
     )
+
+
+def _shown(path: tuple[str, ...]) -> str:
+    """The ids with arrows between; of many the ends, so that a person can read it."""
+    steps = list(map(repr, path))
+    if len(steps) > 2 * _END:
+        left_out = len(steps) - 2 * _END
+        steps[_END:-_END] = [f"{left_out:,} more (see `path`)"]
+    return " -> ".join(steps)
