@@ -113,6 +113,12 @@ def skip_checkpoint_on_close(connection: Connection, file: str) -> None:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
 
 
+def leave_checkpoints(connection: Connection) -> None:
+    """Never move the log into the file: another program does."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
+
+
 def refuse_old_sqlite() -> None:
     """Raise StorageError if the SQLite of apsw is too old for cwstore."""
     found = apsw.sqlite_lib_version()

@@ -23,6 +23,7 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.database_file import MEMORY, find_leftover_log, inode_of
 from cwstore._sqlite.identity import TURN_BYTES, note_number
 from cwstore.core.clock import real_time as time
@@ -114,16 +115,19 @@ class WriteQueue:
     __slots__ = (
         "_bytes",
         "_descriptor",
+        "_file",
         "_numbers",
         "_stamp",
         "_times",
+        "holder",
         "queued_at",
         "seconds_spent",
         "ticket",
     )
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, file: str) -> None:
         self._descriptor = descriptor
+        self._file = file
         self._bytes: _Bytes = _File(descriptor) if descriptor >= 0 else _OwnBytes()
         self._numbers = _Cells(self._bytes, 0, _NUMBER)
         # By the clock that all processes of a machine share.
@@ -132,6 +136,7 @@ class WriteQueue:
         self.ticket: int | None = None  # None: this writer is not in the queue
         self.queued_at = 0.0  # when the ticket was taken
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
+        self.holder: str | None = None  # who had the write lock when the wait became long
 
     @property
     def last_stamp(self) -> int:
@@ -168,10 +173,18 @@ class WriteQueue:
             elif ahead == 1 and looks < _SPINS:
                 os.sched_yield()
             else:
+                self.look_for_holder(now)
                 time.sleep(min(ahead * 0.00005, 0.001))
             looks += 1
         self._times[_HEAD_SEEN] = time.monotonic()
         return True
+
+    def look_for_holder(self, now: float) -> None:
+        """Once the wait has become long: who has the write lock. It is told when the wait ends."""
+        if self.holder is None and now - self.queued_at > LONG:
+            from cwstore._sqlite.lock_holders import who_writes
+
+            self.holder = who_writes(self._file) or "unknown"
 
     def wait_at_most(self, seconds: float) -> float:
         """As `wait_for_head`, for that long at most. Returns the seconds it took."""
@@ -195,6 +208,7 @@ class WriteQueue:
         if ticket > _MAX_TICKET:
             ticket = head = self._numbers[_HEAD_TICKET] = 0
         self.ticket = ticket
+        self.holder = None
         self.queued_at = time.monotonic()
         self._numbers[_NEXT_TICKET] = ticket + 1
         if ticket == head:
@@ -254,11 +268,11 @@ class WriteQueue:
 def open_write_queue(file: str) -> WriteQueue:
     """The queue of a database; where its file cannot be made, one for this store alone."""
     if file == MEMORY:
-        return WriteQueue(-1)
+        return WriteQueue(-1, file)
     try:
-        return WriteQueue(_open(f"{file}-turn"))
+        return WriteQueue(_open(f"{file}-turn"), file)
     except OSError:
-        return WriteQueue(-1)
+        return WriteQueue(-1, file)
 
 
 def _open(name: str) -> int:
@@ -315,10 +329,9 @@ def queueing_busy_handler(queue: WriteQueue, busy_timeout: float) -> Callable[[i
             os.sched_yield()
         elif earlier_calls < 200:
             time.sleep(0.00005)
-        elif earlier_calls < 2000:
-            time.sleep(0.0005)
         else:
-            time.sleep(0.002)
+            queue.look_for_holder(now)
+            time.sleep(0.0005 if earlier_calls < 2000 else 0.002)
         return True
 
     return wait

@@ -4,6 +4,7 @@ A bind takes its rule from the annotation of the entity's field of the same name
 compiled on first use, because a process that opens a store rarely needs more than a few.
 """
 
+import os
 import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -314,6 +315,13 @@ def check_flags(**flags: object) -> None:
             raise InvalidValueError(name, f"expected bool, got {type(value).__name__}")
 
 
+def check_checkpoints(value: object) -> bool:
+    """Whether they are another program's. Raises InvalidValueError for an unknown value."""
+    if value not in ("own", "external"):
+        raise InvalidValueError("checkpoints", f"{value!r} is not one of: own, external")
+    return value == "external"
+
+
 def check_application_id(value: object) -> int:
     """Raise InvalidValueError unless it is a number that SQLite can keep, and not 0."""
     if not is_integer(value):
@@ -323,6 +331,18 @@ def check_application_id(value: object) -> int:
             "application_id", "must be from 1 to 0x7fffffff: four ASCII letters make a good one"
         )
     return value
+
+
+def check_directory(field: str, value: object) -> str:
+    """The path as text. Raises InvalidValueError unless a directory can have it."""
+    place = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
+    if not isinstance(place, str) or "\0" in place:
+        raise InvalidValueError(field, "expected a path as str or os.PathLike[str]")
+    try:
+        os.fsencode(place)
+    except UnicodeEncodeError:
+        raise InvalidValueError(field, "no path of this system can hold its text") from None
+    return place
 
 
 def check_progress(on_progress: object) -> None:
