@@ -10,10 +10,11 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import connect_reader
-from cwstore._sqlite.database_file import MEMORY, remove, resolve, sync
+from cwstore._sqlite.database_file import MEMORY, is_there, remove, resolve, sync
 from cwstore._sqlite.drafts import draft_beside
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.identity import give_own_number
+from cwstore._sqlite.new_names import give_name
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -99,7 +100,7 @@ def _target(given: str | os.PathLike[str], replace: bool) -> str:
         name: str = os.fspath(given)
         directory, name = os.path.split(name)
         return os.path.join(os.path.realpath(directory), name)
-    if os.path.lexists(path):
+    if is_there(path):
         raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
     return path
 
@@ -211,7 +212,7 @@ def _publish(draft: str, path: str, replace: bool) -> None:
     if replace:
         os.replace(draft, path)
     else:
-        os.link(draft, path)  # unlike a rename, it does not replace what appeared meanwhile
+        give_name(draft, path)
         with suppress(OSError):  # the copy is there
             os.unlink(draft)
     sync(os.path.dirname(path))
