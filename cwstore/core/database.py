@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from cwstore import core
 from cwstore.core import public
+from cwstore.core.checks import check_application_id, check_directory
 from cwstore.core.drivers import engine_for
 from cwstore.core.repository import Handle, Sync
 
@@ -57,6 +58,8 @@ class Database:
         for its own: four ASCII letters make a good one. Whatever else is given, and the errors, are
         those of `core.Store.open`.
         """
+        check_application_id(application_id)
+        check_directory("migrations", migrations)
         engine = cast("Engine", engine_for(path))
         db = engine.open_database(
             path,

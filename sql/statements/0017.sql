@@ -4242,7 +4242,10 @@ updated_at;
 -- ready_tasks._READY.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4250,18 +4253,26 @@ UPDATE tasks
             FROM phases
             WHERE (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND type = :type
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4376,23 +4387,25 @@ LIMIT :limit;
 
 -- ready_tasks._READY.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type = :type
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type = :type
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY.look_at_front
 SELECT
@@ -4403,13 +4416,11 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND type = :type
+        FROM tasks WHERE status = 'pending' AND type = :type
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
@@ -4443,7 +4454,10 @@ updated_at;
 -- ready_tasks._READY_AMONG.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4451,20 +4465,28 @@ UPDATE tasks
             FROM phases
             WHERE (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4588,25 +4610,27 @@ LIMIT :limit;
 
 -- ready_tasks._READY_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY_AMONG.look_at_front
 SELECT
@@ -4617,14 +4641,12 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND type IN (SELECT value FROM json_each(:types))
+        FROM tasks WHERE status = 'pending' AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
@@ -4658,7 +4680,10 @@ updated_at;
 -- ready_tasks._READY_OF_INITIATIVE.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4666,18 +4691,26 @@ UPDATE tasks
             FROM phases
             WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND initiative_id = :initiative_id AND type = :type
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4792,23 +4825,25 @@ LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type = :type
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type = :type
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
 SELECT
@@ -4819,13 +4854,11 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND initiative_id = :initiative_id AND type = :type
+        FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type = :type
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
@@ -4859,7 +4892,10 @@ updated_at;
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4867,20 +4903,28 @@ UPDATE tasks
             FROM phases
             WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -5004,25 +5048,27 @@ LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
 SELECT
@@ -5033,14 +5079,12 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+        FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
