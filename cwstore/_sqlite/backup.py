@@ -10,10 +10,11 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import connect_reader
-from cwstore._sqlite.database_file import MEMORY, remove, resolve, sync
+from cwstore._sqlite.database_file import MEMORY, is_there, remove, resolve, sync
 from cwstore._sqlite.drafts import draft_beside
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.identity import give_own_number
+from cwstore._sqlite.new_names import give_name
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -82,7 +83,7 @@ def write_backup(
         given: str = os.fspath(target)
         directory, name = os.path.split(given)
         path = os.path.join(os.path.realpath(directory), name)
-    elif os.path.lexists(path):
+    elif is_there(path):
         raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
     try:
         with draft_beside(path) as draft:
@@ -206,7 +207,7 @@ def _publish(draft: str, path: str, replace: bool) -> None:
     if replace:
         os.replace(draft, path)
     else:
-        os.link(draft, path)  # unlike a rename, it does not replace what appeared meanwhile
+        give_name(draft, path)
         with suppress(OSError):  # the copy is there
             os.unlink(draft)
     sync(os.path.dirname(path))

@@ -14,7 +14,7 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.connection import connect, leave_checkpoints
-from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore._sqlite.database_file import MEMORY, is_there, resolve
 from cwstore._sqlite.error_map import map_statement_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
@@ -492,7 +492,7 @@ def open_database(
         from cwstore._sqlite.read_only import ReadOnlyDatabase
 
         return ReadOnlyDatabase(file, program, stamps, seconds)
-    if not os.path.lexists(file):
+    if not is_there(file):
         from cwstore.migrations.runner import parse_all
 
         # Now: a bad script shall leave no new file behind.

@@ -1,6 +1,5 @@
 """apsw's own shell on one of our files, for who knows SQL. By default it cannot write."""
 
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,7 +9,7 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
-from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore._sqlite.database_file import MEMORY, is_there, resolve
 from cwstore._sqlite.look import connect_to_look
 from cwstore.errors import StorageError
 from cwstore.migrations.scripts import APPLICATION_ID
@@ -30,7 +29,7 @@ def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -
     to who writes they are forbidden, since a NULL that is read might be written back.
     """
     file = resolve(path)
-    if file == MEMORY or not os.path.lexists(file):
+    if file == MEMORY or not is_there(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
     if write:
         connection = connect(

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.database_file import MEMORY, find_leftover_log, inode_of
 from cwstore._sqlite.identity import TURN_BYTES, note_number
+from cwstore._sqlite.side_files import open_side_file
 from cwstore.core.clock import real_time as time
 from cwstore.errors import StorageError
 
@@ -254,7 +255,7 @@ class WriteQueue:
         # Made, but then the disk failed, and it could not be used.
         if self._descriptor < 0 and os.path.lexists(f"{file}-turn"):
             with suppress(OSError):
-                self._descriptor = _open(f"{file}-turn")
+                self._descriptor = _open(file)
         if self._descriptor >= 0:
             with suppress(OSError, StorageError):  # not the last; or removed by hand
                 flock(self._descriptor, LOCK_EX | LOCK_NB)
@@ -270,29 +271,36 @@ def open_write_queue(file: str) -> WriteQueue:
     if file == MEMORY:
         return WriteQueue(-1, file)
     try:
-        return WriteQueue(_open(f"{file}-turn"), file)
+        descriptor = _open(file)
     except OSError:
         return WriteQueue(-1, file)
+    try:
+        _fill(descriptor)
+    except OSError:
+        os.close(descriptor)
+        return WriteQueue(-1, file)
+    return WriteQueue(descriptor, file)
 
 
-def _open(name: str) -> int:
-    """Open or make the file, and hold a shared lock on it, so that others see it in use."""
+def _open(file: str) -> int:
+    """Open or make `<file>-turn`, and hold a shared lock on it, so that others see it in use."""
     while True:
-        descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_side_file(f"{file}-turn", file)
         try:
             _share(descriptor)
-            status = os.fstat(descriptor)
-            if status.st_nlink:
-                if status.st_size < TURN_BYTES:
-                    # Written, so that a full disk says so now. What is there is kept: an older
-                    # version may be using it.
-                    missing = bytes(TURN_BYTES - status.st_size)
-                    os.pwrite(descriptor, missing, status.st_size)
+            if os.fstat(descriptor).st_nlink:
                 return descriptor
         except OSError:
             os.close(descriptor)
             raise
         os.close(descriptor)  # it was removed before it was locked
+
+
+def _fill(descriptor: int) -> None:
+    """Give it all its bytes. What is there is kept: an older version may be using it."""
+    size = os.fstat(descriptor).st_size
+    if size < TURN_BYTES:  # written, so that a full disk says so now
+        os.pwrite(descriptor, bytes(TURN_BYTES - size), size)
 
 
 def _share(descriptor: int) -> None:

@@ -165,7 +165,7 @@ def test_a_file_that_is_replaced_just_when_it_is_opened_is_not_taken(
     shutil.copyfile(migrated, file)
     access = os.access
 
-    def late(path: str, mode: int) -> bool:
+    def late(path: str, mode: int, **_: bool) -> bool:
         monkeypatch.undo()
         replace(file)
         return access(path, mode)
