@@ -167,7 +167,7 @@ def test_it_is_upgraded_with_a_backup_and_an_older_program_is_refused(
     assert str(refusal.value) == (
         f"{file} has schema version 3, this extension billing knows 1; it can be used by the"
         " extension billing with schema version 2 and up: update the extension billing, or restore"
-        " a backup of that version"
+        f" a backup: `cwstore restore {file}.v{NEWEST}.bak {file}`"
     )
     Store.open(file, extensions=[more(billing, PAYMENTS)]).close()
     Store.open(file).close()
