@@ -229,7 +229,7 @@ def create_file(file: str, application_id: int) -> None:
     from cwstore.core.ids import make_id
 
     directory = os.path.dirname(file)
-    draft = os.path.join(directory, f"{DRAFTS[0]}{make_id()[:6]}.new")
+    draft = os.path.join(directory, f"{DRAFTS[0]}{make_id()[-6:]}.new")
     refuse_long_path(draft)
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

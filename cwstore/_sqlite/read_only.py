@@ -96,8 +96,8 @@ class ReadOnlyDatabase:
         return statement.map(self._read(statement, statement.bind(binds)))
 
     def _read(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
-        if statement.stamp is not None:
-            values[statement.stamp] = self._clock.read()
+        if statement.timed:
+            statement.tell_time(values, self._clock.read())
         with self._lend(statement.text) as connection:
             try:
                 return connection.execute(statement.text, values).fetchall()

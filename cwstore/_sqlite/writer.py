@@ -105,8 +105,8 @@ class Writer:
 
     def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
         """As `run`, for a transaction of this statement alone."""
-        if statement.stamp is not None:
-            self._fill_in(statement, statement.stamp, values)
+        if statement.timed:
+            self._fill_in(statement, values)
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
         try:
@@ -143,8 +143,8 @@ class Writer:
             nonlocal current, begun
             for current in rows:
                 begun += 1
-                if statement.stamp is not None:
-                    self._fill_in(statement, statement.stamp, current)
+                if statement.timed:
+                    self._fill_in(statement, current)
                 yield current
 
         try:
@@ -158,9 +158,13 @@ class Writer:
             fault = of_item(fault, begun - 1)
         raise fault
 
-    def _fill_in(self, statement: "Statement[Any]", at: int, values: list[Any]) -> None:
+    def _fill_in(self, statement: "Statement[Any]", values: list[Any]) -> None:
         """Give the binds that are the engine's: the time, and an id that rises with it."""
-        values[at] = stamp = self._clock()
+        stamp = self._clock()
+        if statement.stamp is not None:
+            values[statement.stamp] = stamp
+        if statement.clock is not None:
+            values[statement.clock] = self._clock.shown
         if statement.rising_id is not None:
             values[statement.rising_id] = make_rising_id(stamp)
 
