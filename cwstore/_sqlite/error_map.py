@@ -50,10 +50,13 @@ _LOCKS = frozenset(
 )
 
 
-#: The columns of a table that refer to others.
+#: The columns of a table that refer to others, and what they refer to.
 FOREIGN_KEYS = """
-    SELECT "from", "table"
-    FROM pragma_foreign_key_list(:table)
+    SELECT
+        "from",
+        "table",
+        coalesce("to", (SELECT name FROM pragma_table_info(link."table") WHERE pk = 1))
+    FROM pragma_foreign_key_list(:table) AS link
     ORDER BY seq, id DESC
 """
 
@@ -67,7 +70,19 @@ def map_statement_error(
     """The error to raise for one of a statement."""
     if isinstance(error, UnicodeEncodeError):
         return faults.refused_bind(binds)
-    return map_error(error, faults.table_of(text), busy_timeout, text)
+    fault = map_error(error, faults.table_of(text), busy_timeout, text)
+    if isinstance(fault, ConflictError) and _is_about_its_row(error, fault, text):
+        given = binds.get("id")
+        fault.id = given if isinstance(given, str) else None
+    return fault
+
+
+def _is_about_its_row(error: apsw.Error | UnicodeError, fault: ConflictError, text: str) -> bool:
+    """Whether the row that is in conflict is the one that the bind `id` names.
+
+    A new row is not, unless its id is what another one has: it does not exist.
+    """
+    return str(error).endswith(f": {fault.table}.id") or text.lstrip().startswith("UPDATE")
 
 
 def map_error(
@@ -90,22 +105,8 @@ def map_error(
                 " this store may wait; look for a long write transaction, or raise busy_timeout",
                 waited=busy_timeout,
             )
-        case apsw.SQLITE_NOTADB:
-            return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
-        case apsw.SQLITE_CORRUPT:
-            # A read that the disk refuses looks the same: SQLite makes it SQLITE_CORRUPT.
-            return CorruptDatabaseError(
-                f"{what}: {error}; nothing was repaired: run `cwstore check`; restore a backup if"
-                " it finds damage, and check the disk if it finds none"
-            )
-        case apsw.SQLITE_IOERR if code in _LOCKS:
-            return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
-        case apsw.SQLITE_IOERR:
-            # A quota that is used up looks the same, and a full disk where memory is shared.
-            return StorageError(
-                f"{what}: the disk failed ({_name_of(code)}); check the disk, its room and quotas,"
-                " then reopen"
-            )
+        case apsw.SQLITE_NOTADB | apsw.SQLITE_CORRUPT | apsw.SQLITE_IOERR:
+            return _of_the_file(error, code, what)
         case apsw.SQLITE_TOOBIG:
             return InvalidValueError("value", "too large for one SQLite row (1,000,000,000 bytes)")
         case apsw.SQLITE_ERROR if "too deep" in str(error) or "too many levels" in str(error):
@@ -122,6 +123,26 @@ def map_error(
             return StoreClosedError(f"{what}: the store is closed; open a new one")
         case _:
             return CwstoreError(f"{what}: {type(error).__name__}: {error}")
+
+
+def _of_the_file(error: apsw.Error, code: int, what: str) -> CwstoreError:
+    match code & 0xFF:
+        case apsw.SQLITE_NOTADB:
+            return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
+        case apsw.SQLITE_CORRUPT:
+            # A read that the disk refuses looks the same: SQLite makes it SQLITE_CORRUPT.
+            return CorruptDatabaseError(
+                f"{what}: {error}; nothing was repaired: run `cwstore check`; restore a backup if"
+                " it finds damage, and check the disk if it finds none"
+            )
+        case _ if code in _LOCKS:
+            return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
+        case _:
+            # A quota that is used up looks the same, and a full disk where memory is shared.
+            return StorageError(
+                f"{what}: the disk failed ({_name_of(code)}); check the disk, its room and quotas,"
+                " then reopen"
+            )
 
 
 def _name_of(code: int) -> str:

@@ -25,6 +25,8 @@ def look(
     gone: str,
     lease_reader: "Callable[[str], AbstractContextManager[Connection]]",
     open_snapshots: "Callable[[], list[Reading]]",
+    *,
+    leaves_checkpoints: bool = False,
 ) -> HealthReport:
     """See `Store.health`. `gone` tells that the file was removed or replaced, or is ""."""
     problems: list[str] = [gone] if gone else []
@@ -37,11 +39,17 @@ def look(
     seconds = perf_counter() - started
     room = log = None
     if file != MEMORY:
-        folder = os.statvfs(os.path.dirname(file))
-        room, log = folder.f_bavail * folder.f_frsize, _size(f"{file}-wal")
-        if room < _LEAST_ROOM:
+        room, log = _room_beside(file), _size(f"{file}-wal")
+        if room is None:
+            problems.append(f"{file}: its directory cannot be looked at; see whether it is there")
+        elif room < _LEAST_ROOM:
             problems.append(f"{file}: its disk has {room:,} bytes left; make room")
-        if log > _LONGEST_LOG:
+        if log > _LONGEST_LOG and leaves_checkpoints:
+            problems.append(
+                f"{file}: its write-ahead log has {log:,} bytes; this store leaves checkpoints to"
+                " another program: see whether that runs"
+            )
+        elif log > _LONGEST_LOG:
             readers = log_readers(file, open_snapshots())
             who = ", ".join(f"{one.pid} ({one.process or 'unknown'})" for one in readers)
             problems.append(
@@ -49,6 +57,14 @@ def look(
                 f" process {who or 'unknown'}"
             )
     return HealthReport(tuple(problems), seconds, room, log)
+
+
+def _room_beside(file: str) -> int | None:
+    try:
+        disk = os.statvfs(os.path.dirname(file))
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
 def _size(path: str) -> int:

@@ -1,6 +1,7 @@
 """What a user can do with migrations: apply them, see what is pending, rehearse them."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +29,7 @@ from cwstore.migrations.runner import (
 from cwstore.migrations.scripts import APPLICATION_ID, MigrationFile, Program, load, program_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Protocol
 
     from cwstore.migrations.runner import Target
@@ -72,7 +73,7 @@ def migrate(
     *,
     directory: str | os.PathLike[str] | None = None,
     application_id: int = APPLICATION_ID,
-    extensions: "Sequence[Extension]" = (),
+    extensions: Sequence[Extension] = (),
     target: int | None = None,
     backup: bool = True,
     on_progress: OnProgress | None = None,
@@ -109,7 +110,7 @@ def status(
     *,
     directory: str | os.PathLike[str] | None = None,
     application_id: int = APPLICATION_ID,
-    extensions: "Sequence[Extension]" = (),
+    extensions: Sequence[Extension] = (),
 ) -> MigrationStatus:
     """What `migrate` would find and do. Writes nothing and makes no file.
 
@@ -174,7 +175,7 @@ def rehearse(
     *,
     directory: str | os.PathLike[str] | None = None,
     application_id: int = APPLICATION_ID,
-    extensions: "Sequence[Extension]" = (),
+    extensions: Sequence[Extension] = (),
     target: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> RehearsalReport:
