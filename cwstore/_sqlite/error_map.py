@@ -60,6 +60,16 @@ FOREIGN_KEYS = """
     ORDER BY seq, id DESC
 """
 
+#: The columns that let no row go to which they refer.
+HOLDING_KEYS = """
+    SELECT child.name, link."from"
+    FROM sqlite_schema AS child
+    JOIN pragma_foreign_key_list(child.name) AS link
+    WHERE child.type = 'table'
+      AND link.on_delete IN ('NO ACTION', 'RESTRICT')
+    ORDER BY child.name, link.seq, link.id DESC
+"""
+
 
 def map_statement_error(
     error: apsw.Error | UnicodeError,
