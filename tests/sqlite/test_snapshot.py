@@ -108,7 +108,7 @@ def test_rows_that_come_one_by_one_are_mapped_by_a_function_that_is_compiled_onc
     fresh = rows_of(Phase)(f"SELECT {_COLUMNS} FROM phases ORDER BY id")
     with closing(opened(file)) as db:
         repository_class("initiatives")(db).create(id="I", name="I")
-        phases = [add_phase(db, id) for id in ("a", "b", "c")]
+        phases = [add_phase(db, one) for one in ("a", "b", "c")]
         compiled.clear()
         with db.snapshot("export") as snapshot:
             assert list(snapshot.iterate(fresh)) == phases
