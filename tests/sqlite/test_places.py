@@ -244,7 +244,8 @@ def test_what_root_makes_beside_a_store_belongs_to_the_owner_of_the_store(
         monkeypatch.setattr(os, "stat", of_another)
         store.initiatives.create(name="one")
         monkeypatch.setattr(os, "stat", stat)
-    assert given[:1] == [(4_001, 4_002)]
+        assert given[:1] == [(4_001, 4_002)]
+        assert Path(f"{file}-turn").stat().st_size == 48  # it is used all the same
 
 
 def test_a_service_with_the_group_of_the_store_may_use_it() -> None:
