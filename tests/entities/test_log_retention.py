@@ -193,11 +193,11 @@ def test_a_prune_that_is_broken_off_has_begun_with_what_was_least_recently_writt
         return delete(db, session)
 
     with open_store() as store:
-        log(store, *[(agent, 1, 1) for agent in ("m", "z", "a", "b")])
+        log(store, *[(agent, 1, 1) for agent in ("a", "z", "m", "b")])
         monkeypatch.setattr(_log_prune, "_delete_some", break_off)
         with pytest.raises(KeyboardInterrupt):
             store.log_chunks.prune(keep_sessions=0)
-        assert sessions(store, "m", "z", "a", "b") == [("a", 1, 1), ("b", 1, 1)]
+        assert sessions(store, "a", "z", "m", "b") == [("m", 1, 1), ("b", 1, 1)]
 
 
 def test_all_chunks_of_an_agent_go_a_bounded_number_at_a_time(
