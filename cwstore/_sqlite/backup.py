@@ -69,9 +69,7 @@ def write_backup(
     meanwhile. Raises StorageError, CorruptDatabaseError (the source is damaged), BusyError,
     ConflictError (the connection has begun to write).
     """
-    path = resolve(target)
-    if path == MEMORY:
-        raise InvalidValueError("path", "a backup needs a file")
+    path = _target(target, replace)
     if not isinstance(source, str) and (
         cast("_Copier", source).txn_state("main") == apsw.SQLITE_TXN_WRITE
     ):
@@ -79,12 +77,6 @@ def write_backup(
             "backup() inside of a transaction of this database: leave it first",
             reason=ConflictReason.TRANSACTION,
         )
-    if replace:  # a link of that name is replaced, not followed
-        given: str = os.fspath(target)
-        directory, name = os.path.split(given)
-        path = os.path.join(os.path.realpath(directory), name)
-    elif is_there(path):
-        raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
     try:
         with draft_beside(path) as draft:
             copy_to(draft, source, f"the backup {path}", busy_timeout, application_id)
@@ -98,6 +90,19 @@ def write_backup(
             " may write to, with room for a copy"
         ) from None
     return Backup(path, size)
+
+
+def _target(given: str | os.PathLike[str], replace: bool) -> str:
+    path = resolve(given)
+    if path == MEMORY:
+        raise InvalidValueError("path", "a backup needs a file")
+    if replace:  # a link of that name is replaced, not followed
+        name: str = os.fspath(given)
+        directory, name = os.path.split(name)
+        return os.path.join(os.path.realpath(directory), name)
+    if is_there(path):
+        raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
+    return path
 
 
 def migration_backup(file: str, version: int) -> str:

@@ -364,9 +364,8 @@ class SqliteDatabase:
     ) -> list[dict[str, Any]]:
         from cwstore._sqlite.own_sql import run_query
 
-        ours = self._program.application_id == OURS.application_id
-        hidden = ("accounts", "credentials") if ours else None
-        return run_query(connection, sql, binds, busy_timeout=self.busy_timeout, hidden=hidden)
+        hidden, seconds = self._program.hidden, self.busy_timeout
+        return run_query(connection, sql, binds, busy_timeout=seconds, hidden=hidden)
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
@@ -492,13 +491,36 @@ def open_database(
         from cwstore._sqlite.read_only import ReadOnlyDatabase
 
         return ReadOnlyDatabase(file, program, stamps, seconds)
+    return _open_to_write(
+        file,
+        program,
+        stamps,
+        seconds,
+        durable=durable,
+        leaves_checkpoints=leaves_checkpoints,
+        backup=backup,
+        on_progress=on_progress,
+    )
+
+
+def _open_to_write(
+    file: str,
+    program: Program,
+    clock: Clock,
+    busy_timeout: float,
+    *,
+    durable: bool,
+    leaves_checkpoints: bool,
+    backup: bool,
+    on_progress: "Callable[[Progress], None] | None",
+) -> SqliteDatabase:
     if not is_there(file):
         from cwstore.migrations.runner import parse_all
 
         # Now: a bad script shall leave no new file behind.
         parse_all(program, len(load(program.directory)))
     connection = connect(
-        file, busy_timeout=seconds, durable=durable, application_id=program.application_id
+        file, busy_timeout=busy_timeout, durable=durable, application_id=program.application_id
     )
     try:
         if leaves_checkpoints:
@@ -508,18 +530,14 @@ def open_database(
             from cwstore._sqlite.schema.target import SqliteTarget
             from cwstore.migrations.runner import upgrade_all
 
-            version = upgrade_all(
-                SqliteTarget(connection, file, seconds, program),
-                program,
-                backup=backup,
-                on_progress=on_progress,
-            ).version
+            target = SqliteTarget(connection, file, busy_timeout, program)
+            version = upgrade_all(target, program, backup=backup, on_progress=on_progress).version
         return SqliteDatabase(
             connection,
             file,
             version=version,
-            clock=stamps,
-            busy_timeout=seconds,
+            clock=clock,
+            busy_timeout=busy_timeout,
             durable=durable,
             program=program,
             leaves_checkpoints=leaves_checkpoints,
@@ -527,5 +545,5 @@ def open_database(
     except BaseException:
         from cwstore._sqlite.schema.target import SqliteTarget
 
-        SqliteTarget(connection, file, seconds).close()
+        SqliteTarget(connection, file, busy_timeout).close()
         raise

@@ -12,12 +12,11 @@ from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
 from cwstore._sqlite.database_file import MEMORY, is_there, resolve
 from cwstore._sqlite.look import connect_to_look
 from cwstore.errors import StorageError
-from cwstore.migrations.scripts import APPLICATION_ID
+from cwstore.migrations.scripts import APPLICATION_ID, OURS
 
 # Its type hints are partly unknown on Python 3.11.
 _shell: Any = import_module("apsw.shell")
 
-_SECRET = ("accounts", "credentials")
 #: What a reader of the file must not set: it would write, or keep others from writing.
 _NOT_FOR_READERS = {"journal_mode", "locking_mode", "query_only", "writable_schema"}
 
@@ -48,12 +47,12 @@ def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -
 
 
 def _writer_may(operation: int, table: str | None, column: str | None, *_: object) -> int:
-    is_secret = operation == apsw.SQLITE_READ and (table, column) == _SECRET
+    is_secret = operation == apsw.SQLITE_READ and (table, column) == OURS.hidden
     return apsw.SQLITE_DENY if is_secret else apsw.SQLITE_OK
 
 
 def _reader_may(operation: int, name: str | None, value: str | None, *_: object) -> int:
-    if operation == apsw.SQLITE_READ and (name, value) == _SECRET:
+    if operation == apsw.SQLITE_READ and (name, value) == OURS.hidden:
         return apsw.SQLITE_IGNORE
     sets = operation == apsw.SQLITE_PRAGMA and value is not None
     return apsw.SQLITE_DENY if sets and name in _NOT_FOR_READERS else apsw.SQLITE_OK

@@ -120,7 +120,8 @@ class TransactionStack:
 
                 fault.holder = who_writes(writer.file)
         finally:
-            queue.leave()
+            if queue.ticket is not None:
+                queue.leave()
         raise fault
 
     def _tell_wait(self, queue: "WriteQueue", waited: float) -> None:
@@ -152,6 +153,7 @@ class TransactionStack:
                 writer.recorder.publish()
                 writer.forget_recorder_if_unheard()
             self._depth = 0
+            writer.note_commit()
             if not writer.leaves_checkpoints:
                 checkpointer = self._checkpointer or self._make_checkpointer()
                 checkpointer.after_commit(writer.connection, writer.busy_handler)

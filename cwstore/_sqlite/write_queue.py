@@ -74,8 +74,10 @@ class _File:
         return os.pread(self._descriptor, count, place).ljust(count, b"\0")
 
     def write(self, data: bytes, place: int) -> None:
-        with suppress(OSError):  # somebody has cut the file, and the disk is full
+        try:
             os.pwrite(self._descriptor, data, place)
+        except OSError:  # somebody has cut the file, and the disk is full
+            pass
 
 
 class _OwnBytes:
@@ -118,7 +120,6 @@ class WriteQueue:
         "_descriptor",
         "_file",
         "_numbers",
-        "_stamp",
         "_times",
         "holder",
         "queued_at",
@@ -133,7 +134,6 @@ class WriteQueue:
         self._numbers = _Cells(self._bytes, 0, _NUMBER)
         # By the clock that all processes of a machine share.
         self._times = _Cells(self._bytes, _TIMES, _TIME)
-        self._stamp = _Cells(self._bytes, _STAMP, _SIGNED)
         self.ticket: int | None = None  # None: this writer is not in the queue
         self.queued_at = 0.0  # when the ticket was taken
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
@@ -146,11 +146,12 @@ class WriteQueue:
         Only the holder of SQLite's write lock reads or sets it: so stamps rise in commit order,
         though the clocks of processes differ.
         """
-        return int(self._stamp[0])
+        (stamp,) = _SIGNED.unpack(self._bytes.read(8, _STAMP))
+        return stamp
 
     @last_stamp.setter
     def last_stamp(self, stamp: int) -> None:
-        self._stamp[0] = stamp
+        self._bytes.write(_SIGNED.pack(stamp), _STAMP)
 
     def may_barge(self) -> bool:
         """Whether a newcomer may ask SQLite ahead of those who wait."""

@@ -96,6 +96,7 @@ class Writer:
         self._knows_stamps = False  # of what the file holds, and other writers gave out
         self.names = None if file == MEMORY else FileNames(file, connection)
         self._adopted = 0  # connections so far
+        self._left_at = -1  # the connection's `data_version` after the last transaction of ours
         self._adopt(connection)
 
     # Statements, by the thread that holds the lock
@@ -201,6 +202,8 @@ class Writer:
 
     def take_over_stamps(self, queue: "WriteQueue") -> None:
         """Go on behind the last stamp of the file. For a transaction that has just begun."""
+        if self.connection.data_version() == self._left_at:
+            return  # nobody else has written
         if not self._knows_stamps:
             self._raise_clock(self._newest_stamp())
             self._knows_stamps = True
@@ -213,8 +216,13 @@ class Writer:
 
     def hand_on_stamps(self) -> None:
         """Tell the next writer, in whatever process. For a transaction that is about to commit."""
-        if self.queue is not None and self._clock.last > self._handed_on:
-            self.queue.last_stamp = self._clock.last
+        last = self._clock.last
+        if self.queue is not None and last > self._handed_on:
+            self.queue.last_stamp = self._handed_on = last
+
+    def note_commit(self) -> None:
+        """Note what the transaction that was just committed leaves behind."""
+        self._left_at = self.connection.data_version()
 
     def _newest_stamp(self) -> int | None:
         """The newest stamp in the file, as far as it can be had without reading all of it."""
@@ -410,6 +418,7 @@ class Writer:
 
     def _adopt(self, connection: "Connection") -> None:
         self._adopted += 1
+        self._left_at = -1
         self.connection = connection
         self.cursor = connection.cursor()
         self.dropped = False

@@ -70,6 +70,11 @@ class Program(NamedTuple):
         return f"{self.extension}_" if self.extension else ""
 
     @property
+    def hidden(self) -> tuple[str, str] | None:
+        """The table and the column that a query of a person's own does not show."""
+        return ("accounts", "credentials") if self.application_id == APPLICATION_ID else None
+
+    @property
     def ledger(self) -> str:
         """The table that tells which scripts were applied."""
         return f"{self.prefix}{LEDGER}"
