@@ -150,6 +150,8 @@ def _open(
                 raise StorageError(f"{file} was replaced just when it was opened; open it again")
             connection.inode = inode
         except BaseException:
+            # What speaks against the file may stand in its log alone: that must not get into it.
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             connection.close()
             raise
         return connection
