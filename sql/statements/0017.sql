@@ -2931,12 +2931,20 @@ updated_at;
 INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at)
-SELECT
-    :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
-    :status, :requires_approval, :sort_order, :summary, :now, :now
-FROM phases
-WHERE id = :phase_id
-  AND initiative_id = coalesce(:initiative_id, initiative_id)
+VALUES (
+    :id, :phase_id,
+    coalesce(
+        (
+            SELECT initiative_id
+            FROM phases
+            WHERE id = :phase_id
+              AND initiative_id = coalesce(:initiative_id, initiative_id)
+        ),
+        ''
+    ),
+    NULL, :name, :description, :type, :category, :priority, :status, :requires_approval,
+    :sort_order, :summary, :now, :now
+)
 RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
