@@ -351,8 +351,8 @@ class _LastWord:
     __slots__ = ("_method", "_thread")
 
     def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
-        self._method = method
         self._thread = get_ident()
+        self._method = method  # last: if it is there, all is
 
     def __del__(self) -> None:
         reference = getattr(self, "_method", None)  # None: Ctrl-C came before it was set
