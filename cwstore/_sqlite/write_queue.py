@@ -146,6 +146,7 @@ class WriteQueue:
         Only the holder of SQLite's write lock reads or sets it: so stamps rise in commit order,
         though the clocks of processes differ.
         """
+        stamp: int
         (stamp,) = _SIGNED.unpack(self._bytes.read(8, _STAMP))
         return stamp
 

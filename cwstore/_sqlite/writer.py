@@ -16,12 +16,18 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG, busy_handler
 from cwstore._sqlite.connection import connect, leave_checkpoints
 from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
+from cwstore._sqlite.error_map import FOREIGN_KEYS, HOLDING_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore._sqlite.threads import FairLock, running_task
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import busy_thread, missing_reference, not_json, table_of
+from cwstore.core.faults import (
+    busy_thread,
+    missing_reference,
+    not_json,
+    still_referred_to,
+    table_of,
+)
 from cwstore.core.ids import make_rising_id
 from cwstore.errors import (
     ConflictError,
@@ -132,9 +138,15 @@ class Writer:
         if not self.connection.in_transaction:
             self.abort_error = fault
         elif isinstance(fault, MissingReferenceError):
-            table = table_of(statement.text)
-            fault = missing_reference(table, binds, self._missing_parents(table, binds))
+            fault = self._broken_reference(statement.text, binds)
         raise fault
+
+    def _broken_reference(self, text: str, binds: Mapping[str, Any]) -> MissingReferenceError:
+        table = table_of(text)
+        if "DELETE FROM" in text:
+            keys = self.ask(HOLDING_KEYS)
+            return still_referred_to(table, [(child, column) for child, column in keys])
+        return missing_reference(table, binds, self._missing_parents(table, binds))
 
     def _note_slow(self, text: str, seconds: float) -> None:
         from cwstore._sqlite.slow import slow_statement
