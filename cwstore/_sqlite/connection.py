@@ -151,7 +151,7 @@ def _open(
             connection.inode = inode
         except BaseException:
             # What speaks against the file may stand in its log alone: that must not get into it.
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            skip_checkpoint_on_close(connection, file)
             connection.close()
             raise
         return connection
