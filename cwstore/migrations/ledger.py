@@ -168,7 +168,7 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
 
 
 def _restore(state: State, file: str, newest: int | None = None) -> str:
-    from cwstore.migrations.advice import how_to_restore  # what no up-to-date file needs
+    from cwstore.migrations.advice import how_to_restore  # what a good file does not need
 
     return how_to_restore(state.program, file, newest)
 
