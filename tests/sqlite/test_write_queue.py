@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from cwstore._sqlite import write_queue
+from cwstore._sqlite.identity import TURN_BYTES
 from cwstore._sqlite.write_queue import WriteQueue, open_write_queue, queueing_busy_handler
 from cwstore.errors import BusyError
 from cwstore.store import Store
@@ -308,3 +309,15 @@ def test_who_removes_the_queue_is_waited_for_a_moment_only(
     assert sum(pauses) == pytest.approx(0.1)
     assert alone._descriptor == -1
     alone.detach()
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 47])
+def test_a_queue_that_lacks_bytes_gets_them_at_once_and_keeps_those_it_has(
+    size: int, file: Path
+) -> None:
+    """So a full disk says so when the queue is opened, and not in the midst of a write."""
+    turn = Path(f"{file}-turn")
+    turn.write_bytes(b"\x07" * size)
+    queue = open_write_queue(str(file))
+    assert turn.read_bytes() == (b"\x07" * size).ljust(TURN_BYTES, b"\0")
+    queue.close(str(file))
