@@ -297,6 +297,21 @@ def test_a_queue_that_cannot_be_held_or_has_no_room_on_the_disk_is_done_without(
         assert written(store) == ["first"]
 
 
+def test_a_store_writes_on_though_its_queue_was_cut_and_the_disk_has_no_room_for_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Store.open(file) as store:
+        write(store, "first")
+        os.truncate(turn(file), 0)
+        with monkeypatch.context() as disk:
+            disk.setattr("os.pwrite", fail)
+            write(store, "second")
+        assert written(store) == ["first", "second"]
+
+
 def test_who_removes_the_queue_is_waited_for_a_moment_only(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
