@@ -15,7 +15,7 @@ import apsw
 
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore._sqlite.threads import running_task
+from cwstore.core.threads import running_task
 from cwstore.errors import (
     BusyError,
     ConflictError,

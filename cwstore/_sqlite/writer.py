@@ -18,10 +18,10 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore._sqlite.threads import FairLock, running_task
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import busy_thread, missing_reference, not_json, table_of
 from cwstore.core.ids import make_rising_id
+from cwstore.core.threads import FairLock, running_task
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -299,7 +299,7 @@ class Writer:
 
     def _refuse_if_left_open(self) -> None:
         """Raise ConflictError if the thread with the open transaction is back in its pool."""
-        from cwstore._sqlite.idle_threads import rests_in_pool
+        from cwstore.core.idle_threads import rests_in_pool
 
         owner, acquisition = self.owner, self.acquisition
         # It must be the same transaction after the look, or it has just ended.
