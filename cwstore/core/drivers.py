@@ -3,6 +3,8 @@
 from importlib import import_module
 from types import ModuleType
 
+_POSTGRESQL = ("postgresql://", "postgres://")
+
 
 def engine_for(address: object, part: str = "engine") -> ModuleType:
     """The module `part` of the engine for this address, imported on use.
@@ -10,5 +12,7 @@ def engine_for(address: object, part: str = "engine") -> ModuleType:
     All engines name their modules alike. An address that no engine could open is not refused here:
     the engine does that.
     """
-    del address  # so far there is one engine
-    return import_module(f"cwstore._sqlite.{part}")
+    engine = "_sqlite"
+    if isinstance(address, str) and address.startswith(_POSTGRESQL):
+        engine = "_postgres"
+    return import_module(f"cwstore.{engine}.{part}")
