@@ -46,8 +46,13 @@ class AsyncDatabase:
         self._lanes = lanes
         self._closing = Lock()
         self._listeners = Listeners(lanes.loop)
+        #: The file, by its absolute name without symbolic links; or ":memory:".
+        self.path = store.path
         #: Number of the newest migration that the file has.
         self.version = store.version
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
 
     @classmethod
     async def open(
@@ -61,6 +66,7 @@ class AsyncDatabase:
         durable: bool = False,
         backup: bool = True,
         on_progress: "Callable[[Progress], None] | None" = None,
+        read_only: bool = False,
         extensions: "Sequence[Extension]" = (),
     ) -> Self:
         """As `Database.open`; `clock` and `on_progress` are called on a thread of the database."""
@@ -72,6 +78,7 @@ class AsyncDatabase:
             "durable": durable,
             "backup": backup,
             "on_progress": on_progress,
+            "read_only": read_only,
             "extensions": extensions,
         }
         return await cls._open(Database.open, path, options)

@@ -31,8 +31,13 @@ class Database:
     def __init__(self, db: "OpenDatabase") -> None:
         self._db = db
         self._rows: Rows = db  # as repositories see it
+        #: The file, by its absolute name without symbolic links; or ":memory:".
+        self.path = db.file
         #: Number of the newest migration that the file has.
         self.version = db.version
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
 
     @classmethod
     def open(

@@ -96,6 +96,11 @@ class OpenDatabase(Database, Protocol):
     """What a store needs besides. Each method does what the method of `Store` of that name says."""
 
     @property
+    def file(self) -> str:
+        """Where the database lies, as `Store.path` tells it; no password."""
+        ...
+
+    @property
     def version(self) -> int:
         """Number of the newest migration that the database has."""
         ...

@@ -203,9 +203,10 @@ class InitiativeRepository(Repository[Mode]):
         """What can never become ready: rings, and work that waits for something blocked.
 
         A ring may run through tasks, through phases, and through the membership of tasks in phases:
-        a phase waits for its tasks. Also where it leads through other initiatives. Rings come
-        first. Empty for a plan that can be carried out, and for an unknown initiative. Several
-        reads: call it in a transaction to see one moment.
+        a phase waits for its tasks. Also where it leads through other initiatives. What is left to
+        do in another initiative that is archived or completed counts as blocked. Rings come first.
+        Empty for a plan that can be carried out, and for an unknown initiative. Several reads: call
+        it in a transaction to see one moment.
         """
         from cwstore.entities.plan_check import check_plan  # what most processes do not need
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="HasId")
 
+#: How many ids of each end of a long ring a message tells.
+_END = 5
+
 
 def dependencies_first(rows: list[T], edges: Iterable[tuple[str, str]]) -> list[T]:
     """`rows` with dependencies first; those that are free come in the order they had.
@@ -83,8 +86,17 @@ def ring_error(table: str, edges: Iterable[tuple[str, str]], start: str, needed:
         path.append(node)
         node = came_from[node]
     ring = (*path[:1], *reversed(path[1:]))
-    shown = " -> ".join(map(repr, (*ring, ring[0]))) if ring else f"{start!r} -> {needed!r}"
+    shown = _shown((*ring, ring[0]) if ring else (start, needed))
     return CycleError(
         f"{table}: this would close a cycle ({shown}); remove one of its other edges first",
         path=ring,
     )
+
+
+def _shown(path: tuple[str, ...]) -> str:
+    """The ids with arrows between; of many the ends, so that a person can read it."""
+    steps = list(map(repr, path))
+    if len(steps) > 2 * _END:
+        left_out = len(steps) - 2 * _END
+        steps[_END:-_END] = [f"{left_out:,} more (see `path`)"]
+    return " -> ".join(steps)

@@ -28,7 +28,8 @@ class PlanProblemKind(StrEnum):
 
     #: Each waits for the next one, and the last for the first.
     RING = "ring"
-    #: The first is blocked; the others wait for it, the nearest first.
+    #: The first is blocked, or an initiative that is archived or completed; the others wait for
+    #: it, the nearest first.
     BLOCKED = "blocked"
 
 
@@ -37,7 +38,7 @@ class PlanProblem:
     """One thing to mend in a plan."""
 
     kind: PlanProblemKind
-    #: Of tasks and phases, in the order that the kind says.
+    #: Of tasks and phases, and of an initiative, in the order that the kind says.
     ids: tuple[str, ...]
     #: The same in words: what each of them is.
     detail: str
@@ -46,6 +47,11 @@ class PlanProblem:
 class _Phase(NamedTuple):
     id: NonEmpty
     status: str  #: a PhaseStatus, which only `phases` knows
+
+
+class _Initiative(NamedTuple):
+    id: NonEmpty
+    status: str  #: an InitiativeStatus, which only `initiatives` knows
 
 
 class _Task(NamedTuple):
@@ -60,9 +66,19 @@ class _Edge(NamedTuple):
     needed: NonEmpty
 
 
+_initiative = rows_of(_Initiative)
 _phase = rows_of(_Phase)
 _task = rows_of(_Task)
 _edge = rows_of(_Edge)
+
+_INITIATIVE = _initiative(
+    """
+    SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
+    FROM initiatives
+    WHERE id = :id
+    """,
+    id=NonEmpty,
+)
 
 _PHASES = _phase(
     """
@@ -120,9 +136,13 @@ _TASKS_OF = _task(
     ids=str,
 )
 
-#: A task or a phase. They may have one id.
+#: A task, a phase or an initiative: what it is, and its id. They may have one id.
 _Node = tuple[str, str]
 _Graph = dict[_Node, list[_Node]]
+
+
+#: In such an initiative no task becomes ready. One that is `pending_review` goes on afterwards.
+_CLOSED = ("completed", "archived")
 
 
 class _Plan:
@@ -133,12 +153,16 @@ class _Plan:
         self.phases: dict[str, _Phase] = {}
         self.task_edges: set[_Edge] = set()
         self.phase_edges: set[_Edge] = set()
+        self.closed: dict[str, str] = {}  # other initiatives in which nothing begins: their status
 
     def read(self, db: "Database", initiative_id: str) -> None:
         """Read it, and every other initiative that one of its tasks waits for."""
         unread, seen = [initiative_id], {initiative_id}
         while unread:
             owner = unread.pop()
+            one = db.fetch_one(_INITIATIVE, id=owner)
+            if one is not None and owner != initiative_id and one.status in _CLOSED:
+                self.closed[owner] = one.status
             self.phases |= {one.id: one for one in db.fetch_all(_PHASES, initiative_id=owner)}
             self.phase_edges.update(db.fetch_all(_PHASE_EDGES, initiative_id=owner))
             self.tasks |= {one.id: one for one in db.fetch_all(_TASKS, initiative_id=owner)}
@@ -173,11 +197,34 @@ class _Plan:
         return graph
 
     def blocked(self) -> list[_Node]:
-        """What somebody set to blocked."""
+        """What somebody set to blocked, and the other initiatives that are over."""
         tasks = [("task", one.id) for one in self.tasks.values() if one.status == "blocked"]
-        return tasks + [
-            ("phase", one.id) for one in self.phases.values() if one.status == "blocked"
-        ]
+        phases = [("phase", one.id) for one in self.phases.values() if one.status == "blocked"]
+        return [*tasks, *phases, *(("initiative", one) for one in self.closed)]
+
+    def held(self) -> _Graph:
+        """The tasks that a blocked phase itself holds back, or a closed initiative.
+
+        Of the latter those alone that another initiative waits for.
+        """
+        held: _Graph = defaultdict(list)
+        for task in self.tasks.values():
+            holder = self.phases.get(task.phase_id or "")
+            if holder is not None and holder.status == "blocked" and self._is_to_do(task):
+                held["phase", holder.id].append(("task", task.id))
+        for needed in sorted({edge.needed for edge in self.task_edges if self._leaves(edge)}):
+            task = self.tasks[needed]
+            if task.initiative_id in self.closed and self._is_to_do(task):
+                held["initiative", task.initiative_id].append(("task", needed))
+        return held
+
+    def _leaves(self, edge: _Edge) -> bool:
+        """Whether it leads into another initiative."""
+        ends = self.tasks.get(edge.dependent), self.tasks.get(edge.needed)
+        return None not in ends and len({one.initiative_id for one in ends if one}) == 2
+
+    def _is_to_do(self, task: _Task) -> bool:
+        return task.status in (TaskStatus.PENDING_APPROVAL, TaskStatus.PENDING)
 
     def _is_waiting(self, task_id: str) -> bool:
         return self.tasks[task_id].status in ("pending_approval", "pending", "blocked")
@@ -197,20 +244,23 @@ def check_plan(db: "Database", initiative_id: str) -> list[PlanProblem]:
     rings = [_ring(graph, part) for part in _knots(graph) if not own.isdisjoint(part)]
     problems = [_problem(PlanProblemKind.RING, ring) for ring in rings]
     waiting = _reversed(graph)
-    held = _held_by_phases(plan)
+    held = plan.held()
     for blocked in plan.blocked():
         behind = _behind(blocked, waiting, held.get(blocked, []))
         if not own.isdisjoint(behind):
-            problems.append(_problem(PlanProblemKind.BLOCKED, [blocked, *behind]))
+            state = (
+                plan.closed.get(blocked[1], "blocked") if blocked[0] == "initiative" else "blocked"
+            )
+            problems.append(_problem(PlanProblemKind.BLOCKED, [blocked, *behind], state))
     return problems
 
 
-def _problem(kind: PlanProblemKind, nodes: list[_Node]) -> PlanProblem:
+def _problem(kind: PlanProblemKind, nodes: list[_Node], state: str = "") -> PlanProblem:
     shown = [f"{what} {key!r}" for what, key in nodes]
     if kind is PlanProblemKind.RING:
         detail = " waits for ".join([*shown, shown[0]])
     else:
-        detail = f"{shown[0]} is blocked, and these wait for it: {', '.join(shown[1:])}"
+        detail = f"{shown[0]} is {state}, and these wait for it: {', '.join(shown[1:])}"
     return PlanProblem(kind, tuple(key for _, key in nodes), detail)
 
 
@@ -277,23 +327,13 @@ def _reversed(graph: _Graph) -> _Graph:
     return waiting
 
 
-def _held_by_phases(plan: _Plan) -> _Graph:
-    """The tasks that a blocked phase itself holds back, whatever they wait for besides."""
-    held: _Graph = defaultdict(list)
-    for task in plan.tasks.values():
-        holder = plan.phases.get(task.phase_id or "")
-        is_waiting = task.status in (TaskStatus.PENDING_APPROVAL, TaskStatus.PENDING)
-        if is_waiting and holder is not None and holder.status == "blocked":
-            held["phase", holder.id].append(("task", task.id))
-    return held
-
-
 def _behind(blocked: _Node, waiting: _Graph, held: list[_Node]) -> list[_Node]:
     """All that waits for it, directly or not, the nearest first."""
     found = [blocked]
     seen = {blocked}
     for node in found:
-        for one in (*waiting[node], *held) if node == blocked else waiting[node]:
+        waits = waiting.get(node, [])
+        for one in (*waits, *held) if node == blocked else waits:
             if one not in seen:
                 seen.add(one)
                 found.append(one)

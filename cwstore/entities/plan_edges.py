@@ -1,37 +1,22 @@
-"""Store whole plans: many tasks, and many edges in any order."""
+"""Store many edges between tasks, in any order, as one."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
 
 from cwstore.core.checks import check_id
-from cwstore.core.faults import of_item
-from cwstore.entities.task import NewTask, Task
-from cwstore.errors import ConflictError, InvalidValueError, MissingReferenceError
+from cwstore.entities.batches import act_on, several
+from cwstore.errors import InvalidValueError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
 
-T = TypeVar("T")
 Edge = tuple[str, str]  # (task, what it depends on)
-
-_KEYS = NewTask.__annotations__.keys()
-
-
-def create_tasks(
-    db: "Database", create: Callable[..., Task], tasks: Iterable[NewTask]
-) -> list[Task]:
-    """See `TaskRepository.create_many`; `create` makes one."""
-    given = [_checked(index, _task, task) for index, task in enumerate(_several("tasks", tasks))]
-    with db.transaction():
-        return [
-            _checked(index, lambda task: create(**task), task) for index, task in enumerate(given)
-        ]
 
 
 def create_edges(db: "Database", create: Callable[[str, str], int], edges: Iterable[Edge]) -> int:
     """See `TaskRepository.create_dependencies`; `create` makes one: 1, or 0 if it was there."""
-    given = [_checked(index, _edge, edge) for index, edge in enumerate(_several("edges", edges))]
+    given = [act_on(index, _edge, edge) for index, edge in enumerate(several("edges", edges))]
     with db.transaction():
         return sum(create(task_id, needed) for task_id, needed in growing(given))
 
@@ -58,37 +43,6 @@ def growing(edges: Iterable[Edge]) -> list[Edge]:
                 free.append(dependent)
     order = dict.fromkeys((*free, *needs))
     return [(task_id, needed) for task_id in order for needed in needs.get(task_id, ())]
-
-
-def _several(field: str, items: object) -> list[object]:
-    kind = type(items).__name__
-    if isinstance(items, str | Mapping) or not isinstance(items, Iterable):
-        raise InvalidValueError(field, f"expected several, got {kind}")
-    return list(cast(Iterable[object], items))
-
-
-def _checked(index: int, function: Callable[[Any], T], item: object) -> T:
-    """What the function returns for the item; an error about it then says which item it was."""
-    try:
-        return function(item)
-    except InvalidValueError as error:
-        fault = of_item(error, index)
-    except (ConflictError, MissingReferenceError) as error:
-        error.args = (f"item {index}: {error}",)
-        raise
-    raise fault
-
-
-def _task(item: object) -> dict[str, object]:
-    if not isinstance(item, Mapping):
-        raise InvalidValueError("tasks", f"expected a mapping, got {type(item).__name__}")
-    task = dict(cast(Mapping[str, object], item))
-    for key in task:
-        if key not in _KEYS:
-            raise InvalidValueError(str(key), f"unknown; what can be given: {', '.join(_KEYS)}")
-    if "name" not in task:
-        raise InvalidValueError("name", "is missing")
-    return task
 
 
 def _edge(item: object) -> Edge:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack, cast
 
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
-from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
     Repository,
@@ -49,52 +48,6 @@ __all__ = ["TaskRepository"]
 _id = values_of(str, Task)
 _flag = values_of(int, Task)
 _list = lists_of(Task, FIND_TASK)
-
-# The initiative comes from the caller, else the phase, else the parent; no row if they disagree.
-# The first two do what the third one does for most tasks, in half the time: that has to keep aside
-# what it reads, since it reads the table that it writes.
-_CREATE_ALONE = task_rows(f"""
-    INSERT INTO tasks ({TASK_COLUMNS})
-    VALUES (
-        :id, NULL, :initiative_id, NULL, :name, :description, :type, :category, :priority,
-        :status, :requires_approval, :sort_order, :summary, :now, :now
-    )
-    RETURNING {TASK_COLUMNS}
-""")
-
-_CREATE_IN_PHASE = task_rows(f"""
-    INSERT INTO tasks ({TASK_COLUMNS})
-    SELECT
-        :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
-        :status, :requires_approval, :sort_order, :summary, :now, :now
-    FROM phases
-    WHERE id = :phase_id
-      AND initiative_id = coalesce(:initiative_id, initiative_id)
-    RETURNING {TASK_COLUMNS}
-""")
-
-_CREATE = task_rows(f"""
-    INSERT INTO tasks ({TASK_COLUMNS})
-    SELECT
-        :id, :phase_id, owner.initiative_id, :parent_task_id, :name, :description, :type,
-        :category, :priority, :status, :requires_approval, :sort_order, :summary, :now, :now
-    FROM (
-        SELECT coalesce(
-            :initiative_id,
-            (SELECT initiative_id FROM phases WHERE id = :phase_id),
-            (SELECT initiative_id FROM tasks WHERE id = :parent_task_id)
-        ) AS initiative_id
-    ) AS owner
-    WHERE NOT EXISTS (
-            SELECT 1 FROM phases
-            WHERE id = :phase_id AND initiative_id <> owner.initiative_id
-        )
-      AND NOT EXISTS (
-            SELECT 1 FROM tasks
-            WHERE id = :parent_task_id AND initiative_id <> owner.initiative_id
-        )
-    RETURNING {TASK_COLUMNS}
-""")
 
 _FIND_ALL = _list(f"""
     SELECT {TASK_COLUMNS}
@@ -337,8 +290,8 @@ _FIND_COMPLETED_BELOW = task_rows(
 class TaskRepository(Repository[Mode]):
     """Create, read, update, order and claim tasks.
 
-    What has to do with claims is in `claims`, `ready_tasks` and `obstacles`. Each is imported when
-    it is first needed.
+    What makes tasks is in `new_tasks`, what has to do with claims in `claims`, `ready_tasks` and
+    `obstacles`. Each is imported when it is first needed.
     """
 
     __slots__ = ("_idle",)
@@ -370,8 +323,10 @@ class TaskRepository(Repository[Mode]):
         Raises InvalidValueError if those disagree, MissingReferenceError if one does not exist,
         ConflictError if the id is taken.
         """
+        from cwstore.entities.new_tasks import create_task
+
         values: dict[str, object] = {
-            "id": make_id() if id is None else id,
+            "id": id,
             "initiative_id": initiative_id,
             "name": name,
             "description": description,
@@ -383,20 +338,7 @@ class TaskRepository(Repository[Mode]):
             "sort_order": sort_order,
             "summary": summary,
         }
-        task = None
-        if parent_task_id is None:
-            if phase_id is None:
-                return self._db.insert(_CREATE_ALONE, **values)
-            task = self._db.write_one(_CREATE_IN_PHASE, phase_id=phase_id, **values)
-        if task is None:  # or something is wrong: this tells what
-            task = self._db.write_one(
-                _CREATE, phase_id=phase_id, parent_task_id=parent_task_id, **values
-            )
-        if task is None:
-            raise InvalidValueError(
-                "initiative_id", "the task, its phase and its parent must be of one initiative"
-            )
-        return task
+        return create_task(self._db, phase_id, parent_task_id, values)
 
     @command
     def create_many(self, tasks: Iterable[NewTask]) -> list[Task]:
@@ -406,7 +348,7 @@ class TaskRepository(Repository[Mode]):
         the transaction begins. Raises what `create` raises; the message tells which task it was,
         and so does `InvalidValueError.index`.
         """
-        from cwstore.entities.plan_edges import create_tasks
+        from cwstore.entities.new_tasks import create_tasks
 
         return create_tasks(self._db, TaskRepository(self._db).create, tasks)
 

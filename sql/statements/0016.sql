@@ -2889,6 +2889,58 @@ WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, sender_type, sender_id, recipient_type, recipient_id, type, content,
 requires_response, status, parent_message_id, created_at, updated_at;
 
+-- new_tasks._CREATE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+SELECT
+    :id, :phase_id, owner.initiative_id, :parent_task_id, :name, :description, :type,
+    :category, :priority, :status, :requires_approval, :sort_order, :summary, :now, :now
+FROM (
+    SELECT coalesce(
+        :initiative_id,
+        (SELECT initiative_id FROM phases WHERE id = :phase_id),
+        (SELECT initiative_id FROM tasks WHERE id = :parent_task_id)
+    ) AS initiative_id
+) AS owner
+WHERE NOT EXISTS (
+        SELECT 1 FROM phases
+        WHERE id = :phase_id AND initiative_id <> owner.initiative_id
+    )
+  AND NOT EXISTS (
+        SELECT 1 FROM tasks
+        WHERE id = :parent_task_id AND initiative_id <> owner.initiative_id
+    )
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- new_tasks._CREATE_ALONE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+VALUES (
+    :id, NULL, :initiative_id, NULL, :name, :description, :type, :category, :priority,
+    :status, :requires_approval, :sort_order, :summary, :now, :now
+)
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
+-- new_tasks._CREATE_IN_PHASE
+INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at)
+SELECT
+    :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
+    :status, :requires_approval, :sort_order, :summary, :now, :now
+FROM phases
+WHERE id = :phase_id
+  AND initiative_id = coalesce(:initiative_id, initiative_id)
+RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at;
+
 -- obstacles._OBSTACLES
 SELECT
     kind /* never NULL: each part has a literal */,
@@ -3356,6 +3408,11 @@ UPDATE phases
 SET name = :name, content = :content, status = :status,  updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE id = :id AND updated_at = :if_updated_at
 RETURNING id, initiative_id, name, content, status, created_at, updated_at;
+
+-- plan_check._INITIATIVE
+SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
+FROM initiatives
+WHERE id = :id;
 
 -- plan_check._PHASES
 SELECT id, CAST(status AS TEXT) AS status /* never NULL: the column is not */
@@ -5401,62 +5458,10 @@ FROM tasks
 WHERE phase_id = :phase_id
 GROUP BY status;
 
--- tasks._CREATE
-INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at)
-SELECT
-    :id, :phase_id, owner.initiative_id, :parent_task_id, :name, :description, :type,
-    :category, :priority, :status, :requires_approval, :sort_order, :summary, :now, :now
-FROM (
-    SELECT coalesce(
-        :initiative_id,
-        (SELECT initiative_id FROM phases WHERE id = :phase_id),
-        (SELECT initiative_id FROM tasks WHERE id = :parent_task_id)
-    ) AS initiative_id
-) AS owner
-WHERE NOT EXISTS (
-        SELECT 1 FROM phases
-        WHERE id = :phase_id AND initiative_id <> owner.initiative_id
-    )
-  AND NOT EXISTS (
-        SELECT 1 FROM tasks
-        WHERE id = :parent_task_id AND initiative_id <> owner.initiative_id
-    )
-RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
--- tasks._CREATE_ALONE
-INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at)
-VALUES (
-    :id, NULL, :initiative_id, NULL, :name, :description, :type, :category, :priority,
-    :status, :requires_approval, :sort_order, :summary, :now, :now
-)
-RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
-
 -- tasks._CREATE_DEPENDENCY
 INSERT INTO task_dependencies (task_id, depends_on_task_id)
 VALUES (:task_id, :depends_on_task_id)
 ON CONFLICT (task_id, depends_on_task_id) DO NOTHING;
-
--- tasks._CREATE_IN_PHASE
-INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at)
-SELECT
-    :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
-    :status, :requires_approval, :sort_order, :summary, :now, :now
-FROM phases
-WHERE id = :phase_id
-  AND initiative_id = coalesce(:initiative_id, initiative_id)
-RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
-type, category, priority, status, requires_approval, sort_order, summary, created_at,
-updated_at;
 
 -- tasks._DELETE
 DELETE FROM tasks

@@ -3,19 +3,22 @@
 import asyncio
 import contextvars
 import gc
+import os
 import subprocess
 import sys
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
 import pytest
 
-from cwstore.aio import AsyncStore
+from cwstore.aio import AsyncDatabase, AsyncStore
+from cwstore.core.database import Database
 from cwstore.entities.agents import Agent
 from cwstore.entities.task import TaskCategory
 from cwstore.errors import (
@@ -45,6 +48,20 @@ def run(file: Path, scene: Callable[[AsyncStore], Awaitable[T]], **options: Any)
             return await scene(store)
 
     return asyncio.run(play())
+
+
+def test_an_awaited_store_tells_its_file(file: Path) -> None:
+    async def scene(store: AsyncStore) -> tuple[str, str]:
+        return store.path, repr(store)
+
+    assert run(file, scene) == (os.path.realpath(file), f"<AsyncStore {os.path.realpath(file)!r}>")
+
+
+@pytest.mark.parametrize(("plain", "awaited"), [(Store, AsyncStore), (Database, AsyncDatabase)])
+def test_an_awaited_store_is_opened_with_the_options_of_the_plain_one(
+    plain: type[Database], awaited: type[AsyncDatabase]
+) -> None:
+    assert signature(awaited.open).parameters == signature(plain.open).parameters
 
 
 class GatedClock:

@@ -1,7 +1,7 @@
 """What can never become ready is found: rings of every kind, and what waits for the blocked."""
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -189,6 +189,39 @@ def test_something_blocked_in_another_initiative_is_told_to_who_waits_for_it(sto
     task(store, "mine", None, "stuck", initiative_id="i")
     assert found(store) == [(BLOCKED, ["stuck", "mine"])]
     assert found(store, "j") == []
+
+
+@pytest.mark.parametrize("status", ["archived", "completed"])
+def test_an_initiative_that_is_over_is_told_to_who_waits_for_work_left_in_it(
+    store: Store, status: Literal["archived", "completed"]
+) -> None:
+    plan(store, "i")
+    plan(store, "j")
+    task(store, "left", None, initiative_id="j")
+    task(store, "nobody's", None, initiative_id="j")
+    task(store, "done", None, status="completed", initiative_id="j")
+    task(store, "mine", None, "left", "done", initiative_id="i")
+    task(store, "later", None, "mine", initiative_id="i")
+    assert found(store) == []
+    store.initiatives.update("j", status=status)
+    assert store.initiatives.check_plan("i") == [
+        PlanProblem(
+            PlanProblemKind.BLOCKED,
+            ("j", "left", "mine", "later"),
+            f"initiative 'j' is {status}, and these wait for it:"
+            " task 'left', task 'mine', task 'later'",
+        )
+    ]
+    assert found(store, "j") == []  # its own state is known to who asks
+
+
+def test_an_initiative_under_review_goes_on_and_holds_up_nobody_for_ever(store: Store) -> None:
+    plan(store, "i")
+    plan(store, "j")
+    task(store, "left", None, initiative_id="j")
+    task(store, "mine", None, "left", initiative_id="i")
+    store.initiatives.update("j", status="pending_review")
+    assert found(store) == []
 
 
 def test_each_of_a_chain_of_blocked_tasks_is_told_with_what_waits_for_it(store: Store) -> None:

@@ -79,6 +79,22 @@ def test_a_cycle_is_refused_however_long_it_is(store: Store, file: Path) -> None
         assert caught.value.path == tuple(path)
 
 
+def test_a_long_ring_is_told_whole_by_the_path_and_by_its_ends_in_the_message(
+    store: Store,
+) -> None:
+    ids = tuple(f"t{number}" for number in range(1_000))
+    make(store, *ids)
+    store.tasks.create_dependencies(pairwise(ids))
+    with pytest.raises(CycleError) as caught:
+        store.tasks.create_dependency("t999", "t0")
+    assert caught.value.path == ("t999", *ids[:-1])
+    assert str(caught.value) == (
+        "task_dependencies: this would close a cycle ('t999' -> 't0' -> 't1' -> 't2' -> 't3'"
+        " -> 991 more (see `path`) -> 't995' -> 't996' -> 't997' -> 't998' -> 't999');"
+        " remove one of its other edges first"
+    )
+
+
 def test_the_ring_of_a_refused_edge_is_the_shortest_in_order(store: Store) -> None:
     make(store, *"abcdef")
     chain(store, *"abcde")

@@ -21,6 +21,7 @@ from cwstore.errors import (
     MigrationError,
     NotFoundError,
     SchemaTooNewError,
+    StorageError,
 )
 from cwstore.testing import check_statements
 from tests.examples import wishes
@@ -99,6 +100,12 @@ def test_it_can_be_awaited(file: Path) -> None:
 
             assert len(await database.transaction(both)) == 2
             assert await database.query("SELECT count(*) AS n FROM wishes") == [{"n": 3}]
+        async with await AsyncDatabase.open(
+            file, migrations=MIGRATIONS, application_id=APPLICATION_ID, read_only=True
+        ) as database:
+            assert await database.repository(WishRepository).get(pony.id) == pony
+            with pytest.raises(StorageError, match="read_only=True"):
+                await database.repository(WishRepository).create(wisher="Ann", text="a dog")
 
     asyncio.run(wish())
 

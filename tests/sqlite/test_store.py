@@ -1,6 +1,7 @@
 """Stores: opening, closing, transactions in transactions, in-memory stores, data_version."""
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -49,6 +50,22 @@ def test_a_new_file_is_ours_alone_to_read_and_has_the_newest_version(file: Path)
     assert db.pragma("journal_mode") == "wal"
     assert db.pragma("auto_vacuum") == 2
     db.close()
+
+
+def test_a_store_tells_its_file_however_it_was_named(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = os.path.realpath(file)
+    link = file.with_name("link.db")
+    monkeypatch.chdir(file.parent)
+    with Store.open(file.name) as store:  # relative
+        assert (store.path, repr(store)) == (whole, f"<Store {whole!r}>")
+    link.symlink_to(file)
+    with Store.open(link, read_only=True) as store:
+        assert (store.path, repr(store)) == (whole, f"<Store {whole!r}>")
+    assert repr(store) == f"<Store {whole!r}>"  # closed
+    with Store.open(":memory:") as store:
+        assert (store.path, repr(store)) == (":memory:", "<Store ':memory:'>")
 
 
 def test_what_was_stored_is_there_when_the_file_is_opened_again(file: Path) -> None:

@@ -2,7 +2,15 @@
 
 from types import ModuleType
 
-from cwstore.entities import accounts, claims, conversations, log_chunks, task, tasks
+from cwstore.entities import (
+    accounts,
+    conversations,
+    log_chunks,
+    new_tasks,
+    ready_tasks,
+    task,
+    tasks,
+)
 from tools._python.bench import limit
 from tools._python.bench.common import BEGIN, TASK_COLUMNS, make_id, now
 
@@ -12,7 +20,7 @@ def _text(module: ModuleType, name: str) -> str:
     return text
 
 
-CREATE = _text(tasks, "_CREATE_IN_PHASE")
+CREATE = _text(new_tasks, "_CREATE_IN_PHASE")
 FIND = _text(task, "FIND_TASK")
 PHASE = _text(tasks, "_FIND_BY_PHASE")
 ALL = _text(tasks, "_FIND_ALL")
@@ -21,7 +29,7 @@ APPEND = _text(log_chunks, "_INSERT_CHUNK")
 APPEND_MANY = _text(log_chunks, "_INSERT_ONE_OF_MANY")
 POLL = _text(conversations, "_FIND_PENDING_FOR_AGENT")
 CLAIM = _text(accounts, "_CLAIM_NEXT_AVAILABLE")
-READY = vars(claims)["_READY_OF_INITIATIVE"].find.text
+READY = vars(ready_tasks)["_READY_OF_INITIATIVE"].find.text
 NAMES = TASK_COLUMNS.split(", ")[:-2]
 
 
