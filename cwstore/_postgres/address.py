@@ -28,12 +28,13 @@ def parse(text: object) -> Address:
     """Raises InvalidValueError, which does not repeat the address."""
     if isinstance(text, os.PathLike) or not isinstance(text, str) or "\0" in text:
         raise InvalidValueError("path", "expected an address as str: postgresql://host/database")
+    given: list[tuple[str, str]] = []
     try:
-        parts = urlsplit(text)
+        parts: SplitResult | None = urlsplit(text)
         given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-    except ValueError:
-        given = None
-    if given is None:
+    except ValueError:  # repeats a part of it: not chained
+        parts = None
+    if parts is None:
         raise InvalidValueError("path", "not an address: postgresql://user@host/database?schema=x")
     schema = dict(given).get("schema")
     if schema is not None and not 0 < len(schema.encode()) <= _LONGEST_NAME:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 #: A text and its values.
-Message: TypeAlias = "tuple[str, Sequence[Any]]"
+Message: TypeAlias = "tuple[bytes, Sequence[Any]]"
 
 OLDEST_SERVER = 160_000  # 16: IS JSON
 _PREPARE_AFTER = 2  # executions; to prepare costs a round trip
@@ -84,6 +84,7 @@ def connect(
     address: Address, *, busy_timeout: float, application: str = "", read_only: bool = False
 ) -> Connection:
     """A connection in autocommit mode. Raises StorageError."""
+    keepalives: Any = {k: v for k, v in _KEEPALIVES.items() if k not in address.conninfo}
     try:
         connection = psycopg.Connection[tuple[Any, ...]].connect(
             address.conninfo,
@@ -92,7 +93,7 @@ def connect(
             cursor_factory=psycopg.RawCursor,
             application_name=application or _application(),
             client_encoding="UTF8",
-            **{key: value for key, value in _KEEPALIVES.items() if key not in address.conninfo},
+            **keepalives,
         )
     except psycopg.Error as error:
         fault = map_connect_error(error, address.name)
@@ -109,9 +110,7 @@ def connect(
     raise fault
 
 
-def _set_up(
-    connection: Connection, address: Address, busy_timeout: float, read_only: bool
-) -> None:
+def _set_up(connection: Connection, address: Address, busy_timeout: float, read_only: bool) -> None:
     if connection.info.server_version < OLDEST_SERVER:
         raise StorageError(
             f"{address.name}: PostgreSQL {connection.info.server_version // 10_000} is too old;"
@@ -126,9 +125,7 @@ def _set_up(
     adapters.register_loader("numeric", _SumLoader)
     connection.prepared_max = _MOST_PREPARED
     path = None if address.schema is None else quoted(address.schema)
-    connection.execute(
-        _SETTINGS, [path, lock_timeout(busy_timeout), "on" if read_only else "off"]
-    )
+    connection.execute(_SETTINGS, [path, lock_timeout(busy_timeout), "on" if read_only else "off"])
 
 
 def lock_timeout(seconds: float) -> str:

@@ -54,7 +54,7 @@ class PostgresDatabase:
         busy_timeout: float,
         program: Program,
     ) -> None:
-        self.name = address.name
+        self.file = address.name
         self.version = version
         self._address = address
         self._clock = clock
@@ -187,10 +187,12 @@ class PostgresDatabase:
 
     def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
         """See `Database.query`."""
+        del sql, binds
         return self._not_yet("query()")
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """See `Store.changes`."""
+        del capacity
         return self._not_yet("changes()")
 
     def data_version(self) -> int:
@@ -200,8 +202,9 @@ class PostgresDatabase:
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """PostgreSQL has tools of its own for that."""
+        del path
         raise StorageError(
-            f"{self.name}: back PostgreSQL up by pg_dump, or by pgBackRest and the like"
+            f"{self.file}: back PostgreSQL up by pg_dump, or by pgBackRest and the like"
         )
 
     def check(self) -> "CheckReport":
@@ -220,7 +223,7 @@ class PostgresDatabase:
 
     def _not_yet(self, what: str) -> NoReturn:
         self._refuse_if_closed()
-        raise StorageError(f"{self.name}: {what} is not there for PostgreSQL yet")
+        raise StorageError(f"{self.file}: {what} is not there for PostgreSQL yet")
 
     def __del__(self) -> None:
         writer = getattr(self, "_writer", None)  # None: it was never made
@@ -231,7 +234,7 @@ class PostgresDatabase:
             return
         try:  # where warnings are errors, it is closed all the same
             warnings.warn(
-                f"the store of {self.name} was not closed; use `with` or call close()",
+                f"the store of {self.file} was not closed; use `with` or call close()",
                 ResourceWarning,
                 stacklevel=2,
                 source=self,

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from cwstore.core import faults
+from cwstore.core.statement import Statement
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -19,7 +20,6 @@ from cwstore.errors import (
     OutcomeUnknownError,
     StorageError,
 )
-from cwstore.core.statement import Statement
 
 #: Raised by the guards against cycles; their message is one of ours, and holds no value.
 CYCLE = "CW001"
@@ -77,7 +77,7 @@ def map_connect_error(error: psycopg.Error, name: str) -> StorageError:
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection went: what was sent may or may not have been done."""
     state = error.sqlstate or ""
-    return not state or state[:2] in ("08", "57") and state != "57014"
+    return not state or (state[:2] in ("08", "57") and state != "57014")
 
 
 def outcome_unknown(name: str) -> OutcomeUnknownError:

@@ -75,7 +75,7 @@ def stats(connection: "Connection", version: int) -> StoreStats:
     """Count rows and bytes."""
     tables: list[TableStats] = []
     for name, size, indexes in connection.execute(_TABLES).fetchall():
-        ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(name)}").fetchall()
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(name)}".encode()).fetchall()
         tables.append(TableStats(str(name), rows, size, indexes))
     total = sum(one.bytes + one.index_bytes for one in tables)
     return StoreStats(version, total, 0, 0, 0, tuple(tables), ())

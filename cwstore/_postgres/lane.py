@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 #: The sequence of the last stamp, in the schema of the tables.
 STAMPS = "schema_stamps"
 
-BEGIN: "Message" = ("BEGIN", ())
-COMMIT: "Message" = ("COMMIT", ())
-_TAKE = "SELECT pg_advisory_xact_lock($1::bigint)"
+BEGIN: "Message" = (b"BEGIN", ())
+COMMIT: "Message" = (b"COMMIT", ())
+_TAKE = b"SELECT pg_advisory_xact_lock($1::bigint)"
 _KEY = "SELECT hashtextextended('cwstore ' || $1::text, 0)"
 _HOLDER = """
     SELECT activity.application_name
@@ -43,13 +43,16 @@ class Lane:
         ((self.key,),) = connection.execute(_KEY, [schema]).fetchall()
         self.take: Message = (_TAKE, (self.key,))
         stamps = f"{quoted(schema)}.{quoted(STAMPS)}"
-        self._last = f"SELECT last_value FROM {stamps}"
-        self._hand_on = f"SELECT setval('{stamps}', greatest($1::bigint, last_value)) FROM {stamps}"
+        self._last = f"SELECT last_value FROM {stamps}".encode()
+        literal = stamps.replace("'", "''")
+        self._hand_on = (
+            f"SELECT setval('{literal}', greatest($1::bigint, last_value)) FROM {stamps}"
+        ).encode()
         self._stamp_alone = (
             f"SELECT set_config('{STAMP_SETTING}',"
-            f" setval('{stamps}', greatest($1::bigint, last_value + 1))::text, true)"
+            f" setval('{literal}', greatest($1::bigint, last_value + 1))::text, true)"
             f" FROM {stamps}"
-        )
+        ).encode()
 
     def last_stamp(self) -> "Message":
         """Asks for the last stamp that was handed on. For who holds the lane."""

@@ -32,7 +32,7 @@ class Readers:
         self._busy_timeout = busy_timeout
         self._process = os.getpid()
 
-    def read(self, text: str, values: "Sequence[Any]") -> "list[Row]":
+    def read(self, text: bytes, values: "Sequence[Any]") -> "list[Row]":
         """Every row of a SELECT. It is asked once more if its connection turns out to be lost."""
         for attempt in range(2):
             reader = self.borrow()

@@ -13,14 +13,14 @@ _PART = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|(?<!:):([a-z_]+)"
 #: where the server gives it out.
 STAMP_SETTING = "cwstore.stamp"
 
-_texts: dict[str, str] = {}
+_texts: dict[str, bytes] = {}
 
 
-def text_of(statement: Statement[Any]) -> str:
+def text_of(statement: Statement[Any]) -> bytes:
     """The text with numbered binds, in the order in which `Statement.bind` lists them."""
     made = _texts.get(statement.text)
     if made is None:
-        made = _texts[statement.text] = _translate(statement)
+        made = _texts[statement.text] = _translate(statement).encode()
     return made
 
 
@@ -30,9 +30,9 @@ def _translate(statement: Statement[Any]) -> str:
     written: dict[str, str] = {}
     for name, number in numbers.items():
         if name == "now":
-            written[name] = (
-                f"coalesce(${number}::bigint, current_setting('{STAMP_SETTING}')::bigint)"
-            )
+            # The planner asks for the setting also where it is not needed: it may not be there.
+            there = f"nullif(current_setting('{STAMP_SETTING}', true), '')::bigint"
+            written[name] = f"coalesce(${number}::bigint, {there})"
         else:
             kind = rules[name].type if name in rules else str
             written[name] = f"${number}::{_type_of(kind)}"

@@ -174,7 +174,7 @@ class TransactionStack:
         if writer.abort_error is not None or writer.dropped:
             return
         try:
-            writer.connection.execute(savepoint)
+            writer.connection.execute(savepoint.encode())
         except psycopg.Error as error:
             writer.abort_error = map_error(
                 error, f"{savepoint} ({writer.name})", writer.busy_timeout

@@ -6,7 +6,8 @@ Transactions on it are opened and ended in transaction.py.
 import os
 import select
 from contextlib import suppress
-from threading import TIMEOUT_MAX, enumerate as running_threads, get_ident
+from threading import TIMEOUT_MAX, get_ident
+from threading import enumerate as running_threads
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -49,10 +50,10 @@ if TYPE_CHECKING:
 
 _BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
-_SAVEPOINT: Message = ("SAVEPOINT statement", ())
-_RELEASE: Message = ("RELEASE statement", ())
-_ROLLBACK_TO: Message = ("ROLLBACK TO statement", ())
-_ROLLBACK: Message = ("ROLLBACK", ())
+_SAVEPOINT: Message = (b"SAVEPOINT statement", ())
+_RELEASE: Message = (b"RELEASE statement", ())
+_ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
+_ROLLBACK: Message = (b"ROLLBACK", ())
 
 # A connection that was inherited by a fork is the parent's. To free it here would end its session.
 _inherited: list[Connection] = []
@@ -146,7 +147,7 @@ class Writer:
         if not self._waited:
             return []
         left = max(1, round((self.busy_timeout - self._waited) * 1000))
-        return [("SELECT set_config('lock_timeout', $1::text, true)", (f"{left}ms",))]
+        return [(b"SELECT set_config('lock_timeout', $1::text, true)", (f"{left}ms",))]
 
     def _name_holder(self, fault: CwstoreError) -> None:
         if isinstance(fault, BusyError) and not self.dropped:
@@ -231,7 +232,7 @@ class Writer:
     def _run_each(
         self, statement: "Statement[Any]", rows: list[list[Any]], start: int, *, reads: bool = False
     ) -> "list[list[Row]]":
-        """Run it once for the binds of each row; `start` is the number of the first in its batch."""
+        """Run it once for the binds of each row; `start` is the first one's number in its batch."""
         for values in rows:
             self._fill_in(statement, values)
         messages: list[Message] = [(text_of(statement), values) for values in rows]

@@ -127,9 +127,7 @@ def default_directory() -> str:
     return os.path.join(os.path.dirname(package), "sql", "migrations")
 
 
-def load(
-    directory: str | os.PathLike[str] | None = None, first: int = 1
-) -> list[MigrationFile]:
+def load(directory: str | os.PathLike[str] | None = None, first: int = 1) -> list[MigrationFile]:
     """The migrations of a directory (None: our own), number `first` first, without a gap.
 
     Hidden files and those that do not end in .sql or .SQL are left out. Raises MigrationError: no

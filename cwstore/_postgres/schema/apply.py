@@ -53,9 +53,7 @@ def apply_script(connection: "Connection", script: Script, notify: Callable[[int
     return changed
 
 
-def run_statements(
-    connection: "Connection", script: Script, notify: Callable[[int], None]
-) -> int:
+def run_statements(connection: "Connection", script: Script, notify: Callable[[int], None]) -> int:
     """Run the statements one by one; the number of rows changed. Raises as `apply_script` does."""
     changed = 0
     for number, statement in enumerate(script.statements, 1):
@@ -63,7 +61,7 @@ def run_statements(
         if reason := _denied(statement.first_word, statement.text):
             raise _refusal(where, reason, script.version)
         try:
-            cursor = connection.execute(statement.text, prepare=False)
+            cursor = connection.execute(statement.text.encode(), prepare=False)
         except psycopg.Error as error:
             if (error.sqlstate or "")[:2] not in ("22", "23", "2B", "42", "CW", "P0", "0A"):
                 raise
@@ -92,7 +90,7 @@ def _take_inventory(connection: "Connection") -> _Inventory:
     rows: dict[str, int] = {}
     for kind, name in objects:
         if kind == "table":
-            ((rows[name],),) = connection.execute(_COUNT.format(quoted(name))).fetchall()
+            ((rows[name],),) = connection.execute(_COUNT.format(quoted(name)).encode()).fetchall()
     return _Inventory(objects, rows)
 
 

@@ -138,7 +138,7 @@ class PostgresTarget:
         if schema is None or self._schema() is not None:
             return
         try:
-            self._connection.execute(f"CREATE SCHEMA {quoted(schema)}")
+            self._connection.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
         except psycopg.errors.DuplicateSchema:
             pass  # another process has just made it
         except psycopg.errors.UniqueViolation:
