@@ -1,11 +1,12 @@
 """The store: the database with the repositories of Codewalkers."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
+from cwstore import core
 from cwstore.core import public
 from cwstore.core.checks import check_flags, check_id
 from cwstore.core.database import Database
@@ -14,27 +15,23 @@ from cwstore.core.repository import Sync
 from cwstore.entities.registry import Repositories, repository_class
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Protocol
 
-    from cwstore.core.extension import Extension
     from cwstore.core.port import Engine, OpenDatabase
-    from cwstore.core.reports import ImportReport, Progress, RestoreReport
-    from cwstore.core.sealing import SecretCodec
 
     class _Restores(Protocol):
         """The module `restore` of an engine."""
 
         def restore(
             self, backup: str | os.PathLike[str], path: str | os.PathLike[str], /
-        ) -> RestoreReport: ...
+        ) -> core.RestoreReport: ...
 
 
 @public
 class Store(Repositories[Sync], Database):
     """All repositories over one file. Threads share a store; each process opens its own."""
 
-    def __init__(self, db: "OpenDatabase", secrets: "SecretCodec | None" = None) -> None:
+    def __init__(self, db: "OpenDatabase", secrets: "core.SecretCodec | None" = None) -> None:
         super().__init__(db)
         if secrets is not None:
             from cwstore.core.sealed_database import SealedDatabase
@@ -57,10 +54,10 @@ class Store(Repositories[Sync], Database):
         busy_timeout: float = 5.0,
         durable: bool = False,
         backup: bool = True,
-        on_progress: "Callable[[Progress], None] | None" = None,
+        on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
-        extensions: "Sequence[Extension]" = (),
-        secrets: "SecretCodec | None" = None,
+        extensions: "Sequence[core.Extension]" = (),
+        secrets: "core.SecretCodec | None" = None,
     ) -> Self:
         """Connect, check that the file is ours, migrate it if need be.
 
@@ -108,7 +105,7 @@ class Store(Repositories[Sync], Database):
 
     def import_initiative(
         self, lines: Iterable[str], *, on_conflict: Literal["error", "skip"] = "error"
-    ) -> "ImportReport":
+    ) -> "core.ImportReport":
         """Store what `export_initiative` gave, with its ids and times, as one transaction.
 
         `lines` is read one by one, so it may be an open file. References to what is neither in the
@@ -122,7 +119,7 @@ class Store(Repositories[Sync], Database):
         return import_lines(self._db, lines, on_conflict)
 
 
-def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "RestoreReport":
+def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "core.RestoreReport":
     """Put a verified copy of a backup in the place of a store's file.
 
     The file that was there is kept beside it under another name, with its write-ahead log, of which

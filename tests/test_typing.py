@@ -3,6 +3,7 @@
 A comment names each error that must be there; one that is not there makes its comment an error.
 """
 
+import inspect
 import json
 import re
 import subprocess
@@ -17,8 +18,6 @@ import pytest
 import cwstore
 from tests.kits.checker import repositories
 
-#: For annotations of what a module imports on use.
-NAMES = {name: getattr(cwstore, name) for name in dir(cwstore)}
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ROOT / "tests" / "typing"
 PYRIGHT = ("-m", "pyright", "--pythonpath", sys.executable)
@@ -70,13 +69,38 @@ def enums_in(annotation: Any) -> Iterator[tuple[type[StrEnum], list[Any]]]:
             yield from enums_in(arm)
 
 
+def public_functions() -> Iterator[tuple[str, Any]]:
+    """Each function that `cwstore` hands out, and each public method of its classes."""
+    for name in dir(cwstore):
+        value = getattr(cwstore, name)
+        if inspect.isroutine(value):
+            yield name, value
+        for attribute, member in inspect.getmembers(value):
+            if not attribute.startswith("_") and inspect.isroutine(member):
+                yield f"{name}.{attribute}", member
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        pytest.param(function, id=name)
+        for name, function in public_functions()
+        if inspect.isroutine(function)
+        and str(getattr(function, "__module__", "")).startswith("cwstore")
+    ],
+)
+def test_the_hints_of_what_is_public_can_be_read_at_run_time(function: Any) -> None:
+    """For frameworks that read them: dependency injection, validation, command lines."""
+    assert "return" in get_type_hints(function)
+
+
 def test_what_takes_a_member_takes_exactly_the_values_of_its_enum() -> None:
     found = [
         (f"{attribute}.{name}", enum, strings)
         for attribute, kind in repositories().items()
         for name, method in vars(kind).items()
         if not name.startswith("_")
-        for parameter, hint in get_type_hints(method, localns=NAMES).items()
+        for parameter, hint in get_type_hints(method).items()
         if parameter != "return"
         for enum, strings in enums_in(hint)
     ]

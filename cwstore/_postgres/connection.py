@@ -80,9 +80,7 @@ class _SumLoader(Loader):
         return float(text) if "." in text or text == "NaN" else int(text)
 
 
-def connect(
-    address: Address, *, busy_timeout: float, application: str = "", read_only: bool = False
-) -> Connection:
+def connect(address: Address, *, busy_timeout: float, read_only: bool = False) -> Connection:
     """A connection in autocommit mode. Raises StorageError."""
     keepalives: Any = {k: v for k, v in _KEEPALIVES.items() if k not in address.conninfo}
     try:
@@ -91,7 +89,7 @@ def connect(
             autocommit=True,
             prepare_threshold=_PREPARE_AFTER,
             cursor_factory=psycopg.RawCursor,
-            application_name=application or _application(),
+            application_name=_application(),
             client_encoding="UTF8",
             **keepalives,
         )
@@ -140,12 +138,7 @@ def quoted(name: str) -> str:
 
 def _application() -> str:
     """What `pg_stat_activity` says of this process: it names who holds the lane."""
-    try:
-        with open("/proc/self/comm", encoding="utf-8", errors="replace") as text:
-            program = text.read().rstrip("\n")
-    except OSError:
-        program = "python"
-    return f"process {os.getpid()} ({program}) on {socket.gethostname()}"[:63]
+    return f"process {os.getpid()} on {socket.gethostname()}"[:63]
 
 
 def run_batch(connection: Connection, messages: "Sequence[Message]", made: list[Cursor]) -> None:

@@ -137,8 +137,8 @@ class PostgresDatabase:
         if writer.owner == get_ident() and not writer.running:
             return writer.run(statement, values, reads=True)
         self._refuse_if_closed()
-        if statement.stamp is not None:
-            values[statement.stamp] = self._clock.read()
+        if statement.timed:
+            statement.tell_time(values, self._clock.read())
         try:
             return self._readers.read(text_of(statement), values)
         except psycopg.Error as error:

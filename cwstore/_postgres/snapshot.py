@@ -65,6 +65,6 @@ class PostgresSnapshot:
 
     def _values(self, statement: Statement[Any], binds: dict[str, object]) -> list[Any]:
         values = statement.bind(binds)
-        if statement.stamp is not None:
-            values[statement.stamp] = self._now()
+        if statement.timed:
+            statement.tell_time(values, self._now())
         return values

@@ -13,6 +13,8 @@ _PART = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|(?<!:):([a-z_]+)"
 #: where the server gives it out.
 STAMP_SETTING = "cwstore.stamp"
 
+_OF_THE_ENGINE = {"clock": int, "rising_id": str}
+
 _texts: dict[str, bytes] = {}
 
 
@@ -34,7 +36,7 @@ def _translate(statement: Statement[Any]) -> str:
             there = f"nullif(current_setting('{STAMP_SETTING}', true), '')::bigint"
             written[name] = f"coalesce(${number}::bigint, {there})"
         else:
-            kind = rules[name].type if name in rules else str
+            kind = rules[name].type if name in rules else _OF_THE_ENGINE[name]
             written[name] = f"${number}::{_type_of(kind)}"
     return _PART.sub(lambda part: written.get(part[1] or "", part[0]), statement.text)
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from cwstore.core.mapping import Row
     from cwstore.core.statement import Statement
 
+_FIRST_LOOK = 0.1  # seconds until a thread that has left a transaction open is looked at again
 _BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
 _SAVEPOINT: Message = (b"SAVEPOINT statement", ())
@@ -160,9 +161,11 @@ class Writer:
     def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
         """Run a statement as a transaction of its own, in one round trip, and fetch every row."""
         messages = [BEGIN, *self._lock_timeout(), self.lane.take]
-        if statement.stamp is not None:
+        if statement.timed:
             now = self._clock.read()
             messages.append(self.lane.stamp_alone(now))
+            if statement.clock is not None:
+                values[statement.clock] = now
             if statement.rising_id is not None:
                 values[statement.rising_id] = make_rising_id(now)
         messages += [(text_of(statement), values), COMMIT]
@@ -178,7 +181,7 @@ class Writer:
             raise
         else:
             self.tell_wait(time.monotonic() - started)
-            if statement.stamp is not None:
+            if statement.timed:
                 self._clock.raise_to(int(made[at - 1].fetchall()[0][0]))
             return made[at].fetchall() if made[at].description else [(made[at].rowcount,)]
         raise fault
@@ -318,9 +321,13 @@ class Writer:
 
     def _fill_in(self, statement: "Statement[Any]", values: list[Any]) -> None:
         """Give the binds that are the engine's: the time, and an id that rises with it."""
-        if statement.stamp is None:
+        if not statement.timed:
             return
-        values[statement.stamp] = stamp = self._clock()
+        stamp = self._clock()
+        if statement.stamp is not None:
+            values[statement.stamp] = stamp
+        if statement.clock is not None:
+            values[statement.clock] = self._clock.shown
         if statement.rising_id is not None:
             values[statement.rising_id] = make_rising_id(stamp)
 
@@ -382,11 +389,14 @@ class Writer:
 
     def _wait_for_lock(self) -> bool:
         """Whether the lock could be had within the busy timeout. Raises ConflictError."""
-        moment = min(self.busy_timeout, _BACK_IN_POOL)
-        if self.lock.acquire(moment):
-            return True
-        self._refuse_if_left_open()
-        return self.lock.acquire(self.busy_timeout - moment)
+        left = self.busy_timeout
+        # At the first look the thread may still be on its way back to its pool.
+        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
+            if self.lock.acquire(min(left, moment)):
+                return True
+            self._refuse_if_left_open()
+            left -= min(left, moment)
+        return self.lock.acquire(left)
 
     def _thread_that_holds(self) -> str | None:
         names = {thread.ident: thread.name for thread in running_threads()}
@@ -394,10 +404,17 @@ class Writer:
         return f"thread {names[owner]} of this process" if owner in names else None
 
     def _refuse_if_left_open(self) -> None:
-        """Raise ConflictError if the thread with the open transaction is back in its pool."""
-        from cwstore.core.idle_threads import rests_in_pool
+        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
+        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
 
         owner, acquisition = self.owner, self.acquisition
+        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
+            raise ConflictError(
+                "the task that waits for this thread has a transaction open on this store, as an"
+                " async dependency does that yields inside of `with store.transaction()`: open the"
+                " transaction where the work is done, and do not await in it",
+                reason=ConflictReason.TRANSACTION,
+            )
         # It must be the same transaction after the look, or it has just ended.
         if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
             raise ConflictError(

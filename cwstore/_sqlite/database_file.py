@@ -23,15 +23,15 @@ _LONGEST_PATH = 504  # bytes: 512 less those of "-journal"
 _SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database
 
 
-def resolve(path: object) -> str:
+def resolve(path: object, field: str = "path") -> str:
     """The real path of the file (symlinks followed), or ":memory:" as it is."""
     text = os.fspath(cast("os.PathLike[str]", path)) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise InvalidValueError(
-            "path", f"expected str or os.PathLike[str], got {type(text).__name__}"
+            field, f"expected str or os.PathLike[str], got {type(text).__name__}"
         )
     if not text or "\0" in text:
-        raise InvalidValueError("path", "must be a non-empty path without U+0000")
+        raise InvalidValueError(field, "must be a non-empty path without U+0000")
     if text == MEMORY:
         return text
     try:
@@ -39,7 +39,7 @@ def resolve(path: object) -> str:
         os.fsencode(file).decode()  # SQLite takes UTF-8 only: see `open_connection`
     except UnicodeError:
         raise InvalidValueError(
-            "path", "must be a path that can be written as UTF-8; rename the file or its directory"
+            field, "must be a path that can be written as UTF-8; rename the file or its directory"
         ) from None
     refuse_long_path(file)
     return file
@@ -229,7 +229,7 @@ def create_file(file: str, application_id: int) -> None:
     from cwstore.core.ids import make_id
 
     directory = os.path.dirname(file)
-    draft = os.path.join(directory, f"{DRAFTS[0]}{make_id()[:6]}.new")
+    draft = os.path.join(directory, f"{DRAFTS[0]}{make_id()[-6:]}.new")
     refuse_long_path(draft)
     try:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))

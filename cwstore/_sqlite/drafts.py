@@ -40,7 +40,7 @@ def _make(place: str) -> tuple[str, int]:
     """A new directory, and the descriptor that holds its lock."""
     while True:
         prefix, suffix = DRAFTS
-        directory = os.path.join(place, f"{prefix}{make_id()[:6]}{suffix}")
+        directory = os.path.join(place, f"{prefix}{make_id()[-6:]}{suffix}")
         try:
             os.mkdir(directory, 0o700)
             lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -194,8 +194,8 @@ class SqliteDatabase:
         reader.since = monotonic()
         reader.what = text = statement.text
         try:
-            if statement.stamp is not None:
-                values[statement.stamp] = self._clock.read()
+            if statement.timed:
+                statement.tell_time(values, self._clock.read())
             rows = reader.execute(text, values).fetchall()
         except BaseException as error:
             readers.drop(reader)  # at once: it may still hold a snapshot
@@ -233,8 +233,8 @@ class SqliteDatabase:
             writer.running = True
             self._beside = statement.text, get_ident(), monotonic()
             try:
-                if statement.stamp is not None:
-                    values[statement.stamp] = self._clock.read()
+                if statement.timed:
+                    statement.tell_time(values, self._clock.read())
                 rows = writer.cursor.execute(statement.text, values).fetchall()
                 return rows, writer.state()
             except BaseException as error:

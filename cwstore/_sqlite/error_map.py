@@ -50,10 +50,13 @@ _LOCKS = frozenset(
 )
 
 
-#: The columns of a table that refer to others.
+#: The columns of a table that refer to others, and what they refer to.
 FOREIGN_KEYS = """
-    SELECT "from", "table"
-    FROM pragma_foreign_key_list(:table)
+    SELECT
+        "from",
+        "table",
+        coalesce("to", (SELECT name FROM pragma_table_info(link."table") WHERE pk = 1))
+    FROM pragma_foreign_key_list(:table) AS link
     ORDER BY seq, id DESC
 """
 
@@ -67,7 +70,19 @@ def map_statement_error(
     """The error to raise for one of a statement."""
     if isinstance(error, UnicodeEncodeError):
         return faults.refused_bind(binds)
-    return map_error(error, faults.table_of(text), busy_timeout, text)
+    fault = map_error(error, faults.table_of(text), busy_timeout, text)
+    if isinstance(fault, ConflictError) and _is_about_its_row(error, fault, text):
+        given = binds.get("id")
+        fault.id = given if isinstance(given, str) else None
+    return fault
+
+
+def _is_about_its_row(error: apsw.Error | UnicodeError, fault: ConflictError, text: str) -> bool:
+    """Whether the row that is in conflict is the one that the bind `id` names.
+
+    A new row is not, unless its id is what another one has: it does not exist.
+    """
+    return str(error).endswith(f": {fault.table}.id") or text.lstrip().startswith("UPDATE")
 
 
 def map_error(

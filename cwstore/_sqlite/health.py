@@ -37,9 +37,10 @@ def look(
     seconds = perf_counter() - started
     room = log = None
     if file != MEMORY:
-        folder = os.statvfs(os.path.dirname(file))
-        room, log = folder.f_bavail * folder.f_frsize, _size(f"{file}-wal")
-        if room < _LEAST_ROOM:
+        room, log = _room_beside(file), _size(f"{file}-wal")
+        if room is None:
+            problems.append(f"{file}: its directory cannot be looked at; see whether it is there")
+        elif room < _LEAST_ROOM:
             problems.append(f"{file}: its disk has {room:,} bytes left; make room")
         if log > _LONGEST_LOG:
             readers = log_readers(file, open_snapshots())
@@ -49,6 +50,14 @@ def look(
                 f" process {who or 'unknown'}"
             )
     return HealthReport(tuple(problems), seconds, room, log)
+
+
+def _room_beside(file: str) -> int | None:
+    try:
+        disk = os.statvfs(os.path.dirname(file))
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize
 
 
 def _size(path: str) -> int:

@@ -30,7 +30,7 @@ from cwstore.migrations.scripts import OURS, Program, load
 if TYPE_CHECKING:
     from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
-    from cwstore.core.reports import CheckReport, StoreStats
+    from cwstore.core.reports import CheckReport, HealthReport, StoreStats
 
 T = TypeVar("T")
 
@@ -96,8 +96,8 @@ class ReadOnlyDatabase:
         return statement.map(self._read(statement, statement.bind(binds)))
 
     def _read(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
-        if statement.stamp is not None:
-            values[statement.stamp] = self._clock.read()
+        if statement.timed:
+            statement.tell_time(values, self._clock.read())
         with self._lend(statement.text) as connection:
             try:
                 return connection.execute(statement.text, values).fetchall()
@@ -260,6 +260,11 @@ class ReadOnlyDatabase:
 
         with self._lend("check") as connection:
             return inspection.check(connection, self.file, self._busy_timeout, self._program)
+
+    def health(self) -> "HealthReport":
+        from cwstore._sqlite.health import look
+
+        return look(self.file, "", self._lend, lambda: list(self._lent.values()))
 
     def stats(self) -> "StoreStats":
         from cwstore._sqlite import inspection

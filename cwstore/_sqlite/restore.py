@@ -45,9 +45,10 @@ from cwstore.migrations.scripts import APPLICATION_ID, load
 
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> RestoreReport:
     """See `cwstore.restore`."""
-    source, file = resolve(backup), resolve(path)
+    source, file = resolve(backup, "backup"), resolve(path)
     if MEMORY in (source, file):
-        raise InvalidValueError("path", "what is in memory cannot be restored")
+        field = "path" if file == MEMORY else "backup"
+        raise InvalidValueError(field, "what is in memory cannot be restored")
     if not os.path.lexists(source):
         raise StorageError(f"{source} is not there; give the path of a backup")
     if inode_of(source) == inode_of(file):

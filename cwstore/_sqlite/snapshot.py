@@ -37,8 +37,8 @@ class SqliteSnapshot:
 
     def _rows(self, statement: Statement[Any], binds: dict[str, object]) -> Iterator[Row]:
         values = statement.bind(binds)
-        if statement.stamp is not None:
-            values[statement.stamp] = self._read_clock()
+        if statement.timed:
+            statement.tell_time(values, self._read_clock())
         try:
             yield from self._connection.execute(statement.text, values)
             return

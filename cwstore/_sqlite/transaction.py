@@ -225,6 +225,10 @@ class TransactionStack:
         try:
             self.begin("")
             writer.task = running_task()
+            if writer.task is not None:
+                from cwstore.core.idle_threads import begun_here
+
+                begun_here.set((id(writer), writer.acquisition))
             self._remember(transaction, 1)
             writer.running = False
         except BaseException:

@@ -51,6 +51,7 @@ _KEEP_STAMP = """
     WHERE excluded.stamp > stamps.stamp
 """
 
+_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
 _BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 
 
@@ -105,8 +106,8 @@ class Writer:
 
     def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
         """As `run`, for a transaction of this statement alone."""
-        if statement.stamp is not None:
-            self._fill_in(statement, statement.stamp, values)
+        if statement.timed:
+            self._fill_in(statement, values)
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
         try:
@@ -121,8 +122,21 @@ class Writer:
             self.abort_error = fault
         elif isinstance(fault, MissingReferenceError):
             table = table_of(statement.text)
-            fault = missing_reference(table, binds, self.ask(FOREIGN_KEYS, {"table": table}))
+            fault = missing_reference(table, binds, self._missing_parents(table, binds))
         raise fault
+
+    def _missing_parents(self, table: str, binds: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """The first column of `table` whose bind names a row that is not there, and its table.
+
+        All columns that refer to others if none does: SQLite does not tell which one it was.
+        """
+        keys = self.ask(FOREIGN_KEYS, {"table": table})
+        for column, parent, key in keys:
+            given = binds.get(column)
+            there = f'SELECT 1 FROM "{parent}" WHERE "{key}" = :given'  # names of our own schema
+            if isinstance(given, str) and not self.ask(there, {"given": given}):
+                return [(column, parent)]
+        return [(column, parent) for column, parent, _ in keys]
 
     def run_many(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         """Run a statement that returns nothing once for each row.
@@ -143,8 +157,8 @@ class Writer:
             nonlocal current, begun
             for current in rows:
                 begun += 1
-                if statement.stamp is not None:
-                    self._fill_in(statement, statement.stamp, current)
+                if statement.timed:
+                    self._fill_in(statement, current)
                 yield current
 
         try:
@@ -158,9 +172,13 @@ class Writer:
             fault = of_item(fault, begun - 1)
         raise fault
 
-    def _fill_in(self, statement: "Statement[Any]", at: int, values: list[Any]) -> None:
+    def _fill_in(self, statement: "Statement[Any]", values: list[Any]) -> None:
         """Give the binds that are the engine's: the time, and an id that rises with it."""
-        values[at] = stamp = self._clock()
+        stamp = self._clock()
+        if statement.stamp is not None:
+            values[statement.stamp] = stamp
+        if statement.clock is not None:
+            values[statement.clock] = self._clock.shown
         if statement.rising_id is not None:
             values[statement.rising_id] = make_rising_id(stamp)
 
@@ -268,7 +286,6 @@ class Writer:
             abandon_inherited()
         waited = 0.0
         if not self.lock.try_acquire():
-            self._refuse_if_left_open()
             started = time.monotonic()
             if not self._wait_for_lock():
                 from cwstore._sqlite.lock_holders import name_of_thread
@@ -290,18 +307,27 @@ class Writer:
 
     def _wait_for_lock(self) -> bool:
         """Whether the lock could be had within the busy timeout. Raises ConflictError."""
-        moment = min(self.busy_timeout, _BACK_IN_POOL)
-        if self.lock.acquire(moment):
-            return True
-        # The thread may have been on its way back to its pool at the first look.
-        self._refuse_if_left_open()
-        return self.lock.acquire(self.busy_timeout - moment)
+        left = self.busy_timeout
+        # At the first look the thread may still be on its way back to its pool.
+        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
+            if self.lock.acquire(min(left, moment)):
+                return True
+            self._refuse_if_left_open()
+            left -= min(left, moment)
+        return self.lock.acquire(left)
 
     def _refuse_if_left_open(self) -> None:
-        """Raise ConflictError if the thread with the open transaction is back in its pool."""
-        from cwstore.core.idle_threads import rests_in_pool
+        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
+        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
 
         owner, acquisition = self.owner, self.acquisition
+        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
+            raise ConflictError(
+                "the task that waits for this thread has a transaction open on this store, as an"
+                " async dependency does that yields inside of `with store.transaction()`: open the"
+                " transaction where the work is done, and do not await in it",
+                reason=ConflictReason.TRANSACTION,
+            )
         # It must be the same transaction after the look, or it has just ended.
         if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
             raise ConflictError(

@@ -2,30 +2,24 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context, copy_context
 from datetime import datetime
 from functools import partial
 from inspect import iscoroutine
 from threading import Lock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
+from cwstore import core
 from cwstore.aio.awaited import awaited
 from cwstore.aio.lanes import Lanes
 from cwstore.aio.listener import AsyncChangeFeed, Listeners
 from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
 from cwstore.core import public
 from cwstore.core.database import Database
+from cwstore.core.repository import Async, Handle
 from cwstore.errors import InvalidValueError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cwstore.core.extension import Extension
-    from cwstore.core.observed import StatementRun
-    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
-    from cwstore.core.repository import Async, Handle
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -65,9 +59,9 @@ class AsyncDatabase:
         busy_timeout: float = 5.0,
         durable: bool = False,
         backup: bool = True,
-        on_progress: "Callable[[Progress], None] | None" = None,
+        on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
-        extensions: "Sequence[Extension]" = (),
+        extensions: "Sequence[core.Extension]" = (),
     ) -> Self:
         """As `Database.open`; `clock` and `on_progress` are called on a thread of the database."""
         options = {
@@ -100,7 +94,7 @@ class AsyncDatabase:
             raise
         return cls(store, Lanes(loop, writer))
 
-    def repository(self, kind: "Callable[[Handle[Async]], R]") -> R:
+    def repository(self, kind: Callable[[Handle[Async]], R]) -> R:
         """As `Database.repository`; the methods are awaited."""
         plain: Any = self._store.repository(cast(Any, kind))
         return cast(R, awaited(plain, self._lanes))
@@ -162,11 +156,11 @@ class AsyncDatabase:
         """As `Store.compact`; other calls go on meanwhile."""
         return await self._lanes.aside(self._store.compact)
 
-    async def check(self) -> "CheckReport":
+    async def check(self) -> "core.CheckReport":
         """As `Store.check`; other calls go on meanwhile."""
         return await self._lanes.aside(self._store.check)
 
-    def on_statement(self, listener: "Callable[[StatementRun], object] | None") -> None:
+    def on_statement(self, listener: "Callable[[core.StatementRun], object] | None") -> None:
         """As `Store.on_statement`; the listener is called on threads of the store."""
         self._store.on_statement(listener)
         self._forget_repositories()
@@ -174,11 +168,11 @@ class AsyncDatabase:
     def _forget_repositories(self) -> None:
         """See `Repositories`: here none is kept."""
 
-    async def health(self) -> "HealthReport":
+    async def health(self) -> "core.HealthReport":
         """As `Store.health`."""
         return await self._lanes.read_many(self._store.health)
 
-    async def stats(self) -> "StoreStats":
+    async def stats(self) -> "core.StoreStats":
         """As `Store.stats`; other calls go on meanwhile."""
         return await self._lanes.aside(self._store.stats)
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
+from cwstore import core
 from cwstore.aio.workers import refuse_elsewhere
 from cwstore.core import public
 from cwstore.core.changes import LOOK_INTERVAL, seconds_of
@@ -39,7 +40,7 @@ class AsyncChangeFeed:
         self._waiting: set[Any] = set()  # the event of each task that waits
         listeners.add(self, feed)
 
-    async def get(self, timeout: float | None = None) -> "list[Change]":
+    async def get(self, timeout: float | None = None) -> "list[core.Change]":
         """Every change that has come; waits up to `timeout` seconds (None: for good) for one.
 
         Empty if none came in time. Raises StoreClosedError once the feed or its store is closed and
@@ -65,7 +66,7 @@ class AsyncChangeFeed:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> "Change":
+    async def __anext__(self) -> "core.Change":
         while not self._taken:
             try:
                 self._taken = await self.get()

@@ -1,23 +1,17 @@
 """AsyncStore: the same repositories, awaited."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
+from cwstore import core
 from cwstore.aio.awaited import awaited, awaited_class
 from cwstore.aio.database import AsyncDatabase
 from cwstore.core import public
 from cwstore.core.repository import Async
 from cwstore.entities.registry import Repositories, repository_class
 from cwstore.store import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cwstore.core.extension import Extension
-    from cwstore.core.reports import ImportReport, Progress
-    from cwstore.core.sealing import SecretCodec
 
 T = TypeVar("T")
 
@@ -49,10 +43,10 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
         busy_timeout: float = 5.0,
         durable: bool = False,
         backup: bool = True,
-        on_progress: "Callable[[Progress], None] | None" = None,
+        on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
-        extensions: "Sequence[Extension]" = (),
-        secrets: "SecretCodec | None" = None,
+        extensions: "Sequence[core.Extension]" = (),
+        secrets: "core.SecretCodec | None" = None,
     ) -> Self:
         """As `Store.open`; what it is given is called on threads of the store."""
         options = {
@@ -74,7 +68,7 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
 
     async def import_initiative(
         self, lines: Iterable[str], *, on_conflict: Literal["error", "skip"] = "error"
-    ) -> "ImportReport":
+    ) -> "core.ImportReport":
         """As `Store.import_initiative`; `lines` is read on a thread of the store."""
         store = cast(Store, self._store)
         return await self._lanes.aside(store.import_initiative, lines, on_conflict=on_conflict)

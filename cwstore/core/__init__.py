@@ -18,11 +18,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from cwstore.core.changes import Change as Change
+    from cwstore.core.changes import ChangeFeed as ChangeFeed
     from cwstore.core.checks import Json as Json
     from cwstore.core.checks import NonEmpty as NonEmpty
     from cwstore.core.database import Database as Database
     from cwstore.core.extension import Extension as Extension
     from cwstore.core.ids import make_id as make_id
+    from cwstore.core.observed import StatementRun as StatementRun
+    from cwstore.core.reports import CheckReport as CheckReport
+    from cwstore.core.reports import HealthReport as HealthReport
+    from cwstore.core.reports import ImportReport as ImportReport
+    from cwstore.core.reports import Progress as Progress
+    from cwstore.core.reports import RestoreReport as RestoreReport
+    from cwstore.core.reports import StoreStats as StoreStats
     from cwstore.core.repository import Async as Async
     from cwstore.core.repository import Mode as Mode
     from cwstore.core.repository import Repository as Repository
@@ -34,6 +43,7 @@ if TYPE_CHECKING:
     from cwstore.core.repository import query as query
     from cwstore.core.repository import row_or_raise as row_or_raise
     from cwstore.core.repository import stream as stream
+    from cwstore.core.sealing import SecretCodec as SecretCodec
     from cwstore.core.statement import NEXT_UPDATED_AT as NEXT_UPDATED_AT
     from cwstore.core.statement import Listing as Listing
     from cwstore.core.statement import Paging as Paging
@@ -54,6 +64,11 @@ _MODULES = {
         "Async Mode Repository Sync command fetch_page lengthy patch_row query row_or_raise stream"
     ),
     "statement": "Listing NEXT_UPDATED_AT Paging Patch Statement lists_of rows_of values_of",
+    # In annotations as text: `get_type_hints` finds them here, and opening a store does not pay.
+    "changes": "Change ChangeFeed",
+    "observed": "StatementRun",
+    "reports": "CheckReport HealthReport ImportReport Progress RestoreReport StoreStats",
+    "sealing": "SecretCodec",
 }
 
 __all__ = [

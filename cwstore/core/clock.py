@@ -35,15 +35,19 @@ class Clock:
 
     Stamps that can repeat break round robin and "oldest first". Call it only while holding the
     store's write lock: then creation order, commit order and the order of stamps agree.
+
+    Stamps can lie far ahead of the clock: for five hours, once somebody's clock was five hours
+    ahead. So whether a lease or a rest has passed is told by what the clock shows.
     """
 
-    __slots__ = ("_source", "last")
+    __slots__ = ("_source", "last", "shown")
 
     def __init__(self, source: Callable[[], datetime] | None) -> None:
         if source is not None and not callable(source):
             raise InvalidValueError("clock", "expected a callable that returns an aware datetime")
         self._source = source
         self.last = -(2**63)  # the newest stamp that is known
+        self.shown = 0  # what the clock showed when it gave the last stamp
 
     def raise_to(self, stamp: int) -> None:
         """Let the next stamp exceed this one, which another writer has given out."""
@@ -51,15 +55,15 @@ class Clock:
             self.last = min(stamp, _LAST_MICROSECOND)
 
     def read(self) -> int:
-        """What time it is, for a comparison: never before a stamp that was given out."""
+        """What the clock shows, whatever stamps were given out."""
         source = self._source
-        now = time_ns() // 1000 if source is None else to_micros("clock", source())
-        return max(now, self.last)
+        return time_ns() // 1000 if source is None else to_micros("clock", source())
 
     def __call__(self) -> int:
         """The next stamp."""
         source = self._source
         now = time_ns() // 1000 if source is None else to_micros("clock", source())
+        self.shown = now
         if now <= self.last:
             now = self.last + 1
             if now > _LAST_MICROSECOND:

@@ -1,25 +1,20 @@
 """A database of a service's own: opened, migrated and looked after, by an engine."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
+from cwstore import core
 from cwstore.core import public
 from cwstore.core.drivers import engine_for
+from cwstore.core.repository import Handle, Sync
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from cwstore.core.changes import ChangeFeed
-    from cwstore.core.extension import Extension
-    from cwstore.core.observed import StatementRun
     from cwstore.core.port import Database as Rows
     from cwstore.core.port import Engine, OpenDatabase
-    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
-    from cwstore.core.repository import Handle, Sync
 
 R = TypeVar("R")
 
@@ -50,16 +45,16 @@ class Database:
         busy_timeout: float = 5.0,
         durable: bool = False,
         backup: bool = True,
-        on_progress: "Callable[[Progress], None] | None" = None,
+        on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
-        extensions: "Sequence[Extension]" = (),
+        extensions: "Sequence[core.Extension]" = (),
     ) -> Self:
         """Connect, check that the file is this program's, migrate it if need be.
 
         `migrations` is the directory with the program's scripts, 0001_name.sql and on.
         `application_id`, from 1 to 0x7fffffff, marks its files, so that no other program takes them
         for its own: four ASCII letters make a good one. Whatever else is given, and the errors, are
-        those of `cwstore.Store.open`.
+        those of `core.Store.open`.
         """
         engine = cast("Engine", engine_for(path))
         db = engine.open_database(
@@ -76,7 +71,7 @@ class Database:
         )
         return cls(db)
 
-    def repository(self, kind: "Callable[[Handle[Sync]], R]") -> R:
+    def repository(self, kind: Callable[[Handle[Sync]], R]) -> R:
         """A repository of the service's own on this database: `db.repository(WishRepository)`.
 
         It takes no lock and costs next to nothing. Its methods join in `transaction()`.
@@ -104,7 +99,7 @@ class Database:
         """
         return self._rows.transaction()
 
-    def changes(self, *, capacity: int = 10_000) -> "ChangeFeed":
+    def changes(self, *, capacity: int = 10_000) -> "core.ChangeFeed":
         """Listen to what is committed from now on: iterate, or `get`; close it when done.
 
         The feed tells table, id and operation of each row that this store changes, also by
@@ -136,14 +131,14 @@ class Database:
         """
         return self._db.compact()
 
-    def check(self) -> "CheckReport":
+    def check(self) -> "core.CheckReport":
         """Read the whole file; report damage, broken foreign keys, schema drift and additions.
 
         Repairs nothing. Raises BusyError, so that a file in use is not taken for a damaged one.
         """
         return self._db.check()
 
-    def on_statement(self, listener: "Callable[[StatementRun], object] | None") -> None:
+    def on_statement(self, listener: "Callable[[core.StatementRun], object] | None") -> None:
         """Call `listener` after each statement that a repository runs; None: no more.
 
         It tells repositories that are asked of the store from now on. It is called in the thread of
@@ -163,14 +158,14 @@ class Database:
     def _forget_repositories(self) -> None:
         """See `Repositories`: here none is kept."""
 
-    def health(self) -> "HealthReport":
+    def health(self) -> "core.HealthReport":
         """Whether the store can do its work: reads, looks at disk and log. Never raises, or waits.
 
         For a readiness probe; it takes some 0.2 ms.
         """
         return self._db.health()
 
-    def stats(self) -> "StoreStats":
+    def stats(self) -> "core.StoreStats":
         """Rows and bytes of each table, the sizes of the files, and who reads from the log.
 
         Reads every page of the file.

@@ -130,7 +130,7 @@ class HealthReport:
 
     problems: tuple[str, ...]  #: what is wrong and what to do; empty: it can
     seconds: float  #: that a read took
-    disk_free_bytes: int | None  #: of the file's disk; None in memory
+    disk_free_bytes: int | None  #: of the file's disk; None in memory, or not known
     wal_bytes: int | None  #: of the write-ahead log; None in memory
 
     @property

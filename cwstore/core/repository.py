@@ -121,10 +121,8 @@ else:
     Mode = TypeVar("Mode", Sync, Async)
 
 
-if TYPE_CHECKING:
-
-    class Handle(Generic[Mode]):
-        """What a repository is made with. It tells type checkers which face the methods show."""
+class Handle(Generic[Mode]):
+    """What a repository is made with. It tells type checkers which face the methods show."""
 
 
 class Repository(Generic[Mode]):

@@ -2,8 +2,10 @@
 
 Bind rules come from the entity: in an INSERT or an assignment of a patch a nullable column takes
 None, everywhere else (a key, a filter) None is refused. Binds that are no field of the entity are
-named with their type where the statement is made. Two are the engine's: `:now`, one stamp a
-statement, and `:rising_id`, an id that begins with it.
+named with their type where the statement is made. Three are the engine's: `:now`, one stamp a
+statement, `:rising_id`, an id that begins with it, and `:clock`, what the clock shows. Stamps can
+be ahead of the clock: what has passed is compared with `:clock`. A read makes no stamp, and `:now`
+is the same there.
 """
 
 import re
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 NEXT_UPDATED_AT: LiteralString = "CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END"
 
 #: Binds that the engine gives, while it holds the write lock.
-ENGINE_BINDS = frozenset({"now", "rising_id"})
+ENGINE_BINDS = frozenset({"clock", "now", "rising_id"})
 
 # A bind outside of quoted text and comments; 'checkpoint:human-verify' holds none.
 _BIND = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|:([a-z_]+)""")
@@ -68,13 +70,15 @@ def is_insert(text: str) -> bool:
 class Statement(Generic[T_co]):
     """A checked SQL text; `bind`, `map` and `map_row` are compiled when they are first called.
 
-    `stamp` is the place of `:now` in what `bind` has returned, None where there is none. `seals`
+    `stamp`, `clock` and `rising_id` are the places of the engine's binds in what `bind` has
+    returned, None where there is none; `timed` says that there is one of the first two. `seals`
     says that it is an UPDATE of a Patch which writes over a secret; `holds_secrets`, once `bind`
     was called, that its rows hold some, which perhaps cannot be decoded.
     """
 
     __slots__ = (
         "bind",
+        "clock",
         "codec",
         "entity",
         "extra",
@@ -86,6 +90,7 @@ class Statement(Generic[T_co]):
         "seals",
         "stamp",
         "text",
+        "timed",
     )
 
     def __init__(
@@ -101,7 +106,9 @@ class Statement(Generic[T_co]):
         self.scalar = scalar
         self.extra = extra
         self.codec = codec  # decodes the secrets of its rows
+        self.timed = False
         self.stamp: int | None = None
+        self.clock: int | None = None
         self.rising_id: int | None = None
         self.seals = False
         self.holds_secrets = False
@@ -131,10 +138,20 @@ class Statement(Generic[T_co]):
         """What `bind` has returned, by name: for errors."""
         return dict(zip(bind_names(self.text), values, strict=True))
 
+    def tell_time(self, values: list[Any], time: int) -> None:
+        """For a read: `:now` and `:clock` are what the clock shows."""
+        if self.stamp is not None:
+            values[self.stamp] = time
+        if self.clock is not None:
+            values[self.clock] = time
+
     def _first_bind(self, binds: Mapping[str, Any]) -> list[Any]:
         names = bind_names(self.text)
         if "now" in names:
             self.stamp = names.index("now")
+        if "clock" in names:
+            self.clock = names.index("clock")
+        self.timed = self.stamp is not None or self.clock is not None
         if "rising_id" in names:
             self.rising_id = names.index("rising_id")
         hints = hints_of(self.entity).values()

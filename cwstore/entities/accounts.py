@@ -112,7 +112,7 @@ _DELETE = _id("""
 _NEXT: LiteralString = """
         FROM accounts
         WHERE provider = :provider
-          AND (is_exhausted = 0 OR exhausted_until <= :now)
+          AND (is_exhausted = 0 OR exhausted_until <= :clock)
         ORDER BY last_used_at NULLS FIRST, sort_order, created_at, id
         LIMIT 1"""
 
@@ -145,7 +145,7 @@ _MARK_EXHAUSTED = _account(
             WHEN is_exhausted = 1
              AND (
                 exhausted_until IS NULL
-                OR exhausted_until > :now
+                OR exhausted_until > :clock
                 AND exhausted_until > coalesce(:until, exhausted_until)
             )
             THEN exhausted_until
@@ -169,7 +169,7 @@ _CLEAR_EXHAUSTED = _account(f"""
 _CLEAR_EXPIRED_EXHAUSTION = _id(f"""
     UPDATE accounts
     SET is_exhausted = 0, exhausted_until = NULL, updated_at = {NEXT_UPDATED_AT}
-    WHERE exhausted_until <= :now
+    WHERE exhausted_until <= :clock
 """)
 
 

@@ -59,7 +59,7 @@ class TaskAttempt:
     agent_name: str | None
     #: 1, 2, … within the task.
     number: int
-    #: After this time anybody may take the task back; None: no lease.
+    #: Once the clock shows this time anybody may take the task back; None: no lease.
     lease_until: datetime | None
     #: None: the attempt is open.
     outcome: AttemptOutcome | None
@@ -95,7 +95,7 @@ def lease_micros(lease: object) -> int | None:
 
 # Not after 9999-12-31T23:59:59.999999Z, the last moment that a datetime can say.
 _LEASE_END: LiteralString = """CASE
-            WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+            WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
             WHEN :lease IS NOT NULL THEN 253402300799999999
         END"""
 
@@ -186,7 +186,7 @@ _EXTEND_LEASE = _attempt(
 )
 
 EXPIRED: LiteralString = """FROM task_attempts
-    WHERE lease_until <= :now
+    WHERE lease_until <= :clock
       AND lease_until IS NOT NULL
       AND outcome IS NULL"""
 A_LEASE_HAS_PASSED = _flag(f"SELECT EXISTS (SELECT 1 {EXPIRED})")
@@ -195,7 +195,7 @@ _LOSE_EXPIRED = _id(f"""
     UPDATE task_attempts
     SET outcome = 'lost', detail = 'the lease passed', ended_at = :now,
         updated_at = {NEXT_UPDATED_AT}
-    WHERE lease_until <= :now
+    WHERE lease_until <= :clock
       AND lease_until IS NOT NULL
       AND outcome IS NULL
     RETURNING task_id

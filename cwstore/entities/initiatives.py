@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 
+from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.entity import dataclass
@@ -20,9 +21,6 @@ from cwstore.core.repository import (
     row_or_raise,
 )
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
-
-if TYPE_CHECKING:
-    from cwstore.entities.plan_check import PlanProblem
 
 __all__ = ["Initiative", "InitiativePatch", "InitiativeRepository", "InitiativeStatus"]
 
@@ -199,7 +197,7 @@ class InitiativeRepository(Repository[Mode]):
         return purge_initiative(self._db, initiative_id, on_progress)
 
     @query
-    def check_plan(self, initiative_id: str) -> "list[PlanProblem]":
+    def check_plan(self, initiative_id: str) -> "list[entities.PlanProblem]":
         """What can never become ready: rings, and work that waits for something blocked.
 
         A ring may run through tasks, through phases, and through the membership of tasks in phases:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 from cwstore.core.ids import make_id
 from cwstore.entities.batches import act_on, several
 from cwstore.entities.task import TASK_COLUMNS, NewTask, Task, task_rows
-from cwstore.errors import InvalidValueError
+from cwstore.errors import CycleError, InvalidValueError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -72,12 +72,21 @@ def create_task(
             return db.insert(_CREATE_ALONE, **values)
         task = db.write_one(_CREATE_IN_PHASE, phase_id=phase_id, **values)
     if task is None:  # or something is wrong: this tells what
-        task = db.write_one(_CREATE, phase_id=phase_id, parent_task_id=parent_task_id, **values)
+        try:
+            task = db.write_one(_CREATE, phase_id=phase_id, parent_task_id=parent_task_id, **values)
+        except CycleError:  # its own parent: no other ring is closed by a new task
+            raise _own_parent(str(parent_task_id)) from None
     if task is None:
         raise InvalidValueError(
             "initiative_id", "the task, its phase and its parent must be of one initiative"
         )
     return task
+
+
+def _own_parent(id: str) -> CycleError:
+    from cwstore.entities.ordering import ring_error  # what most processes do not need
+
+    return ring_error("tasks", [], id, id)
 
 
 def create_tasks(

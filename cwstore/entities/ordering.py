@@ -69,7 +69,8 @@ def ring_error(table: str, edges: Iterable[tuple[str, str]], start: str, needed:
     somebody has removed an edge since.
     """
     if start == needed:
-        return CycleError(f"{table}: {start!r} cannot wait for itself", path=(start,))
+        what = "wait for itself" if table.endswith("_dependencies") else "be its own parent"
+        return CycleError(f"{table}: {start!r} cannot {what}", path=(start,))
     below: defaultdict[str, list[str]] = defaultdict(list)
     for dependent, dependency in edges:
         below[dependent].append(dependency)

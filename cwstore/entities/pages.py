@@ -1,7 +1,7 @@
 """Pages: the tree of documents of an initiative, with one page at its root."""
 
 from datetime import datetime
-from typing import TypedDict, Unpack
+from typing import NamedTuple, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
@@ -17,7 +17,7 @@ from cwstore.core.repository import (
     row_or_raise,
 )
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
-from cwstore.errors import InvalidValueError
+from cwstore.errors import CycleError, InvalidValueError
 
 __all__ = ["Page", "PagePatch", "PageRepository"]
 
@@ -45,6 +45,13 @@ class PagePatch(TypedDict, total=False):
     content: str | None
     parent_page_id: str | None
     sort_order: int
+
+
+class _Nesting(NamedTuple):
+    """The page lies in the other one."""
+
+    id: NonEmpty
+    parent_page_id: NonEmpty
 
 
 _COLUMNS = """id, initiative_id, parent_page_id, title, content, sort_order, created_at,
@@ -126,6 +133,19 @@ _FIND_FOREIGN_PARENT = _id("""
       AND parent.initiative_id <> page.initiative_id
 """)
 
+_NESTINGS_ABOVE = rows_of(_Nesting)("""
+    WITH RECURSIVE above (id, parent_page_id) AS (
+        SELECT id, parent_page_id FROM pages WHERE id = :parent_page_id
+        UNION
+        SELECT pages.id, pages.parent_page_id
+        FROM above
+        JOIN pages ON pages.id = above.parent_page_id
+    )
+    SELECT id /* never NULL: a key */, parent_page_id /* never NULL: see WHERE */
+    FROM above
+    WHERE parent_page_id IS NOT NULL
+""")
+
 _DELETE = _id("""
     DELETE FROM pages
     WHERE id = :id
@@ -153,15 +173,19 @@ class PageRepository(Repository[Mode]):
         if the parent is of another initiative, MissingReferenceError if initiative or parent does
         not exist, CycleError for a page that is its own parent.
         """
-        page = self._db.write_one(
-            _CREATE,
-            id=make_id() if id is None else id,
-            initiative_id=initiative_id,
-            parent_page_id=parent_page_id,
-            title=title,
-            content=content,
-            sort_order=sort_order,
-        )
+        own_id = make_id() if id is None else id
+        try:
+            page = self._db.write_one(
+                _CREATE,
+                id=own_id,
+                initiative_id=initiative_id,
+                parent_page_id=parent_page_id,
+                title=title,
+                content=content,
+                sort_order=sort_order,
+            )
+        except CycleError:
+            raise self._ring(own_id, own_id) from None
         if page is None:
             raise _foreign_parent()
         return page
@@ -219,14 +243,18 @@ class PageRepository(Repository[Mode]):
         """Change what is given and `updated_at`; a new `parent_page_id` moves it with all below it.
 
         Raises NotFoundError; ConflictError if `updated_at` is not `if_updated_at`, or on a second
-        root page; CycleError if the new parent is the page or below it; InvalidValueError if it is
-        of another initiative; MissingReferenceError if it does not exist.
+        root page; CycleError, with the ring, if the new parent is the page or below it;
+        InvalidValueError if it is of another initiative; MissingReferenceError if it does not
+        exist.
         """
         parent_page_id = patch.get("parent_page_id")
         if parent_page_id is None:
             return patch_row(self._db, _UPDATE, id, if_updated_at, patch)
         with self._db.transaction():
-            page = patch_row(self._db, _UPDATE, id, if_updated_at, patch)
+            try:
+                page = patch_row(self._db, _UPDATE, id, if_updated_at, patch)
+            except CycleError:
+                raise self._ring(id, parent_page_id) from None
             if self._db.fetch_one(_FIND_FOREIGN_PARENT, id=id) is not None:
                 raise _foreign_parent()
             return page
@@ -239,6 +267,12 @@ class PageRepository(Repository[Mode]):
         with self._db.transaction():
             delete_subpages(self._db, id)
             return self._db.write_one(_DELETE, id=id) is not None
+
+    def _ring(self, id: str, parent_page_id: str) -> CycleError:
+        from cwstore.entities.ordering import ring_error  # what most processes do not need
+
+        above = self._db.fetch_all(_NESTINGS_ABOVE, parent_page_id=parent_page_id)
+        return ring_error("pages", above, id, parent_page_id)
 
 
 def _foreign_parent() -> InvalidValueError:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack, cast
 
+from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.repository import (
@@ -39,8 +40,6 @@ from cwstore.errors import CycleError, InvalidValueError
 if TYPE_CHECKING:
     from cwstore.core.port import Database
     from cwstore.core.repository import Handle
-    from cwstore.entities.claims import TaskAttempt
-    from cwstore.entities.obstacles import Obstacle
     from cwstore.entities.ready_tasks import Idle
 
 __all__ = ["TaskRepository"]
@@ -572,7 +571,7 @@ class TaskRepository(Repository[Mode]):
         return find_ready(self._db, Wanted(initiative_id, categories, types), page)
 
     @query
-    def why_not_ready(self, task_id: str) -> "list[Obstacle]":
+    def why_not_ready(self, task_id: str) -> "list[entities.Obstacle]":
         """What holds it back: itself, its initiative, its phase, other phases, other tasks.
 
         In this order, each kind oldest first; empty when it is ready. Raises NotFoundError.
@@ -676,7 +675,7 @@ class TaskRepository(Repository[Mode]):
     @command
     def extend_lease(
         self, task_id: str, lease: timedelta, *, agent_id: str | None = None
-    ) -> "TaskAttempt":
+    ) -> "entities.TaskAttempt":
         """Let the lease of the open attempt end that long from now; for the holder alone.
 
         Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
@@ -686,7 +685,7 @@ class TaskRepository(Repository[Mode]):
         return extend_lease(self._db, task_id, agent_id, lease)
 
     @query
-    def find_attempts(self, task_id: str, **page: Unpack[Paging]) -> "list[TaskAttempt]":
+    def find_attempts(self, task_id: str, **page: Unpack[Paging]) -> "list[entities.TaskAttempt]":
         """The attempts at a task by number: the oldest first. Pages take the id of an attempt."""
         from cwstore.entities.claims import find_attempts
 
@@ -695,7 +694,7 @@ class TaskRepository(Repository[Mode]):
     @query
     def find_open_attempts(
         self, agent_id: str | None = None, **page: Unpack[Paging]
-    ) -> "list[TaskAttempt]":
+    ) -> "list[entities.TaskAttempt]":
         """Attempts that did not end, oldest first; with `agent_id` that agent's, if it has one.
 
         A page may begin after an attempt that has ended since.

@@ -1,6 +1,7 @@
 """What a user can do with migrations: apply them, see what is pending, rehearse them."""
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -35,7 +36,7 @@ from cwstore.migrations.scripts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Protocol
 
     from cwstore.migrations.runner import Target
@@ -86,7 +87,7 @@ def migrate(
     *,
     directory: str | os.PathLike[str] | None = None,
     application_id: int = APPLICATION_ID,
-    extensions: "Sequence[Extension]" = (),
+    extensions: Sequence[Extension] = (),
     target: int | None = None,
     backup: bool = True,
     on_progress: OnProgress | None = None,
@@ -123,7 +124,7 @@ def status(
     *,
     directory: str | os.PathLike[str] | None = None,
     application_id: int = APPLICATION_ID,
-    extensions: "Sequence[Extension]" = (),
+    extensions: Sequence[Extension] = (),
 ) -> MigrationStatus:
     """What `migrate` would find and do. Writes nothing and makes no file.
 
@@ -188,7 +189,7 @@ def rehearse(
     *,
     directory: str | os.PathLike[str] | None = None,
     application_id: int = APPLICATION_ID,
-    extensions: "Sequence[Extension]" = (),
+    extensions: Sequence[Extension] = (),
     target: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> RehearsalReport:

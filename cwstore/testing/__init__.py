@@ -5,8 +5,9 @@
     def test_our_statements() -> None:
         check_statements(our_service, Path("sql/migrations")).expect_no_faults()
 
-`cwstore.testing.strategies` has Hypothesis strategies for arguments, patches and entities; the
-pytest plugin brings the fixture `cwstore_store`. Both come with the extra `cwstore[testing]`.
+`cwstore.testing.strategies` has Hypothesis strategies for arguments, patches and entities. The
+pytest plugin brings the fixtures `cwstore_store` and `cwstore_async_store`, each a copy of the
+session's `cwstore_template`. Both come with the extra `cwstore[testing]`.
 """
 
 from importlib import import_module

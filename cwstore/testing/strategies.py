@@ -1,10 +1,10 @@
 """Hypothesis strategies for what repositories take, made from their signatures and row types.
 
     from hypothesis import given
-    from cwstore.entities.tasks import Task, TaskRepository
+    from cwstore import Task, TaskPatch, TaskRepository
     from cwstore.testing.strategies import arguments, entities, patches
 
-    @given(arguments(TaskRepository), patches(TaskRepository))
+    @given(arguments(TaskRepository), patches(TaskPatch))
     def test_our_view_of_a_task(create, patch): ...
 
     @given(entities(Task))
@@ -34,7 +34,26 @@ from cwstore.entities.change_sets import ChangeSetAction, ChangeSetEntityType, N
 from cwstore.entities.conversations import ConversationStatus
 from cwstore.entities.log_chunks import NewLogChunk
 from cwstore.entities.messages import PartyType
+from cwstore.entities.registry import ENTITIES, repository_class
 from cwstore.entities.task import NewTask, Task
+
+__all__ = [
+    "arguments",
+    "change_set_entries",
+    "entities",
+    "ids",
+    "integers",
+    "json_texts",
+    "leases",
+    "members",
+    "new_log_chunks",
+    "new_tasks",
+    "paging",
+    "patches",
+    "texts",
+    "times",
+    "values",
+]
 
 Arguments = dict[str, Any]
 T = TypeVar("T")
@@ -282,10 +301,16 @@ def _element(name: str, annotation: Any) -> SearchStrategy[Any]:
 
 
 def patches(
-    repository: type[Repository[Any]], method: str = "update", /, **given: SearchStrategy[Any]
+    of: type[Any], method: str = "update", /, **given: SearchStrategy[Any]
 ) -> SearchStrategy[Arguments]:
-    """Patches for a method: any subset of its keys. Ids that may be None, unless given, are."""
-    signature = inspect.signature(getattr(repository, method))
+    """Patches: any subset of their keys. Ids that may be None, unless given, are.
+
+    `of` is a repository class, your own too, whose method takes them; or a patch of cwstore, such
+    as `TaskPatch`.
+    """
+    if is_typeddict(of):
+        of, method = _method_that_takes(of)
+    signature = inspect.signature(getattr(of, method))
     hints = _hints(signature.return_annotation)
     keys: dict[str, SearchStrategy[Any]] = {}
     for name in _patch_of(signature).__annotations__:
@@ -383,13 +408,31 @@ def _hints(returned: Any) -> dict[str, Any]:
     return {}
 
 
+def _method_that_takes(patch: type[Any]) -> tuple[type[Any], str]:
+    """A repository of cwstore, and its method that changes one row by such a patch."""
+    for attribute in ENTITIES:
+        repository: type[Any] = repository_class(attribute)
+        for name, method in vars(repository).items():
+            if name.startswith("update") and patch in _taken_by(inspect.signature(method)):
+                return repository, name
+    raise TypeError(f"{patch.__name__} is no patch of cwstore: give your repository class instead")
+
+
 def _patch_of(signature: inspect.Signature) -> type[Any]:
-    for parameter in signature.parameters.values():
-        for arm in get_args(parameter.annotation):
-            is_patch = is_typeddict(arm) and arm is not Paging
-            if parameter.kind is parameter.VAR_KEYWORD and is_patch:
-                return cast("type[Any]", arm)
+    for patch in _taken_by(signature):
+        return patch
     raise TypeError("the method takes no patch")
+
+
+def _taken_by(signature: inspect.Signature) -> list[type[Any]]:
+    """The patch among the parameters of a method, if there is one."""
+    return [
+        cast("type[Any]", arm)
+        for parameter in signature.parameters.values()
+        if parameter.kind is parameter.VAR_KEYWORD
+        for arm in get_args(parameter.annotation)
+        if is_typeddict(arm) and arm is not Paging
+    ]
 
 
 def _arms(annotation: Any) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ SET last_used_at = coalesce(
 WHERE id = (SELECT id
     FROM accounts
     WHERE provider = :provider
-      AND (is_exhausted = 0 OR exhausted_until <= :now)
+      AND (is_exhausted = 0 OR exhausted_until <= :clock)
     ORDER BY last_used_at NULLS FIRST, sort_order, created_at, id
     LIMIT 1)
 RETURNING id, email, provider, config_json, credentials, is_exhausted, exhausted_until,
@@ -35,7 +35,7 @@ last_used_at, sort_order, created_at, updated_at;
 -- accounts._CLEAR_EXPIRED_EXHAUSTION
 UPDATE accounts
 SET is_exhausted = 0, exhausted_until = NULL, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-WHERE exhausted_until <= :now;
+WHERE exhausted_until <= :clock;
 
 -- accounts._CREATE
 INSERT INTO accounts (id, email, provider, config_json, credentials, is_exhausted, exhausted_until,
@@ -140,7 +140,7 @@ SELECT id, email, provider, config_json, credentials, is_exhausted, exhausted_un
 last_used_at, sort_order, created_at, updated_at
     FROM accounts
     WHERE provider = :provider
-      AND (is_exhausted = 0 OR exhausted_until <= :now)
+      AND (is_exhausted = 0 OR exhausted_until <= :clock)
     ORDER BY last_used_at NULLS FIRST, sort_order, created_at, id
     LIMIT 1;
 
@@ -150,7 +150,7 @@ SET exhausted_until = CASE
         WHEN is_exhausted = 1
          AND (
             exhausted_until IS NULL
-            OR exhausted_until > :now
+            OR exhausted_until > :clock
             AND exhausted_until > coalesce(:until, exhausted_until)
         )
         THEN exhausted_until
@@ -1309,7 +1309,7 @@ updated_at;
 
 -- claims.A_LEASE_HAS_PASSED
 SELECT EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL);
 
@@ -1348,7 +1348,7 @@ detail, ended_at, created_at, updated_at;
 -- claims._EXTEND_LEASE
 UPDATE task_attempts
 SET lease_until = coalesce(CASE
-        WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+        WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
         WHEN :lease IS NOT NULL THEN 253402300799999999
     END, lease_until), updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE task_id = :task_id
@@ -1546,7 +1546,7 @@ RETURNING task_id;
 UPDATE task_attempts
 SET outcome = 'lost', detail = 'the lease passed', ended_at = :now,
     updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL
 RETURNING task_id;
@@ -1559,7 +1559,7 @@ VALUES (
     (SELECT name FROM agents WHERE id = :agent_id),
     (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
     CASE
-        WHEN :now + :lease < 253402300799999999 THEN :now + :lease
+        WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
         WHEN :lease IS NOT NULL THEN 253402300799999999
     END, NULL, NULL, NULL, :now, :now
 );
@@ -3143,6 +3143,18 @@ FROM pages
 WHERE initiative_id = :initiative_id
   AND parent_page_id IS NULL;
 
+-- pages._NESTINGS_ABOVE
+WITH RECURSIVE above (id, parent_page_id) AS (
+    SELECT id, parent_page_id FROM pages WHERE id = :parent_page_id
+    UNION
+    SELECT pages.id, pages.parent_page_id
+    FROM above
+    JOIN pages ON pages.id = above.parent_page_id
+)
+SELECT id /* never NULL: a key */, parent_page_id /* never NULL: see WHERE */
+FROM above
+WHERE parent_page_id IS NOT NULL;
+
 -- pages._UPDATE()
 UPDATE pages
 SET  updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
@@ -4194,7 +4206,7 @@ updated_at;
 -- ready_tasks._READINESS
 SELECT
     EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
     changes,
@@ -4352,7 +4364,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id
@@ -4542,7 +4554,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY_AMONG.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id
@@ -4722,7 +4734,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id
@@ -4912,7 +4924,7 @@ SELECT EXISTS (SELECT 1
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
 SELECT
             EXISTS (SELECT 1 FROM task_attempts
-WHERE lease_until <= :now
+WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
             (SELECT ready.id

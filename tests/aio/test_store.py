@@ -474,6 +474,26 @@ def test_who_does_not_use_anyio_is_not_made_to(file: Path) -> None:
         ]
 
 
+_TRIO_ALONE = """
+import sys
+
+import trio
+
+sys.modules["anyio"] = None  # as where it is not installed
+from cwstore import AsyncStore
+
+try:
+    trio.run(AsyncStore.open, sys.argv[1])
+except ImportError as error:
+    print(error)
+"""
+
+
+def test_trio_without_anyio_is_told_what_to_install(file: Path) -> None:
+    with Other(_TRIO_ALONE, file) as other:
+        assert other.end() == ["cwstore runs under trio through anyio: pip install 'cwstore[trio]'"]
+
+
 async def caught(call: Awaitable[object]) -> str:
     """The notes of the cancellation that ends the call."""
     try:

@@ -23,6 +23,14 @@ def test_an_id_is_21_url_safe_characters_and_never_the_same(make: Callable[[], s
     assert {letter for one in ids for letter in one[10:]} >= set("-_09AZaz")
 
 
+def test_ids_that_are_made_later_sort_after_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    stamps = [1_790_000_000_000_000, 1_790_000_000_000_001, 1_800_000_000_000_000]
+    nanoseconds = iter([1_000 * stamp for stamp in stamps])
+    monkeypatch.setattr("cwstore.core.ids.time_ns", lambda: next(nanoseconds))
+    made = [make_id().encode() for _ in stamps]
+    assert made == sorted(made)
+
+
 @given(st.lists(MICROSECONDS, min_size=2, max_size=2, unique=True))
 def test_a_rising_id_sorts_by_its_stamp(stamps: list[int]) -> None:
     first, second = (make_rising_id(stamp) for stamp in sorted(stamps))

@@ -82,6 +82,7 @@ def test_a_damaged_page_is_reported_and_nothing_is_repaired(
 
 def test_what_is_missing_is_named(store: Store, file: Path) -> None:
     task = store.tasks.create(name="task")
+    fox = store.agents.create(name="swift-fox", worktree_id="w").id
     before = contents(file)
     calls: list[tuple[Callable[[], object], str]] = [
         (
@@ -95,9 +96,23 @@ def test_what_is_missing_is_named(store: Store, file: Path) -> None:
         (
             lambda: store.tasks.create_dependency(task.id, "nobody"),
             (
-                f"task_dependencies: task_id {task.id!r} of tasks or depends_on_task_id 'nobody'"
-                " of tasks does not exist; create it first"
+                "task_dependencies.depends_on_task_id: no row of tasks has the id 'nobody';"
+                " create it first"
             ),
+        ),
+        (
+            lambda: store.tasks.create_dependencies([("nobody", task.id)]),
+            "task_dependencies.task_id: no row of tasks has the id 'nobody'; create it first",
+        ),
+        (
+            lambda: store.agents.update(fox, task_id=task.id, account_id="a", initiative_id="i"),
+            "agents.initiative_id: no row of initiatives has the id 'i'; create it first",
+        ),
+        (
+            lambda: store.conversations.create(
+                from_agent_id=fox, to_agent_id=fox, question="?", task_id=task.id, phase_id="p"
+            ),
+            "conversations.phase_id: no row of phases has the id 'p'; create it first",
         ),
         (
             lambda: store.agents.create(name="calm-fox", worktree_id="w", account_id="nobody's"),
@@ -112,6 +127,7 @@ def test_what_is_missing_is_named(store: Store, file: Path) -> None:
         with pytest.raises(MissingReferenceError) as caught:
             call()
         assert str(caught.value) == message
+        assert caught.value.field == message.partition(":")[0].partition(".")[2]
         assert_ours_alone(caught.value)
     assert contents(file) == before
     agent = store.agents.create(name="calm-fox", worktree_id="w")
@@ -198,11 +214,19 @@ def test_a_surrogate_in_any_text_is_refused_by_name(store: Store, file: Path) ->
     assert contents(file) == before
 
 
-def test_a_taken_value_is_named_by_its_column(store: Store) -> None:
-    store.agents.create(name="calm-fox", worktree_id="w")
-    with pytest.raises(ConflictError, match=r"agents\.name: this value is taken") as caught:
-        store.agents.create(name="calm-fox", worktree_id="v")
-    assert_ours_alone(caught.value)
+def test_a_taken_value_is_named_by_its_column_and_the_row_if_it_is_there(store: Store) -> None:
+    for name in ("calm-fox", "dark-owl"):
+        store.agents.create(name=name, worktree_id="w", id=name)
+    for call, column, row in (
+        (lambda: store.agents.create(name="calm-fox", worktree_id="v"), "name", None),
+        (lambda: store.agents.create(name="x", worktree_id="v", id="dark-owl"), "id", "dark-owl"),
+        (lambda: store.agents.update("dark-owl", name="calm-fox"), "name", "dark-owl"),
+    ):
+        with pytest.raises(ConflictError, match=rf"^agents\.{column}: this value is ta") as caught:
+            call()
+        conflict = caught.value
+        assert (conflict.reason, conflict.table, conflict.id) == ("taken", "agents", row)
+        assert_ours_alone(conflict)
 
 
 # Many rows with one statement

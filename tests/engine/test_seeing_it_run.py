@@ -266,6 +266,29 @@ def test_a_probe_of_a_closed_store_raises_nothing(store: Store) -> None:
     assert not closed.health().ok
 
 
+def test_a_probe_of_a_store_that_only_reads_tells_the_same(
+    file: Path, open_store: OpenStore
+) -> None:
+    open_store().close()
+    with Store.open(file, read_only=True) as reading:
+        assert reading.health().ok
+        assert reading.health().disk_free_bytes
+    assert reading.health().problems == (f"the store of {file} is closed; open a new one",)
+
+
+def test_a_probe_raises_nothing_where_the_directory_is_gone(tmp_path: Path) -> None:
+    directory = tmp_path / "there"
+    directory.mkdir()
+    with Store.open(directory / "a.db") as store:
+        directory.rename(tmp_path / "elsewhere")
+        report = store.health()
+        assert report.problems[-1].endswith(
+            "its directory cannot be looked at; see whether it is there"
+        )
+        assert report.disk_free_bytes is None
+        (tmp_path / "elsewhere").rename(directory)
+
+
 def test_a_probe_makes_no_new_file_where_the_old_one_is_gone(store: Store, file: Path) -> None:
     file.unlink()
     problems = store.health().problems

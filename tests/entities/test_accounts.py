@@ -266,6 +266,25 @@ def test_an_exhausted_account_rests_until_its_time_has_come(open_store: OpenStor
         )
 
 
+def test_a_rest_lasts_its_time_though_a_clock_was_hours_ahead_once(open_store: OpenStore) -> None:
+    hour = 3600
+    with open_store(clock=SetClock(moment(5 * hour))) as ahead:
+        account = ahead.accounts.create(email="a")
+    clock = SetClock(moment(0))
+    with open_store(clock=clock) as store:
+        accounts = store.accounts
+        accounts.mark_exhausted(account.id, moment(3 * hour))
+        clock.now = moment(2 * hour)
+        assert accounts.find_next_available() is accounts.claim_next_available() is None
+        assert accounts.clear_expired_exhaustion() == 0
+        shorter = accounts.mark_exhausted(account.id, moment(3 * hour - 1))
+        assert shorter.exhausted_until == moment(3 * hour)
+        clock.now = moment(3 * hour)
+        found = accounts.find_next_available()
+        assert found is not None
+        assert accounts.clear_expired_exhaustion() == 1
+
+
 def test_an_account_exhausted_without_a_time_rests_until_it_is_cleared(store: Store) -> None:
     made, _ = make(store, "a", "b")
     marked = store.accounts.mark_exhausted("a", None)

@@ -61,7 +61,7 @@ def test_a_claim_opens_an_attempt_of_the_agent_that_claims(open_store: OpenStore
             agent_id="a",
             agent_name="A",
             number=1,
-            lease_until=attempt.created_at + MINUTE,
+            lease_until=moment(9) + MINUTE,
             outcome=None,
             detail=None,
             ended_at=None,
@@ -477,6 +477,55 @@ def test_a_refused_claim_takes_nothing_back(file: Path) -> None:
         clock.now = moment(61)
         with refused(file, ConflictError, match="not ready"):
             store.tasks.claim("w")
+
+
+HOURS = timedelta(hours=5)
+
+
+def test_a_lease_passes_in_its_time_though_a_clock_was_hours_ahead_once(file: Path) -> None:
+    with open_at(file, clock=SetClock(moment(0) + HOURS)) as ahead:
+        make(ahead, "t")
+    clock = SetClock(moment(0))
+    with open_at(file, clock=clock) as store:
+        store.tasks.claim("t", lease=MINUTE)
+        (attempt,) = store.tasks.find_attempts("t")
+        assert attempt.created_at > moment(0) + HOURS  # stamps go on behind the last one
+        assert attempt.lease_until == moment(60)
+        clock.now = moment(60) - JIFFY
+        assert store.tasks.expire_leases() == []
+        assert store.tasks.claim_next_ready() is None
+        clock.now = moment(60)
+        assert [task.id for task in store.tasks.expire_leases()] == ["t"]
+
+
+def test_a_clock_that_jumps_ahead_and_back_ends_no_lease_that_is_given_after_it(
+    file: Path,
+) -> None:
+    clock = SetClock(moment(0))
+    with open_at(file, clock=clock) as store:
+        make(store, *"tu")
+        store.tasks.claim("t", lease=2 * MINUTE)
+        clock.now = moment(0) + HOURS
+        store.tasks.claim("u", lease=MINUTE)
+        clock.now = moment(100)  # and right again
+        assert store.tasks.expire_leases() == []
+        assert store.tasks.extend_lease("u", MINUTE).lease_until == moment(160)
+        clock.now = moment(120)
+        assert [task.id for task in store.tasks.expire_leases()] == ["t"]
+        clock.now = moment(160)
+        assert [task.id for task in store.tasks.expire_leases()] == ["u"]
+
+
+def test_a_clock_that_is_set_back_lets_new_leases_pass_in_their_time(file: Path) -> None:
+    clock = SetClock(moment(0) + HOURS)
+    with open_at(file, clock=clock) as store:
+        make(store, *"tu")
+        store.tasks.claim("t", lease=MINUTE)
+        clock.now = moment(0)
+        store.tasks.claim("u", lease=MINUTE)
+        clock.now = moment(60)
+        assert [task.id for task in store.tasks.expire_leases()] == ["u"]
+        assert store.tasks.extend_lease("t", MINUTE).lease_until == moment(120)
 
 
 def test_the_holder_may_report_late_while_nobody_took_the_task_back(file: Path) -> None:

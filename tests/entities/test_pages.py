@@ -108,8 +108,9 @@ def test_a_parent_of_another_initiative_is_refused(store: Store, root: Page) -> 
 
 
 def test_a_new_page_is_not_its_own_parent(store: Store, root: Page) -> None:
-    with pytest.raises(CycleError):
+    with pytest.raises(CycleError, match=r"^pages: 'p' cannot be its own parent$") as caught:
         child(store, id="p", parent_page_id="p")
+    assert caught.value.path == ("p",)
     assert store.pages.find_all() == [root]
 
 
@@ -297,13 +298,18 @@ def test_an_update_of_an_unknown_page_is_refused(
         store.pages.update("gone", **patch)
 
 
-@pytest.mark.parametrize("parent", ["root", "p", "q"])
-def test_a_page_is_not_moved_below_itself(store: Store, root: Page, parent: str) -> None:
+@pytest.mark.parametrize(
+    ("parent", "ring"), [("root", ("root",)), ("p", ("root", "p")), ("q", ("root", "q", "p"))]
+)
+def test_a_page_is_not_moved_below_itself(
+    store: Store, root: Page, parent: str, ring: tuple[str, ...]
+) -> None:
     child(store, id="p")
     child(store, id="q", parent_page_id="p")
     before = store.pages.find_all()
-    with pytest.raises(CycleError):
+    with pytest.raises(CycleError) as caught:
         store.pages.update("root", parent_page_id=parent)
+    assert caught.value.path == ring
     assert store.pages.find_all() == before
 
 

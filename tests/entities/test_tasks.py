@@ -167,8 +167,10 @@ def test_a_taken_id_or_ones_own_as_parent_is_refused(store: Store, file: Path) -
     make(store, "a")
     with refused(file, ConflictError):
         make(store, "a")
-    with refused(file, CycleError):
+    before = contents(file)
+    with pytest.raises(CycleError, match=r"^tasks: 'b' cannot be its own parent$") as caught:
         make(store, "b", parent_task_id="b")
+    assert (caught.value.path, contents(file)) == (("b",), before)
 
 
 def test_lists_of_an_owner_come_by_sort_order_then_oldest_first_and_ties_by_id(

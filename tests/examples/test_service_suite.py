@@ -53,6 +53,48 @@ def test_a_suite_of_a_service_runs_without_a_warning(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1][:8]) == (0, "4 passed"), done.stdout
 
 
+CONFTEST = """
+import pytest
+from cwstore import Store
+
+
+@pytest.fixture(scope="session")
+def cwstore_template(tmp_path_factory):
+    file = tmp_path_factory.mktemp("ours") / "template.db"
+    with Store.open(file) as store:
+        store.projects.create(name="ours", url="u")
+    return file
+"""
+OWN_TEMPLATE = """
+import asyncio
+
+
+def test_it_begins_with_rows_of_its_own(cwstore_store):
+    assert [project.name for project in cwstore_store.projects.find_all()] == ["ours"]
+
+
+def test_it_does_so_awaited(cwstore_async_store):
+    async def run():
+        async with cwstore_async_store as store:
+            return [project.name for project in await store.projects.find_all()]
+
+    assert asyncio.run(run()) == ["ours"]
+"""
+
+
+def test_a_suite_may_begin_with_a_template_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    (tmp_path / "test_ours.py").write_text(OWN_TEMPLATE, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1][:8]) == (0, "2 passed"), done.stdout
+
+
 def test_the_async_fixture_opens_under_whatever_runs(
     cwstore_async_store: AsyncStore, cwstore_store: Store
 ) -> None:

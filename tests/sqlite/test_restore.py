@@ -213,10 +213,14 @@ def test_what_is_no_backup_of_ours_is_refused(file: Path, backup: Path, tmp_path
         (backup, ForeignDatabaseError, "belongs to another application"),
         (newer, SchemaTooNewError, "has schema version 999"),
         (file, InvalidValueError, "is the very file"),
-        (":memory:", InvalidValueError, "in memory"),
-        (7, InvalidValueError, "path"),
+        (":memory:", InvalidValueError, "^backup: what is in memory"),
+        (7, InvalidValueError, "^backup: expected str"),
+        ("", InvalidValueError, "^backup: must be a non-empty path"),
     ):
         assert_refused(error, text, path, file)
+    for place in (":memory:", "", "\ud800"):
+        with pytest.raises(InvalidValueError, match=r"^path: "):
+            restore(backup, place)
 
 
 def test_what_is_no_file_of_ours_is_not_replaced(file: Path, backup: Path, tmp_path: Path) -> None:

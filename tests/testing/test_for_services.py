@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
+import cwstore
 from cwstore import testing
 from cwstore.core.checks import to_micros
 from cwstore.core.mapping import compile_mapper
@@ -34,6 +35,7 @@ from cwstore.store import Store
 from cwstore.testing import Report, check_statements
 from cwstore.testing import strategies as given_by
 from cwstore.testing.checker.schema import Schema, open_schema
+from tests.examples.wishes import WishPatch, WishRepository
 from tests.kits.checker import SCHEMA, Service, repositories
 from tests.kits.contract import Method, World, every_method, returned_by
 from tests.kits.entities import undone
@@ -391,6 +393,38 @@ def test_a_number_of_a_line_counts_from_one() -> None:
         assert comment["line_number"] >= 1
 
     check()
+
+
+PATCHES = [name for name in dir(cwstore) if name.endswith("Patch")]
+
+
+@pytest.mark.parametrize("name", PATCHES)
+def test_a_patch_of_ours_has_strategies_by_its_name(name: str) -> None:
+    patch = getattr(cwstore, name)
+    seen: set[str] = set()
+
+    @given(given_by.patches(patch))
+    def collect(made: dict[str, Any]) -> None:
+        seen.update(made)
+
+    collect()
+    assert seen == patch.__annotations__.keys()
+
+
+def test_a_patch_of_a_service_has_strategies_by_its_repository() -> None:
+    made = find(given_by.patches(WishRepository), lambda one: "text" in one)
+    assert made["text"]  # the row says that it is not empty
+    with pytest.raises(TypeError, match="WishPatch is no patch of cwstore: give your repository"):
+        given_by.patches(WishPatch)
+
+
+def test_what_the_strategies_hand_out_is_listed() -> None:
+    made_here = {
+        name
+        for name, value in vars(given_by).items()
+        if inspect.isfunction(value) and value.__module__ == given_by.__name__
+    }
+    assert {name for name in made_here if not name.startswith("_")} == set(given_by.__all__)
 
 
 def test_a_method_without_a_patch_is_told() -> None:

@@ -135,21 +135,15 @@ def requires_approval(model: Model, task: Any) -> bool:
     return True
 
 
-def next_accounts(model: Model, provider: str, low: datetime, high: datetime) -> list[str | None]:
-    """Whose turn it may be, if the clock shows something from `low` to `high`."""
-    rows = model.rows("accounts", provider=provider)
-    moments = [row.exhausted_until for row in rows if row.exhausted_until is not None]
-    found: list[str | None] = []
-    for now in [low, *(moment for moment in moments if low <= moment <= high)]:
-        free = [
-            row
-            for row in rows
-            if not row.is_exhausted
-            or (row.exhausted_until is not None and row.exhausted_until <= now)
-        ]
-        free.sort(key=lambda row: (row.last_used_at is not None, row.last_used_at, *by_order(row)))
-        found.append(free[0].id if free else None)
-    return found
+def next_account(model: Model, provider: str, now: datetime) -> str | None:
+    """Whose turn it is when the clock shows that."""
+    free = [
+        row
+        for row in model.rows("accounts", provider=provider)
+        if not row.is_exhausted or (row.exhausted_until is not None and row.exhausted_until <= now)
+    ]
+    free.sort(key=lambda row: (row.last_used_at is not None, row.last_used_at, *by_order(row)))
+    return free[0].id if free else None
 
 
 # Retention

@@ -42,8 +42,6 @@ LEASE = st.sampled_from(
 #: One of the open attempts, by position, else any task and agent.
 OPEN = st.sampled_from([None, 0, 0, 1, 2, 3])
 AGENT = st.none() | REF
-#: Further than a call lets a clock advance that stands still.
-SOON = timedelta(milliseconds=1)
 
 
 class Claims(Machine):
@@ -85,17 +83,11 @@ class Claims(Machine):
         row = self.stores[self.by].tasks.find_by_id(task_id)
         self.check_updated("tasks", row, status="pending")
 
-    def passed(self) -> list[TaskAttempt] | None:
-        """Attempts whose lease has passed; None if the clock is too near the end of one to say."""
-        dial = self.dials[self.by]
+    def passed(self) -> list[TaskAttempt]:
+        """Attempts whose lease has passed, by the clock alone, whatever stamps were given out."""
+        now = self.dials[self.by].now
         leases = [one for one in open_attempts(self.view()[1]) if one.lease_until is not None]
-        if not self.held and any(one.lease_until > dial.floor for one in leases):
-            with self.stores[self.by].transaction():  # a store that writes learns of all stamps
-                dial.floor = max(dial.floor, self.model.floor)
-        low, high = max(dial.now, dial.floor), max(dial.now, dial.ceiling) + SOON
-        if any(low < one.lease_until <= high for one in leases):
-            return None
-        return [one for one in leases if one.lease_until <= low]
+        return [one for one in leases if one.lease_until <= now]
 
     def check_taken_back(self, passed: list[TaskAttempt], claimed: str | None) -> None:
         """Each attempt is lost and its task pending; one of these was claimed again since."""
@@ -116,8 +108,6 @@ class Claims(Machine):
     ) -> None:
         key, agent_id = self.pick("tasks", one), self.agent(agent)
         passed, model = self.passed(), self.view()[1]
-        if passed is None:
-            return
         if of == 1 and open_attempts(model):
             key = open_attempts(model)[one % len(open_attempts(model))].task_id
         if of and agent is not None and agent % 2:  # an agent that holds one already
@@ -164,8 +154,6 @@ class Claims(Machine):
         self, one: int, filters: Arguments, agent: int | None, lease: timedelta | None
     ) -> None:
         passed, (store, model) = self.passed(), self.view()
-        if passed is None:
-            return
         initiative = None if one > UNKNOWN else self.pick("initiatives", one)
         agent_id = self.agent(agent)
         filters["initiative_id"] = initiative
@@ -217,7 +205,7 @@ class Claims(Machine):
             "agent_id": agent_id,
             "agent_name": name,
             "number": len(before) + 1,
-            "lease_until": None if lease is None else end_of(lease, attempt.created_at),
+            "lease_until": None if lease is None else self.end_of(lease),
         }
         self.check_made("task_attempts", attempt, given)
 
@@ -228,10 +216,12 @@ class Claims(Machine):
             self.check_extended(self.attempt_now(held), lease)
 
     def check_extended(self, attempt: TaskAttempt, lease: timedelta) -> None:
-        assert attempt.lease_until is not None
-        low, high = end_of(lease, self.low), end_of(lease, self.high)
-        assert low <= attempt.lease_until <= high
-        self.check_updated("task_attempts", attempt, lease_until=attempt.lease_until)
+        self.check_updated("task_attempts", attempt, lease_until=self.end_of(lease))
+
+    def end_of(self, lease: timedelta) -> datetime:
+        """When a lease passes that is given now; at the latest when time ends."""
+        now = self.dials[self.by].now
+        return now + min(lease, datetime.max.replace(tzinfo=UTC) - now)
 
     def check_reason(self, reason: ConflictReason) -> None:
         """Of the call that was refused just now, if it was a conflict."""
@@ -337,8 +327,6 @@ class Claims(Machine):
     @step()
     def expire_leases(self) -> None:
         passed, store = self.passed(), self.view()[0]
-        if passed is None:
-            return
         if not passed:  # a read, which waits for nobody
             assert store.tasks.expire_leases() == []
             return
@@ -438,11 +426,6 @@ WRONG_ATTEMPTS = """
     SELECT 'numbers with gaps', task_id FROM task_attempts
     GROUP BY task_id HAVING min(number) <> 1 OR max(number) <> count(*)
 """
-
-
-def end_of(lease: timedelta, start: datetime) -> datetime:
-    """When it passes; at the latest when time ends."""
-    return start + min(lease, datetime.max.replace(tzinfo=UTC) - start)
 
 
 def after_expiry(model: Model, passed: list[TaskAttempt]) -> Model:

@@ -19,7 +19,7 @@ from cwstore.errors import (
     NotFoundError,
 )
 from cwstore.testing.strategies import Arguments, arguments, ids, members, patches, texts, times
-from tests.engine.model.answers import LAST_DAY, held_by, holder_of, next_accounts
+from tests.engine.model.answers import LAST_DAY, held_by, holder_of, next_account
 from tests.engine.model.claims import Claims
 from tests.engine.model.data import MICROSECOND, Errors, by_order, std
 from tests.engine.model.machine import LOCK, OPTIONAL_REF, REF, REFUSED, UNKNOWN, step
@@ -129,10 +129,9 @@ class People(Claims):
     @step(provider=PROVIDER)
     def find_next_available(self, provider: str) -> None:
         store, model = self.view()
-        dial = self.dials[self.by]
-        low = max(dial.now, dial.floor)  # a read need not know of the other's stamps
         account = store.accounts.find_next_available(provider)
-        assert (account and account.id) in next_accounts(model, provider, low, dial.ceiling)
+        now = self.dials[self.by].now
+        assert (account and account.id) == next_account(model, provider, now)
         assert account is None or account == model.tables["accounts"][account.id]
 
     @step(provider=PROVIDER, times=st.integers(1, 4))
@@ -141,8 +140,8 @@ class People(Claims):
             account = self.call(lambda store: store.accounts.claim_next_available(provider))
             if account is REFUSED:
                 return
-            expected = next_accounts(self.model, provider, self.low, self.high)
-            assert (account and account.id) in expected
+            now = self.dials[self.by].now
+            assert (account and account.id) == next_account(self.model, provider, now)
             if account is None:
                 return
             used = account.last_used_at
@@ -172,10 +171,7 @@ class People(Claims):
         if self.model.tables["accounts"][key].is_exhausted and before is None:
             rest = None  # the longest rest there is
         elif before is not None and rest is not None and rest < before:
-            is_over = before <= self.low or (
-                before <= self.high and account.exhausted_until == rest
-            )
-            rest = rest if is_over else before
+            rest = rest if before <= self.dials[self.by].now else before
         self.check_updated("accounts", account, is_exhausted=True, exhausted_until=rest)
 
     @step(one=REF)
@@ -192,14 +188,11 @@ class People(Claims):
         if count is REFUSED:
             return
         resting = [row for row in self.model.rows("accounts") if row.exhausted_until is not None]
-        for row in resting:
+        over = [row for row in resting if row.exhausted_until <= self.dials[self.by].now]
+        for row in over:
             account: Any = self.stores[self.by].accounts.find_by_id(row.id)
-            if row.exhausted_until <= self.low or (
-                row.exhausted_until <= self.high and not account.is_exhausted
-            ):
-                self.check_updated("accounts", account, is_exhausted=False, exhausted_until=None)
-                count -= 1
-        assert count == 0
+            self.check_updated("accounts", account, is_exhausted=False, exhausted_until=None)
+        assert count == len(over)
 
     # Messages
 
