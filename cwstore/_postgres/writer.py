@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from cwstore.core.mapping import Row
     from cwstore.core.statement import Statement
 
-_FIRST_LOOK = 0.1  # seconds until a thread that has left a transaction open is looked at again
+_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
 _BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
 _SAVEPOINT: Message = (b"SAVEPOINT statement", ())

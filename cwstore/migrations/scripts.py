@@ -101,7 +101,7 @@ def scripts_of(program: Program) -> "list[MigrationFile]":
 
 
 #: The number of the first script of cwstore for an engine, which does what those before it did.
-FIRST = {"postgresql": 16}
+FIRST = {"postgresql": 17}
 
 
 def _beside(directory: str, name: str) -> str:

@@ -1,6 +1,6 @@
--- The schema of cwstore for PostgreSQL, as of version 16: the same tables, CHECKs, indexes and rules
--- as sql/schema.sql, which says what columns mean and which methods indexes serve. From here on
--- each number of sql/migrations has a script of the same name in this directory.
+-- The schema of cwstore for PostgreSQL, as of version 17: the same tables, CHECKs, indexes and
+-- rules as sql/schema.sql, which says what columns mean and which methods indexes serve. From here
+-- on each number of sql/migrations has a script of the same name in this directory.
 --
 -- What differs from SQLite, and why:
 --   * integers, times and booleans are bigint, text is in byte order (COLLATE "C");
@@ -10,8 +10,8 @@
 --     that writes an edge updates once. Without it two writers could close a ring together;
 --   * `task_arrivals` counts by created_at, since there is no rowid. A task that comes with an
 --     older time (by an import) is told by `readiness` instead;
---   * there are no `stamps`, `newest_stamp` and `task_edges_in_doubt`: the engine hands stamps on by
---     a sequence of its own, and a function does what that view stands for.
+--   * there are no `stamps`, `newest_stamp`, `task_edges_in_doubt` and `phase_edges_in_doubt`: the
+--     engine hands stamps on by a sequence of its own, and functions do what those views stand for.
 
 -- SQLite has these two.
 CREATE FUNCTION json_valid(document text) RETURNS boolean
@@ -731,6 +731,15 @@ CREATE TABLE task_levels (
         CHECK (level >= 1)
 );
 
+CREATE TABLE phase_levels (
+    phase_id  text COLLATE "C"  NOT NULL  REFERENCES phases (id) ON DELETE CASCADE,
+    level     bigint            NOT NULL,
+
+    PRIMARY KEY (phase_id),
+    CONSTRAINT phase_levels_level_ck
+        CHECK (level >= 1)
+);
+
 CREATE TABLE agent_log_sessions (
     agent_id             text COLLATE "C"  NOT NULL  REFERENCES agents (id) ON DELETE CASCADE,
     last_session_number  bigint            NOT NULL,
@@ -819,7 +828,7 @@ VALUES (1, 0);
 -- Readiness: once a transaction is enough, since what counts is that the committed number differs.
 -- The mark is undone with a savepoint, as the number is.
 
-CREATE FUNCTION note_readiness() RETURNS trigger
+CREATE FUNCTION note_once() RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -827,6 +836,14 @@ BEGIN
         UPDATE readiness SET changes = changes + 1 WHERE id = 1;
         PERFORM set_config('cwstore.noted', pg_current_xact_id()::text, true);
     END IF;
+END
+$$;
+
+CREATE FUNCTION note_readiness() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT
+AS $$
+BEGIN
+    PERFORM note_once();
     RETURN NULL;
 END
 $$;
@@ -862,10 +879,8 @@ CREATE FUNCTION note_readiness_if_pending() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT
 AS $$
 BEGIN
-    IF EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id AND status = 'pending')
-    AND current_setting('cwstore.noted', true) IS DISTINCT FROM pg_current_xact_id()::text THEN
-        UPDATE readiness SET changes = changes + 1 WHERE id = 1;
-        PERFORM set_config('cwstore.noted', pg_current_xact_id()::text, true);
+    IF EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id AND status = 'pending') THEN
+        PERFORM note_once();
     END IF;
     RETURN NULL;
 END
@@ -876,12 +891,24 @@ AFTER DELETE ON task_dependencies
 FOR EACH ROW
 EXECUTE FUNCTION note_readiness_if_pending();
 
+CREATE FUNCTION note_task() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT
+AS $$
+BEGIN
+    IF NEW.status = 'pending'
+    OR EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.id) THEN
+        PERFORM note_once();
+    END IF;
+    RETURN NULL;
+END
+$$;
+
 CREATE TRIGGER tasks_readiness_update_tg
 AFTER UPDATE OF id, phase_id, initiative_id, type, category, status ON tasks
 FOR EACH ROW WHEN (
     NEW.status = 'pending' OR NEW.status = 'completed' AND OLD.status <> 'completed'
 )
-EXECUTE FUNCTION note_readiness();
+EXECUTE FUNCTION note_task();
 
 -- Numbers of task_arrivals are times: one that is not the newest would not be noticed, nor one that
 -- comes again after the newest was deleted.
@@ -889,10 +916,8 @@ CREATE FUNCTION note_arrival() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT
 AS $$
 BEGIN
-    IF current_setting('cwstore.noted', true) IS DISTINCT FROM pg_current_xact_id()::text
-    AND EXISTS (SELECT 1 FROM tasks WHERE created_at > NEW.created_at) THEN
-        UPDATE readiness SET changes = changes + 1 WHERE id = 1;
-        PERFORM set_config('cwstore.noted', pg_current_xact_id()::text, true);
+    IF EXISTS (SELECT 1 FROM tasks WHERE created_at > NEW.created_at) THEN
+        PERFORM note_once();
     END IF;
     RETURN NULL;
 END
@@ -907,10 +932,8 @@ CREATE FUNCTION note_departure() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT
 AS $$
 BEGIN
-    IF current_setting('cwstore.noted', true) IS DISTINCT FROM pg_current_xact_id()::text
-    AND NOT EXISTS (SELECT 1 FROM tasks WHERE created_at > OLD.created_at) THEN
-        UPDATE readiness SET changes = changes + 1 WHERE id = 1;
-        PERFORM set_config('cwstore.noted', pg_current_xact_id()::text, true);
+    IF NOT EXISTS (SELECT 1 FROM tasks WHERE created_at > OLD.created_at) THEN
+        PERFORM note_once();
     END IF;
     RETURN NULL;
 END
@@ -935,20 +958,67 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION level_of_phase(phase text) RETURNS bigint
+LANGUAGE sql STABLE
+AS $$
+    SELECT coalesce((SELECT level FROM phase_levels WHERE phase_id = phase), 0)
+$$;
+
+-- As of tasks: see below.
 CREATE FUNCTION refuse_phase_cycle() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT
 AS $$
+DECLARE
+    goal bigint;
+    start bigint;
 BEGIN
     PERFORM take_cycle_guard();
-    IF EXISTS (
+    start := level_of_phase(NEW.depends_on_phase_id);
+    IF level_of_phase(NEW.phase_id) > start
+    OR start = level_of_phase(NEW.phase_id) AND NOT (
+        EXISTS (SELECT 1 FROM phase_dependencies WHERE depends_on_phase_id = NEW.phase_id)
+        AND EXISTS (SELECT 1 FROM phase_dependencies WHERE phase_id = NEW.depends_on_phase_id)
+    ) THEN
+        RETURN NULL;
+    END IF;
+    SELECT start + (count(*) = 64)::int INTO goal
+    FROM (
+        WITH RECURSIVE needed (id) AS (
+            SELECT depends_on_phase_id FROM phase_dependencies
+            WHERE phase_id = NEW.phase_id AND depends_on_phase_id = NEW.depends_on_phase_id
+            UNION
+            SELECT edge.depends_on_phase_id
+            FROM needed
+            JOIN phase_dependencies AS edge ON edge.phase_id = needed.id
+            WHERE level_of_phase(edge.depends_on_phase_id) = start
+        )
+        SELECT 1 FROM needed LIMIT 64
+    ) AS counted;
+    INSERT INTO phase_levels (phase_id, level)
+    SELECT id, goal
+    FROM (
         WITH RECURSIVE waiting (id) AS (
-            SELECT phase_id FROM phase_dependencies WHERE phase_id = NEW.phase_id
+            SELECT id FROM phases WHERE id = NEW.phase_id AND level_of_phase(id) < goal
             UNION
             SELECT edge.phase_id
             FROM waiting
             JOIN phase_dependencies AS edge ON edge.depends_on_phase_id = waiting.id
+            WHERE level_of_phase(edge.phase_id) < goal
         )
-        SELECT 1 FROM waiting WHERE id = NEW.depends_on_phase_id
+        SELECT id FROM waiting
+    ) AS lifted
+    ON CONFLICT (phase_id) DO UPDATE SET level = excluded.level;
+    IF level_of_phase(NEW.phase_id) <= level_of_phase(NEW.depends_on_phase_id) AND EXISTS (
+        WITH RECURSIVE needed (id) AS (
+            SELECT depends_on_phase_id FROM phase_dependencies
+            WHERE phase_id = NEW.phase_id AND depends_on_phase_id = NEW.depends_on_phase_id
+            UNION
+            SELECT edge.depends_on_phase_id
+            FROM needed
+            JOIN phase_dependencies AS edge ON edge.phase_id = needed.id
+            WHERE level_of_phase(edge.depends_on_phase_id) = level_of_phase(NEW.depends_on_phase_id)
+        )
+        SELECT 1 FROM needed WHERE id = NEW.phase_id
     ) THEN
         RAISE EXCEPTION USING ERRCODE = 'CW001', MESSAGE = 'cycle: phase_dependencies';
     END IF;
@@ -1037,8 +1107,8 @@ AFTER UPDATE OF id, parent_page_id ON pages
 FOR EACH ROW WHEN (NEW.parent_page_id IS NOT NULL)
 EXECUTE FUNCTION refuse_page_parent_cycle();
 
-CREATE FUNCTION level_of(task text) RETURNS bigint
-LANGUAGE sql STABLE SET search_path FROM CURRENT
+CREATE FUNCTION level_of_task(task text) RETURNS bigint
+LANGUAGE sql STABLE
 AS $$
     SELECT coalesce((SELECT level FROM task_levels WHERE task_id = task), 0)
 $$;
@@ -1055,9 +1125,9 @@ DECLARE
     start bigint;
 BEGIN
     PERFORM take_cycle_guard();
-    start := level_of(NEW.depends_on_task_id);
-    IF level_of(NEW.task_id) > start
-    OR start = level_of(NEW.task_id) AND NOT (
+    start := level_of_task(NEW.depends_on_task_id);
+    IF level_of_task(NEW.task_id) > start
+    OR start = level_of_task(NEW.task_id) AND NOT (
         EXISTS (SELECT 1 FROM task_dependencies WHERE depends_on_task_id = NEW.task_id)
         AND EXISTS (SELECT 1 FROM task_dependencies WHERE task_id = NEW.depends_on_task_id)
     ) THEN
@@ -1072,7 +1142,7 @@ BEGIN
             SELECT edge.depends_on_task_id
             FROM needed
             JOIN task_dependencies AS edge ON edge.task_id = needed.id
-            WHERE level_of(edge.depends_on_task_id) = start
+            WHERE level_of_task(edge.depends_on_task_id) = start
         )
         SELECT 1 FROM needed LIMIT 64
     ) AS counted;
@@ -1080,17 +1150,17 @@ BEGIN
     SELECT id, goal
     FROM (
         WITH RECURSIVE waiting (id) AS (
-            SELECT id FROM tasks WHERE id = NEW.task_id AND level_of(id) < goal
+            SELECT id FROM tasks WHERE id = NEW.task_id AND level_of_task(id) < goal
             UNION
             SELECT edge.task_id
             FROM waiting
             JOIN task_dependencies AS edge ON edge.depends_on_task_id = waiting.id
-            WHERE level_of(edge.task_id) < goal
+            WHERE level_of_task(edge.task_id) < goal
         )
         SELECT id FROM waiting
     ) AS lifted
     ON CONFLICT (task_id) DO UPDATE SET level = excluded.level;
-    IF level_of(NEW.task_id) <= level_of(NEW.depends_on_task_id) AND EXISTS (
+    IF level_of_task(NEW.task_id) <= level_of_task(NEW.depends_on_task_id) AND EXISTS (
         WITH RECURSIVE needed (id) AS (
             SELECT depends_on_task_id FROM task_dependencies
             WHERE task_id = NEW.task_id AND depends_on_task_id = NEW.depends_on_task_id
@@ -1098,7 +1168,7 @@ BEGIN
             SELECT edge.depends_on_task_id
             FROM needed
             JOIN task_dependencies AS edge ON edge.task_id = needed.id
-            WHERE level_of(edge.depends_on_task_id) = level_of(NEW.depends_on_task_id)
+            WHERE level_of_task(edge.depends_on_task_id) = level_of_task(NEW.depends_on_task_id)
         )
         SELECT 1 FROM needed WHERE id = NEW.task_id
     ) THEN
@@ -1119,14 +1189,29 @@ FOR EACH ROW
 EXECUTE FUNCTION refuse_task_cycle();
 
 -- A level that somebody lowers or removes would let a cycle through.
+CREATE FUNCTION refuse_lower_level() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'CW002',
+        MESSAGE = TG_TABLE_NAME || ': a level is lifted and never lowered';
+END
+$$;
+
+CREATE TRIGGER task_levels_only_rise_tg
+BEFORE UPDATE ON task_levels
+FOR EACH ROW WHEN (NEW.task_id <> OLD.task_id OR NEW.level < OLD.level)
+EXECUTE FUNCTION refuse_lower_level();
+
+CREATE TRIGGER phase_levels_only_rise_tg
+BEFORE UPDATE ON phase_levels
+FOR EACH ROW WHEN (NEW.phase_id <> OLD.phase_id OR NEW.level < OLD.level)
+EXECUTE FUNCTION refuse_lower_level();
+
 CREATE FUNCTION keep_task_level() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT
 AS $$
 BEGIN
-    IF TG_OP = 'UPDATE' THEN
-        RAISE EXCEPTION USING ERRCODE = 'CW002',
-            MESSAGE = 'task_levels: a level is lifted and never lowered';
-    END IF;
     IF EXISTS (SELECT 1 FROM tasks WHERE id = OLD.task_id) THEN
         RAISE EXCEPTION USING ERRCODE = 'CW002',
             MESSAGE = 'task_levels: a level goes with its task only';
@@ -1135,15 +1220,27 @@ BEGIN
 END
 $$;
 
-CREATE TRIGGER task_levels_only_rise_tg
-BEFORE UPDATE ON task_levels
-FOR EACH ROW WHEN (NEW.task_id <> OLD.task_id OR NEW.level < OLD.level)
-EXECUTE FUNCTION keep_task_level();
-
 CREATE TRIGGER task_levels_stay_tg
 BEFORE DELETE ON task_levels
 FOR EACH ROW
 EXECUTE FUNCTION keep_task_level();
+
+CREATE FUNCTION keep_phase_level() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT
+AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM phases WHERE id = OLD.phase_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'CW002',
+            MESSAGE = 'phase_levels: a level goes with its phase only';
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE TRIGGER phase_levels_stay_tg
+BEFORE DELETE ON phase_levels
+FOR EACH ROW
+EXECUTE FUNCTION keep_phase_level();
 
 
 -- Chats go with their target.
