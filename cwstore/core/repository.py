@@ -11,7 +11,7 @@ from cwstore.errors import InvalidValueError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
     from datetime import datetime
-    from typing import Any, Concatenate, ParamSpec, overload
+    from typing import Any, Concatenate, Literal, ParamSpec, overload
 
     from typing_extensions import TypeVar as DefaultTypeVar
 
@@ -78,7 +78,7 @@ def fetch_page(
         if after is None:
             return database.fetch_all(listing.page("first"), **binds)
         place = _place(database, listing, "after", after)
-        return database.fetch_all(listing.page("after"), **place, **binds)
+        return _beyond(database, listing, "after", place | binds)
     if limit is not None or after is not None:
         field = "before" if last is None else "last"
         raise InvalidValueError(field, "goes with neither limit nor after: leave those out")
@@ -87,9 +87,27 @@ def fetch_page(
         rows = database.fetch_all(listing.page("last"), **binds)
     else:
         place = _place(database, listing, "before", before)
-        rows = database.fetch_all(listing.page("before"), **place, **binds)
+        rows = _beyond(database, listing, "before", place | binds)
     rows.reverse()
     return rows
+
+
+def _beyond(
+    database: "Database",
+    listing: "Listing[T]",
+    kind: "Literal['after', 'before']",
+    binds: dict[str, object],
+) -> list[T]:
+    """The page that begins after a place, or ends before it.
+
+    As a rule rows of its rank fill the page: then none has to be kept aside and sorted.
+    """
+    if listing.ranked:
+        in_rank = listing.page("after in rank" if kind == "after" else "before in rank")
+        rows = database.fetch_all(in_rank, **binds)
+        if len(rows) == binds["limit"]:
+            return rows
+    return database.fetch_all(listing.page(kind), **binds)
 
 
 def _place(

@@ -211,7 +211,7 @@ class Paging(TypedDict, total=False):
     before: str | None
 
 
-PageKind = Literal["first", "after", "last", "before"]
+PageKind = Literal["first", "after", "last", "before", "after in rank", "before in rank"]
 
 
 # The field that a term of ORDER BY is made of; keywords are upper case.
@@ -230,7 +230,7 @@ class Listing(Statement[T]):
     row or not.
     """
 
-    __slots__ = ("_pages", "columns", "descends", "fields", "find")
+    __slots__ = ("_pages", "columns", "descends", "fields", "find", "ranked")
 
     def __init__(
         self, text: str, entity: type[Any], find: Statement[T] | None, extra: Mapping[str, Any]
@@ -244,6 +244,8 @@ class Listing(Statement[T]):
             raise ValueError(f"all columns of a list go in one direction: {', '.join(terms)}")
         if find is None and len(terms) > 1:
             raise ValueError(f"a list by several columns needs `find`: {', '.join(terms)}")
+        #: Whether it is ordered by an expression first, and then by columns.
+        self.ranked = " " in self.columns[0]
         #: The fields that it is ordered by.
         self.fields = tuple(re.findall(_FIELD, column)[0] for column in self.columns)
         self._pages: dict[PageKind, Statement[T]] = {}
@@ -251,9 +253,10 @@ class Listing(Statement[T]):
     def page(self, kind: PageKind) -> Statement[T]:
         """The first `:limit` rows, those after a row, the last ones, or those before a row.
 
-        The last two read from the end: their rows come in the opposite order. The row is bound by
-        the fields of the order, each under the name `from_<field>`; without `find` the value is
-        bound as `:after` or `:before`.
+        Those "in rank" have the same rank as that row. The last ones, and those before, are read
+        from the end: they come in the opposite order. The row is bound by the fields of the order,
+        each under the name `from_<field>`; without `find` the value is bound as `:after` or
+        `:before`.
         """
         made = self._pages.get(kind)
         if made is None:
@@ -261,15 +264,16 @@ class Listing(Statement[T]):
         return made
 
     def _make(self, kind: PageKind) -> Statement[T]:
-        descends = self.descends != (kind in ("last", "before"))
+        side, _, in_rank = kind.partition(" ")
+        descends = self.descends != (side in ("last", "before"))
         body = self.text.rpartition("ORDER BY")[0]
         order = ", ".join(f"{column} DESC" if descends else column for column in self.columns)
         extra = {"limit": int, **self.extra}
-        if kind in ("first", "last"):
+        if side in ("first", "last"):
             text = f"{body}ORDER BY {order}\n    LIMIT :limit"
             return Statement(text, self.entity, None, extra)
         hints = hints_of(self.entity)
-        names = [f"from_{field}" for field in self.fields] if self.find else [kind]
+        names = [f"from_{field}" for field in self.fields] if self.find else [side]
         extra |= {name: hints[field] for name, field in zip(names, self.fields, strict=True)}
         places = [
             re.sub(_FIELD, f":{name}", column, count=1)
@@ -277,7 +281,9 @@ class Listing(Statement[T]):
         ]
         body += f"  {'AND' if 'WHERE' in body else 'WHERE'} "
         beyond = "<" if descends else ">"
-        if " " in self.columns[0]:
+        if in_rank:
+            text = self._in_rank(body, order, places, beyond)
+        elif self.ranked:
             text = self._beyond_rank(body, order, places, beyond)
         else:
             keys = ", ".join(self.columns)
@@ -287,6 +293,15 @@ class Listing(Statement[T]):
             )
         return Statement(text, self.entity, None, extra)
 
+    def _in_rank(self, body: str, order: str, places: list[str], beyond: str) -> str:
+        """The rows beyond a place that are of the same rank."""
+        rank, *columns = self.columns
+        return (
+            f"{body}{rank} = {places[0]}\n"
+            f"      AND ({', '.join(columns)}) {beyond} ({', '.join(places[1:])})\n"
+            f"    ORDER BY {order.partition(', ')[2]}\n    LIMIT :limit"
+        )
+
     def _beyond_rank(self, body: str, order: str, places: list[str], beyond: str) -> str:
         """The rows beyond a place, where the first column is an expression.
 
@@ -294,18 +309,14 @@ class Listing(Statement[T]):
         of the same rank are read first, and only if they do not fill the page those of the ranks
         beyond. What is sorted at the end is the page alone.
         """
-        rank, *columns = self.columns
-        keys, order_in_rank = ", ".join(columns), order.partition(", ")[2]
+        rank = self.columns[0]
         # In the page no column has a table.
         order_of_page = ", ".join(
             re.sub(_FIELD, r"\1", term, count=1) for term in order.split(", ")
         )
         fields = ", ".join(hints_of(self.entity))
         return f"""WITH same_rank AS (
-        {body}{rank} = {places[0]}
-          AND ({keys}) {beyond} ({", ".join(places[1:])})
-        ORDER BY {order_in_rank}
-        LIMIT :limit
+        {self._in_rank(body, order, places, beyond)}
     ), other_ranks AS (
         {body}{rank} {beyond} {places[0]}
         ORDER BY {order}

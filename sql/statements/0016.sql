@@ -4282,9 +4282,9 @@ updated_at
     FROM ready_tasks
     WHERE type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4320,9 +4320,9 @@ updated_at
     FROM ready_tasks
     WHERE type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4340,6 +4340,28 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4466,9 +4488,9 @@ updated_at
     WHERE type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4507,9 +4529,9 @@ updated_at
     WHERE type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4528,6 +4550,30 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY_AMONG.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_AMONG.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4652,9 +4698,9 @@ updated_at
     FROM ready_tasks
     WHERE initiative_id = :initiative_id AND type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4690,9 +4736,9 @@ updated_at
     FROM ready_tasks
     WHERE initiative_id = :initiative_id AND type = :type
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4710,6 +4756,28 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type = :type
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
 SELECT EXISTS (SELECT 1
@@ -4836,9 +4904,9 @@ updated_at
     WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order, created_at, id
-    LIMIT :limit
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4877,9 +4945,9 @@ updated_at
     WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
       AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
-      AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
-    ORDER BY sort_order DESC, created_at DESC, id DESC
-    LIMIT :limit
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit
 ), other_ranks AS (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4898,6 +4966,30 @@ FROM (
     SELECT id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority, status, requires_approval, sort_order, summary, created_at, updated_at FROM other_ranks
 ) AS page
 ORDER BY CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END DESC, sort_order DESC, created_at DESC, id DESC;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(after in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) > (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order, created_at, id
+LIMIT :limit;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.find(before in rank)
+SELECT id, phase_id, initiative_id, parent_task_id, name, description,
+type, category, priority, status, requires_approval, sort_order, summary, created_at,
+updated_at
+    FROM ready_tasks
+    WHERE initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+      AND category IN (SELECT value FROM json_each(:categories))
+      AND CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END = CASE :from_priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END
+  AND (sort_order, created_at, id) < (:from_sort_order, :from_created_at, :from_id)
+ORDER BY sort_order DESC, created_at DESC, id DESC
+LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cwstore.core.statement import Paging, lists_of
+from cwstore.core.statement import PageKind, Paging, lists_of
 from cwstore.entities.log_chunks import LogChunk
 from cwstore.entities.task import FIND_TASK, Task
 from cwstore.entities.tasks import TaskRepository
@@ -262,16 +262,21 @@ def test_a_list_by_rank_may_descend_and_its_columns_may_name_their_table() -> No
     make = lists_of(Task, FIND_TASK)
     listing = make(f"SELECT t.id FROM tasks AS t ORDER BY {rank} DESC, t.id DESC")
     assert listing.fields == ("status", "id")
-    after, before = (
-        listing.page(kind).text.partition(")\n    SELECT")[0] for kind in ("after", "before")
-    )
+
+    def text_of(kind: PageKind) -> str:
+        return " ".join(listing.page(kind).text.split())
+
     place = "CASE :from_status WHEN 'pending' THEN 0 ELSE 1 END"
-    for text, beyond, direction in ((after, "<", " DESC"), (before, ">", "")):
-        assert f"WHERE {rank} = {place}\n          AND (t.id) {beyond} (:from_id)" in text
-        assert (
-            f"WHERE {rank} {beyond} {place}\n        ORDER BY {rank}{direction}, t.id{direction}\n"
-            in text
+    for side, beyond, direction in (("after", "<", " DESC"), ("before", ">", "")):
+        in_rank = text_of("after in rank" if side == "after" else "before in rank")
+        assert in_rank == (
+            f"SELECT t.id FROM tasks AS t WHERE {rank} = {place} AND (t.id) {beyond} (:from_id)"
+            f" ORDER BY t.id{direction} LIMIT :limit"
         )
+        text = text_of("after" if side == "after" else "before")
+        assert f"WITH same_rank AS ( {in_rank} )" in text
+        order = f"ORDER BY {rank}{direction}, t.id{direction}"
+        assert f"WHERE {rank} {beyond} {place} {order}" in text
 
 
 def test_a_list_by_several_columns_knows_how_to_find_a_row() -> None:

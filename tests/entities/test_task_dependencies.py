@@ -1,6 +1,5 @@
 """Tasks that wait for others: edges, cycles, order, and what finished ones hand on."""
 
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from random import Random
@@ -11,8 +10,9 @@ import pytest
 from cwstore.entities.task import Task
 from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
 from cwstore.store import Store
-from tests.kits.database import contents, engine_of, run_raw
+from tests.kits.database import contents, run_raw
 from tests.kits.entities import at, moment, refused
+from tests.kits.plans import layered, steps
 
 
 def make(store: Store, *ids: str, **given: Any) -> list[Task]:
@@ -149,19 +149,6 @@ def test_summaries_are_those_of_all_completed_dependencies_in_order(store: Store
 # Whole plans
 
 
-def layered(layers: int, width: int) -> list[tuple[str, str]]:
-    """Edges between the tasks of each layer and three of the one before it, shuffled."""
-    random = Random(layers * width)
-    edges = [
-        (f"{layer}-{place}", f"{layer - 1}-{needed}")
-        for layer in range(1, layers)
-        for place in range(width)
-        for needed in random.sample(range(width), 3)
-    ]
-    random.shuffle(edges)
-    return edges
-
-
 def make_layers(store: Store, layers: int, width: int) -> None:
     make(store, *(f"{layer}-{place}" for layer in range(layers) for place in range(width)))
 
@@ -206,22 +193,6 @@ def test_of_many_edges_none_is_made_if_one_cannot_be(store: Store, file: Path) -
     for several in (5, "ab", {"a": "b"}):
         with refused(file, InvalidValueError, "edges"):
             create(several)
-
-
-def steps(store: Store, act: Callable[[], object]) -> int:
-    """How many instructions the writer spends on it."""
-    spent = 0
-
-    def count() -> bool:
-        nonlocal spent
-        spent += 1
-        return False
-
-    connection = engine_of(store)._writer.connection
-    connection.set_progress_handler(count, 10)
-    act()
-    connection.set_progress_handler(None)
-    return 10 * spent
 
 
 def test_edges_in_random_order_cost_little_however_many_there_are(store: Store) -> None:

@@ -74,13 +74,18 @@ INTERNAL = {
     "readiness": ["id#", "changes#"],
     # A cycle is found without walking the whole plan. Kept by triggers.
     "task_levels": ["task_id>tasks:CASCADE", "level#"],
+    "phase_levels": ["phase_id>phases:CASCADE", "level#"],
     # The number of a log session is never used twice, though its chunks were pruned. Kept by a
     # trigger.
     "agent_log_sessions": ["agent_id>agents:CASCADE", "last_session_number#"],
 }
 TABLES = SPECIFIED | INTERNAL
 JUNCTIONS = {"phase_dependencies", "task_dependencies", "initiative_projects"}
-KEPT_BY_TRIGGERS = {"task_levels", "agent_log_sessions"}  # their key is that of the row told of
+KEPT_BY_TRIGGERS = {
+    "task_levels",
+    "phase_levels",
+    "agent_log_sessions",
+}  # their key is that of the row told of
 WITHOUT_ROWID = JUNCTIONS | KEPT_BY_TRIGGERS | {"task_attempts"}
 
 # What `add` stores where it is told nothing and the column has no default.
@@ -175,6 +180,8 @@ def populate(db: apsw.Connection) -> None:
     if "task_levels" in inventory(db):
         add(db, "task_levels", task_id="t", level=1)
         add(db, "agent_log_sessions", agent_id="a", last_session_number=4)
+    if "phase_levels" in inventory(db):
+        add(db, "phase_levels", phase_id="p", level=1)
 
 
 def rows(db: apsw.Connection, sql: str, **binds: Any) -> list[Any]:

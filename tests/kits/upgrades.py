@@ -161,7 +161,8 @@ RULES: dict[str, Callable[[Row], None]] = {
 }
 ONE_ROW = {"stamps", "readiness"}
 MADE_WITH_ITS_ROW = {"readiness"}
-ONE_OF_EACH = {"task_levels", "agent_log_sessions"}  #: a row of each task, of each agent
+#: A row of each task, phase or agent.
+ONE_OF_EACH = {"task_levels", "phase_levels", "agent_log_sessions"}
 ONE_ACTIVE_EACH = {"chat_sessions"}  #: so each gets a target of its own
 
 

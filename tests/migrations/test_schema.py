@@ -206,6 +206,7 @@ SHAPES: list[tuple[str, dict[str, Any]]] = [
     ("review_comments_line_number_ck", {"line_number": 0}),
     ("agent_log_chunks_session_number_ck", {"session_number": 0}),
     ("task_levels_level_ck", {"level": 0}),
+    ("phase_levels_level_ck", {"level": 0}),
     ("agent_log_sessions_last_session_number_ck", {"last_session_number": 0}),
 ]  # fmt: skip
 

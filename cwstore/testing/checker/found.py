@@ -59,6 +59,8 @@ class Found:
         patch = self.value
         if isinstance(patch, Listing):
             kinds: tuple[PageKind, ...] = get_args(PageKind)
+            if not patch.ranked:
+                kinds = tuple(kind for kind in kinds if not kind.endswith(" in rank"))
             return {"": patch, **{f"({kind})": patch.page(kind) for kind in kinds}}
         if isinstance(patch, Statement):
             return {"": patch}

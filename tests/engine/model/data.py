@@ -65,8 +65,8 @@ TABLES: dict[str, type[Any]] = {
 }
 
 #: Kept by the engine and by triggers, and what callers see of it is compared: the last stamp, how
-#: deep tasks wait for others, session numbers whose chunks are gone.
-INTERNAL = {"stamps", "readiness", "task_levels", "agent_log_sessions"}
+#: deep tasks and phases wait for others, session numbers whose chunks are gone.
+INTERNAL = {"stamps", "readiness", "task_levels", "phase_levels", "agent_log_sessions"}
 
 # What a column is that `create` was not given; the others are None.
 DEFAULTS: dict[str, dict[str, object]] = {
