@@ -24,6 +24,8 @@ Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 #: A text and its values.
 Message: TypeAlias = "tuple[bytes, Sequence[Any]]"
 
+#: Lets server and psycopg forget all prepared statements.
+FORGET: Message = (b"DEALLOCATE ALL", ())
 OLDEST_SERVER = 160_000  # 16: IS JSON
 _PREPARE_AFTER = 2  # executions; to prepare costs a round trip
 _MOST_PREPARED = 2_000  # cwstore has some 700 statements
@@ -144,13 +146,26 @@ def _application() -> str:
 def run_batch(connection: Connection, messages: "Sequence[Message]", made: list[Cursor]) -> None:
     """Run the statements in one round trip. `made` gets a cursor for each one that was begun.
 
-    If one fails, none of those after it was run; see `failed_at`.
+    If one fails, none of those after it was run; see `failed_at`. But psycopg may think that they
+    were prepared: the caller has to send `FORGET` before the next statement.
     """
-    with connection.pipeline():
-        for text, values in messages:
-            cursor = connection.cursor()
-            made.append(cursor)
-            cursor.execute(text, values)
+    first: psycopg.Error | UnicodeError | None = None
+    try:
+        with connection.pipeline():
+            try:
+                for text, values in messages:
+                    cursor = connection.cursor()
+                    made.append(cursor)
+                    cursor.execute(text, values, prepare=None if values else False)
+            except (
+                psycopg.Error,
+                UnicodeError,
+            ) as error:  # psycopg would log what ends the pipeline after it
+                first = error
+    except psycopg.Error as error:
+        first = first or error
+    if first is not None:
+        raise first
 
 
 def failed_at(made: "Sequence[Cursor]") -> int:

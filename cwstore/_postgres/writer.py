@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cwstore._postgres.connection import Connection, Cursor, Message, connect, failed_at, run_batch
+from cwstore._postgres.connection import (
+    FORGET,
+    Connection,
+    Cursor,
+    Message,
+    connect,
+    failed_at,
+    run_batch,
+)
 from cwstore._postgres.error_map import (
     COLUMNS_OF_INDEX,
     FOREIGN_KEYS,
@@ -89,6 +97,7 @@ class Writer:
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
         self.task: object = None  # the task or greenlet that opened the transaction
+        self._in_doubt = False  # a batch failed: `FORGET` is due
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
 
@@ -117,7 +126,8 @@ class Writer:
         if self.dropped or self.connection.info.transaction_status == 0:
             return
         try:
-            self.connection.execute(*_ROLLBACK)
+            self._run_batch([_ROLLBACK, FORGET] if self._in_doubt else [_ROLLBACK], [])
+            self._in_doubt = False
         except psycopg.Error:
             self.drop()
         except BaseException:
@@ -128,7 +138,7 @@ class Writer:
         """Run SQL of the engine's own in one round trip. After an error nothing of it is kept."""
         made: list[Cursor] = []
         try:
-            run_batch(self.connection, messages, made)
+            self._run_batch(messages, made)
             return made
         except psycopg.Error as error:
             lost = is_lost(error)
@@ -142,6 +152,13 @@ class Writer:
                 fault = outcome_unknown(self.name)
         self._name_holder(fault)
         raise fault
+
+    def _run_batch(self, messages: list[Message], made: list[Cursor]) -> None:
+        try:
+            run_batch(self.connection, messages, made)
+        except psycopg.Error:
+            self._in_doubt = True
+            raise
 
     def _lock_timeout(self) -> list[Message]:
         """For a transaction whose thread has waited for others before."""
@@ -173,7 +190,7 @@ class Writer:
         at = len(messages) - 2
         started = time.monotonic()
         try:
-            run_batch(self.connection, messages, made)
+            self._run_batch(messages, made)
         except (psycopg.Error, UnicodeError) as error:
             fault = self._fault_alone(error, statement, values, failed_at(made) == at)
         except BaseException:
@@ -243,7 +260,7 @@ class Writer:
             messages = [_SAVEPOINT, *messages, _RELEASE]
         made: list[Cursor] = []
         try:
-            run_batch(self.connection, messages, made)
+            self._run_batch(messages, made)
             done = made if reads else made[1:-1]
             return [one.fetchall() if one.description else [(one.rowcount,)] for one in done]
         except (psycopg.Error, UnicodeError) as error:
@@ -272,7 +289,8 @@ class Writer:
             self.abort_error = self._fault(error, statement, values, look=False)
             return self.abort_error
         try:
-            run_batch(self.connection, [_ROLLBACK_TO, _RELEASE], [])
+            self._run_batch([_ROLLBACK_TO, _RELEASE, FORGET], [])
+            self._in_doubt = False
         except psycopg.Error as lost:
             self.drop()
             self.abort_error = map_error(lost, self.name, self.busy_timeout)
@@ -438,7 +456,7 @@ class Writer:
         if not self.dropped:
             self.drop()
         self.connection = connect(self.address, busy_timeout=self.busy_timeout)
-        self.dropped = False
+        self.dropped = self._in_doubt = False
 
     def drop(self) -> None:
         """Close a connection whose state is in doubt. The next `acquire` opens a new one."""
