@@ -24,9 +24,8 @@ Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 #: A text and its values.
 Message: TypeAlias = "tuple[bytes, Sequence[Any]]"
 
-#: Lets server and psycopg forget all prepared statements.
-FORGET: Message = (b"DEALLOCATE ALL", ())
 OLDEST_SERVER = 160_000  # 16: IS JSON
+_FEW = 6  # statements of a batch; more are one statement for many rows
 _PREPARE_AFTER = 2  # executions; to prepare costs a round trip
 _MOST_PREPARED = 2_000  # cwstore has some 700 statements
 # Dead peers are noticed within half a minute, not after the hours of the system's default.
@@ -147,16 +146,18 @@ def run_batch(connection: Connection, messages: "Sequence[Message]", made: list[
     """Run the statements in one round trip. `made` gets a cursor for each one that was begun.
 
     If one fails, none of those after it was run; see `failed_at`. But psycopg may think that they
-    were prepared: the caller has to send `FORGET` before the next statement.
+    were prepared, until `Connection.rollback`. Where there is none, the statement that may fail is
+    the only one that is prepared: those without values are not, and of many equal ones the first.
     """
     first: psycopg.Error | UnicodeError | None = None
+    again = True if len(messages) > _FEW else None
     try:
         with connection.pipeline():
             try:
                 for text, values in messages:
                     cursor = connection.cursor()
                     made.append(cursor)
-                    cursor.execute(text, values, prepare=None if values else False)
+                    cursor.execute(text, values, prepare=again if values else False)
             except (
                 psycopg.Error,
                 UnicodeError,

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _TABLES = """
     SELECT relname, pg_table_size(oid), pg_indexes_size(oid)
     FROM pg_class
-    WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace
+    WHERE relkind = 'r'
+      AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
     ORDER BY relname COLLATE "C"
 """
 

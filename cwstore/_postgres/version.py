@@ -97,7 +97,8 @@ _CATALOGUE = """
 _LEDGER_IS_THERE = """
     SELECT 1
     FROM pg_class
-    WHERE relname = $1::text AND relnamespace = current_schema()::regnamespace
+    WHERE relname = $1::text
+      AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 """
 
 #: SQL, name, kind and table of an object.

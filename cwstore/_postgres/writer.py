@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from cwstore._postgres.connection import (
-    FORGET,
     Connection,
     Cursor,
     Message,
@@ -39,6 +38,7 @@ from cwstore.errors import (
     BusyError,
     ConflictError,
     ConflictReason,
+    CorruptDatabaseError,
     CwstoreError,
     InvalidValueError,
     MissingReferenceError,
@@ -62,7 +62,6 @@ _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the b
 _SAVEPOINT: Message = (b"SAVEPOINT statement", ())
 _RELEASE: Message = (b"RELEASE statement", ())
 _ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
-_ROLLBACK: Message = (b"ROLLBACK", ())
 
 # A connection that was inherited by a fork is the parent's. To free it here would end its session.
 _inherited: list[Connection] = []
@@ -97,7 +96,6 @@ class Writer:
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
         self.task: object = None  # the task or greenlet that opened the transaction
-        self._in_doubt = False  # a batch failed: `FORGET` is due
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
 
@@ -126,8 +124,7 @@ class Writer:
         if self.dropped or self.connection.info.transaction_status == 0:
             return
         try:
-            self._run_batch([_ROLLBACK, FORGET] if self._in_doubt else [_ROLLBACK], [])
-            self._in_doubt = False
+            self.connection.rollback()  # and forget what was prepared, or seemed to be
         except psycopg.Error:
             self.drop()
         except BaseException:
@@ -138,7 +135,7 @@ class Writer:
         """Run SQL of the engine's own in one round trip. After an error nothing of it is kept."""
         made: list[Cursor] = []
         try:
-            self._run_batch(messages, made)
+            run_batch(self.connection, messages, made)
             return made
         except psycopg.Error as error:
             lost = is_lost(error)
@@ -152,13 +149,6 @@ class Writer:
                 fault = outcome_unknown(self.name)
         self._name_holder(fault)
         raise fault
-
-    def _run_batch(self, messages: list[Message], made: list[Cursor]) -> None:
-        try:
-            run_batch(self.connection, messages, made)
-        except psycopg.Error:
-            self._in_doubt = True
-            raise
 
     def _lock_timeout(self) -> list[Message]:
         """For a transaction whose thread has waited for others before."""
@@ -190,7 +180,7 @@ class Writer:
         at = len(messages) - 2
         started = time.monotonic()
         try:
-            self._run_batch(messages, made)
+            run_batch(self.connection, messages, made)
         except (psycopg.Error, UnicodeError) as error:
             fault = self._fault_alone(error, statement, values, failed_at(made) == at)
         except BaseException:
@@ -260,7 +250,7 @@ class Writer:
             messages = [_SAVEPOINT, *messages, _RELEASE]
         made: list[Cursor] = []
         try:
-            self._run_batch(messages, made)
+            run_batch(self.connection, messages, made)
             done = made if reads else made[1:-1]
             return [one.fetchall() if one.description else [(one.rowcount,)] for one in done]
         except (psycopg.Error, UnicodeError) as error:
@@ -289,13 +279,15 @@ class Writer:
             self.abort_error = self._fault(error, statement, values, look=False)
             return self.abort_error
         try:
-            self._run_batch([_ROLLBACK_TO, _RELEASE, FORGET], [])
-            self._in_doubt = False
+            run_batch(self.connection, [_ROLLBACK_TO, _RELEASE], [])
         except psycopg.Error as lost:
             self.drop()
             self.abort_error = map_error(lost, self.name, self.busy_timeout)
             return self.abort_error
-        return self._fault(error, statement, values)
+        fault = self._fault(error, statement, values)
+        if isinstance(fault, CorruptDatabaseError):
+            self.abort_error = fault  # psycopg takes what cannot be prepared for prepared
+        return fault
 
     def _fault(
         self,
@@ -456,7 +448,7 @@ class Writer:
         if not self.dropped:
             self.drop()
         self.connection = connect(self.address, busy_timeout=self.busy_timeout)
-        self.dropped = self._in_doubt = False
+        self.dropped = False
 
     def drop(self) -> None:
         """Close a connection whose state is in doubt. The next `acquire` opens a new one."""
@@ -508,11 +500,7 @@ def is_stale(connection: Connection) -> bool:
         return True
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
-    if not poll.poll(0):
-        return False
-    with suppress(psycopg.Error):
-        connection.pgconn.consume_input()
-    return connection.closed
+    return bool(poll.poll(0))
 
 
 def _quoted(schema: str) -> str:

@@ -1,0 +1,27 @@
+"""Here the database of a test lies on PostgreSQL."""
+
+import psycopg
+import pytest
+
+from tests.kits.postgres import address_of
+
+
+@pytest.fixture
+def engine() -> str:
+    """See `tests/conftest.py`."""
+    return "postgresql"
+
+
+@pytest.fixture
+def address(file: object) -> str:
+    """Of the database of the test."""
+    found = address_of(file)
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def superuser(address: str) -> "psycopg.Connection[tuple[object, ...]]":
+    """A connection to the database of the test that commits each statement."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        yield connection
