@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+import pytest
 
 from cwstore._postgres.engine import PostgresDatabase
 from cwstore.core.database import Database
@@ -65,6 +66,8 @@ class RawPostgres:
 
 
 def run(address: str, *statements: str) -> None:
+    if any(one.startswith("REPLACE") for one in statements):
+        pytest.skip("only SQLite has REPLACE")
     with psycopg.connect(address) as connection:
         for statement in statements:
             connection.execute(statement.encode())
