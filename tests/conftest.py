@@ -83,7 +83,17 @@ def migrated_on_postgres(postgres_server: Server) -> str:
 
 #: What every engine must pass: it runs once on each. Those here are fast enough for every run of
 #: the tests, all others are `slow` on PostgreSQL.
-ON_EVERY_ENGINE = ("tests/entities/",)
+ON_EVERY_ENGINE = (
+    "tests/entities/",
+    "tests/engine/test_batches.py",
+    "tests/engine/test_order.py",
+    "tests/engine/test_tailing.py",
+    "tests/engine/test_threads.py",
+    "tests/engine/test_reentry.py",
+    "tests/engine/test_interrupts.py",
+    "tests/engine/test_errors.py",
+    "tests/engine/test_transactions.py",
+)
 FAST_ON_POSTGRESQL = {"test_initiatives", "test_ready_tasks", "test_task_dependencies"}
 
 

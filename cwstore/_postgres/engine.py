@@ -79,7 +79,8 @@ class PostgresDatabase:
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
         values = statement.bind(binds)
-        if self._writer.owner == get_ident() or statement.holds_secrets:
+        in_steps = statement.holds_secrets or statement.rising_id is not None
+        if in_steps or self._writer.owner == get_ident():
             return self._write(statement, values)[0]
         # What it returns is what was just checked, so that it can be read as an entity.
         with self._transactions.exclusive(statement.text):
@@ -141,7 +142,7 @@ class PostgresDatabase:
             statement.tell_time(values, self._clock.read())
         try:
             return self._readers.read(text_of(statement), values)
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeError) as error:
             binds = statement.named(values)
             fault = map_statement_error(error, statement, binds, self._busy_timeout)
         raise fault

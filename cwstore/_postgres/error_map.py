@@ -122,12 +122,17 @@ def map_error(error: psycopg.Error, what: str, busy_timeout: float) -> CwstoreEr
 
 
 def map_statement_error(
-    error: psycopg.Error, statement: Statement[Any], binds: Mapping[str, Any], busy_timeout: float
+    error: psycopg.Error | UnicodeError,
+    statement: Statement[Any],
+    binds: Mapping[str, Any],
+    busy_timeout: float,
 ) -> CwstoreError:
     """The error to raise for one of a statement.
 
     Of a unique constraint and a foreign key it lacks the columns, which the catalogue knows.
     """
+    if isinstance(error, UnicodeError):
+        return faults.refused_bind(binds)
     table = faults.table_of(statement.text)
     diag = error.diag
     name = diag.constraint_name or ""
@@ -141,7 +146,7 @@ def map_statement_error(
         case "23514":
             return _broken_rule(diag.table_name or table, name, statement, binds)
         case "54001" if any(map(statement.is_json, binds)):
-            return faults.not_json(next(filter(statement.is_json, binds)), "[")
+            return _not_json(next(filter(statement.is_json, binds)), binds)
         case state if state == CYCLE:
             return faults.cycle((diag.message_primary or "").rpartition(": ")[2])
         case _:
@@ -154,5 +159,9 @@ def _broken_rule(
     fault = faults.broken_rule(table, rule)
     if not isinstance(fault, InvalidValueError) or not statement.is_json(fault.field):
         return fault
-    text = binds[fault.field]
-    return faults.not_json(fault.field, text if isinstance(text, str) else text.reveal())
+    return _not_json(fault.field, binds)
+
+
+def _not_json(field: str, binds: Mapping[str, Any]) -> InvalidValueError:
+    text = binds[field]
+    return faults.not_json(field, text if isinstance(text, str) else text.reveal())

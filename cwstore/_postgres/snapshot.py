@@ -47,7 +47,7 @@ class PostgresSnapshot:
                 while rows := cursor.fetchmany(_ROWS_AT_A_TIME):
                     yield from statement.map(rows)
             return
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeError) as error:
             fault = map_statement_error(
                 error, statement, statement.named(values), self._busy_timeout
             )
@@ -57,7 +57,7 @@ class PostgresSnapshot:
         values = self._values(statement, binds)
         try:
             return self._connection.execute(text_of(statement), values).fetchall()
-        except psycopg.Error as error:
+        except (psycopg.Error, UnicodeError) as error:
             fault = map_statement_error(
                 error, statement, statement.named(values), self._busy_timeout
             )

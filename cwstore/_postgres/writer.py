@@ -166,15 +166,16 @@ class Writer:
     # Statements, by the thread that holds the lock
 
     def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
-        """Run a statement as a transaction of its own, in one round trip, and fetch every row."""
+        """Run a statement as a transaction of its own, in one round trip, and fetch every row.
+
+        Not one with `:rising_id`: its stamp is known only when it was run.
+        """
         messages = [BEGIN, *self._lock_timeout(), self.lane.take]
         if statement.timed:
             now = self._clock.read()
-            messages.append(self.lane.stamp_alone(now))
+            messages.append(self.lane.stamp_alone(max(now, self._clock.last + 1)))
             if statement.clock is not None:
                 values[statement.clock] = now
-            if statement.rising_id is not None:
-                values[statement.rising_id] = make_rising_id(now)
         messages += [(text_of(statement), values), COMMIT]
         made: list[Cursor] = []
         at = len(messages) - 2
@@ -299,12 +300,8 @@ class Writer:
     ) -> CwstoreError:
         """The error to raise, with the columns that the catalogue names, if one may `look`."""
         binds = statement.named(values)
-        if isinstance(error, UnicodeError):
-            from cwstore.core.faults import refused_bind
-
-            return refused_bind(binds)
         fault = map_statement_error(error, statement, binds, self.busy_timeout)
-        if not look:
+        if not look or isinstance(error, UnicodeError):
             return fault
         with suppress(psycopg.Error):
             return self._named(fault, error, statement, binds)

@@ -141,6 +141,7 @@ def test_what_is_missing_is_named(store: Store, file: Path) -> None:
 # What an error may hold
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_nothing_of_apsw_and_no_secret_hangs_on_any_error(
     file: Path, tmp_path: Path, open_store: OpenStore
 ) -> None:
