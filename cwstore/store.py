@@ -57,6 +57,7 @@ class Store(Repositories[Sync], Database):
         on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
         extensions: "Sequence[core.Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
         secrets: "core.SecretCodec | None" = None,
     ) -> Self:
         """Connect, check that the file is ours, migrate it if need be.
@@ -69,6 +70,8 @@ class Store(Repositories[Sync], Database):
         would write raises StorageError, and a transaction is one moment of the file.
         `secrets` keeps `credentials` and `config_json` of accounts encoded in the file.
         `extensions` bring a service's own tables into the file.
+        With `checkpoints="external"` another program moves the write-ahead log into the file, such
+        as Litestream; this store never does, and the log grows while that program does not run.
         Raises StorageError, ForeignDatabaseError, SchemaTooNewError, MigrationError, BusyError,
         CorruptDatabaseError; the file is then as it was.
         """
@@ -85,6 +88,7 @@ class Store(Repositories[Sync], Database):
             backup=backup,
             on_progress=on_progress,
             extensions=extensions,
+            checkpoints=checkpoints,
             read_only=read_only,
         )
         return cls(db, secrets)

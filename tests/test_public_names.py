@@ -282,6 +282,7 @@ def test_a_process_that_opens_a_store_and_finds_one_row_loads_only_these_modules
         "cwstore._sqlite.error_map",
         "cwstore._sqlite.file_names",
         "cwstore._sqlite.fork",
+        "cwstore._sqlite.network_disk",
         "cwstore._sqlite.reader_pool",
         "cwstore._sqlite.transaction",
         "cwstore._sqlite.version",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import psycopg
 
@@ -25,7 +25,13 @@ from cwstore.core.checks import check_busy_timeout, check_flags, check_progress,
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
-from cwstore.errors import ConflictError, ConflictReason, StorageError, StoreClosedError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    InvalidValueError,
+    StorageError,
+    StoreClosedError,
+)
 from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
@@ -265,9 +271,12 @@ def open_database(
     migrations: str | os.PathLike[str] | None = None,
     application_id: int | None = None,
     extensions: "Sequence[Extension]" = (),
+    checkpoints: Literal["own", "external"] = "own",
     read_only: bool = False,
 ) -> PostgresDatabase:
     """Connect, check that the schema is the program's, migrate it if need be. See `Store.open`."""
+    if checkpoints != "own":
+        raise InvalidValueError("checkpoints", "are the server's: leave it out")
     address = parse(path)
     program = program_for(migrations, application_id, extensions)
     seconds = check_busy_timeout(busy_timeout)

@@ -50,18 +50,16 @@ COLUMNS_OF_INDEX = """
       AND attribute.attnum > 0
     ORDER BY attribute.attnum
 """
-#: The columns of a table that refer to others.
-FOREIGN_KEYS = """
+#: The column of a foreign key, and the table that it refers to.
+FOREIGN_KEY = """
     SELECT attribute.attname, parent.relname
     FROM pg_constraint AS key
     JOIN pg_class AS child ON child.oid = key.conrelid
     JOIN pg_class AS parent ON parent.oid = key.confrelid
     JOIN pg_attribute AS attribute
       ON attribute.attrelid = child.oid AND attribute.attnum = key.conkey[1]
-    WHERE key.contype = 'f'
-      AND child.relname = $1::text
+    WHERE key.conname = $1::text
       AND child.relnamespace = $2::text::regnamespace
-    ORDER BY attribute.attnum
 """
 
 

@@ -22,7 +22,7 @@ from cwstore._postgres.connection import (
 )
 from cwstore._postgres.error_map import (
     COLUMNS_OF_INDEX,
-    FOREIGN_KEYS,
+    FOREIGN_KEY,
     is_lost,
     map_error,
     map_statement_error,
@@ -317,7 +317,8 @@ class Writer:
         table = error.diag.table_name or table_of(statement.text)
         where = error.diag.schema_name or self.lane.schema
         if isinstance(fault, MissingReferenceError):
-            keys = self.connection.execute(FOREIGN_KEYS, [table, _quoted(where)]).fetchall()
+            name = error.diag.constraint_name
+            keys = self.connection.execute(FOREIGN_KEY, [name, _quoted(where)]).fetchall()
             return missing_reference(table, binds, [(str(key), str(to)) for key, to in keys])
         if error.sqlstate == "23505":
             name = error.diag.constraint_name

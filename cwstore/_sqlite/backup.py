@@ -10,10 +10,11 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
 from cwstore._sqlite.connection import connect_reader
-from cwstore._sqlite.database_file import MEMORY, remove, resolve, sync
+from cwstore._sqlite.database_file import MEMORY, is_there, remove, resolve, sync
 from cwstore._sqlite.drafts import draft_beside
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.identity import give_own_number
+from cwstore._sqlite.new_names import give_name
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -68,9 +69,7 @@ def write_backup(
     meanwhile. Raises StorageError, CorruptDatabaseError (the source is damaged), BusyError,
     ConflictError (the connection has begun to write).
     """
-    path = resolve(target)
-    if path == MEMORY:
-        raise InvalidValueError("path", "a backup needs a file")
+    path = _target(target, replace)
     if not isinstance(source, str) and (
         cast("_Copier", source).txn_state("main") == apsw.SQLITE_TXN_WRITE
     ):
@@ -78,12 +77,6 @@ def write_backup(
             "backup() inside of a transaction of this database: leave it first",
             reason=ConflictReason.TRANSACTION,
         )
-    if replace:  # a link of that name is replaced, not followed
-        given: str = os.fspath(target)
-        directory, name = os.path.split(given)
-        path = os.path.join(os.path.realpath(directory), name)
-    elif os.path.lexists(path):
-        raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
     try:
         with draft_beside(path) as draft:
             copy_to(draft, source, f"the backup {path}", busy_timeout, application_id)
@@ -97,6 +90,19 @@ def write_backup(
             " may write to, with room for a copy"
         ) from None
     return Backup(path, size)
+
+
+def _target(given: str | os.PathLike[str], replace: bool) -> str:
+    path = resolve(given)
+    if path == MEMORY:
+        raise InvalidValueError("path", "a backup needs a file")
+    if replace:  # a link of that name is replaced, not followed
+        name: str = os.fspath(given)
+        directory, name = os.path.split(name)
+        return os.path.join(os.path.realpath(directory), name)
+    if is_there(path):
+        raise StorageError(f"{path} exists; choose another name for the backup, or remove it")
+    return path
 
 
 def migration_backup(file: str, version: int) -> str:
@@ -206,7 +212,7 @@ def _publish(draft: str, path: str, replace: bool) -> None:
     if replace:
         os.replace(draft, path)
     else:
-        os.link(draft, path)  # unlike a rename, it does not replace what appeared meanwhile
+        give_name(draft, path)
         with suppress(OSError):  # the copy is there
             os.unlink(draft)
     sync(os.path.dirname(path))

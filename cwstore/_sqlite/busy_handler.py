@@ -5,6 +5,7 @@ from collections.abc import Callable
 from cwstore.core.clock import real_time as time
 
 BUSY_TIMEOUT = 5.0  # seconds, where no store says otherwise
+LONG = 1.0  # seconds of waiting for the write lock, or of a statement: then it is logged
 
 
 def busy_handler(busy_timeout: float) -> Callable[[int], bool]:

@@ -26,7 +26,8 @@ def compact(
         ((mode,),) = writer.ask("PRAGMA auto_vacuum")
         ((free,),) = writer.ask("PRAGMA freelist_count")
         ((page,),) = writer.ask("PRAGMA page_size")
-        _cut_log(writer)
+        if not writer.leaves_checkpoints:
+            _cut_log(writer)
     if free and not mode:
         raise StorageError(
             f"{writer.file} was made without auto_vacuum: {free * page} bytes of it are free, new"

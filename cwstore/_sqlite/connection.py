@@ -15,6 +15,7 @@ from cwstore._sqlite.database_file import (
     MEMORY,
     create_file,
     inode_of,
+    is_there,
     refuse_bad_log,
     refuse_bad_place,
     refuse_foreign,
@@ -22,6 +23,7 @@ from cwstore._sqlite.database_file import (
 )
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
+from cwstore._sqlite.network_disk import refuse_network_disk
 from cwstore.core.clock import real_time as time
 from cwstore.errors import BusyError, CwstoreError, StorageError
 from cwstore.migrations.scripts import APPLICATION_ID
@@ -55,7 +57,8 @@ def connect(
         connection.execute(f"PRAGMA application_id = {application_id}")
         return connection
     register_open(file)
-    if create and not os.path.lexists(file):
+    refuse_network_disk(file)
+    if create and not is_there(file):
         refuse_bad_place(file)
         create_file(file, application_id)
     inode = refuse_strange_file(file)
@@ -111,6 +114,12 @@ def skip_checkpoint_on_close(connection: Connection, file: str) -> None:
         log_has_pages = True  # nobody knows
     if log_has_pages:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+
+def leave_checkpoints(connection: Connection) -> None:
+    """Never move the log into the file: another program does."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    connection.execute("PRAGMA wal_autocheckpoint = 0").fetchall()
 
 
 def refuse_old_sqlite() -> None:

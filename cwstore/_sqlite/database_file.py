@@ -69,6 +69,17 @@ def inode_of(file: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def is_there(path: str) -> bool:
+    """Whether something has that name, if only a link to nowhere. Raises StorageError."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise StorageError(f"cannot look at {path}: {error.strerror}; check the path") from None
+    return True
+
+
 def look_at_file(file: str, *, links: bool = False) -> os.stat_result:
     """Raise unless the path is a regular file that can be a database. Opens nothing.
 
@@ -102,7 +113,7 @@ def look_at_file(file: str, *, links: bool = False) -> os.stat_result:
 def refuse_strange_file(file: str, *, links: bool = False) -> tuple[int, int]:
     """As `look_at_file`, for a file that is read and written; its device and number."""
     status = look_at_file(file, links=links)
-    if not os.access(file, os.R_OK | os.W_OK):
+    if not may(file, os.R_OK | os.W_OK):
         from cwstore._sqlite.file_access import how_to_permit
 
         raise StorageError(f"{file} cannot be read and written by this user; {how_to_permit(file)}")
@@ -184,14 +195,12 @@ def open_unlocked(file: str) -> Connection:
 
 
 def find_leftover_log(file: str) -> str:
-    """The log beside the file that SQLite would apply when it opens the file; "" if none is."""
-    for log in (f"{file}-wal", f"{file}-journal"):
-        try:
-            if os.stat(log).st_size:
-                return log
-        except OSError:  # whoever opens the file meets what is wrong with the path
-            continue
-    return ""
+    """The log beside the file that SQLite would apply when it opens the file; "" if none is.
+
+    Raises StorageError where nobody can tell: a log that is overlooked is lost.
+    """
+    logs = (f"{file}-wal", f"{file}-journal")
+    return next((log for log in logs if size_of(log)), "")
 
 
 # A file that is made
@@ -210,7 +219,7 @@ def refuse_bad_place(file: str) -> None:
         raise StorageError(f"cannot create {file}: {error.strerror}; check the directory") from None
     log = find_leftover_log(file)
     # Another process may have made the file, and then its log, since the caller looked.
-    if log and not os.path.lexists(file):
+    if log and not is_there(file):
         raise StorageError(
             f"{file} is not there, but {log} is: the log of a database that was moved or removed."
             " It may hold the only copy of what was written last: put the very file back beside it,"
@@ -222,10 +231,11 @@ def refuse_bad_place(file: str) -> None:
 def create_file(file: str, application_id: int) -> None:
     """Make an empty database of ours, whole or not at all. Does nothing if one appears meanwhile.
 
-    It is made under a draft name and then linked into place. So no process ever meets a file that
+    It is made under a draft name and then gets its own. So no process ever meets a file that
     is there but not yet ours, and an empty file can be refused.
     """
     from cwstore._sqlite.identity import give_own_number  # what opening a file does not need
+    from cwstore._sqlite.new_names import give_name
     from cwstore.core.ids import make_id
 
     directory = os.path.dirname(file)
@@ -245,7 +255,7 @@ def create_file(file: str, application_id: int) -> None:
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
         finally:
             connection.close()
-        os.link(draft, file)
+        give_name(draft, file)
         # Before a log is made beside it: after a power cut, a log without its file is refused.
         sync(directory)
         return

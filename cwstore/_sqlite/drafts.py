@@ -50,11 +50,15 @@ def _make(place: str) -> tuple[str, int]:
             continue  # the name is taken, or somebody cleared it away before it was locked
         try:
             flock(lock, LOCK_EX | LOCK_NB)
-            if os.path.exists(directory):
-                return directory, lock
-        except BlockingIOError:  # somebody is about to clear it away
-            pass
-        os.close(lock)
+            os.stat(directory)
+        except (BlockingIOError, FileNotFoundError):  # somebody clears it away, or has done so
+            os.close(lock)
+            continue
+        except OSError:
+            os.close(lock)
+            _clear(directory)
+            raise
+        return directory, lock
 
 
 def _clear_dead(place: str) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.connection import connect
-from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore._sqlite.busy_handler import LONG
+from cwstore._sqlite.connection import connect, leave_checkpoints
+from cwstore._sqlite.database_file import MEMORY, is_there, resolve
 from cwstore._sqlite.error_map import map_statement_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
@@ -22,6 +23,7 @@ from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
 from cwstore.core.checks import (
     check_busy_timeout,
+    check_checkpoints,
     check_flags,
     check_progress,
     for_each,
@@ -63,6 +65,7 @@ class SqliteDatabase:
         busy_timeout: float,
         durable: bool,
         program: Program,
+        leaves_checkpoints: bool = False,
     ) -> None:
         self.file = file
         self.version = version
@@ -71,9 +74,15 @@ class SqliteDatabase:
         self._program = program
         number = program.application_id
         self._writer = Writer(
-            writer, file, clock, busy_timeout, durable=durable, application_id=number
+            writer,
+            file,
+            clock,
+            busy_timeout,
+            durable=durable,
+            application_id=number,
+            leaves_checkpoints=leaves_checkpoints,
         )
-        self._readers = Readers(file, self._writer.names, busy_timeout, number)
+        self._readers = Readers(file, self._writer.names, busy_timeout, number, leaves_checkpoints)
         self._transactions = TransactionStack(self._writer)
         self._beside: Reading | None = None  # what is read on the connection that writes
         track(self)
@@ -153,6 +162,8 @@ class SqliteDatabase:
                 ((free,),) = writer.ask("PRAGMA freelist_count")
                 writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
                 ((left,),) = writer.ask("PRAGMA freelist_count")
+        if writer.leaves_checkpoints:
+            return
         with self._transactions.exclusive():
             # SQLite cuts the file only when it has moved all of the log into it.
             writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
@@ -203,12 +214,20 @@ class SqliteDatabase:
                 raise
             fault = map_statement_error(error, text, statement.named(values), self.busy_timeout)
         else:
+            seconds = monotonic() - reader.since
             reader.what = ""
             idle.append(reader)
             if len(idle) > readers.kept:
                 readers.trim()
+            if seconds > LONG:
+                self._tell_slow(text, seconds)
             return rows
         raise fault
+
+    def _tell_slow(self, text: str, seconds: float) -> None:
+        from cwstore._sqlite.slow import tell_read
+
+        tell_read(self.file, text, seconds, self.lease_reader)
 
     def _read_beside(
         self, statement: Statement[Any], values: list[Any]
@@ -222,6 +241,7 @@ class SqliteDatabase:
         writer = self._writer
         if writer.owner or self.file == MEMORY:
             return None, None
+        seconds = 0.0
         try:
             if (
                 not writer.lock.try_acquire()
@@ -231,11 +251,13 @@ class SqliteDatabase:
             ):
                 return None, None
             writer.running = True
-            self._beside = statement.text, get_ident(), monotonic()
+            started = monotonic()
+            self._beside = statement.text, get_ident(), started
             try:
                 if statement.timed:
                     statement.tell_time(values, self._clock.read())
                 rows = writer.cursor.execute(statement.text, values).fetchall()
+                seconds = monotonic() - started
                 return rows, writer.state()
             except BaseException as error:
                 if isinstance(error, apsw.Error | UnicodeError):
@@ -250,6 +272,8 @@ class SqliteDatabase:
                 writer.lock.release()
             except RuntimeError:  # the lock was not taken
                 pass
+            if seconds > LONG:
+                self._tell_slow(statement.text, seconds)
 
     def _open_reader(self) -> Reader:
         self._refuse_if_closed()
@@ -340,9 +364,8 @@ class SqliteDatabase:
     ) -> list[dict[str, Any]]:
         from cwstore._sqlite.own_sql import run_query
 
-        ours = self._program.application_id == OURS.application_id
-        hidden = ("accounts", "credentials") if ours else None
-        return run_query(connection, sql, binds, busy_timeout=self.busy_timeout, hidden=hidden)
+        hidden, seconds = self._program.hidden, self.busy_timeout
+        return run_query(connection, sql, binds, busy_timeout=seconds, hidden=hidden)
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
@@ -385,7 +408,13 @@ class SqliteDatabase:
 
         names = self._writer.names
         gone = "" if names is None or self._writer.closed_reason else names.problem()
-        return look(self.file, gone, self.lease_reader, self.open_snapshots)
+        return look(
+            self.file,
+            gone,
+            self.lease_reader,
+            self.open_snapshots,
+            leaves_checkpoints=self._writer.leaves_checkpoints,
+        )
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""
@@ -443,6 +472,7 @@ def open_database(
     migrations: str | os.PathLike[str] | None = None,
     application_id: int | None = None,
     extensions: "Sequence[Extension]" = (),
+    checkpoints: str = "own",
     read_only: bool = False,
 ) -> "SqliteDatabase | ReadOnlyDatabase":
     """Connect, check that the file is the program's, migrate it if need be. See `Store.open`."""
@@ -456,41 +486,64 @@ def open_database(
     stamps = Clock(clock)
     check_flags(durable=durable, backup=backup, read_only=read_only)
     check_progress(on_progress)
+    leaves_checkpoints = check_checkpoints(checkpoints)
     if read_only:
         from cwstore._sqlite.read_only import ReadOnlyDatabase
 
         return ReadOnlyDatabase(file, program, stamps, seconds)
-    if not os.path.lexists(file):
+    return _open_to_write(
+        file,
+        program,
+        stamps,
+        seconds,
+        durable=durable,
+        leaves_checkpoints=leaves_checkpoints,
+        backup=backup,
+        on_progress=on_progress,
+    )
+
+
+def _open_to_write(
+    file: str,
+    program: Program,
+    clock: Clock,
+    busy_timeout: float,
+    *,
+    durable: bool,
+    leaves_checkpoints: bool,
+    backup: bool,
+    on_progress: "Callable[[Progress], None] | None",
+) -> SqliteDatabase:
+    if not is_there(file):
         from cwstore.migrations.runner import parse_all
 
         # Now: a bad script shall leave no new file behind.
         parse_all(program, len(load(program.directory)))
     connection = connect(
-        file, busy_timeout=seconds, durable=durable, application_id=program.application_id
+        file, busy_timeout=busy_timeout, durable=durable, application_id=program.application_id
     )
     try:
+        if leaves_checkpoints:
+            leave_checkpoints(connection)
         version = version_if_current(connection, program)
         if version is None:
             from cwstore._sqlite.schema.target import SqliteTarget
             from cwstore.migrations.runner import upgrade_all
 
-            version = upgrade_all(
-                SqliteTarget(connection, file, seconds, program),
-                program,
-                backup=backup,
-                on_progress=on_progress,
-            ).version
+            target = SqliteTarget(connection, file, busy_timeout, program)
+            version = upgrade_all(target, program, backup=backup, on_progress=on_progress).version
         return SqliteDatabase(
             connection,
             file,
             version=version,
-            clock=stamps,
-            busy_timeout=seconds,
+            clock=clock,
+            busy_timeout=busy_timeout,
             durable=durable,
             program=program,
+            leaves_checkpoints=leaves_checkpoints,
         )
     except BaseException:
         from cwstore._sqlite.schema.target import SqliteTarget
 
-        SqliteTarget(connection, file, seconds).close()
+        SqliteTarget(connection, file, busy_timeout).close()
         raise

@@ -105,22 +105,8 @@ def map_error(
                 " this store may wait; look for a long write transaction, or raise busy_timeout",
                 waited=busy_timeout,
             )
-        case apsw.SQLITE_NOTADB:
-            return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
-        case apsw.SQLITE_CORRUPT:
-            # A read that the disk refuses looks the same: SQLite makes it SQLITE_CORRUPT.
-            return CorruptDatabaseError(
-                f"{what}: {error}; nothing was repaired: run `cwstore check`; restore a backup if"
-                " it finds damage, and check the disk if it finds none"
-            )
-        case apsw.SQLITE_IOERR if code in _LOCKS:
-            return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
-        case apsw.SQLITE_IOERR:
-            # A quota that is used up looks the same, and a full disk where memory is shared.
-            return StorageError(
-                f"{what}: the disk failed ({_name_of(code)}); check the disk, its room and quotas,"
-                " then reopen"
-            )
+        case apsw.SQLITE_NOTADB | apsw.SQLITE_CORRUPT | apsw.SQLITE_IOERR:
+            return _of_the_file(error, code, what)
         case apsw.SQLITE_TOOBIG:
             return InvalidValueError("value", "too large for one SQLite row (1,000,000,000 bytes)")
         case apsw.SQLITE_ERROR if "too deep" in str(error) or "too many levels" in str(error):
@@ -137,6 +123,26 @@ def map_error(
             return StoreClosedError(f"{what}: the store is closed; open a new one")
         case _:
             return CwstoreError(f"{what}: {type(error).__name__}: {error}")
+
+
+def _of_the_file(error: apsw.Error, code: int, what: str) -> CwstoreError:
+    match code & 0xFF:
+        case apsw.SQLITE_NOTADB:
+            return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
+        case apsw.SQLITE_CORRUPT:
+            # A read that the disk refuses looks the same: SQLite makes it SQLITE_CORRUPT.
+            return CorruptDatabaseError(
+                f"{what}: {error}; nothing was repaired: run `cwstore check`; restore a backup if"
+                " it finds damage, and check the disk if it finds none"
+            )
+        case _ if code in _LOCKS:
+            return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
+        case _:
+            # A quota that is used up looks the same, and a full disk where memory is shared.
+            return StorageError(
+                f"{what}: the disk failed ({_name_of(code)}); check the disk, its room and quotas,"
+                " then reopen"
+            )
 
 
 def _name_of(code: int) -> str:

@@ -14,17 +14,22 @@ one that is busy in another thread answers no question.
 
 Python calls a hook in a child that it forked itself. A child that C code forked (uWSGI, ctypes) is
 noticed at its first call: each one looks at `ALIVE`.
+
+The book also tells when a file is open here, but by none of these connections: see `register_open`.
 """
 
 import os
-from contextlib import suppress
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 from typing import TYPE_CHECKING
 from weakref import WeakSet, ref
 
 import apsw
 
-from cwstore.errors import StoreClosedError
+from cwstore.core.clock import real_time as time
+from cwstore.errors import StorageError, StoreClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
 
 _WIPE_ON_FORK = 18  # MADV_WIPEONFORK of Linux, which mmap does not name before Python 3.13
 _MEMORY = ":memory:"
+_LOOKS = 50  # 2 ms apart: whoever is just closing a file has done so by then
 
 _watched: "WeakSet[Forked]" = WeakSet()
 _opening: dict[object, str] = {}  # files that threads of this process are just opening
@@ -108,7 +114,11 @@ def track(database: "Forked") -> None:
 
 
 def register_open(file: str) -> None:
-    """Call it before a file is opened. Raises StoreClosedError if it was in use at the fork."""
+    """Call it before a file is opened.
+
+    Raises StoreClosedError if it was in use when this process was forked, and StorageError if this
+    process has it open by another copy of SQLite.
+    """
     if not ALIVE[0]:
         abandon_inherited()
     if file in _in_use:
@@ -116,6 +126,42 @@ def register_open(file: str) -> None:
             f"{file} was in use by {_in_use[file]} when this process was forked, and cannot"
             " be opened here; fork while the store rests, or start processes by 'spawn'"
         )
+    if "_sqlite3" in sys.modules and not _has_open(file):
+        _refuse_other_copy(file)
+
+
+@contextmanager
+def opening(file: str) -> Generator[None]:
+    """The body opens the file, and closes it again, otherwise than by a connection of the book."""
+    place = object()
+    _opening[place] = file
+    try:
+        yield
+    finally:
+        del _opening[place]
+
+
+def _has_open(file: str) -> bool:
+    """Whether apsw has it open, or may have."""
+    files = [*_opening.values(), *(name for _, name in list(_book.values()))]
+    return file in files or len(apsw.connections()) > len(_book)
+
+
+def _refuse_other_copy(file: str) -> None:
+    """Raise StorageError if the file is open here all the same.
+
+    The locks of a file belong to the process: whoever closes it drops those of all. Python's
+    sqlite3 brings another SQLite than apsw, and each knows of its own files alone.
+    """
+    for _ in range(_LOOKS):
+        if not _open_past_us({file}):
+            return
+        time.sleep(0.002)
+    raise StorageError(
+        f"{file} is open in this process past apsw, by Python's sqlite3 or as a plain file: whoever"
+        " closes it there drops the locks of this store, and the file would be damaged. Close it"
+        " first; for SQL of your own use `store.query` or apsw"
+    )
 
 
 def abandon_inherited() -> None:

@@ -25,6 +25,8 @@ def look(
     gone: str,
     lease_reader: "Callable[[str], AbstractContextManager[Connection]]",
     open_snapshots: "Callable[[], list[Reading]]",
+    *,
+    leaves_checkpoints: bool = False,
 ) -> HealthReport:
     """See `Store.health`. `gone` tells that the file was removed or replaced, or is ""."""
     problems: list[str] = [gone] if gone else []
@@ -42,7 +44,12 @@ def look(
             problems.append(f"{file}: its directory cannot be looked at; see whether it is there")
         elif room < _LEAST_ROOM:
             problems.append(f"{file}: its disk has {room:,} bytes left; make room")
-        if log > _LONGEST_LOG:
+        if log > _LONGEST_LOG and leaves_checkpoints:
+            problems.append(
+                f"{file}: its write-ahead log has {log:,} bytes; this store leaves checkpoints to"
+                " another program: see whether that runs"
+            )
+        elif log > _LONGEST_LOG:
             readers = log_readers(file, open_snapshots())
             who = ", ".join(f"{one.pid} ({one.process or 'unknown'})" for one in readers)
             problems.append(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from cwstore._sqlite.apsw_types import sqlite_name
+from cwstore._sqlite.side_files import open_side_file
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ def note_number(descriptor: int, number: int) -> None:
 
 def make_note_last(file: str, number: int) -> None:
     """See to it that a note lies on disk; one that is there already stays. Raises OSError."""
-    flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(f"{file}-turn", flags, 0o600)
+    descriptor = open_side_file(f"{file}-turn", file)
     try:
         if _noted(os.pread(descriptor, 8, _NOTE)) is None:
             note_number(descriptor, number)

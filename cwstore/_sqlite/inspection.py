@@ -11,7 +11,7 @@ from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.backup import find_damage
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import skip_checkpoint_on_close
-from cwstore._sqlite.database_file import MEMORY, resolve, size_of
+from cwstore._sqlite.database_file import MEMORY, is_there, resolve, size_of
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.look import connect_to_look
 from cwstore._sqlite.permissions import exposed_files
@@ -60,7 +60,7 @@ def check_file(path: str | os.PathLike[str], program: Program = OURS) -> CheckRe
     SchemaTooNewError and MigrationError where the file cannot be compared with these migrations.
     """
     file = resolve(path)
-    if file == MEMORY or not os.path.lexists(file):
+    if file == MEMORY or not is_there(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
     connection = connect_to_look(
         file, busy_timeout=BUSY_TIMEOUT, application_id=program.application_id

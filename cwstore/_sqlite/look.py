@@ -24,6 +24,7 @@ from cwstore._sqlite.database_file import (
 )
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
+from cwstore._sqlite.network_disk import refuse_network_disk
 from cwstore.errors import CwstoreError, InvalidValueError, StorageError
 
 _READ_ONLY = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOMUTEX | apsw.SQLITE_OPEN_NOFOLLOW
@@ -46,6 +47,7 @@ def connect_read_only(
             "read_only", "a database in memory is new and empty: nothing to read"
         )
     register_open(file)
+    refuse_network_disk(file)
     look_at_file(file, links=True)
     if not may(file, os.R_OK):
         raise StorageError(f"{file} cannot be read by this user; mend its permissions")

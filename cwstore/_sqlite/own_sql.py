@@ -100,6 +100,8 @@ def _value(name: str, value: object) -> object:
         value = cast("object", value.value)
     if is_integer(value) and not -(2**63) <= value < 2**63:
         raise InvalidValueError(name, "does not fit into 64 bits")
+    if isinstance(value, float) and value - value != 0:  # SQLite would make NULL of NaN
+        raise InvalidValueError(name, "must be a finite number")
     if isinstance(value, str):
         try:
             value.encode()

@@ -11,9 +11,10 @@ from weakref import WeakSet
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.error_map import map_error, map_statement_error
+from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.look import connect_read_only
+from cwstore._sqlite.snapshot import SqliteSnapshot, read_rows
 from cwstore._sqlite.version import version_if_current
 from cwstore.core.checks import for_each
 from cwstore.core.clock import Clock
@@ -25,10 +26,9 @@ from cwstore.errors import (
     StorageError,
     StoreClosedError,
 )
-from cwstore.migrations.scripts import OURS, Program, load
+from cwstore.migrations.scripts import Program, load
 
 if TYPE_CHECKING:
-    from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.reports import CheckReport, HealthReport, StoreStats
 
@@ -96,15 +96,9 @@ class ReadOnlyDatabase:
         return statement.map(self._read(statement, statement.bind(binds)))
 
     def _read(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
-        if statement.timed:
-            statement.tell_time(values, self._clock.read())
         with self._lend(statement.text) as connection:
-            try:
-                return connection.execute(statement.text, values).fetchall()
-            except (apsw.Error, UnicodeError) as error:
-                binds = statement.named(values)
-                fault = map_statement_error(error, statement.text, binds, self._busy_timeout)
-        raise fault
+            clock, seconds = self._clock.read, self._busy_timeout
+            return list(read_rows(connection, statement, values, clock, seconds))
 
     @contextmanager
     def _lend(self, what: str) -> Generator[Connection]:
@@ -156,9 +150,7 @@ class ReadOnlyDatabase:
                 connection.execute("ROLLBACK")
 
     @contextmanager
-    def snapshot(self, what: str) -> "Generator[SqliteSnapshot]":
-        from cwstore._sqlite.snapshot import SqliteSnapshot
-
+    def snapshot(self, what: str) -> Generator[SqliteSnapshot]:
         connection, _ = self._connect()
         self._lent[connection] = what, get_ident(), monotonic()
         try:
@@ -214,10 +206,9 @@ class ReadOnlyDatabase:
     def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
         from cwstore._sqlite.own_sql import run_query
 
-        ours = self._program.application_id == OURS.application_id
-        hidden = ("accounts", "credentials") if ours else None
+        hidden, seconds = self._program.hidden, self._busy_timeout
         with self._lend("query") as connection:
-            return run_query(connection, sql, binds, busy_timeout=self._busy_timeout, hidden=hidden)
+            return run_query(connection, sql, binds, busy_timeout=seconds, hidden=hidden)
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed that tells that others have committed."""

@@ -7,7 +7,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.connection import connect_reader
+from cwstore._sqlite.connection import connect_reader, leave_checkpoints
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Readers:
         names: "FileNames | None",
         busy_timeout: float,
         application_id: int,
+        leaves_checkpoints: bool,
     ) -> None:
         self.idle: list[Reader] = []
         self.kept = _KEPT  # the most that may stay in `idle`
@@ -48,6 +49,7 @@ class Readers:
         self._names = names  # of what the store has open
         self._busy_timeout = busy_timeout
         self._application_id = application_id
+        self._leaves_checkpoints = leaves_checkpoints  # to another program
         self._open: set[Reader] = set()
 
     def open(self) -> Reader:
@@ -61,6 +63,8 @@ class Readers:
         if names is not None and connection.inode != names.inode:
             connection.close()
             raise StorageError(names.problem())
+        if self._leaves_checkpoints:
+            leave_checkpoints(connection)
         reader = Reader(connection)
         self._open.add(reader)
         return reader

@@ -1,7 +1,8 @@
 """Put a copy of a backup in the place of a database, and keep what was there.
 
 At any moment at which this may be killed, one whole file has the name: the old one with its log, or
-the copy. Between the two the log of the old one lies beside the copy. Its note in `<file>-turn` is
+the copy. (Where files can have one name only, none for a moment, and the old one has its new name.)
+Between the two the log of the old one lies beside the copy. Its note in `<file>-turn` is
 on disk by then and says whose it is, so whoever opens the file refuses: see identity.py.
 """
 
@@ -23,6 +24,7 @@ from cwstore._sqlite.database_file import (
     REPLACED,
     find_leftover_log,
     inode_of,
+    is_there,
     open_unlocked,
     refuse_bad_log,
     refuse_foreign,
@@ -33,9 +35,11 @@ from cwstore._sqlite.database_file import (
 )
 from cwstore._sqlite.drafts import draft_beside
 from cwstore._sqlite.error_map import map_error
-from cwstore._sqlite.fork import register_open
+from cwstore._sqlite.fork import opening, register_open
 from cwstore._sqlite.identity import make_note_last, number_in, read_header
 from cwstore._sqlite.lock_holders import who_has_open
+from cwstore._sqlite.network_disk import refuse_network_disk
+from cwstore._sqlite.new_names import give_name, keep_as
 from cwstore._sqlite.schema.target import SqliteTarget
 from cwstore.core.reports import RestoreReport
 from cwstore.errors import BusyError, ForeignDatabaseError, InvalidValueError, StorageError
@@ -49,12 +53,13 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Res
     if MEMORY in (source, file):
         field = "path" if file == MEMORY else "backup"
         raise InvalidValueError(field, "what is in memory cannot be restored")
-    if not os.path.lexists(source):
+    if not is_there(source):
         raise StorageError(f"{source} is not there; give the path of a backup")
     if inode_of(source) == inode_of(file):
         raise InvalidValueError("backup", "is the very file that it shall replace")
     refuse_strange_file(source, links=True)
     register_open(file)
+    refuse_network_disk(file)
     try:
         with _held(file), draft_beside(file) as draft:
             version = _copy(source, draft)
@@ -70,19 +75,20 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Res
 @contextmanager
 def _held(file: str) -> Generator[None]:
     """Keep everybody from opening the file that is there. Raises BusyError if somebody has it."""
-    if not os.path.lexists(file):
+    if not is_there(file):
         yield
         return
     flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0]
     try:
         _refuse_to_replace(file)
-        handle = apsw.VFSFile("", sqlite_name(file), flags)
-        try:
-            _lock(handle, file)
-            yield
-        finally:
-            handle.xUnlock(apsw.SQLITE_LOCK_NONE)
-            handle.xClose()
+        with opening(file):
+            handle = apsw.VFSFile("", sqlite_name(file), flags)
+            try:
+                _lock(handle, file)
+                yield
+            finally:
+                handle.xUnlock(apsw.SQLITE_LOCK_NONE)
+                handle.xClose()
         return
     except apsw.Error as error:
         fault = map_error(error, f"restoring {file}", 0.0)
@@ -96,9 +102,16 @@ def _lock(handle: apsw.VFSFile, file: str) -> None:
         handle.xLock(apsw.SQLITE_LOCK_EXCLUSIVE)
         return
     except apsw.BusyError:
-        holder = ", ".join(who_has_open(file)) or "another store or process"
+        holder = ", ".join(who_has_open(file))
+    who = (
+        f"{holder} has it"
+        if holder
+        else "another store or process has it, or its disk has no locks"
+    )
     raise BusyError(
-        f"{file} is open: {holder} has it; close it there, then restore", waited=0.0, holder=holder
+        f"{file} is open: {who}; close it there, then restore",
+        waited=0.0,
+        holder=holder or "another store or process",
     )
 
 
@@ -147,17 +160,17 @@ def _take_over_rights(draft: str, file: str) -> None:
 
 def _swap(draft: str, file: str) -> str | None:
     """Give the draft the name of the file; the name that the old one has now, if there was one."""
-    old = os.path.lexists(file)
+    old = is_there(file)
     kept = _free_name(file)
     had_log = bool(find_leftover_log(file))
     if had_log:
         make_note_last(file, number_in(read_header(file)) if old else 0)
     if old:
-        os.link(file, kept)
+        keep_as(file, kept)
         os.replace(draft, file)
     else:
-        os.link(draft, file)  # unlike a rename, it does not replace what appeared meanwhile
-        os.unlink(draft)
+        give_name(draft, file)
+        remove(draft)
     directory = os.path.dirname(file)
     sync(directory)
     while log := find_leftover_log(file):

@@ -1,6 +1,5 @@
 """apsw's own shell on one of our files, for who knows SQL. By default it cannot write."""
 
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -10,15 +9,14 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, skip_checkpoint_on_close
-from cwstore._sqlite.database_file import MEMORY, resolve
+from cwstore._sqlite.database_file import MEMORY, is_there, resolve
 from cwstore._sqlite.look import connect_to_look
 from cwstore.errors import StorageError
-from cwstore.migrations.scripts import APPLICATION_ID
+from cwstore.migrations.scripts import APPLICATION_ID, OURS
 
 # Its type hints are partly unknown on Python 3.11.
 _shell: Any = import_module("apsw.shell")
 
-_SECRET = ("accounts", "credentials")
 #: What a reader of the file must not set: it would write, or keep others from writing.
 _NOT_FOR_READERS = {"journal_mode", "locking_mode", "query_only", "writable_schema"}
 
@@ -30,7 +28,7 @@ def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -
     to who writes they are forbidden, since a NULL that is read might be written back.
     """
     file = resolve(path)
-    if file == MEMORY or not os.path.lexists(file):
+    if file == MEMORY or not is_there(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
     if write:
         connection = connect(
@@ -49,12 +47,12 @@ def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -
 
 
 def _writer_may(operation: int, table: str | None, column: str | None, *_: object) -> int:
-    is_secret = operation == apsw.SQLITE_READ and (table, column) == _SECRET
+    is_secret = operation == apsw.SQLITE_READ and (table, column) == OURS.hidden
     return apsw.SQLITE_DENY if is_secret else apsw.SQLITE_OK
 
 
 def _reader_may(operation: int, name: str | None, value: str | None, *_: object) -> int:
-    if operation == apsw.SQLITE_READ and (name, value) == _SECRET:
+    if operation == apsw.SQLITE_READ and (name, value) == OURS.hidden:
         return apsw.SQLITE_IGNORE
     sets = operation == apsw.SQLITE_PRAGMA and value is not None
     return apsw.SQLITE_DENY if sets and name in _NOT_FOR_READERS else apsw.SQLITE_OK

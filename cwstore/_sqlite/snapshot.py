@@ -37,15 +37,26 @@ class SqliteSnapshot:
 
     def _rows(self, statement: Statement[Any], binds: dict[str, object]) -> Iterator[Row]:
         values = statement.bind(binds)
-        if statement.timed:
-            statement.tell_time(values, self._read_clock())
-        try:
-            yield from self._connection.execute(statement.text, values)
-            return
-        except (apsw.Error, UnicodeError) as error:
-            named = statement.named(values)
-            fault = map_statement_error(error, statement.text, named, self._busy_timeout)
-        raise fault
+        return read_rows(self._connection, statement, values, self._read_clock, self._busy_timeout)
+
+
+def read_rows(
+    connection: Connection,
+    statement: Statement[Any],
+    values: list[Any],
+    read_clock: Callable[[], int],
+    busy_timeout: float,
+) -> Iterator[Row]:
+    """The rows of a SELECT one after another; `values` are what its `bind` has returned."""
+    if statement.timed:
+        statement.tell_time(values, read_clock())
+    try:
+        yield from connection.execute(statement.text, values)
+        return
+    except (apsw.Error, UnicodeError) as error:
+        named = statement.named(values)
+        fault = map_statement_error(error, statement.text, named, busy_timeout)
+    raise fault
 
 
 def copy_in_memory(connection: Connection) -> Connection:

@@ -13,6 +13,7 @@ from weakref import WeakMethod, ref
 
 import apsw
 
+from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.threads import running_task
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.checkpoint import WalCheckpointer
+    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore._sqlite.writer import Writer
 
@@ -82,19 +84,6 @@ class Transaction:
         self._stack.leave(self.acquisition, self.level, succeeded=False)
 
 
-_LONG_WAIT = 1.0  # seconds for the write lock, from which on it is logged
-
-
-def _tell_wait(file: str, queue: "WriteQueue", waited: float) -> None:
-    """Log how long the write lock was waited for; `waited` seconds of it for other threads."""
-    if queue.ticket is not None:
-        waited += time.monotonic() - queue.queued_at
-    if waited > _LONG_WAIT:
-        from cwstore.core.log import WARNING, log  # what most transactions do not need
-
-        log(WARNING, "%s: a transaction waited %.1f s for the write lock", file, waited)
-
-
 class TransactionStack:
     """The levels that are open on one writer: the transaction, and the savepoints in it."""
 
@@ -121,8 +110,8 @@ class TransactionStack:
                 queue.seconds_spent += queue.wait_at_most(writer.busy_timeout - waited)
             writer.cursor.execute("BEGIN IMMEDIATE")
             writer.take_over_stamps(queue)
-            if queue.ticket is not None or waited > _LONG_WAIT:
-                _tell_wait(writer.file, queue, waited)
+            if queue.ticket is not None or waited > LONG:
+                self._tell_wait(queue, waited)
             return
         except apsw.Error as error:
             fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
@@ -131,8 +120,19 @@ class TransactionStack:
 
                 fault.holder = who_writes(writer.file)
         finally:
-            queue.leave()
+            if queue.ticket is not None:
+                queue.leave()
         raise fault
+
+    def _tell_wait(self, queue: "WriteQueue", waited: float) -> None:
+        """Log a long wait for the write lock; `waited` seconds of it were for other threads."""
+        in_queue = 0.0 if queue.ticket is None else time.monotonic() - queue.queued_at
+        if waited + in_queue > LONG:
+            from cwstore._sqlite.slow import tell_wait  # what most transactions do not need
+
+            writer = self._writer
+            thread = writer.waited_for if waited > in_queue else 0
+            tell_wait(writer.file, waited + in_queue, thread, queue.holder)
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
@@ -153,8 +153,10 @@ class TransactionStack:
                 writer.recorder.publish()
                 writer.forget_recorder_if_unheard()
             self._depth = 0
-            checkpointer = self._checkpointer or self._make_checkpointer()
-            checkpointer.after_commit(writer.connection, writer.busy_handler)
+            writer.note_commit()
+            if not writer.leaves_checkpoints:
+                checkpointer = self._checkpointer or self._make_checkpointer()
+                checkpointer.after_commit(writer.connection, writer.busy_handler)
             return
         if isinstance(fault, OutcomeUnknownError):
             writer.drop()
@@ -184,8 +186,21 @@ class TransactionStack:
         self._entered.clear()
         writer.abort_error = writer.task = None
         writer.running = False
+        slow = writer.slow and self._with_plans()
         writer.owner = 0
         writer.lock.release()
+        if slow:
+            from cwstore._sqlite.slow import tell_statements
+
+            tell_statements(writer.file, slow)
+
+    def _with_plans(self) -> "list[SlowStatement]":
+        """What was slow in this transaction, now that the connection has nothing else to do."""
+        from cwstore._sqlite.slow import with_plans
+
+        writer = self._writer
+        slow, writer.slow = writer.slow, []
+        return with_plans(writer.connection, slow)
 
     def _undo(self) -> None:
         writer = self._writer

@@ -23,8 +23,10 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, flock
 from struct import Struct
 from typing import TYPE_CHECKING, Any
 
+from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.database_file import MEMORY, find_leftover_log, inode_of
 from cwstore._sqlite.identity import TURN_BYTES, note_number
+from cwstore._sqlite.side_files import open_side_file
 from cwstore.core.clock import real_time as time
 from cwstore.errors import StorageError
 
@@ -72,8 +74,10 @@ class _File:
         return os.pread(self._descriptor, count, place).ljust(count, b"\0")
 
     def write(self, data: bytes, place: int) -> None:
-        with suppress(OSError):  # somebody has cut the file, and the disk is full
+        try:
             os.pwrite(self._descriptor, data, place)
+        except OSError:  # somebody has cut the file, and the disk is full
+            pass
 
 
 class _OwnBytes:
@@ -114,24 +118,26 @@ class WriteQueue:
     __slots__ = (
         "_bytes",
         "_descriptor",
+        "_file",
         "_numbers",
-        "_stamp",
         "_times",
+        "holder",
         "queued_at",
         "seconds_spent",
         "ticket",
     )
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, file: str) -> None:
         self._descriptor = descriptor
+        self._file = file
         self._bytes: _Bytes = _File(descriptor) if descriptor >= 0 else _OwnBytes()
         self._numbers = _Cells(self._bytes, 0, _NUMBER)
         # By the clock that all processes of a machine share.
         self._times = _Cells(self._bytes, _TIMES, _TIME)
-        self._stamp = _Cells(self._bytes, _STAMP, _SIGNED)
         self.ticket: int | None = None  # None: this writer is not in the queue
         self.queued_at = 0.0  # when the ticket was taken
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
+        self.holder: str | None = None  # who had the write lock when the wait became long
 
     @property
     def last_stamp(self) -> int:
@@ -140,11 +146,12 @@ class WriteQueue:
         Only the holder of SQLite's write lock reads or sets it: so stamps rise in commit order,
         though the clocks of processes differ.
         """
-        return int(self._stamp[0])
+        (stamp,) = _SIGNED.unpack(self._bytes.read(8, _STAMP))
+        return stamp
 
     @last_stamp.setter
     def last_stamp(self, stamp: int) -> None:
-        self._stamp[0] = stamp
+        self._bytes.write(_SIGNED.pack(stamp), _STAMP)
 
     def may_barge(self) -> bool:
         """Whether a newcomer may ask SQLite ahead of those who wait."""
@@ -168,10 +175,18 @@ class WriteQueue:
             elif ahead == 1 and looks < _SPINS:
                 os.sched_yield()
             else:
+                self.look_for_holder(now)
                 time.sleep(min(ahead * 0.00005, 0.001))
             looks += 1
         self._times[_HEAD_SEEN] = time.monotonic()
         return True
+
+    def look_for_holder(self, now: float) -> None:
+        """Once the wait has become long: who has the write lock. It is told when the wait ends."""
+        if self.holder is None and now - self.queued_at > LONG:
+            from cwstore._sqlite.lock_holders import who_writes
+
+            self.holder = who_writes(self._file) or "unknown"
 
     def wait_at_most(self, seconds: float) -> float:
         """As `wait_for_head`, for that long at most. Returns the seconds it took."""
@@ -195,6 +210,7 @@ class WriteQueue:
         if ticket > _MAX_TICKET:
             ticket = head = self._numbers[_HEAD_TICKET] = 0
         self.ticket = ticket
+        self.holder = None
         self.queued_at = time.monotonic()
         self._numbers[_NEXT_TICKET] = ticket + 1
         if ticket == head:
@@ -240,7 +256,7 @@ class WriteQueue:
         # Made, but then the disk failed, and it could not be used.
         if self._descriptor < 0 and os.path.lexists(f"{file}-turn"):
             with suppress(OSError):
-                self._descriptor = _open(f"{file}-turn")
+                self._descriptor = _open(file)
         if self._descriptor >= 0:
             with suppress(OSError, StorageError):  # not the last; or removed by hand
                 flock(self._descriptor, LOCK_EX | LOCK_NB)
@@ -254,31 +270,38 @@ class WriteQueue:
 def open_write_queue(file: str) -> WriteQueue:
     """The queue of a database; where its file cannot be made, one for this store alone."""
     if file == MEMORY:
-        return WriteQueue(-1)
+        return WriteQueue(-1, file)
     try:
-        return WriteQueue(_open(f"{file}-turn"))
+        descriptor = _open(file)
     except OSError:
-        return WriteQueue(-1)
+        return WriteQueue(-1, file)
+    try:
+        _fill(descriptor)
+    except OSError:
+        os.close(descriptor)
+        return WriteQueue(-1, file)
+    return WriteQueue(descriptor, file)
 
 
-def _open(name: str) -> int:
-    """Open or make the file, and hold a shared lock on it, so that others see it in use."""
+def _open(file: str) -> int:
+    """Open or make `<file>-turn`, and hold a shared lock on it, so that others see it in use."""
     while True:
-        descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_side_file(f"{file}-turn", file)
         try:
             _share(descriptor)
-            status = os.fstat(descriptor)
-            if status.st_nlink:
-                if status.st_size < TURN_BYTES:
-                    # Written, so that a full disk says so now. What is there is kept: an older
-                    # version may be using it.
-                    missing = bytes(TURN_BYTES - status.st_size)
-                    os.pwrite(descriptor, missing, status.st_size)
+            if os.fstat(descriptor).st_nlink:
                 return descriptor
         except OSError:
             os.close(descriptor)
             raise
         os.close(descriptor)  # it was removed before it was locked
+
+
+def _fill(descriptor: int) -> None:
+    """Give it all its bytes. What is there is kept: an older version may be using it."""
+    size = os.fstat(descriptor).st_size
+    if size < TURN_BYTES:  # written, so that a full disk says so now
+        os.pwrite(descriptor, bytes(TURN_BYTES - size), size)
 
 
 def _share(descriptor: int) -> None:
@@ -315,10 +338,9 @@ def queueing_busy_handler(queue: WriteQueue, busy_timeout: float) -> Callable[[i
             os.sched_yield()
         elif earlier_calls < 200:
             time.sleep(0.00005)
-        elif earlier_calls < 2000:
-            time.sleep(0.0005)
         else:
-            time.sleep(0.002)
+            queue.look_for_holder(now)
+            time.sleep(0.0005 if earlier_calls < 2000 else 0.002)
         return True
 
     return wait

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import apsw
 
-from cwstore._sqlite.busy_handler import busy_handler
-from cwstore._sqlite.connection import connect
+from cwstore._sqlite.busy_handler import LONG, busy_handler
+from cwstore._sqlite.connection import connect, leave_checkpoints
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
@@ -37,6 +38,7 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
+    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
@@ -67,12 +69,14 @@ class Writer:
         *,
         durable: bool,
         application_id: int,
+        leaves_checkpoints: bool,
     ) -> None:
         self.file = file
         self.busy_timeout = busy_timeout  # seconds
         self._clock = clock
         self._durable = durable
         self._application_id = application_id
+        self.leaves_checkpoints = leaves_checkpoints  # to another program
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
         self.owner = 0  # ident of the thread that holds the lock; 0: none
@@ -86,10 +90,13 @@ class Writer:
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
+        self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
+        self.waited_for = 0  # ident of the thread that had the lock when one last waited
         self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
         self.names = None if file == MEMORY else FileNames(file, connection)
         self._adopted = 0  # connections so far
+        self._left_at = -1  # the connection's `data_version` after the last transaction of ours
         self._adopt(connection)
 
     # Statements, by the thread that holds the lock
@@ -110,8 +117,12 @@ class Writer:
             self._fill_in(statement, values)
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
+        started = monotonic()
         try:
-            return self.cursor.execute(statement.text, values).fetchall()
+            rows = self.cursor.execute(statement.text, values).fetchall()
+            if monotonic() - started > LONG:
+                self._note_slow(statement.text, monotonic() - started)
+            return rows
         except (apsw.Error, UnicodeError) as error:
             binds = statement.named(values)
             fault = self._fault(error, statement, binds)
@@ -124,6 +135,11 @@ class Writer:
             table = table_of(statement.text)
             fault = missing_reference(table, binds, self._missing_parents(table, binds))
         raise fault
+
+    def _note_slow(self, text: str, seconds: float) -> None:
+        from cwstore._sqlite.slow import slow_statement
+
+        self.slow.append(slow_statement(text, seconds))
 
     def _missing_parents(self, table: str, binds: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The first column of `table` whose bind names a row that is not there, and its table.
@@ -186,6 +202,8 @@ class Writer:
 
     def take_over_stamps(self, queue: "WriteQueue") -> None:
         """Go on behind the last stamp of the file. For a transaction that has just begun."""
+        if self.connection.data_version() == self._left_at:
+            return  # nobody else has written
         if not self._knows_stamps:
             self._raise_clock(self._newest_stamp())
             self._knows_stamps = True
@@ -198,8 +216,13 @@ class Writer:
 
     def hand_on_stamps(self) -> None:
         """Tell the next writer, in whatever process. For a transaction that is about to commit."""
-        if self.queue is not None and self._clock.last > self._handed_on:
-            self.queue.last_stamp = self._clock.last
+        last = self._clock.last
+        if self.queue is not None and last > self._handed_on:
+            self.queue.last_stamp = self._handed_on = last
+
+    def note_commit(self) -> None:
+        """Note what the transaction that was just committed leaves behind."""
+        self._left_at = self.connection.data_version()
 
     def _newest_stamp(self) -> int | None:
         """The newest stamp in the file, as far as it can be had without reading all of it."""
@@ -286,6 +309,7 @@ class Writer:
             abandon_inherited()
         waited = 0.0
         if not self.lock.try_acquire():
+            self.waited_for = self.owner
             started = time.monotonic()
             if not self._wait_for_lock():
                 from cwstore._sqlite.lock_holders import name_of_thread
@@ -394,6 +418,7 @@ class Writer:
 
     def _adopt(self, connection: "Connection") -> None:
         self._adopted += 1
+        self._left_at = -1
         self.connection = connection
         self.cursor = connection.cursor()
         self.dropped = False
@@ -414,6 +439,8 @@ class Writer:
             create=False,
             application_id=self._application_id,
         )
+        if self.leaves_checkpoints:
+            leave_checkpoints(new)
         assert self.names is not None  # a database in memory is not opened again
         if new.inode != self.names.inode:
             new.close()

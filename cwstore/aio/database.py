@@ -9,7 +9,7 @@ from functools import partial
 from inspect import iscoroutine
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Literal, Self, TypeVar, cast
 
 from cwstore import core
 from cwstore.aio.awaited import awaited
@@ -62,6 +62,7 @@ class AsyncDatabase:
         on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
         extensions: "Sequence[core.Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
     ) -> Self:
         """As `Database.open`; `clock` and `on_progress` are called on a thread of the database."""
         options = {
@@ -74,6 +75,7 @@ class AsyncDatabase:
             "on_progress": on_progress,
             "read_only": read_only,
             "extensions": extensions,
+            "checkpoints": checkpoints,
         }
         return await cls._open(Database.open, path, options)
 
@@ -161,7 +163,11 @@ class AsyncDatabase:
         return await self._lanes.aside(self._store.check)
 
     def on_statement(self, listener: "Callable[[core.StatementRun], object] | None") -> None:
-        """As `Store.on_statement`; the listener is called on threads of the store."""
+        """As `Store.on_statement`; the listener is called on threads of the store.
+
+        It sees the context variables of the task that has made the call.
+        """
+        self._lanes.loop.carries_context = listener is not None
         self._store.on_statement(listener)
         self._forget_repositories()
 

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cwstore.aio.workers import Worker, running_loop
+from cwstore.aio.workers import Worker
 
 if TYPE_CHECKING:
     from cwstore.aio.workers import Loop
@@ -63,7 +63,7 @@ class Lanes:
     async def aside(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a long call on a thread of its own."""
         self.writes.refuse()
-        worker = Worker(running_loop(), "cwstore aside")
+        worker = Worker(self.loop, "cwstore aside")
         self._aside.add(worker)
         try:
             return await worker.run(function, *args, **kwargs)

@@ -46,6 +46,7 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
         on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
         extensions: "Sequence[core.Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
         secrets: "core.SecretCodec | None" = None,
     ) -> Self:
         """As `Store.open`; what it is given is called on threads of the store."""
@@ -57,6 +58,7 @@ class AsyncStore(Repositories[Async], AsyncDatabase):
             "on_progress": on_progress,
             "read_only": read_only,
             "extensions": extensions,
+            "checkpoints": checkpoints,
             "secrets": secrets,
         }
         return await cls._open(Store.open, path, options)

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import copy_context
 from os import getpid
 from queue import SimpleQueue
 from threading import Thread
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     class Loop(Protocol):
         """An event loop, as far as a worker needs it."""
+
+        carries_context: bool  #: whether calls run in the context of their caller: for listeners
 
         def runs_here(self) -> bool:
             """Whether it runs the calling task; never in a forked child."""
@@ -141,9 +144,10 @@ def _settle_all(calls: list[Call]) -> None:
 class AsyncioLoop:
     """The asyncio loop that runs now."""
 
-    __slots__ = ("_loop",)
+    __slots__ = ("_loop", "carries_context")
 
     def __init__(self) -> None:
+        self.carries_context = False
         self._loop = asyncio.get_running_loop()
 
     def runs_here(self) -> bool:
@@ -219,9 +223,18 @@ def _shield() -> AbstractContextManager[object]:
 class AnyioLoop:
     """The loop that runs now, through anyio: trio."""
 
-    __slots__ = ("_anyio", "_from_thread", "_process", "_token", "_trio", "_trio_token")
+    __slots__ = (
+        "_anyio",
+        "_from_thread",
+        "_process",
+        "_token",
+        "_trio",
+        "_trio_token",
+        "carries_context",
+    )
 
     def __init__(self) -> None:
+        self.carries_context = False
         import trio
 
         try:
@@ -342,6 +355,9 @@ class Worker:
         """As `run`."""
         if self._closed or not self._loop.runs_here():
             self.refuse()
+        if self._loop.carries_context:
+            call.args = (call.function, *call.args)
+            call.function = copy_context().run
         self.load += 1
         try:
             await self._loop.wait(call, self._submit)

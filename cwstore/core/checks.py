@@ -4,6 +4,7 @@ A bind takes its rule from the annotation of the entity's field of the same name
 compiled on first use, because a process that opens a store rarely needs more than a few.
 """
 
+import os
 import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -94,8 +95,17 @@ def hints_of(entity: type[Any]) -> dict[str, Any]:
 
 
 def members_of(rule: ValueRule) -> list[StrEnum]:
-    """The members of an enum's ValueRule, in order of definition."""
-    return list(cast(type[StrEnum], rule.type))
+    """The members of an enum's ValueRule, in order of definition.
+
+    Raises TypeError for a type that is none: no column holds its values.
+    """
+    kind = cast("type[Any]", get_origin(rule.type) or rule.type)  # list, of list[str]
+    if not issubclass(kind, StrEnum):
+        raise TypeError(
+            f"no column holds {rule.type}: the field of a row is str, int, float, bool, bytes,"
+            " datetime or a StrEnum, and maybe None"
+        )
+    return list(kind)
 
 
 def is_integer(value: object) -> TypeGuard[int]:
@@ -163,6 +173,24 @@ def _integer(field: str, value: object, rule: ValueRule) -> int:
     if not -(2**63) <= value < 2**63:
         raise InvalidValueError(field, "does not fit into 64 bits")
     return int(value)
+
+
+def _real(field: str, value: object) -> float:
+    if not is_number(value):
+        raise InvalidValueError(field, f"expected float, got {type(value).__name__}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = float("inf")
+    if number - number != 0:  # NaN, which SQLite makes NULL, or an infinity
+        raise InvalidValueError(field, "must be a finite number")
+    return number
+
+
+def _blob(field: str, value: object) -> bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(cast(bytes, value))
+    raise InvalidValueError(field, f"expected bytes, got {type(value).__name__}")
 
 
 def _boolean(field: str, value: object) -> NoReturn:
@@ -259,6 +287,8 @@ def check_members(field: str, values: object, enum: type[StrEnum]) -> list[str]:
 _CHECKS: dict[type[Any], str] = {
     str: r'if {v}.__class__ is not str or "\0" in {v}{or_empty}: {v} = text({b}, {v}, {k})',
     int: "if {v}.__class__ is not int or not MIN <= {v} <= MAX: {v} = integer({b}, {v}, {k})",
+    float: "if {v}.__class__ is not float or {v} - {v} != 0: {v} = real({b}, {v})",
+    bytes: "if {v}.__class__ is not bytes: {v} = blob({b}, {v})",
     bool: "if {v} is not True and {v} is not False: boolean({b}, {v})",
     datetime: "{v} = to_micros({b}, {v})",
     StrEnum: (
@@ -278,6 +308,8 @@ def compile_binder(order: list[str], rules: Mapping[str, ValueRule]) -> Binder:
     names: dict[str, Any] = {
         "text": _text,
         "integer": _integer,
+        "real": _real,
+        "blob": _blob,
         "boolean": _boolean,
         "member": _member,
         "to_micros": to_micros,
@@ -314,6 +346,13 @@ def check_flags(**flags: object) -> None:
             raise InvalidValueError(name, f"expected bool, got {type(value).__name__}")
 
 
+def check_checkpoints(value: object) -> bool:
+    """Whether they are another program's. Raises InvalidValueError for an unknown value."""
+    if value not in ("own", "external"):
+        raise InvalidValueError("checkpoints", f"{value!r} is not one of: own, external")
+    return value == "external"
+
+
 def check_application_id(value: object) -> int:
     """Raise InvalidValueError unless it is a number that SQLite can keep, and not 0."""
     if not is_integer(value):
@@ -323,6 +362,18 @@ def check_application_id(value: object) -> int:
             "application_id", "must be from 1 to 0x7fffffff: four ASCII letters make a good one"
         )
     return value
+
+
+def check_directory(field: str, value: object) -> str:
+    """The path as text. Raises InvalidValueError unless a directory can have it."""
+    place = os.fspath(cast("os.PathLike[str]", value)) if isinstance(value, os.PathLike) else value
+    if not isinstance(place, str) or "\0" in place:
+        raise InvalidValueError(field, "expected a path as str or os.PathLike[str]")
+    try:
+        os.fsencode(place)
+    except UnicodeEncodeError:
+        raise InvalidValueError(field, "no path of this system can hold its text") from None
+    return place
 
 
 def check_progress(on_progress: object) -> None:

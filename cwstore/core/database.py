@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast
 
 from cwstore import core
 from cwstore.core import public
+from cwstore.core.checks import check_application_id, check_directory
 from cwstore.core.drivers import engine_for
 from cwstore.core.repository import Handle, Sync
 
@@ -48,6 +49,7 @@ class Database:
         on_progress: "Callable[[core.Progress], None] | None" = None,
         read_only: bool = False,
         extensions: "Sequence[core.Extension]" = (),
+        checkpoints: Literal["own", "external"] = "own",
     ) -> Self:
         """Connect, check that the file is this program's, migrate it if need be.
 
@@ -56,6 +58,8 @@ class Database:
         for its own: four ASCII letters make a good one. Whatever else is given, and the errors, are
         those of `core.Store.open`.
         """
+        check_application_id(application_id)
+        check_directory("migrations", migrations)
         engine = cast("Engine", engine_for(path))
         db = engine.open_database(
             path,
@@ -67,6 +71,7 @@ class Database:
             backup=backup,
             on_progress=on_progress,
             extensions=extensions,
+            checkpoints=checkpoints,
             read_only=read_only,
         )
         return cls(db)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from cwstore.core import public
+from cwstore.core.checks import check_directory
 from cwstore.errors import InvalidValueError
 
 _NAME = r"[a-z][a-z0-9]{0,29}"
@@ -30,6 +31,7 @@ class Extension:
             raise InvalidValueError(
                 "name", f"{self.name!r}: an extension is named by a to z and 0 to 9, at most 30"
             )
+        check_directory("migrations", self.migrations)
 
 
 def check_extensions(extensions: object) -> tuple[Extension, ...]:

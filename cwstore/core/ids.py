@@ -30,6 +30,8 @@ def make_rising_id(stamp: int) -> str:
 
     Before 1970, and after the year 4253, they are random in the order of their making.
     """
+    if not 0 <= stamp <= _LAST_STAMP:
+        stamp = 0 if stamp < 0 else _LAST_STAMP
     # What `secrets` draws from, and a third of the time of its token_urlsafe.
-    drawn = min(max(stamp, 0), _LAST_STAMP).to_bytes(7) + urandom(9)
+    drawn = stamp.to_bytes(7) + urandom(9)
     return b2a_base64(drawn, newline=False).translate(_IN_ORDER)[:21].decode()

@@ -51,7 +51,7 @@ def _value_code(name: str, rule: ValueRule, names: dict[str, Any], *, again: boo
 
 def _is_plain(rule: ValueRule) -> bool:
     """Whether the value in the row is the value of the field."""
-    return rule.type in (str, int) and not rule.is_sealed
+    return rule.type in (str, int, float, bytes) and not rule.is_sealed
 
 
 def _misfit(entity: type[Any], problem: str) -> CorruptDatabaseError:

@@ -5,12 +5,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from inspect import currentframe
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from cwstore.core import publish
 from cwstore.core.repository import Repository
 from cwstore.core.statement import Statement
-from cwstore.errors import InvalidValueError
+from cwstore.errors import CwstoreError, InvalidValueError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -28,7 +29,9 @@ class StatementRun:
     name: str
     seconds: float  #: with the wait, and the commit if it was a transaction of its own
     wait: float  #: seconds until it had the write lock; 0 for a read, and in a transaction
-    rows: int  #: that it returned, or else changed
+    rows: int  #: that it returned, or else changed; 0 if it failed
+    sql: str = ""  #: its text, which holds no bind; "" for the beginning of a transaction
+    error: str | None = None  #: the class of the error that it raised; None: none
 
 
 Listener = Callable[[StatementRun], object]
@@ -40,39 +43,74 @@ def check_listener(listener: object) -> None:
         raise InvalidValueError("on_statement", "expected a callable that takes a StatementRun")
 
 
+class _Run:
+    """A statement that runs. At its end, unless Ctrl-C came, the listener is told."""
+
+    __slots__ = ("_listener", "_sql", "rows", "started", "wait")
+
+    def __init__(self, listener: Listener, sql: str) -> None:
+        self._listener = listener
+        self._sql = sql
+        self.rows = 0
+        self.wait = 0.0
+        self.started = perf_counter()
+
+    def tell(self, error: type[BaseException] | None = None) -> None:
+        """Tell the listener."""
+        seconds = perf_counter() - self.started
+        if self._sql:
+            name = method_that_runs() or "statement"
+        else:
+            name, seconds = "transaction", self.wait or seconds
+        what = None if error is None else error.__name__
+        self._listener(StatementRun(name, seconds, self.wait, self.rows, self._sql, what))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None or issubclass(kind, CwstoreError):
+            self.tell(kind)
+
+
 class ObservedDatabase:
     """Runs everything on another database, and tells how long it took."""
 
     def __init__(self, db: "Database", listener: Listener) -> None:
         self._db = self.observed = db
-        self._tell = listener
+        self._listener = listener
 
     def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         """See `core.port`."""
-        return self._read(lambda: self._db.fetch_one(statement, **binds))
+        return self._read(statement, lambda: self._db.fetch_one(statement, **binds))
 
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         """See `core.port`."""
-        started = perf_counter()
-        found, state = self._db.look(statement, **binds)
-        self._tell(StatementRun(_name(), perf_counter() - started, 0.0, _rows(found)))
+        with _Run(self._listener, statement.text) as run:
+            found, state = self._db.look(statement, **binds)
+            run.rows = _rows(found)
         return found, state
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         """See `core.port`."""
-        return self._read(lambda: self._db.fetch_all(statement, **binds))
+        return self._read(statement, lambda: self._db.fetch_all(statement, **binds))
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
         """See `core.port`."""
-        return self._write(lambda: self._db.insert(statement, **binds))
+        return self._write(statement, lambda: self._db.insert(statement, **binds))
 
     def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         """See `core.port`."""
-        return self._write(lambda: self._db.write_one(statement, **binds))
+        return self._write(statement, lambda: self._db.write_one(statement, **binds))
 
     def write_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         """See `core.port`."""
-        return self._write(lambda: self._db.write_all(statement, **binds))
+        return self._write(statement, lambda: self._db.write_all(statement, **binds))
 
     def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
         """See `core.port`."""
@@ -81,15 +119,15 @@ class ObservedDatabase:
             self._db.insert_many(statement, rows)
             return len(rows)
 
-        self._write(insert)
+        self._write(statement, insert)
 
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
         """See `core.port`."""
-        return self._write(lambda: self._db.execute(statement, **binds))
+        return self._write(statement, lambda: self._db.execute(statement, **binds))
 
     def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
         """See `core.port`."""
-        return self._write(lambda: self._db.update_one(statement, binds))
+        return self._write(statement, lambda: self._db.update_one(statement, binds))
 
     def transaction(self) -> AbstractContextManager[None]:
         """See `core.port`."""
@@ -109,28 +147,34 @@ class ObservedDatabase:
 
     @contextmanager
     def _begin(self) -> Generator[None, None, None]:
-        started = perf_counter()
-        with self._db.transaction():
-            wait = perf_counter() - started
-            self._tell(StatementRun("transaction", wait, wait, 0))
-            yield
+        run = _Run(self._listener, "")
+        begun = False
+        try:
+            with self._db.transaction():
+                begun = True
+                run.wait = perf_counter() - run.started
+                run.tell()
+                yield
+        except CwstoreError as error:
+            if not begun:
+                run.tell(type(error))
+            raise
 
-    def _read(self, run: Callable[[], T]) -> T:
-        started = perf_counter()
-        result = run()
-        self._tell(StatementRun(_name(), perf_counter() - started, 0.0, _rows(result)))
+    def _read(self, statement: Statement[Any], act: Callable[[], T]) -> T:
+        with _Run(self._listener, statement.text) as run:
+            result = act()
+            run.rows = _rows(result)
         return result
 
-    def _write(self, run: Callable[[], T]) -> T:
-        started = perf_counter()
-        wait = 0.0
-        if self._db.in_transaction():
-            result = run()
-        else:
-            with self._db.transaction():
-                wait = perf_counter() - started
-                result = run()
-        self._tell(StatementRun(_name(), perf_counter() - started, wait, _rows(result)))
+    def _write(self, statement: Statement[Any], act: Callable[[], T]) -> T:
+        with _Run(self._listener, statement.text) as run:
+            if self._db.in_transaction():
+                result = act()
+            else:
+                with self._db.transaction():
+                    run.wait = perf_counter() - run.started
+                    result = act()
+            run.rows = _rows(result)
         return result
 
 
@@ -142,16 +186,24 @@ def _rows(result: object) -> int:
     return int(result is not None)
 
 
-def _name() -> str:
-    """The outermost method of a repository that is being called."""
-    name = "statement"
+def method_that_runs() -> str:
+    """The outermost method of a repository that is being called; "": none is.
+
+    A private one, without its underscore, counts only if no public one has called it: then it is an
+    iterator that a public one of this name has given out.
+    """
+    public = private = ""
     frame = currentframe()
     while frame is not None:
         method = frame.f_code.co_name
-        if not method.startswith("_") and isinstance(frame.f_locals.get("self"), Repository):
-            name = f"{frame.f_globals['__name__'].rpartition('.')[2]}.{method}"
+        if isinstance(frame.f_locals.get("self"), Repository):
+            name = f"{frame.f_globals['__name__'].rpartition('.')[2]}.{method.lstrip('_')}"
+            if method.startswith("_"):
+                private = name
+            else:
+                public = name
         frame = frame.f_back
-    return name
+    return public or private
 
 
 publish(globals())

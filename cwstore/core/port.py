@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from cwstore.core.changes import ChangeFeed
 from cwstore.core.extension import Extension
@@ -164,6 +164,7 @@ class Engine(Protocol):
         migrations: str | os.PathLike[str] | None = None,
         application_id: int | None = None,
         extensions: Sequence[Extension] = (),
+        checkpoints: Literal["own", "external"] = "own",
         read_only: bool = False,
     ) -> OpenDatabase:
         """Open what `path` names, migrated if need be. See `Store.open` and `Database.open`.

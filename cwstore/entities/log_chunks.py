@@ -208,9 +208,9 @@ class LogChunkRepository(Repository[Mode]):
         start = 0 if after is None else after
         # This refuses a bad argument now, not when the first chunk is asked for.
         listing.page("after").bind({**binds, "after": start, "limit": _at_least(1, "page", page)})
-        return self._pages(agent_id, session_number, start, page)
+        return self._iter_by_agent_id(agent_id, session_number, start, page)
 
-    def _pages(
+    def _iter_by_agent_id(
         self, agent_id: str, session_number: int | None, after: int, page: int
     ) -> Iterator[LogChunk]:
         listing, binds = _choose(agent_id, session_number)

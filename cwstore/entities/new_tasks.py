@@ -1,12 +1,13 @@
 """New tasks: one, or a whole plan of them."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from cwstore.core.ids import make_id
 from cwstore.entities.batches import act_on, several
 from cwstore.entities.task import TASK_COLUMNS, NewTask, Task, task_rows
-from cwstore.errors import CycleError, InvalidValueError
+from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 _KEYS = NewTask.__annotations__.keys()
 
 # The initiative comes from the caller, else the phase, else the parent; no row if they disagree.
-# The first two do what the third one does for most tasks, in half the time: that has to keep aside
-# what it reads, since it reads the table that it writes.
+# The first two do what the third one does for most tasks, in half the time: SQLite keeps aside what
+# an INSERT selects if the table has triggers.
 _CREATE_ALONE = task_rows(f"""
     INSERT INTO tasks ({TASK_COLUMNS})
     VALUES (
@@ -25,14 +26,24 @@ _CREATE_ALONE = task_rows(f"""
     RETURNING {TASK_COLUMNS}
 """)
 
+# No initiative has the id '': if there is no such phase, or it is of another initiative, the
+# foreign key refuses the row.
 _CREATE_IN_PHASE = task_rows(f"""
     INSERT INTO tasks ({TASK_COLUMNS})
-    SELECT
-        :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
-        :status, :requires_approval, :sort_order, :summary, :now, :now
-    FROM phases
-    WHERE id = :phase_id
-      AND initiative_id = coalesce(:initiative_id, initiative_id)
+    VALUES (
+        :id, :phase_id,
+        coalesce(
+            (
+                SELECT initiative_id
+                FROM phases
+                WHERE id = :phase_id
+                  AND initiative_id = coalesce(:initiative_id, initiative_id)
+            ),
+            ''
+        ),
+        NULL, :name, :description, :type, :category, :priority, :status, :requires_approval,
+        :sort_order, :summary, :now, :now
+    )
     RETURNING {TASK_COLUMNS}
 """)
 
@@ -66,16 +77,15 @@ def create_task(
     """See `TaskRepository.create`; `values` are what it takes besides."""
     if values["id"] is None:
         values["id"] = make_id()
-    task = None
     if parent_task_id is None:
         if phase_id is None:
             return db.insert(_CREATE_ALONE, **values)
-        task = db.write_one(_CREATE_IN_PHASE, phase_id=phase_id, **values)
-    if task is None:  # or something is wrong: this tells what
-        try:
-            task = db.write_one(_CREATE, phase_id=phase_id, parent_task_id=parent_task_id, **values)
-        except CycleError:  # its own parent: no other ring is closed by a new task
-            raise _own_parent(str(parent_task_id)) from None
+        with suppress(MissingReferenceError):  # the last one tells what is wrong
+            return db.insert(_CREATE_IN_PHASE, phase_id=phase_id, **values)
+    try:
+        task = db.write_one(_CREATE, phase_id=phase_id, parent_task_id=parent_task_id, **values)
+    except CycleError:  # its own parent: no other ring is closed by a new task
+        raise _own_parent(str(parent_task_id)) from None
     if task is None:
         raise InvalidValueError(
             "initiative_id", "the task, its phase and its parent must be of one initiative"

@@ -3,10 +3,10 @@
 import os
 import re
 from binascii import crc32
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-from cwstore.core.checks import check_application_id
-from cwstore.errors import InvalidValueError, MigrationError
+from cwstore.core.checks import check_application_id, check_directory
+from cwstore.errors import MigrationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,11 @@ class Program(NamedTuple):
         return f"{self.extension}_" if self.extension else ""
 
     @property
+    def hidden(self) -> tuple[str, str] | None:
+        """The table and the column that a query of a person's own does not show."""
+        return ("accounts", "credentials") if self.application_id == APPLICATION_ID else None
+
+    @property
     def ledger(self) -> str:
         """The table that tells which scripts were applied."""
         return f"{self.prefix}{LEDGER}"
@@ -133,7 +138,7 @@ def load(directory: str | os.PathLike[str] | None = None, first: int = 1) -> lis
     Hidden files and those that do not end in .sql or .SQL are left out. Raises MigrationError: no
     such directory, none in it, a bad name, no text, a gap, a number used twice.
     """
-    place = default_directory() if directory is None else _checked(directory)
+    place = default_directory() if directory is None else check_directory("directory", directory)
     own = directory is None or first > 1
     if own and place in _own:
         return _own[place]
@@ -167,21 +172,6 @@ def _check_numbers(found: list[MigrationFile], place: str, first: int) -> None:
                 f"migration {position:04} is missing: {after} {file.file_name}; restore it, or"
                 " renumber those that were not released yet"
             )
-
-
-def _checked(directory: object) -> str:
-    place = (
-        os.fspath(cast("os.PathLike[str]", directory))
-        if isinstance(directory, os.PathLike)
-        else directory
-    )
-    if not isinstance(place, str) or "\0" in place:
-        raise InvalidValueError("directory", "expected a path as str or os.PathLike[str]")
-    try:
-        os.fsencode(place)
-    except UnicodeEncodeError:
-        raise InvalidValueError("directory", "no path of this system can hold its text") from None
-    return place
 
 
 def _read(entry: os.DirEntry[str]) -> MigrationFile:

@@ -2931,12 +2931,20 @@ updated_at;
 INSERT INTO tasks (id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at)
-SELECT
-    :id, id, initiative_id, NULL, :name, :description, :type, :category, :priority,
-    :status, :requires_approval, :sort_order, :summary, :now, :now
-FROM phases
-WHERE id = :phase_id
-  AND initiative_id = coalesce(:initiative_id, initiative_id)
+VALUES (
+    :id, :phase_id,
+    coalesce(
+        (
+            SELECT initiative_id
+            FROM phases
+            WHERE id = :phase_id
+              AND initiative_id = coalesce(:initiative_id, initiative_id)
+        ),
+        ''
+    ),
+    NULL, :name, :description, :type, :category, :priority, :status, :requires_approval,
+    :sort_order, :summary, :now, :now
+)
 RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4231,7 +4239,10 @@ updated_at;
 -- ready_tasks._READY.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4239,18 +4250,26 @@ UPDATE tasks
             FROM phases
             WHERE (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND type = :type
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4365,23 +4384,25 @@ LIMIT :limit;
 
 -- ready_tasks._READY.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type = :type
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type = :type
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY.look_at_front
 SELECT
@@ -4392,13 +4413,11 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND type = :type
+        FROM tasks WHERE status = 'pending' AND type = :type
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
@@ -4432,7 +4451,10 @@ updated_at;
 -- ready_tasks._READY_AMONG.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4440,20 +4462,28 @@ UPDATE tasks
             FROM phases
             WHERE (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4577,25 +4607,27 @@ LIMIT :limit;
 
 -- ready_tasks._READY_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY_AMONG.look_at_front
 SELECT
@@ -4606,14 +4638,12 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND type IN (SELECT value FROM json_each(:types))
+        FROM tasks WHERE status = 'pending' AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
@@ -4647,7 +4677,10 @@ updated_at;
 -- ready_tasks._READY_OF_INITIATIVE.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4655,18 +4688,26 @@ UPDATE tasks
             FROM phases
             WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type = :type
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND initiative_id = :initiative_id AND type = :type
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4781,23 +4822,25 @@ LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type = :type
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type = :type
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type = :type
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
 SELECT
@@ -4808,13 +4851,11 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND initiative_id = :initiative_id AND type = :type
+        FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type = :type
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id
@@ -4848,7 +4889,10 @@ updated_at;
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT id
+    WHERE id = (SELECT ready.id
+    FROM (
+        SELECT id
+
     FROM (
         SELECT id, priority, sort_order, created_at
         FROM (
@@ -4856,20 +4900,28 @@ UPDATE tasks
             FROM phases
             WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
         ) AS open_phases
-        CROSS JOIN ready_tasks
+        CROSS JOIN tasks
         WHERE phase_id = open_phase_id
+          AND status = 'pending'
           AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         UNION ALL
         SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
+        FROM tasks
+        WHERE status = 'pending'
+          AND phase_id IS NULL
           AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
- ORDER BY
+    ) AS line
+
+        ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
-        sort_order, created_at, id LIMIT :limit)
+        sort_order, created_at, id
+        LIMIT 9223372036854775807
+    ) AS line
+    CROSS JOIN ready_tasks AS ready
+    WHERE ready.id = line.id
+ LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
 updated_at;
@@ -4993,25 +5045,27 @@ LIMIT :limit;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
 SELECT EXISTS (SELECT 1
-    FROM (
-        SELECT id, priority, sort_order, created_at
-        FROM (
-            SELECT id AS open_phase_id
-            FROM phases
-            WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
-        ) AS open_phases
-        CROSS JOIN ready_tasks
-        WHERE phase_id = open_phase_id
-          AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-        UNION ALL
-        SELECT id, priority, sort_order, created_at
-        FROM ready_tasks
-        WHERE phase_id IS NULL
-          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
-      AND category IN (SELECT value FROM json_each(:categories))
-    ) AS ready
-);
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
 SELECT
@@ -5022,14 +5076,12 @@ WHERE lease_until <= :clock
             (SELECT ready.id
     FROM (
         SELECT id
-        FROM tasks
-        WHERE status = 'pending'
-          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+        FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
       AND category IN (SELECT value FROM json_each(:categories))
         ORDER BY
         CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
         sort_order, created_at, id
-        LIMIT 400
+        LIMIT 1000
     ) AS line
     CROSS JOIN ready_tasks AS ready
     WHERE ready.id = line.id

@@ -115,9 +115,9 @@ def test_every_conflict_says_its_reason_and_where_it_is_about_a_row_which(store:
     store.chat_sessions.create_session("task", "t", initiative_id="i")
     before = moment(0)
     expected: list[tuple[Any, str, str | None, str | None]] = [
-        (lambda: store.tasks.create(name="x", id="t"), "taken", "tasks", None),
+        (lambda: store.tasks.create(name="x", id="t"), "taken", "tasks", "t"),
         (lambda: store.agents.create(name="a", worktree_id="w"), "taken", "agents", None),
-        (lambda: store.agents.update("b", name="a"), "taken", "agents", None),
+        (lambda: store.agents.update("b", name="a"), "taken", "agents", "b"),
         (
             lambda: store.chat_sessions.create_session("task", "t", initiative_id="i"),
             "taken",
@@ -166,13 +166,13 @@ def test_a_missing_row_is_named(store: Store) -> None:
         assert (caught.value.table, caught.value.id) == (table, "x")
 
 
-def test_a_missing_reference_names_the_argument_where_one_is_given(store: Store) -> None:
+def test_a_missing_reference_names_the_argument(store: Store) -> None:
     with pytest.raises(MissingReferenceError) as caught:
         store.phases.create(initiative_id="x", name="x")
     assert caught.value.field == "initiative_id"
     with pytest.raises(MissingReferenceError) as caught:
         store.tasks.create_dependency("x", "y")
-    assert caught.value.field is None
+    assert caught.value.field == "task_id"
 
 
 def test_who_waited_in_vain_learns_how_long(store: Store, file: Path) -> None:

@@ -74,6 +74,8 @@ def test_it_tells_how_a_query_is_planned(store: Store) -> None:
         ("SELECT 1", {"a": 1}, "a: no bind of this name is in the SQL"),
         ("SELECT ?", {}, "sql: binds are written as :name"),
         ("SELECT :a", {"a": 2**63}, "a: does not fit into 64 bits"),
+        ("SELECT :a", {"a": float("nan")}, "a: must be a finite number"),
+        ("SELECT :a", {"a": float("-inf")}, "a: must be a finite number"),
         ("SELECT :a", {"a": "\ud800"}, "a: contains a lone surrogate, which is not text"),
         ("SELECT :a", {"a": [1]}, "a: SQLite has no value for list"),
         ("SELECT :a", {"a": datetime(2026, 1, 1)}, "a: is a naive datetime; give it a time zone"),  # noqa: DTZ001

@@ -186,7 +186,7 @@ RANKED: list[tuple[str, TaskPatch]] = [
 def test_many_that_are_held_back_in_front_of_a_ready_one_are_passed(
     store: Store, filters: dict[str, Any], in_phase: bool
 ) -> None:
-    held_back(store, 420, priority="high")
+    held_back(store, 1_020, priority="high")
     store.tasks.create(name="x", id="needed", status="blocked")
     for number in range(30):
         store.tasks.create(name="x", id=f"w{number}", initiative_id="i")
@@ -211,9 +211,9 @@ def test_tasks_behind_an_unapproved_phase_are_not_looked_through(
         store.tasks.update("t00000", name="y")  # so that the answer is not the remembered one
         return steps_of_reading(store, lambda: claimed(store, **filters))
 
-    held_back(store, 450)
+    held_back(store, 1_050)
     few = look()
-    held_back(store, 2_000, start=450)
+    held_back(store, 1_500, start=1_050)
     assert few > 100
     assert look() < 1.2 * few
 

@@ -208,6 +208,24 @@ def test_edges_in_random_order_cost_little_however_many_there_are(store: Store) 
     assert spent / half < 5_000
 
 
+def test_a_task_is_visited_once_though_millions_of_ways_lead_to_it(store: Store) -> None:
+    """24 diamonds in a row, three ways through each."""
+    ends = range(24)
+    make(store, *(f"{side}{end}" for side in "-abc" for end in range(25)))
+    edges = [(f"{side}{end}", f"-{end}") for side in "abc" for end in ends]
+    edges += [(f"-{end + 1}", f"{side}{end}") for side in "abc" for end in ends]
+    Random(4).shuffle(edges)
+    with store.transaction():
+        spent = steps(store, lambda: [store.tasks.create_dependency(*edge) for edge in edges])
+    assert spent / len(edges) < 5_000
+    with pytest.raises(CycleError) as caught:
+        store.tasks.create_dependency("-0", "-24")
+    assert len(caught.value.path) == 49
+    for key in ("-0", *(f"{side}{end}" for side in "abc" for end in ends)):
+        store.tasks.update(key, status="completed")
+    assert len(store.tasks.dependency_summaries("-24")) == 73
+
+
 def test_many_new_edges_at_once_are_not_walked(store: Store) -> None:
     make_layers(store, 40, 50)
     edges = layered(40, 50)

@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -161,6 +162,12 @@ def test_its_files_and_those_of_others_are_told_apart(file: Path, tmp_path: Path
             Database.open(file, migrations=MIGRATIONS, application_id=bad)
     with pytest.raises(InvalidValueError, match="expected int, got bool"):
         Database.open(file, migrations=MIGRATIONS, application_id=True)
+    unset = cast(Any, None)
+    with pytest.raises(InvalidValueError, match="application_id: expected int, got NoneType"):
+        Database.open(tmp_path / "new.db", migrations=MIGRATIONS, application_id=unset)
+    with pytest.raises(InvalidValueError, match="migrations: expected a path"):
+        Database.open(tmp_path / "new.db", migrations=unset, application_id=APPLICATION_ID)
+    assert not (tmp_path / "new.db").exists()
 
 
 def test_messages_speak_of_its_versions(file: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tools._python.faults.broken_files import Broken, Sweep, make_base, moments_
 @pytest.mark.parametrize(
     ("kind", "every"),
     [
-        ("pages", 61),
+        ("pages", 83),
         pytest.param("logs", 5, marks=pytest.mark.slow),
         pytest.param("schemas", 6, marks=pytest.mark.slow),
         ("places", 1),

@@ -22,14 +22,16 @@ def swept(name: str, place: Path, every: int, kinds: Iterable[str] = KINDS) -> O
 @pytest.mark.parametrize(
     ("name", "every"),
     [
-        ("open", 13),
+        ("open", 23),
         pytest.param("open after a kill", 17, marks=pytest.mark.slow),
         ("close", 2),
         pytest.param("transaction over five", 13, marks=pytest.mark.slow),
         pytest.param("claim next", 17, marks=pytest.mark.slow),
         pytest.param("backup", 149, marks=pytest.mark.slow),
-        ("prune", 41),
-        ("compact", 23),
+        ("prune", 83),
+        ("compact", 31),
+        pytest.param("restore", 29, marks=pytest.mark.slow),
+        pytest.param("restore after a kill", 29, marks=pytest.mark.slow),
         pytest.param("migrate 15", 149, marks=pytest.mark.slow),
     ],
 )
@@ -42,8 +44,11 @@ def test_whatever_fails_is_told_truly_and_leaves_nothing_half_done(
     assert outcome.trials >= 10
 
 
-def test_a_look_at_a_file_that_cannot_be_looked_at_is_told_truly(place: Path) -> None:
-    assert swept("status", place, 1, ["stat"]).faults == []
+@pytest.mark.parametrize(
+    ("name", "kind"), [("status", "stat"), ("restore after a kill", "sync"), ("migrate 15", "link")]
+)
+def test_one_kind_of_failure_at_each_place_is_told_truly(name: str, kind: str, place: Path) -> None:
+    assert swept(name, place, 1, [kind]).faults == []
 
 
 # The sweep itself can fail
@@ -70,6 +75,6 @@ def test_an_error_that_hides_its_cause_is_found(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(error_map._STORAGE, apsw.SQLITE_FULL, "something went wrong")
-    faults = swept("claim", place, 2, ["write"]).faults
+    faults = swept("claim", place, 5, ["write"]).faults
 
     assert any("not the cause: StorageError" in fault for fault in faults)

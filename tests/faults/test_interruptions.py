@@ -13,17 +13,18 @@ SUBJECT = {subject.name: subject for subject in SUBJECTS}
 @pytest.mark.parametrize(
     ("way", "name", "every"),
     [
-        ("ctrl-c", "transaction over five", 11),
-        ("ctrl-c", "claim next", 11),
+        ("ctrl-c", "transaction over five", 29),
+        ("ctrl-c", "claim next", 23),
         pytest.param("ctrl-c", "backup", 9, marks=pytest.mark.slow),
-        ("ctrl-c", "open", 11),
-        ("ctrl-c", "close", 5),
+        ("ctrl-c", "open", 31),
+        ("ctrl-c", "close", 11),
+        pytest.param("ctrl-c", "restore", 101, marks=pytest.mark.slow),
         pytest.param("ctrl-c", "migrate 15", 211, marks=pytest.mark.slow),
         pytest.param("handlers", "transaction over five", 17, marks=pytest.mark.slow),
-        ("handlers", "claim next", 7),
+        ("handlers", "claim next", 17),
         pytest.param("limits", "transaction over five", 9, marks=pytest.mark.slow),
-        ("limits", "open", 9),
-        ("clocks", "transaction over five", 5),
+        ("limits", "open", 19),
+        ("clocks", "transaction over five", 9),
         pytest.param("clocks", "backup", 5, marks=pytest.mark.slow),
     ],
 )
@@ -49,6 +50,6 @@ def test_a_lock_that_is_left_behind_by_ctrl_c_is_found(
             end(stack)
 
     monkeypatch.setattr(TransactionStack, "end", end_carelessly)
-    faults = WAYS["ctrl-c"](SUBJECT["projects"], place, 5).faults
+    faults = WAYS["ctrl-c"](SUBJECT["projects"], place, 13).faults
 
     assert any("cannot be closed" in fault for fault in faults)

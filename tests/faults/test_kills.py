@@ -13,10 +13,11 @@ SUBJECT = {subject.name: subject for subject in SUBJECTS}
 @pytest.mark.parametrize(
     ("name", "every"),
     [
-        ("transaction over five", 5),
+        ("transaction over five", 9),
         pytest.param("prune", 31, marks=pytest.mark.slow),
         pytest.param("purge", 19, marks=pytest.mark.slow),
         pytest.param("backup", 61, marks=pytest.mark.slow),
+        pytest.param("restore after a kill", 61, marks=pytest.mark.slow),
         pytest.param("migrate 15", 61, marks=pytest.mark.slow),
     ],
 )

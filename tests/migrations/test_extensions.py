@@ -147,13 +147,13 @@ def test_it_is_upgraded_with_a_backup_and_an_older_program_is_refused(
     ("script", "cause"),
     [
         ("CREATE TABLE invoices (a);", "what is named billing_…, not invoices"),
-        ("CREATE INDEX billing_ix ON tasks (name);", "what is named billing_…, not billing_ix"),
+        ("CREATE INDEX billing_ix ON tasks (name);", "what is named billing_…, not tasks"),
         (
             "CREATE TRIGGER billing_tg AFTER UPDATE ON tasks BEGIN SELECT 1; END;",
-            "what is named billing_…, not billing_tg",
+            "what is named billing_…, not tasks",
         ),
-        ("ALTER TABLE tasks ADD COLUMN cents INTEGER;", "what is named billing_…"),
-        ("ALTER TABLE tasks RENAME TO billing_tasks;", "what is named billing_…"),
+        ("ALTER TABLE tasks ADD COLUMN cents INTEGER;", "what is named billing_…, not tasks"),
+        ("ALTER TABLE tasks RENAME TO billing_tasks;", "what is named billing_…, not tasks"),
         (
             "-- drops: table billing_invoices\nALTER TABLE billing_invoices RENAME TO invoices;",
             "it makes the table invoices, which must be named billing_…",
@@ -251,6 +251,12 @@ def test_a_name_that_is_taken_is_refused(file: Path, tmp_path: Path) -> None:
 def test_a_name_is_letters_and_digits(name: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidValueError, match=r"name: .* an extension is named by a to z"):
         Extension(name, migrations=tmp_path)
+
+
+@pytest.mark.parametrize("place", [None, 5, b"sql", "a\0b", "\ud800"])
+def test_the_directory_of_its_migrations_is_a_path(place: Any) -> None:
+    with pytest.raises(InvalidValueError, match=r"^migrations: "):
+        Extension("billing", migrations=place)
 
 
 def test_what_is_given_as_extensions_is_checked(file: Path, billing: Extension) -> None:

@@ -1,5 +1,6 @@
 """A new file, when another process or the disk comes in between; what cannot be used after all."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,23 @@ def test_a_draft_that_another_process_cleared_away_is_not_missed(
     assert names_in(tmp_path) == ["store.db"]
 
 
+def test_a_draft_that_cannot_be_looked_at_is_not_made_again_and_again(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.stat
+
+    def fail(path: Any, **options: Any) -> os.stat_result:
+        if ".cwstore-" in str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return look(path, **options)
+
+    with Store.open(file) as store:
+        monkeypatch.setattr(os, "stat", fail)
+        with pytest.raises(StorageError, match=r"cannot write the backup .*Input/output error"):
+            store.backup(tmp_path / "copy")
+    assert names_in(tmp_path) == ["store.db"]
+
+
 def test_drafts_that_go_while_they_are_looked_at_are_not_missed(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,14 +108,14 @@ def test_a_draft_of_another_file_is_left_alone(file: Path, tmp_path: Path) -> No
 # The disk
 
 
-def test_a_directory_without_links_is_refused_and_nothing_is_left(
+def test_a_directory_in_which_no_file_can_be_made_is_refused_and_nothing_is_left(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(draft: str, path: str) -> None:
-        raise PermissionError(1, "Operation not permitted")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "link", refuse)
-    with pytest.raises(StorageError, match=r"cannot create .*not permitted; check the directory"):
+    with pytest.raises(StorageError, match=r"cannot create .*output error; check the directory"):
         Store.open(file)
     assert names_in(tmp_path) == []
 
@@ -178,7 +196,7 @@ def test_a_file_that_this_user_may_not_use_is_refused(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Store.open(file).close()
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: False)
     with pytest.raises(StorageError, match="cannot be read and written by this user"):
         Store.open(file)
 

@@ -81,7 +81,7 @@ def test_a_file_of_another_user_is_refused_with_its_owner_and_the_command(
     name = pwd.getpwuid(owner).pw_name if is_known else f"user {owner}"
     if not is_known:
         monkeypatch.setattr(pwd, "getpwuid", unknown)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: False)
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
     with pytest.raises(CwstoreError) as refused:
         Store.open(file)
@@ -95,7 +95,7 @@ def test_a_file_that_sqlite_can_open_for_reading_only_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Permissions can change after the look at them, and SQLite then says nothing."""
-    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: True)
     with TemporaryDirectory() as place:
         Path(place).chmod(0o777)
         file = Path(place) / "store.db"

@@ -75,6 +75,13 @@ def test_a_transaction_is_one_moment_of_the_file(store: Store, reader: Store) ->
     assert reader.initiatives.check_plan(initiative.id) == []
 
 
+def test_it_tells_its_health(file: Path, reader: Store) -> None:
+    assert reader.health().ok
+    assert reader.health().disk_free_bytes
+    reader.close()
+    assert reader.health().problems == (f"the store of {file} is closed; open a new one",)
+
+
 def test_threads_read_at_once(store: Store, reader: Store) -> None:
     tasks = [store.tasks.create(name=name) for name in "ab"]
     met = threading.Barrier(12)

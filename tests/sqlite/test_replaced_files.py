@@ -105,6 +105,20 @@ def test_nothing_is_acknowledged_into_a_file_that_lost_its_name(
         assert rescued.check().ok
 
 
+def test_a_probe_raises_nothing_where_the_directory_is_gone(tmp_path: Path, migrated: Path) -> None:
+    file = tmp_path / "place" / "store.db"
+    file.parent.mkdir()
+    shutil.copyfile(migrated, file)
+    with Store.open(file) as store:
+        move_all(file)
+        report = store.health()
+        assert report.disk_free_bytes is None
+        assert report.problems[-1] == (
+            f"{file}: its directory cannot be looked at; see whether it is there"
+        )
+        (tmp_path / "elsewhere").rename(file.parent)
+
+
 @pytest.mark.parametrize("part", ["-wal", "-shm"])
 @pytest.mark.parametrize("happen", [remove, replace])
 def test_a_log_that_is_removed_is_noticed_and_closing_loses_nothing_of_what_was_acknowledged(
@@ -165,7 +179,7 @@ def test_a_file_that_is_replaced_just_when_it_is_opened_is_not_taken(
     shutil.copyfile(migrated, file)
     access = os.access
 
-    def late(path: str, mode: int) -> bool:
+    def late(path: str, mode: int, **_: bool) -> bool:
         monkeypatch.undo()
         replace(file)
         return access(path, mode)

@@ -1,9 +1,11 @@
 """A backup in the place of a file: whole; what was there is kept, its log applied to nothing."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -250,6 +252,34 @@ def test_a_disk_that_fails_is_told_as_such(
 
     monkeypatch.setattr("cwstore._sqlite.restore.read_header", fail)
     assert_refused(StorageError, r"restoring .*the disk failed", backup, file)
+
+
+def test_a_log_that_cannot_be_looked_at_is_not_taken_for_none(
+    file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_and_be_killed(file, "third")
+    look, replace = os.stat, os.replace
+
+    def fail(path: Any, **options: Any) -> os.stat_result:
+        if str(path).endswith("-wal"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return look(path, **options)
+
+    with monkeypatch.context() as patched:
+
+        def break_down(old: str, new: str) -> None:
+            replace(old, new)
+            patched.setattr(os, "stat", fail)
+
+        patched.setattr(os, "replace", break_down)
+        with pytest.raises(StorageError, match=r"cannot look at .*-wal: Input/output error"):
+            restore(backup, file)
+    again = restore(backup, file)
+    assert again.kept is not None
+    kept = [Path(one) for one in names_in(file.parent) if ".replaced-" in one]
+    assert ["first", "second", "third"] in [
+        stored(file.parent / one) for one in kept if not one.name.endswith(("-wal", "-shm"))
+    ]
 
 
 # Killed at any moment

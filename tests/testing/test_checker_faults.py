@@ -274,7 +274,7 @@ def test_a_value_of_two_columns_is_reported(service: Service) -> None:
 
 def test_a_value_of_a_type_that_is_not_converted_is_reported(service: Service) -> None:
     assert service.faults("values_of(int, Note)", "values_of(bool, Note)") == [
-        "notes._COUNT: values come as SQLite has them, str or int, never as bool [type]"
+        "notes._COUNT: values come as str, int, float or bytes, never as bool [type]"
     ]
 
 

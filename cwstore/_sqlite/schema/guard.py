@@ -58,14 +58,15 @@ def authorizer(
     script is an extension's: it changes nothing whose name does not begin so.
     """
 
-    def is_of_others(action: int, first: str | None, second: str | None) -> bool:
+    may_change = (prefix, "sqlite_")
+
+    def name_of_others(action: int, first: str | None, second: str | None) -> str | None:
         if action in _CHANGES_NO_ROW or action == apsw.SQLITE_PRAGMA:
-            return False
+            return None
         # The second name is the table of an index or trigger, and of ALTER TABLE the table itself.
-        both = action in _ON_A_TABLE or action == apsw.SQLITE_ALTER_TABLE
         names = [second or ""] if action == apsw.SQLITE_ALTER_TABLE else [first or ""]
-        names += [second or ""] if both else []
-        return any(not name.lower().startswith((prefix, "sqlite_")) for name in names)
+        names += [second or ""] if action in _ON_A_TABLE else []
+        return next((one for one in names if not one.lower().startswith(may_change)), None)
 
     def authorize(
         action: int, first: str | None, second: str | None, _database: str | None, _by: str | None
@@ -77,8 +78,8 @@ def authorizer(
             (first or "").lower().endswith(LEDGER) or (second or "").lower().endswith(LEDGER)
         ):
             reason = f"it may not touch {LEDGER}: the runner keeps it"
-        elif prefix and is_of_others(action, first, second):
-            reason = f"an extension makes and changes only what is named {prefix}…, not {first}"
+        elif prefix and (name := name_of_others(action, first, second)) is not None:
+            reason = f"an extension makes and changes only what is named {prefix}…, not {name}"
         if reason is None:
             return apsw.SQLITE_OK
         reasons.append(reason)

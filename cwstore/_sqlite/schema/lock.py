@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.database_file import MEMORY, remove
+from cwstore._sqlite.side_files import open_side_file
 from cwstore.errors import BusyError, StorageError
 
 LOCK_TIMEOUT = 600.0  # seconds; who waits holds no lock of the database and can be interrupted
@@ -24,7 +25,7 @@ def migration_lock(file: str, *, seconds: float = LOCK_TIMEOUT) -> Generator[Non
         return
     name = f"{file}.migrating"
     try:
-        descriptor = _take(name, seconds)
+        descriptor = _take(name, file, seconds)
     except TimeoutError:
         raise BusyError(
             f"{file}: another process has been migrating it for {seconds:g} s; wait for it, or"
@@ -43,12 +44,12 @@ def migration_lock(file: str, *, seconds: float = LOCK_TIMEOUT) -> Generator[Non
         os.close(descriptor)
 
 
-def _take(name: str, seconds: float) -> int:
+def _take(name: str, file: str, seconds: float) -> int:
     from fcntl import LOCK_EX, LOCK_NB, flock  # opening an up-to-date file does not need it
 
     keep_waiting, looks = busy_handler(seconds), 0
     while True:
-        descriptor = os.open(name, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = open_side_file(name, file)
         try:
             flock(descriptor, LOCK_EX | LOCK_NB)
         except OSError as error:

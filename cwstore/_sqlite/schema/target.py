@@ -11,7 +11,7 @@ import apsw
 from cwstore._sqlite.apsw_types import Connection, go_on
 from cwstore._sqlite.busy_handler import BUSY_TIMEOUT
 from cwstore._sqlite.connection import connect, ensure_wal, skip_checkpoint_on_close
-from cwstore._sqlite.database_file import MEMORY, refuse_bad_place, resolve, size_of
+from cwstore._sqlite.database_file import MEMORY, is_there, refuse_bad_place, resolve, size_of
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.version import extensions_in, read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
@@ -58,7 +58,7 @@ _RECORD = """
 
 def exists(file: str) -> bool:
     """Whether there is a database already."""
-    return file != MEMORY and os.path.lexists(file)
+    return file != MEMORY and is_there(file)
 
 
 def open_target(file: str, program: Program) -> "SqliteTarget":
@@ -246,7 +246,9 @@ def rehearse_on(
 ) -> RehearsalReport:
     """Let `migrate` work on a copy, in a directory beside the file that is removed afterwards."""
     from cwstore._sqlite.drafts import draft_beside
+    from cwstore._sqlite.network_disk import refuse_network_disk
 
+    refuse_network_disk(file)
     try:
         with draft_beside(file) as draft:
             return _rehearse(file, draft, program, migrate)

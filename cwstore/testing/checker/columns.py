@@ -28,7 +28,12 @@ from cwstore.testing.checker.words import (
 #: A check and what it found.
 Finding = tuple[str, str]
 
-_DECLARED = {str: "TEXT", Secret: "TEXT", int: "INTEGER", bool: "INTEGER", datetime: "INTEGER"}
+_DECLARED = {
+    **dict.fromkeys((str, Secret), "TEXT"),
+    **dict.fromkeys((int, bool, datetime), "INTEGER"),
+    float: "REAL",
+    bytes: "BLOB",
+}
 _COMPARISONS = {"=", "<>", "!=", "<", ">", "<=", ">="}
 _OPERATORS = {"||", "+", "-", "*", "/", "%", "->", "->>"}
 _BOOLEAN = frozenset({"0", "1"})
@@ -46,9 +51,12 @@ def check_columns(statement: AnyStatement, info: Any, schema: Schema) -> Iterato
             yield "columns", f"it returns {', '.join(names)}; a value is one column"
             return
         annotations = {names[0]: statement.scalar}
-        if rule_of(statement.scalar).type not in (str, int):
+        if rule_of(statement.scalar).type not in (str, int, float, bytes):
             word = getattr(statement.scalar, "__name__", str(statement.scalar))
-            yield "type", f"values come as SQLite has them, str or int, never as {word}"
+            yield (
+                "type",
+                f"values come as str, int, float or bytes, never as {word}",
+            )
     else:
         wanted = list(field_names(statement.entity))
         if names != wanted:

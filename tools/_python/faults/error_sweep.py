@@ -75,6 +75,7 @@ _CAUSES_OF_KIND = {
 
 
 _ID = r"[A-Za-z0-9_-]{21}"
+_KEPT = ".replaced-"  # and the time, which differs from run to run
 
 
 class FailingDisk(Guard):
@@ -138,6 +139,8 @@ class Subject:
     prepare: Callable[[Path], None]  #: in a new directory
     begin: Callable[[Path], Store | None]
     act: Callable[[Store | None, Path], object]
+    #: Do it again on a good disk, where a half may be there that only doing it again ends.
+    again: Callable[[Path], None] | None = None
 
 
 def _open(directory: Path) -> Store:
@@ -162,6 +165,34 @@ def _left_by_a_killed_process(directory: Path) -> None:
     for name, data in kept.items():
         if not name.endswith(("-shm", "-turn")):
             (directory / name).write_bytes(data)
+
+
+def _with_backup(prepare: Callable[[Path], None]) -> Callable[[Path], None]:
+    def prepared(directory: Path) -> None:
+        with _open(directory) as store:
+            store.initiatives.create(id="copied", name="copied")
+            store.backup(directory / "copy.bak")
+        shutil.move(directory / "store.db", directory / "other")
+        prepare(directory)
+
+    return prepared
+
+
+def _restore(_: Store | None, directory: Path) -> None:
+    cwstore.restore(directory / "copy.bak", directory / "store.db")
+
+
+def _restore_again(directory: Path) -> None:
+    """Whatever became of the first one, nothing of the old file, or of its log, is lost."""
+    _restore(None, directory)
+    kept = [
+        row[0]
+        for one in directory.glob(f"store.db{_KEPT}*")
+        if not one.name.endswith(("-wal", "-shm"))
+        for row in picture_of(one)["initiatives"]
+    ]
+    if "'logged'" not in kept:
+        raise AssertionError(f"of the old file only {sorted(set(kept))} is kept")
 
 
 def _old(version: int) -> Callable[[Path], None]:
@@ -204,6 +235,14 @@ ON_FILES = (
     Subject("status", _old(15), _no_store, lambda _, d: cwstore.status(d / "store.db")),
     Subject("close", _furnished, _open, _close),
     Subject("rehearse", _old(14), _no_store, lambda _, d: cwstore.rehearse(d / "store.db")),
+    Subject("restore", _with_backup(_furnished), _no_store, _restore),
+    Subject(
+        "restore after a kill",
+        _with_backup(_left_by_a_killed_process),
+        _no_store,
+        _restore,
+        _restore_again,
+    ),
     Subject("new file", lambda _: None, _no_store, _open_and_close),
     *(Subject(f"migrate {version}", _old(version), _no_store, _migrate) for version in range(16)),
 )
@@ -303,7 +342,9 @@ class Sweep:
         self._calls.guard = self._quiet
         yield from self._judge_errors(disk, [error, *more])
         owed = ["'during'"] if more and more[0] is None and self._subject.name != "close" else []
-        if store is None:  # opening it again would migrate it
+        if store is None and self._subject.again is not None:
+            yield from self._do_again(directory)
+        elif store is None:  # opening it again would migrate it
             yield from self._judge_file(directory, error, owed)
             yield from self._judge_leftovers(directory, error, disk)
             yield from _open_again(directory)
@@ -321,8 +362,11 @@ class Sweep:
             self.outcome.failed += 1
         else:
             faults.append("it did not die")
-        faults += self._judge_file(directory, CwstoreError("killed"), [])
-        faults += _open_again(directory)
+        if self._subject.again is None:
+            faults += self._judge_file(directory, CwstoreError("killed"), [])
+            faults += _open_again(directory)
+        else:
+            faults += self._do_again(directory)
         where = f"{self._subject.name}, killed at {at} of {self.changes}"
         self.outcome.faults += [f"{where}: {fault}" for fault in faults]
         shutil.rmtree(directory)
@@ -372,7 +416,9 @@ class Sweep:
         if error is not None and not isinstance(error, (CwstoreError, *expected)):
             faults.append(f"{type(error).__name__}: {error}")
         self.outcome.failed += error is not None
-        if store is None:
+        if store is None and self._subject.again is not None:
+            faults += self._do_again(directory)
+        elif store is None:
             faults += self._judge_file(directory, error or CwstoreError("perhaps"), [])
             faults += _open_again(directory)
         else:
@@ -388,6 +434,15 @@ class Sweep:
             faults.append(f"left behind: {sorted(re.sub(_ID, 'ID', one) for one in left)}")
         self.outcome.faults += [f"{self._subject.name}, {how}: {fault}" for fault in faults]
         shutil.rmtree(directory)
+
+    def _do_again(self, directory: Path) -> Iterator[str]:
+        """What is half done is refused until it is done again, and then it is done."""
+        assert self._subject.again is not None
+        error = _error_of(lambda: self._subject.again and self._subject.again(directory))
+        if error is not None:
+            yield f"cannot be done again: {type(error).__name__}: {_without_places(error)}"
+        yield from self._judge_file(directory, None, [])
+        yield from _open_again(directory)
 
     def _killed(self, directory: Path, killer: Guard) -> bool:
         child = os.fork()
@@ -454,7 +509,7 @@ def _error_of(call: Callable[[], object]) -> BaseException | None:
 
 
 def _names_in(directory: Path) -> set[str]:
-    return {one.name for one in directory.iterdir()}
+    return {re.sub(rf"{_KEPT}[\dTZ]+(-\d+)?", _KEPT, one.name) for one in directory.iterdir()}
 
 
 def _mark(store: Store | None, name: str) -> None:

@@ -176,7 +176,11 @@ def _replaced(real: object, other: object) -> Iterator[Callable[[], object]]:
 
 SUBJECTS = (
     *error_sweep.ON_STORES,
-    *(one for one in error_sweep.ON_FILES if one.name in {"open", "close", "migrate 15", "status"}),
+    *(
+        one
+        for one in error_sweep.ON_FILES
+        if one.name in {"open", "close", "migrate 15", "status", "restore"}
+    ),
 )
 WAYS: dict[str, Callable[[Subject, Path, int], Outcome]] = {
     "ctrl-c": interrupt_everywhere,

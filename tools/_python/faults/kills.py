@@ -38,7 +38,17 @@ class Killer(Guard):
 
 
 _STEPS = ("new file", "migrate 0", "migrate 11", "migrate 15", "open after a kill", "rehearse")
-_ON_STORES = ("transaction over five", "backup", "prune", "purge", "compact", "close", "claim next")
+_ON_STORES = (
+    "restore",
+    "restore after a kill",
+    "transaction over five",
+    "backup",
+    "prune",
+    "purge",
+    "compact",
+    "close",
+    "claim next",
+)
 SUBJECTS = tuple(one for one in error_sweep.SUBJECTS if one.name in {*_STEPS, *_ON_STORES})
 
 

@@ -1,0 +1,72 @@
+"""Refuse a database on a disk that another machine also uses.
+
+All who have a database in WAL mode open share memory through `<file>-shm`. Two machines share none:
+each sees an index of its own, and one removes the log of the other. Users of other programs report
+damaged files from NFS and SMB, and from directories of the host in a virtual machine or a container
+(9p, virtiofs), also where one machine alone wrote.
+
+Linux alone tells what a directory lies on, in its table of mounts. A disk whose kind is not listed
+here is taken for a local one.
+"""
+
+import os
+
+from cwstore.errors import StorageError
+
+ALLOWED = "CWSTORE_NETWORK_DISK"  # in the environment, 1: whoever mounts it knows what he does
+
+_MOUNTS = "/proc/self/mountinfo"
+# Those of FUSE are called "fuse.NAME". Desktop programs for containers have fakeowner, grpcfuse and
+# osxfs; virtual machines have prl_fs, vboxsf, vmhgfs and drvfs.
+_KINDS = frozenset(
+    {
+        *("9p", "afs", "beegfs", "blobfuse", "blobfuse2", "ceph", "ceph-fuse", "cifs", "coda"),
+        *("curlftpfs", "davfs", "drvfs", "fakeowner", "gcsfuse", "glusterfs", "goofys", "gpfs"),
+        *("grpcfuse", "juicefs", "lustre", "mfs", "mount-s3", "mountpoint-s3", "ncpfs", "nfs"),
+        *("nfs4", "orangefs", "osxfs", "prl_fs", "pvfs2", "rclone", "s3fs", "seaweedfs"),
+        *("smb3", "smbfs", "smbnetfs", "sshfs", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse"),
+    }
+)
+
+
+def refuse_network_disk(file: str) -> None:
+    """Raise StorageError if the file, or the directory of its log, lies on such a disk."""
+    for path in (os.path.dirname(file), file):
+        try:
+            device = os.stat(path).st_dev
+        except OSError:  # it is not there yet; or whoever opens it is told
+            continue
+        # What is shared has no device of its own, so its number begins with 0.
+        if os.major(device) == 0:
+            kind, place = _mounted(device, path)
+            if kind.removeprefix("fuse.") in _KINDS and os.environ.get(ALLOWED) != "1":
+                raise StorageError(
+                    f"{file} lies on a network disk ({kind}, mounted at {place}): what shares a"
+                    " write-ahead log must share memory, and two machines share none, so the file"
+                    " would be damaged. Keep it on a local disk; a backup may lie on this one. If"
+                    f" this machine alone uses it and you take the risk, set {ALLOWED}=1"
+                )
+
+
+def _mounted(device: int, path: str) -> tuple[str, str]:
+    """The kind of the file system, and where it is mounted; nothing if nobody tells."""
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
+            mounts = [_read(line) for line in table]
+    except OSError:  # not Linux
+        return "", ""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for found, place, kind in mounts:
+        if found == number:
+            return kind, place
+    # Some file systems number their parts themselves: there the longest name tells.
+    above = [one for one in mounts if f"{path}/".startswith(f"{one[1].rstrip('/')}/")]
+    _, place, kind = max(above, key=lambda one: len(one[1]), default=("", "", ""))
+    return kind, place
+
+
+def _read(line: str) -> tuple[str, str, str]:
+    """Number of the device, place and kind, as in `22 27 0:21 / /mnt rw - nfs4 host:/ rw`."""
+    left, _, right = line.partition(" - ")
+    _, _, number, _, place, *_ = left.split(" ")
+    return number, place.replace(r"\040", " "), right.split(" ")[0]
