@@ -90,7 +90,6 @@ ON_EVERY_ENGINE = (
     "tests/engine/test_tailing.py",
     "tests/engine/test_threads.py",
     "tests/engine/test_reentry.py",
-    "tests/engine/test_interrupts.py",
     "tests/engine/test_errors.py",
     "tests/engine/test_transactions.py",
 )

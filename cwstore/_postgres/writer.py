@@ -323,7 +323,12 @@ class Writer:
         if error.sqlstate == "23505":
             name = error.diag.constraint_name
             found = self.connection.execute(COLUMNS_OF_INDEX, [name, _quoted(where)]).fetchall()
-            return taken(", ".join(f"{table}.{column}" for (column,) in found))
+            taken_fault = taken(", ".join(f"{table}.{column}" for (column,) in found))
+            # A new row is not there, unless its id is what another one has.
+            if found == [("id",)] or statement.text.startswith("UPDATE"):
+                given = binds.get("id")
+                taken_fault.id = given if isinstance(given, str) else None
+            return taken_fault
         self._name_holder(fault)
         return fault
 

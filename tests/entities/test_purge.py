@@ -163,7 +163,7 @@ def test_a_purge_that_was_killed_goes_on(store: Store, file: Path) -> None:
     kept = sum(map(len, contents(file).values()))
     fill(store, "i")
     with subprocess.Popen(
-        [sys.executable, "-c", PURGE, file],
+        [sys.executable, "-c", PURGE, store.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

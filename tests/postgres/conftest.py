@@ -1,5 +1,8 @@
 """Here the database of a test lies on PostgreSQL."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import psycopg
 import pytest
 
@@ -21,7 +24,7 @@ def address(file: object) -> str:
 
 
 @pytest.fixture
-def superuser(address: str) -> "psycopg.Connection[tuple[object, ...]]":
+def superuser(address: str) -> "Iterator[psycopg.Connection[tuple[Any, ...]]]":
     """A connection to the database of the test that commits each statement."""
     with psycopg.connect(address, autocommit=True) as connection:
         yield connection
