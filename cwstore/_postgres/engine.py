@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 import psycopg
 
-from cwstore._postgres import inspection
+from cwstore._postgres import reports
 from cwstore._postgres.address import Address, parse
 from cwstore._postgres.connection import Connection, connect
 from cwstore._postgres.error_map import map_statement_error
@@ -205,7 +205,7 @@ class PostgresDatabase:
     def data_version(self) -> int:
         """A number that changes when anybody commits."""
         with self.lease_reader() as reader:
-            return inspection.data_version(reader)
+            return reports.data_version(reader)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """PostgreSQL has tools of its own for that."""
@@ -217,16 +217,16 @@ class PostgresDatabase:
     def check(self) -> "CheckReport":
         """See `Store.check`."""
         self._refuse_if_closed()
-        return inspection.check(self._address, self._busy_timeout, self._program)
+        return reports.check(self._address, self._busy_timeout, self._program)
 
     def health(self) -> "HealthReport":
         """See `Store.health`."""
-        return inspection.health(self.lease_reader)
+        return reports.health(self.lease_reader)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""
         with self.lease_reader() as reader:
-            return inspection.stats(reader, self.version)
+            return reports.stats(reader, self.version)
 
     def _not_yet(self, what: str) -> NoReturn:
         self._refuse_if_closed()

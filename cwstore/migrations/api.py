@@ -146,7 +146,7 @@ def status(
         state = read_checked_state(database, files)
         pending = tuple(f.name for f in files if f.version > state.version)
         return MigrationStatus(
-            path=file,
+            path=database.name,
             version=state.version,
             newest=newest(files),
             pending=pending,

@@ -4,6 +4,7 @@ import pytest
 
 import cwstore
 from cwstore._postgres.address import parse
+from cwstore.cli import main
 from cwstore.errors import CwstoreError, InvalidValueError, StorageError
 from cwstore.store import Store
 from tests.kits.engine import whole_chain
@@ -77,3 +78,32 @@ def test_a_store_shows_its_address_without_the_password(address: str) -> None:
         with pytest.raises(CwstoreError) as caught:
             store.backup("x")
         assert address in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["migrate", "status"])
+def test_a_command_takes_an_address_and_does_not_show_the_password(
+    address: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, f"{address}&password={PASSWORD}"]) == 0
+    said = capsys.readouterr()
+    assert PASSWORD not in said.out + said.err
+    assert cwstore.status(f"{address}&password={PASSWORD}").path == address
+
+
+@pytest.mark.parametrize("command", ["check", "stats", "show", "shell"])
+def test_a_command_that_takes_files_only_says_so(
+    address: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, f"{address}&password={PASSWORD}"]) == 1
+    said = capsys.readouterr()
+    assert "not there for PostgreSQL yet" in said.err
+    assert PASSWORD not in said.out + said.err
+
+
+def test_without_the_driver_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError(name="psycopg")
+
+    monkeypatch.setattr("cwstore.core.drivers.import_module", fail)
+    with pytest.raises(StorageError, match=r"pip install 'cwstore\[postgres\]'"):
+        Store.open("postgresql:///db")

@@ -117,9 +117,7 @@ def _raise(error: BaseException) -> Any:
 def test_a_check_that_the_server_breaks_off_says_so(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "cwstore._postgres.inspection.drift", _raise(psycopg.errors.lookup("53100")())
-    )
+    monkeypatch.setattr("cwstore._postgres.reports.drift", _raise(psycopg.errors.lookup("53100")()))
     with pytest.raises(StorageError, match="out of disk"):
         store.check()
 

@@ -28,11 +28,6 @@ _TABLES = """
 """
 
 
-def schema_bytes(connection: "Connection") -> int:
-    """Of the tables and their indexes."""
-    return sum(table + indexes for _, table, indexes in connection.execute(_TABLES))
-
-
 def data_version(connection: "Connection") -> int:
     """A number that changes when anybody commits, in whatever database of the server."""
     ((number,),) = connection.execute(
