@@ -51,10 +51,7 @@ def status(options: Namespace) -> int:
     rows = [
         ("version", f"{found.version} of {found.newest}"),
         ("usable by code from version", str(found.compatible_from)),
-        (
-            "size",
-            f"{found.size:,} bytes" if found.size or os.path.exists(found.path) else "no file yet",
-        ),
+        ("size", f"{found.size:,} bytes" if is_there else "no file yet"),
         ("backup before migrating", found.backup or "none"),
         ("pending migrations", str(len(found.pending))),
     ]

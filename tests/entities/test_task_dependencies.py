@@ -276,6 +276,7 @@ def test_a_cycle_is_refused_in_a_large_plan_too(store: Store, file: Path, seed: 
         assert contents(file)["task_levels"]
 
 
+@pytest.mark.only_sqlite("tells another of two faults first")
 def test_an_edge_may_be_moved_by_others_but_not_into_a_cycle(store: Store, file: Path) -> None:
     make_layers(store, 20, 10)
     edges = layered(20, 10)

@@ -31,19 +31,17 @@ _PHASE = values_of(str, Phase)("""
 
 
 def test_an_initiative_moves_between_the_engines(
-    store: Store, file: Path, tmp_path: Path, migrated: Path
+    store: Store, file: Path, address: str, tmp_path: Path
 ) -> None:
     fill_lists(file)
     lines = list(store.export_initiative("i0", logs=True))
-    with open_at(tmp_path / "there.db") as there:
+    with open_at(tmp_path / "there.db") as there, open_at(f"{address}&schema=third") as third:
         there.import_initiative(lines)
         back = list(there.export_initiative("i0", logs=True))
-        store.initiatives.delete("i0")
-        store.import_initiative(back, on_conflict="skip")
-    again = list(store.export_initiative("i0", logs=True))
-    # Edges to tasks of other initiatives stay behind.
-    assert {*back[1:-1]} <= {*lines[1:-1]}
-    assert len(again) == len(lines)
+        third.import_initiative(back)
+        again = list(third.export_initiative("i0", logs=True))
+    assert len(lines) > 200
+    assert sorted(lines) == sorted(back) == sorted(again)
 
 
 def test_a_snapshot_sees_one_moment_and_blocks_nobody(store: Store) -> None:
