@@ -29,11 +29,13 @@ def parse(text: object) -> Address:
     if isinstance(text, os.PathLike) or not isinstance(text, str) or "\0" in text:
         raise InvalidValueError("path", "expected an address as str: postgresql://host/database")
     given: list[tuple[str, str]] = []
+    parts: SplitResult | None = None
     try:
-        parts: SplitResult | None = urlsplit(text)
-        given = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        split = urlsplit(text)
+        given = parse_qsl(split.query, keep_blank_values=True, strict_parsing=bool(split.query))
+        parts = split
     except ValueError:  # repeats a part of it: not chained
-        parts = None
+        pass
     if parts is None:
         raise InvalidValueError("path", "not an address: postgresql://user@host/database?schema=x")
     schema = dict(given).get("schema")

@@ -1,6 +1,5 @@
 """The pool of connections that only read: each is lent for one call and kept for the next."""
 
-import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 _KEPT = 16  # opening one costs some ms; AsyncStore reads on so many threads
 
-# As in writer.py: the sessions of the parent.
-_inherited: list[Connection] = []
-
 
 class Readers:
     """The readers of one database."""
@@ -30,18 +26,19 @@ class Readers:
         self._kept = _KEPT
         self._address = address
         self._busy_timeout = busy_timeout
-        self._process = os.getpid()
 
     def read(self, text: bytes, values: "Sequence[Any]") -> "list[Row]":
         """Every row of a SELECT. It is asked once more if its connection turns out to be lost."""
-        for attempt in range(2):
+        again = False
+        while True:
             reader = self.borrow()
             try:
                 rows = reader.execute(text, values).fetchall()
             except psycopg.Error as error:
                 reader.close()
-                if attempt or not is_lost(error):
+                if again or not is_lost(error):
                     raise
+                again = True
                 self.close_idle()  # they will not be better
             except BaseException:
                 reader.close()
@@ -49,14 +46,9 @@ class Readers:
             else:
                 self.give_back(reader)
                 return rows
-        raise AssertionError("the second attempt returns or raises")
 
     def borrow(self) -> Connection:
         """A connection that is up. Raises StorageError."""
-        if os.getpid() != self._process:
-            _inherited.extend(self.idle)
-            self.idle.clear()
-            self._process = os.getpid()
         while True:
             try:
                 reader = self.idle.pop()

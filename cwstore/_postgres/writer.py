@@ -349,7 +349,7 @@ class Writer:
         if self.running or self.abort_error is not None or self.task is not None:
             self.refuse()
         self.note_fork()
-        if self.closed_reason:
+        if self.closed_reason:  # in a forked child
             raise StoreClosedError(self.closed_reason)
 
     def refuse(self) -> None:

@@ -9,8 +9,11 @@ import pytest
 
 import cwstore
 from cwstore._postgres import connection as connections
+from cwstore._postgres.engine import PostgresDatabase
+from cwstore._postgres.schema.target import refuse_bad_place
 from cwstore.errors import (
     BusyError,
+    ConflictError,
     CorruptDatabaseError,
     CwstoreError,
     OutcomeUnknownError,
@@ -266,3 +269,92 @@ def test_readers_that_are_too_many_are_closed(store: Store) -> None:
 def test_what_is_not_there_yet_says_so(store: Store, call: Any) -> None:
     with pytest.raises(CwstoreError, match="not there for PostgreSQL yet"):
         call(store)
+
+
+def test_a_read_whose_connection_is_cut_meanwhile_is_asked_once_more(
+    store: Store, superuser: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.initiatives.create(name="there")
+    names(store)
+    monkeypatch.setattr("cwstore._postgres.reader_pool.is_stale", lambda _: False)
+    cut(superuser)
+    assert names(store) == ["there"]
+
+
+def test_a_connection_that_cannot_be_set_up_is_closed(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = "SELECT $1::text, $2::text, $3::text, 1 / 0"
+    monkeypatch.setattr(connections, "_SETTINGS", wrong)
+    with pytest.raises(StorageError, match="division by zero"):
+        Store.open(address)
+
+
+def test_a_store_that_was_never_made_is_freed_without_a_word() -> None:
+    PostgresDatabase.__new__(PostgresDatabase).__del__()
+
+
+def test_checkpoints_are_the_servers(address: str) -> None:
+    with pytest.raises(CwstoreError, match="checkpoints"):
+        Store.open(address, checkpoints="external")
+    assert refuse_bad_place(address) is None
+
+
+def test_a_transaction_may_not_be_closed_from_within(store: Store) -> None:
+    with store.transaction(), pytest.raises(ConflictError, match="leave it first"):
+        store.close()
+    store.close()
+    store.close()
+    with pytest.raises(StoreClosedError, match="is closed"):
+        names(store)
+    with pytest.raises(StoreClosedError, match="is closed"):
+        store.initiatives.create(name="x")
+    with pytest.raises(StoreClosedError, match="is closed"):
+        store.transaction().__enter__()
+
+
+def test_a_call_in_the_midst_of_another_is_refused(store: Store) -> None:
+    writer: Any = store._db._writer  # type: ignore[attr-defined]
+    with store.transaction():
+        writer.running = True
+        with pytest.raises(ConflictError, match="in the midst of another call"):
+            store.initiatives.create(name="x")
+        writer.running = False
+    writer.lock.acquire(1.0)
+    writer.running = True
+    with pytest.raises(ConflictError, match="in the midst of another call"):
+        store.initiatives.create(name="x")
+    writer.running = False
+    writer.lock.release()
+    assert names(store) == []
+
+
+def test_sums_and_what_has_passed_come_as_python_has_them(store: Store) -> None:
+    raw: Any = store._db._writer.connection  # type: ignore[attr-defined]
+    found = raw.execute("SELECT 2::numeric, 2.5::numeric, 'NaN'::numeric, true, false").fetchall()
+    assert repr(found) == "[(2, 2.5, nan, 1, 0)]"
+    assert store.tasks.expire_leases() == []
+    with store.transaction():
+        assert store.tasks.expire_leases() == []
+    assert store.accounts.clear_expired_exhaustion() == 0
+
+
+def test_a_refusal_whose_names_cannot_be_looked_up_is_one_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = store.initiatives.create(name="x")
+    monkeypatch.setattr("cwstore._postgres.writer.COLUMNS_OF_INDEX", "SELECT 1 / 0")
+    with pytest.raises(ConflictError, match="initiatives_pkey"):
+        store.initiatives.create(name="y", id=one.id)
+
+
+def test_a_transaction_whose_savepoint_is_lost_is_lost(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = store.initiatives.create(name="x")
+    monkeypatch.setattr("cwstore._postgres.writer._ROLLBACK_TO", (b"ROLLBACK TO nothing", ()))
+    with pytest.raises(CwstoreError, match="rolled back"), store.transaction():
+        with pytest.raises(CwstoreError):
+            store.initiatives.create(name="y", id=one.id)
+        store.initiatives.create(name="z")
+    assert names(store) == ["x"]

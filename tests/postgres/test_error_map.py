@@ -17,7 +17,9 @@ from cwstore.errors import (
     ConflictError,
     CorruptDatabaseError,
     CwstoreError,
+    CycleError,
     InvalidValueError,
+    MissingReferenceError,
     StorageError,
 )
 
@@ -26,6 +28,10 @@ WITH_JSON = rows_of(Initiative)("SELECT id FROM initiatives WHERE name = :given"
 
 
 def of_state(state: str) -> psycopg.Error:
+    if state == "CW001":
+        error = psycopg.Error("said by the server")
+        error.sqlstate = state
+        return error
     return psycopg.errors.lookup(state)("said by the server")
 
 
@@ -47,6 +53,9 @@ def of_state(state: str) -> psycopg.Error:
         ("42P01", CorruptDatabaseError, "cwstore check"),
         ("XX001", CorruptDatabaseError, "damage"),
         ("22012", CwstoreError, "22012"),
+        ("23502", InvalidValueError, "must not be None"),
+        ("23503", MissingReferenceError, "does not exist"),
+        ("CW001", CycleError, "cycle"),
     ],
 )
 def test_the_state_decides(state: str, error: type[CwstoreError], said: str) -> None:

@@ -30,8 +30,7 @@ def drift(connection: "Connection", files: list[MigrationFile]) -> Drift:
             run_statements(connection, file.parse(), lambda _: None)
         expected = read_catalogue(connection)
     finally:
-        if not connection.closed:
-            connection.execute("ROLLBACK TO drift" if inside else "ROLLBACK")
+        connection.execute("ROLLBACK TO drift" if inside else "ROLLBACK")
     return compare(expected, found)
 
 

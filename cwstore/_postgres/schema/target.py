@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 
@@ -143,10 +143,8 @@ class PostgresTarget:
             return
         try:
             self._connection.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
-        except psycopg.errors.DuplicateSchema:
+        except (psycopg.errors.DuplicateSchema, psycopg.errors.UniqueViolation):
             pass  # another process has just made it
-        except psycopg.errors.UniqueViolation:
-            pass  # likewise
 
     def _schema(self) -> str | None:
         ((schema,),) = self._connection.execute("SELECT current_schema()").fetchall()
@@ -186,10 +184,11 @@ class PostgresTarget:
     def backup_path(self, version: int) -> str | None:
         """There is nowhere to copy it to: see `PostgresDatabase.backup`."""
         del version
+        return None
 
     def back_up(self, version: int) -> str | None:
         """See `backup_path`: a migration is undone as a whole if it fails."""
-        del version
+        return self.backup_path(version)
 
     def apply(
         self, script: "Script", earlier: list[MigrationFile], notify: Callable[[int], None]
@@ -245,8 +244,5 @@ def rehearse_on(
 ) -> RehearsalReport:
     """Not there yet."""
     del program, migrate
-    _refuse_rehearsal(parse(file).name)
-
-
-def _refuse_rehearsal(name: str) -> NoReturn:
+    name = parse(file).name
     raise StorageError(f"{name}: rehearse() is not there for PostgreSQL yet; try it on a copy")
