@@ -72,7 +72,7 @@ class ConflictError(CwstoreError):
 
 
 class MissingReferenceError(CwstoreError):
-    """A row refers to one that does not exist; nothing was changed."""
+    """A row refers to one that does not exist, or that would be deleted; nothing was changed."""
 
     def __init__(self, message: str, *, field: str | None = None) -> None:
         super().__init__(message)

@@ -1161,6 +1161,40 @@ CREATE INDEX task_attempts_agent_ix
     ON task_attempts (agent_id)
     WHERE agent_id IS NOT NULL;
 
+-- `INSERT OR REPLACE` of another program deletes an agent of the same name, and no trigger on agents
+-- sees it (unless recursive_triggers is on); the foreign key does, and forgets who held the attempt.
+CREATE TRIGGER task_attempts_lose_agent_tg
+AFTER UPDATE OF agent_id ON task_attempts
+WHEN NEW.agent_id IS NULL
+ AND NEW.outcome IS NULL
+ AND OLD.agent_id IS NOT NULL
+ AND NOT EXISTS (SELECT 1 FROM agents WHERE id = OLD.agent_id)
+BEGIN
+    UPDATE task_attempts
+    SET outcome = 'lost',
+        detail = 'the agent was deleted',
+        ended_at = CASE
+            WHEN updated_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            THEN CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            ELSE updated_at + 1
+        END,
+        updated_at = CASE
+            WHEN updated_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            THEN CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            ELSE updated_at + 1
+        END
+    WHERE id = NEW.id;
+    UPDATE tasks
+    SET status = 'pending',
+        updated_at = CASE
+            WHEN updated_at < CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            THEN CAST(unixepoch('subsec') * 1000000 AS INTEGER)
+            ELSE updated_at + 1
+        END
+    WHERE id = NEW.task_id
+      AND status = 'in_progress';
+END;
+
 
 -- How often something may have become ready, but for tasks that are new. All that is compared is
 -- whether the number is another one. Written by the triggers below and by nobody else; without its
@@ -1247,7 +1281,8 @@ CREATE TABLE agent_log_sessions (
 
 -- ------------------------------------ 0017_phases_have_levels ------------------------------------
 --
--- Plans of thousands of phases whose edges come in any order.
+-- Plans of thousands of phases whose edges come in any order; and agents that another program
+-- replaces.
 --
 -- No row is changed: what is new here is kept by triggers alone, so older code keeps it, too.
 
@@ -1502,7 +1537,8 @@ END;
 
 -- ------------------------------------ 0017_phases_have_levels ------------------------------------
 --
--- Plans of thousands of phases whose edges come in any order.
+-- Plans of thousands of phases whose edges come in any order; and agents that another program
+-- replaces.
 --
 -- No row is changed: what is new here is kept by triggers alone, so older code keeps it, too.
 

@@ -93,6 +93,32 @@ def test_the_sdist_holds_what_a_checkout_holds(dist: Path) -> None:
     assert names >= SQL
 
 
+def test_the_index_would_take_it(dist: Path) -> None:
+    run(sys.executable, "-m", "twine", "check", "--strict", *sorted(dist.iterdir()), cwd=dist)
+
+
+def test_it_runs_optimised_and_isolated_from_packages_that_cannot_be_written(
+    python: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import cwstore, sys\n"
+        "with cwstore.Store.open(sys.argv[1]) as store, store.changes() as feed:\n"
+        "    store.tasks.create(name='t', id='t')\n"
+        "    print(store.tasks.claim_next_ready().name, feed.get()[0].id)\n"
+    )
+    where = run(python, "-c", "import cwstore; print(cwstore.__path__[0])", cwd=tmp_path)
+    site = Path(where.strip())
+    folders = [site, *(one for one in site.rglob("*") if one.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        options = ("-OO", "-I", "-B", "-W", "error")
+        assert run(python, *options, "-c", script, tmp_path / "new.db", cwd=tmp_path) == "t t\n"
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
 def test_an_installed_store_opens_a_database_at_the_newest_version(
     python: Path, tmp_path: Path
 ) -> None:

@@ -123,6 +123,12 @@ def test_type_checkers_see_the_names_that_can_be_imported() -> None:
     assert sorted(names_seen_by_type_checkers()) == NAMES
 
 
+def test_help_begins_with_what_to_use() -> None:
+    text = pydoc.plain(pydoc.render_doc(cwstore))
+    begin = text.index("Begin with `Store.open(path)`, or `await AsyncStore.open(path)`")
+    assert begin < text.index("PACKAGE CONTENTS")
+
+
 def test_a_star_import_brings_every_public_name() -> None:
     names: dict[str, Any] = {}
     exec("from cwstore import *", names)

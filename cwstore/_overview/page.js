@@ -1,12 +1,20 @@
 "use strict";
-const rows = [...document.querySelectorAll("tr[data-state]")];
+const groups = [...document.querySelectorAll(".rows")].map(
+  group => [group, [...group.querySelectorAll("tr")], parseInt(group.style.containIntrinsicHeight.split(" ").pop())]);
 const find = document.querySelector("#find");
 let state = "";
 function filter() {
   const text = find.value.toLowerCase();
-  for (const row of rows) {
-    row.hidden = (state && row.dataset.state !== state) ||
-      (text && !row.textContent.toLowerCase().includes(text));
+  for (const [group, rows, height] of groups) {
+    let shown = 0;
+    for (const row of rows) {
+      row.hidden = (state && row.dataset.state !== state) ||
+        (text && !row.textContent.toLowerCase().includes(text));
+      shown += !row.hidden;
+    }
+    group.hidden = !shown;
+    // How high it counts while it is not in sight.
+    group.style.containIntrinsicHeight = `${height * shown / rows.length}px`;
   }
 }
 find.addEventListener("input", filter);

@@ -21,6 +21,8 @@ _CHART = (960, 120)  # pixels
 _FEWEST = 20  # bars that the width is made for
 _ROW = 22  # pixels of an agent in the time line
 _NAMES = 160  # pixels for their names
+_ROWS = 100  # tasks of one table
+_LINE = 31  # pixels of a row, as a rule
 
 
 def page(
@@ -64,7 +66,8 @@ def _hash(text: str) -> str:
 
 
 def _overview(summary: Summary) -> Iterator[str]:
-    yield f"<section><h2>{len(summary.initiatives):,} initiatives</h2>"
+    number = len(summary.initiatives)
+    yield f"<section><h2>{number:,} initiative{'' if number == 1 else 's'}</h2>"
     yield "<table><tr><th>initiative<th>status<th>progress<th>tasks</tr>"
     for number, initiative in enumerate(summary.initiatives):
         states = states_of(summary, initiative.id)
@@ -186,19 +189,26 @@ def _tasks(board: Board) -> Iterator[str]:
 
 
 def _task_rows(board: Board, waits: Waits, tasks: list[Task]) -> Iterator[str]:
-    if not tasks:
-        return
-    yield '<table class="tasks">'
-    for depth, task in tree_of(tasks):
-        state = state_of(board, task)
-        attempts = board.attempts.get(task.id, [])
-        held = ", ".join(map(str, waits.of(task)))
-        told = f"waits for {escape(held)}" if held else ""
-        slug = _slug(state)
-        yield f'<tr data-state="{slug}"><td class="state" style="color:var(--{slug})">'
-        yield f'{state}<td style="padding-left:{depth * 1.5}rem">{escape(task.name)}'
-        yield f"<td>{told}<td>{_last(attempts)}</tr>"
-    yield "</table>"
+    """Tables of some rows each: a browser lays out those alone that are in sight."""
+    tree = list(tree_of(tasks))
+    for start in range(0, len(tree), _ROWS):
+        some = tree[start : start + _ROWS]
+        yield f'<div class="rows" style="contain-intrinsic-height:{_LINE * len(some)}px">'
+        yield '<table class="tasks">'
+        for depth, task in some:
+            yield _task_row(board, waits, depth, task)
+        yield "</table></div>"
+
+
+def _task_row(board: Board, waits: Waits, depth: int, task: Task) -> str:
+    state = state_of(board, task)
+    held = ", ".join(map(str, waits.of(task)))
+    told = f"waits for {escape(held)}" if held else ""
+    deeper = f' style="padding-left:{depth * 1.5}rem"' if depth else ""
+    return (
+        f'<tr data-state="{_slug(state)}"><td class="state">{state}<td{deeper}>{escape(task.name)}'
+        f"<td>{told}<td>{_last(board.attempts.get(task.id, []))}</tr>"
+    )
 
 
 def _last(attempts: list[TaskAttempt]) -> str:

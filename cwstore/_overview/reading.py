@@ -85,6 +85,17 @@ class LogVolume:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentLog:
+    """What an agent has written, and is still kept."""
+
+    agent_id: NonEmpty
+    agent_name: str  #: that it had when it began
+    sessions: int
+    chunks: int
+    bytes: int  #: of content
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """All initiatives, and who does what."""
 
@@ -252,6 +263,18 @@ _SUM_CHUNKS = rows_of(LogVolume)(
     width=int,
 )
 
+_SUM_CHUNKS_OF_AGENTS = rows_of(AgentLog)("""
+    SELECT
+        agent_id,
+        min(agent_name) AS agent_name /* never NULL: of rows that have one */,
+        count(DISTINCT session_number) AS sessions,
+        count(*) AS chunks,
+        coalesce(sum(octet_length(content)), 0) AS bytes
+    FROM agent_log_chunks
+    GROUP BY agent_id
+    ORDER BY bytes DESC, agent_id
+""")
+
 _STRETCHES = 80  # at most, of the log volume
 _SHORTEST = 60_000_000  # microseconds
 
@@ -262,6 +285,11 @@ def read_log_volume(db: "Snapshot") -> list[LogVolume]:
     if first is None or last is None:
         return []
     return db.fetch_all(_SUM_CHUNKS, width=max((last - first) // _STRETCHES, _SHORTEST))
+
+
+def read_agent_logs(db: "Snapshot") -> list[AgentLog]:
+    """What is kept of each agent, the most first. Reads every chunk, not its text."""
+    return db.fetch_all(_SUM_CHUNKS_OF_AGENTS)
 
 
 def read_summary(db: "Snapshot") -> Summary:

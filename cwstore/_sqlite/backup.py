@@ -168,8 +168,8 @@ def _copy(source: Connection, draft: str, what: str, busy_timeout: float) -> Non
             if problems:
                 raise CorruptDatabaseError(
                     f"{what} was not kept, its source is damaged: {'; '.join(problems)};"
-                    " run `cwstore check`; restore an older backup if it finds damage, and check"
-                    " the disk if it finds none"
+                    " run `cwstore check PATH`; if it finds damage,"
+                    " `cwstore restore BACKUP PATH`; if it finds none, check the disk"
                 )
             give_own_number(copy)
         finally:

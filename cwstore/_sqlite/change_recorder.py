@@ -3,24 +3,23 @@
 SQLite calls the recorder before each row changes (its preupdate hook).
 """
 
-import math
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import apsw
 
+from cwstore._sqlite.change_sharing import Sharing
 from cwstore.core.changes import (
-    LOOK_INTERVAL,
     NOTE_OF_ELSEWHERE,
     NOTE_OF_OVERFLOW,
     ChangeFeed,
     ChangeNote,
     ChangeOperation,
 )
-from cwstore.core.clock import real_time as time
 
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
+    from cwstore._sqlite.write_queue import WriteQueue
 
 _OPERATIONS = {
     apsw.SQLITE_INSERT: ChangeOperation.INSERT,
@@ -45,29 +44,32 @@ _ID_COLUMNS = """
 """
 
 
+MOST_SHARED = 10_000  # changes of one transaction that others are told one by one
+
+
 class Recorder:
-    """The changes of the open transaction, and the feeds that get them when it commits."""
+    """The changes of the open transaction, and who gets them when it commits: feeds, and others."""
 
     def __init__(self, connection: "Connection") -> None:
         self.changes: list[ChangeNote] = []
         self._feeds: list[ref[ChangeFeed]] = []  # a feed that nobody holds is heard by nobody
-        self._most = 0  # changes of one transaction that the largest feed can hold
+        self.others_listen = False  # stores of other processes, or others of this one
+        self._most = 0  # changes of one transaction that anybody can hold
         self._id_columns: dict[str, list[int]] = {}
         self._savepoints: dict[int, int] = {}  # by level: how many changes were noted before it
+        ((_, _, file), *_) = connection.execute("PRAGMA database_list").fetchall()
+        self.sharing = Sharing(file, self._tell)
         self.listen_on(connection)
 
     def listen_on(self, connection: "Connection") -> None:
         """Record this connection. What an earlier one had noted was not committed: forget it."""
         self._forget()
         self._connection = connection
-        ((_, _, file), *_) = connection.execute("PRAGMA database_list").fetchall()
-        self._next_look = 0.0 if file else math.inf  # in memory there is no elsewhere
         for (table,) in connection.execute(_TOLD).fetchall():
             columns = connection.execute(_ID_COLUMNS, {"table": table}).fetchall()
             self._id_columns[table] = [column for (column,) in columns]
         connection.preupdate_hook(self._note)
-        for feed in self.feeds:
-            feed.doubt()
+        self.sharing.replace_connection()
 
     @property
     def feeds(self) -> list[ChangeFeed]:
@@ -77,15 +79,36 @@ class Recorder:
 
     def add_feed(self, feed: ChangeFeed) -> None:
         """Let it hear what is published from now on."""
+        if self.feeds:
+            self.sharing.look(self._connection)  # what was committed before it is not for it
+        else:
+            self.sharing.listen(self._connection)
         self._feeds.append(ref(feed))
 
-    def is_heard(self) -> bool:
-        """Whether a feed is left. If none is, nothing is recorded any more."""
-        left = self.feeds
-        self._feeds = [ref(feed) for feed in left]
-        if not left:
+    def is_heard(self, queue: "WriteQueue | None") -> bool:
+        """Whether anybody listens. If nobody does, nothing is recorded any more."""
+        if self._feeds:
+            left = self.feeds
+            self._feeds = [ref(feed) for feed in left]
+            self.sharing.listens = bool(left)
+            if queue is not None and not left:
+                queue.stop_listening()
+                self.others_listen = queue.is_listened()
+        heard = self.others_listen or bool(self._feeds)
+        if not heard:
             self._connection.preupdate_hook(None)
-        return bool(left)
+            self.sharing.close()
+        return heard
+
+    def note_listeners(self, queue: "WriteQueue", listened: bool) -> None:
+        """Note whether anybody listens, for the transaction that has just begun."""
+        self.others_listen = listened
+        if self._feeds and not listened:  # nobody has asked the feeds for long
+            queue.keep_listening()
+
+    def _tell(self, notes: list[ChangeNote]) -> None:
+        for feed in self.feeds:
+            feed.publish(notes)
 
     def savepoint(self, level: int) -> None:
         """Begin the savepoint of this level, the innermost one."""
@@ -98,20 +121,17 @@ class Recorder:
         if not succeeded:
             del self.changes[began:]
 
-    def discard(self) -> None:
-        """End a transaction whose commit was not published."""
-        if self.changes and not self._in_transaction():
-            # It may be there: the disk failed in the COMMIT, or Ctrl-C came right after it.
-            for feed in self.feeds:
-                feed.publish([NOTE_OF_ELSEWHERE], None)
+    def publish(self) -> None:
+        """Give what was committed to all who listen."""
+        self.sharing.after_commit(self._connection, self.changes)
         self._forget()
 
-    def publish(self) -> None:
-        """Give all feeds what was committed, and now and then, that others have committed."""
-        if self.changes:
-            version = self._look_elsewhere()
-            for feed in self.feeds:
-                feed.publish(self.changes, version)
+    def discard(self) -> None:
+        """End a transaction whose commit was not published."""
+        self.sharing.release()
+        if self.changes and not self._in_transaction():
+            # It may be there: the disk failed in the COMMIT, or Ctrl-C came right after it.
+            self._tell([NOTE_OF_ELSEWHERE])
         self._forget()
 
     def _forget(self) -> None:
@@ -124,29 +144,21 @@ class Recorder:
         except apsw.ConnectionClosedError:
             return False
 
-    def _look_elsewhere(self) -> int | None:
-        """`data_version`. Beside busy threads no listener gets the connection to ask for it."""
-        now = time.monotonic()
-        if now < self._next_look:
-            return None
-        self._next_look = now + LOOK_INTERVAL
-        try:
-            return int(self._connection.pragma("data_version"))
-        except apsw.Error:
-            return None
-
     def _note(self, update: Any) -> None:
-        noted = len(self.changes)
-        if not noted:
-            self._most = max((feed.capacity for feed in self.feeds), default=0)
-        if noted > self._most:
-            return  # more than any feed can hold; an undone savepoint still cuts from the end
-        columns = self._id_columns.get(update.table_name)
+        table = update.table_name
+        columns = self._id_columns.get(table)
         if columns is None:
             return
-        if noted == self._most:
-            self.changes.append(NOTE_OF_OVERFLOW)
-            return
-        row = update.new if update.opcode == apsw.SQLITE_INSERT else update.old
+        changes = self.changes
+        if not changes:
+            self._most = MOST_SHARED if self.others_listen else 0
+            if self._feeds:
+                self._most = max(self._most, *(feed.capacity for feed in self.feeds), 0)
+        elif len(changes) >= self._most:
+            if len(changes) == self._most:
+                changes.append(NOTE_OF_OVERFLOW)
+            return  # more than anybody can hold; an undone savepoint still cuts from the end
+        code = update.opcode
+        row = update.new if code == apsw.SQLITE_INSERT else update.old
         key = row[columns[0]] if len(columns) == 1 else tuple(row[at] for at in columns)
-        self.changes.append((_OPERATIONS[update.opcode], update.table_name, key))
+        changes.append((_OPERATIONS[code], table, key))

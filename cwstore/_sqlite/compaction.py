@@ -1,5 +1,6 @@
 """Give the space of deleted rows back to the file system."""
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import apsw
@@ -32,7 +33,7 @@ def compact(
         raise StorageError(
             f"{writer.file} was made without auto_vacuum: {free * page} bytes of it are free, new"
             " rows use them, but only a rewrite gives them back; while nobody has the file open,"
-            " run PRAGMA auto_vacuum = INCREMENTAL and VACUUM on it with the sqlite3 shell"
+            f" run python -m apsw {quote(writer.file)} 'PRAGMA auto_vacuum = INCREMENTAL; VACUUM'"
         )
     return max(before - _size(writer.file), 0)
 

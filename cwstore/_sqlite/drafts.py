@@ -15,7 +15,7 @@ from cwstore.core.ids import make_id
 
 _DRAFT = "d"  # short, as the name of its directory is: SQLite takes paths of 504 bytes
 _LONGEST_ADDED = len(f"{DRAFTS[0]}123456{DRAFTS[1]}/{_DRAFT}")
-_SIDE_FILES = ("", "-wal", "-shm", "-journal", "-turn", ".migrating")  # of a draft
+_SIDE_FILES = ("", "-wal", "-shm", "-journal", "-turn", "-changes", ".migrating")  # of a draft
 
 
 @contextmanager

@@ -369,15 +369,14 @@ class SqliteDatabase:
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
-        from cwstore._sqlite.change_recorder import Recorder
         from cwstore.core.changes import ChangeFeed
 
         writer = self._writer
-        feed = ChangeFeed(capacity, writer.data_version_if_idle, writer.stop_if_unheard)
+        feed = ChangeFeed(capacity, writer.tell_others_changes, writer.stop_if_unheard)
         with self._transactions.exclusive():
-            if writer.recorder is None:
-                writer.recorder = Recorder(writer.connection)
-            writer.recorder.add_feed(feed)
+            recorder = writer.open_recorder()
+            recorder.add_feed(feed)
+            (writer.queue or writer.open_queue()).keep_listening()
         return feed
 
     def data_version(self) -> int:

@@ -60,6 +60,16 @@ FOREIGN_KEYS = """
     ORDER BY seq, id DESC
 """
 
+#: The columns that let no row go to which they refer.
+HOLDING_KEYS = """
+    SELECT child.name, link."from"
+    FROM sqlite_schema AS child
+    JOIN pragma_foreign_key_list(child.name) AS link
+    WHERE child.type = 'table'
+      AND link.on_delete IN ('NO ACTION', 'RESTRICT')
+    ORDER BY child.name, link.seq, link.id DESC
+"""
+
 
 def map_statement_error(
     error: apsw.Error | UnicodeError,
@@ -132,8 +142,8 @@ def _of_the_file(error: apsw.Error, code: int, what: str) -> CwstoreError:
         case apsw.SQLITE_CORRUPT:
             # A read that the disk refuses looks the same: SQLite makes it SQLITE_CORRUPT.
             return CorruptDatabaseError(
-                f"{what}: {error}; nothing was repaired: run `cwstore check`; restore a backup if"
-                " it finds damage, and check the disk if it finds none"
+                f"{what}: {error}; nothing was repaired: run `cwstore check PATH`; if it"
+                " finds damage, `cwstore restore BACKUP PATH`; if it finds none, check the disk"
             )
         case _ if code in _LOCKS:
             return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
@@ -170,7 +180,8 @@ def commit_fault(error: apsw.Error, file: str, busy_timeout: float) -> CwstoreEr
 def _of_a_value(error: apsw.Error | UnicodeError, code: int, what: str, text: str) -> CwstoreError:
     if isinstance(error, UnicodeError):  # carries the bytes: it is not chained
         return CorruptDatabaseError(
-            f"{what}: a text in the file is not UTF-8; nothing was repaired: restore a backup"
+            f"{what}: a text in the file is not UTF-8; nothing was repaired: restore a"
+            " backup: `cwstore restore BACKUP PATH`"
         )
     return _constraint(error, code, text)
 

@@ -6,7 +6,7 @@ from shlex import quote
 
 from cwstore._sqlite.database_file import MEMORY
 
-_SIDES = ("", "-wal", "-shm", "-journal", "-turn")
+_SIDES = ("", "-wal", "-shm", "-journal", "-turn", "-changes")
 
 
 def exposed_files(file: str) -> tuple[str, ...]:

@@ -77,6 +77,7 @@ class ReadOnlyDatabase:
         self._snapshots: dict[int, Connection] = {}  # by thread: its transaction
         self._lent: dict[Connection, tuple[str, int, float]] = {}  # for what, to whom, since when
         self._feeds: WeakSet[ChangeFeed] = WeakSet()
+        self._seen = -1  # the version of the file that the feeds know
         self._watching = Lock()
         self._watch: Connection | None = None  # notices the commits of others
         with self._lend("open") as connection:
@@ -214,7 +215,8 @@ class ReadOnlyDatabase:
         """A feed that tells that others have committed."""
         from cwstore.core.changes import ChangeFeed
 
-        feed = ChangeFeed(capacity, self._look_elsewhere, lambda: None)
+        feed = ChangeFeed(capacity, self._tell_elsewhere, lambda: None)
+        self._tell_elsewhere()  # to those that there are
         self._feeds.add(feed)
         return feed
 
@@ -230,10 +232,16 @@ class ReadOnlyDatabase:
                 fault = map_error(error, f"data_version ({self.file})", self._busy_timeout)
         raise fault
 
-    def _look_elsewhere(self) -> int | None:
+    def _tell_elsewhere(self) -> None:
+        """Give all feeds that others have committed, if they have since the last look."""
         with suppress(CwstoreError):
-            return self.data_version()
-        return None
+            version = self.data_version()
+            if version != self._seen:
+                from cwstore.core.changes import NOTE_OF_ELSEWHERE
+
+                self._seen = version
+                for feed in list(self._feeds):
+                    feed.publish([NOTE_OF_ELSEWHERE])
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         from cwstore._sqlite import backup

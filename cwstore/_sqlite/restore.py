@@ -178,7 +178,8 @@ def _swap(draft: str, file: str) -> str | None:
     for part in ("-wal", "-shm"):  # a log that is empty, and the index of the log
         remove(f"{file}{part}")
     sync(directory)
-    remove(f"{file}-turn")
+    for part in ("-turn", "-changes"):
+        remove(f"{file}{part}")
     return kept if old or had_log else None
 
 

@@ -58,8 +58,20 @@ def _reader_may(operation: int, name: str | None, value: str | None, *_: object)
     return apsw.SQLITE_DENY if sets and name in _NOT_FOR_READERS else apsw.SQLITE_OK
 
 
+def _begin_without_a_lock(shell: Any) -> None:
+    """`.dump` asks for the write lock, so that nothing changes meanwhile: a snapshot does that."""
+    run = shell.process_sql
+
+    def process_sql(sql: str, *others: object, **options: object) -> None:
+        run("BEGIN" if sql == "BEGIN IMMEDIATE" else sql, *others, **options)
+
+    shell.process_sql = process_sql
+
+
 def _talk(connection: Connection, file: str, write: bool) -> int:
     shell = _shell.Shell(db=connection)
+    if not write:
+        _begin_without_a_lock(shell)
     if not shell.interactive:
         shell.bail = True  # the first error ends it, and is told by the exit code
     may = "you can change it" if write else "read only; --write lets you change it"

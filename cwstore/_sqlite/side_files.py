@@ -1,4 +1,4 @@
-"""What cwstore itself keeps beside a database: `<file>-turn` and `<file>.migrating`.
+"""What cwstore itself keeps beside a database: `<file>-turn`, `<file>-changes`, `<file>.migrating`.
 
 Whoever may use the database may use them, as it is with the log that SQLite keeps: the users of one
 group that share a store wait in one queue, and one goes on where a process of the other was killed.

@@ -110,6 +110,8 @@ class TransactionStack:
                 queue.seconds_spent += queue.wait_at_most(writer.busy_timeout - waited)
             writer.cursor.execute("BEGIN IMMEDIATE")
             writer.take_over_stamps(queue)
+            if queue.listened_until or writer.recorder is not None:
+                writer.note_listeners(queue)
             if queue.ticket is not None or waited > LONG:
                 self._tell_wait(queue, waited)
             return
@@ -144,6 +146,8 @@ class TransactionStack:
         if writer.names is not None:
             writer.names.refuse_if_moved()
         writer.hand_on_stamps()
+        if writer.recorder is not None:
+            writer.recorder.sharing.before_commit(writer.connection)
         try:
             writer.cursor.execute("COMMIT")
         except apsw.Error as error:
@@ -351,8 +355,8 @@ class _LastWord:
     __slots__ = ("_method", "_thread")
 
     def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
-        self._method = method
         self._thread = get_ident()
+        self._method = method  # last: without it, `__del__` asks for nothing
 
     def __del__(self) -> None:
         reference = getattr(self, "_method", None)  # None: Ctrl-C came before it was set

@@ -54,12 +54,14 @@ _MAX_TICKET = 1 << 62  # nor does a larger one
 _SPINS = 20  # looks without a pause: some 50 µs
 _TRIES = 50  # 2 ms apart: how long to wait for the process that removes the file
 
-# What `<file>-turn` holds: two numbers, two times, and the last stamp of the file. Then follows the
-# note of identity.py.
+# What `<file>-turn` holds: two numbers, two times, and the last stamp of the file. Then follow the
+# note of identity.py, and until when somebody listens to changes.
 _NEXT_TICKET, _HEAD_TICKET = 0, 1
 _HEAD_SEEN, _HEAD_SINCE = 0, 1  # when the head last looked, and when it became the head
-_TIMES, _STAMP = 16, 32  # where they begin; the numbers are the first
-_NUMBER, _TIME, _SIGNED, _PAIR = Struct("=Q"), Struct("=d"), Struct("=q"), Struct("=QQ")
+_TIMES, _STAMP, _LISTENED = 16, 32, 48  # where they begin; the numbers are the first
+LISTENED = 30.0  # seconds for which a listener counts who does not look again
+_NUMBER, _TIME, _SIGNED = Struct("=Q"), Struct("=d"), Struct("=q")
+_FIRST_LOOK = Struct("=QQ32xd")  # the numbers, and until when somebody listens
 
 
 class _File:
@@ -119,9 +121,12 @@ class WriteQueue:
         "_bytes",
         "_descriptor",
         "_file",
+        "_listened",
+        "_listens_until",
         "_numbers",
         "_times",
         "holder",
+        "listened_until",
         "queued_at",
         "seconds_spent",
         "ticket",
@@ -134,10 +139,30 @@ class WriteQueue:
         self._numbers = _Cells(self._bytes, 0, _NUMBER)
         # By the clock that all processes of a machine share.
         self._times = _Cells(self._bytes, _TIMES, _TIME)
+        self._listened = _Cells(self._bytes, _LISTENED, _TIME)
+        self._listens_until = 0.0  # as this store has said
+        self.listened_until = 0.0  # as others have said, when `may_barge` looked
         self.ticket: int | None = None  # None: this writer is not in the queue
         self.queued_at = 0.0  # when the ticket was taken
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
         self.holder: str | None = None  # who had the write lock when the wait became long
+
+    def is_listened(self) -> bool:
+        """Whether somebody listens to changes, as far as `may_barge` has seen."""
+        return 0 < self.listened_until - time.monotonic() <= LISTENED
+
+    def keep_listening(self) -> None:
+        """Let writers know that somebody listens to changes, for some time from now."""
+        until = time.monotonic() + LISTENED
+        if not until - LISTENED / 2 < self._listened[0] <= until:
+            self._listened[0] = self._listens_until = until
+            self.listened_until = until
+
+    def stop_listening(self) -> None:
+        """Take it back. Others who listen say it again when they look the next time."""
+        self.listened_until = self._listened[0]
+        if self.listened_until == self._listens_until:  # nobody else has said so since
+            self._listened[0] = self._listens_until = self.listened_until = 0.0
 
     @property
     def last_stamp(self) -> int:
@@ -146,8 +171,9 @@ class WriteQueue:
         Only the holder of SQLite's write lock reads or sets it: so stamps rise in commit order,
         though the clocks of processes differ.
         """
+        stamp: int
         (stamp,) = _SIGNED.unpack(self._bytes.read(8, _STAMP))
-        return stamp
+        return int(stamp)
 
     @last_stamp.setter
     def last_stamp(self, stamp: int) -> None:
@@ -155,7 +181,7 @@ class WriteQueue:
 
     def may_barge(self) -> bool:
         """Whether a newcomer may ask SQLite ahead of those who wait."""
-        following, head = _PAIR.unpack(self._bytes.read(16, 0))
+        following, head, self.listened_until = _FIRST_LOOK.unpack(self._bytes.read(TURN_BYTES, 0))
         waiting = following - head
         return waiting <= 0 or not (
             waiting > MAX_BARGED or time.monotonic() - self._times[_HEAD_SINCE] > HEAD_STARVING
@@ -264,6 +290,7 @@ class WriteQueue:
                 ours = inode_of(f"{file}-turn") == (status.st_dev, status.st_ino)
                 if ours and not find_leftover_log(file):
                     os.unlink(f"{file}-turn")
+                    os.unlink(f"{file}-changes")
         self.detach()
 
 

@@ -16,11 +16,17 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG, busy_handler
 from cwstore._sqlite.connection import connect, leave_checkpoints
 from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.error_map import FOREIGN_KEYS, map_error, map_statement_error
+from cwstore._sqlite.error_map import FOREIGN_KEYS, HOLDING_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import busy_thread, missing_reference, not_json, table_of
+from cwstore.core.faults import (
+    busy_thread,
+    missing_reference,
+    not_json,
+    still_referred_to,
+    table_of,
+)
 from cwstore.core.ids import make_rising_id
 from cwstore.core.threads import FairLock, running_task
 from cwstore.errors import (
@@ -132,9 +138,15 @@ class Writer:
         if not self.connection.in_transaction:
             self.abort_error = fault
         elif isinstance(fault, MissingReferenceError):
-            table = table_of(statement.text)
-            fault = missing_reference(table, binds, self._missing_parents(table, binds))
+            fault = self._broken_reference(statement.text, binds)
         raise fault
+
+    def _broken_reference(self, text: str, binds: Mapping[str, Any]) -> MissingReferenceError:
+        table = table_of(text)
+        if "DELETE FROM" in text:
+            keys = self.ask(HOLDING_KEYS)
+            return still_referred_to(table, [(child, column) for child, column in keys])
+        return missing_reference(table, binds, self._missing_parents(table, binds))
 
     def _note_slow(self, text: str, seconds: float) -> None:
         from cwstore._sqlite.slow import slow_statement
@@ -210,6 +222,20 @@ class Writer:
         self._handed_on = queue.last_stamp
         self._raise_clock(self._handed_on or None)
 
+    def note_listeners(self, queue: "WriteQueue") -> None:
+        """Record what the transaction that has just begun changes, if somebody listens."""
+        listened = queue.is_listened()
+        if listened or self.recorder is not None:
+            self.open_recorder().note_listeners(queue, listened)
+
+    def open_recorder(self) -> "Recorder":
+        """The recorder; if there is none, it is made. For the thread that holds the lock."""
+        if self.recorder is None:
+            from cwstore._sqlite.change_recorder import Recorder
+
+            self.recorder = Recorder(self.connection)
+        return self.recorder
+
     def _raise_clock(self, stamp: int | None) -> None:
         if stamp is not None:
             self._clock.raise_to(stamp)
@@ -232,6 +258,17 @@ class Writer:
             return None  # a table is gone, or damaged: the statement that needs it will tell
         stamp = found[0][0] if found else None
         return stamp if isinstance(stamp, int) else None  # damaged, as above
+
+    def _publish_last_stamp(self) -> None:
+        """Store the last stamp, and let those who listen know that nothing else was changed."""
+        recorder = self.recorder
+        try:
+            if recorder is not None:
+                recorder.sharing.before_commit(self.connection)
+            self._keep_last_stamp()
+        finally:
+            if recorder is not None:
+                recorder.publish()
 
     def _keep_last_stamp(self) -> None:
         """Store the last stamp in the file, unless it tells by itself, or somebody else writes.
@@ -374,21 +411,27 @@ class Writer:
         self.connection.set_busy_handler(self.busy_handler)
         return queue
 
-    def data_version_if_idle(self) -> int | None:
-        """A number that changes when another connection commits; None if a thread is busy here.
-
-        Never waits. Also None where it cannot be read, and in memory, where nobody else commits.
-        """
-        if self.file == MEMORY or self.owner or not ALIVE[0]:
-            return None
+    def tell_others_changes(self) -> None:
+        """Give all feeds what others have committed since the last look. Never waits."""
+        recorder, queue = self.recorder, self.queue
+        if recorder is None or queue is None or self.file == MEMORY or not ALIVE[0]:
+            return
+        if self.owner:  # it may wait for another process, which commits all the time
+            recorder.sharing.look(None)
+            return
         try:
-            if not self.lock.try_acquire() or self.running or self.closed_reason:
-                return None
+            if not self.lock.try_acquire():
+                recorder.sharing.look(None)
+                return
+            if self.running or self.closed_reason:
+                return
             if self.dropped:
                 self._replace_dropped()
-            return int(self.connection.pragma("data_version"))
+            if recorder.sharing.listens:
+                queue.keep_listening()
+            recorder.sharing.look(self.connection)
         except (apsw.Error, CwstoreError):
-            return None
+            return
         finally:
             with suppress(RuntimeError):  # the lock was not taken
                 self.lock.release()
@@ -407,7 +450,7 @@ class Writer:
 
     def forget_recorder_if_unheard(self) -> None:
         """The same, for the thread that holds the lock."""
-        if self.recorder is not None and not self.recorder.is_heard():
+        if self.recorder is not None and not self.recorder.is_heard(self.queue):
             self.recorder = None
 
     # The connection
@@ -478,7 +521,7 @@ class Writer:
             if was_open:
                 self.closed_reason = f"the store of {self.file} is closed; open a new one"
                 if not self.dropped:
-                    self._keep_last_stamp()
+                    self._publish_last_stamp()
                     if self.names is not None and self.names.has_foreign_log():
                         self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
                 self.connection.close()
@@ -488,6 +531,7 @@ class Writer:
         if self.recorder is not None:
             for feed in self.recorder.feeds:
                 feed.close()
+            self.recorder.sharing.close()
         return was_open
 
     def leave_queue(self) -> None:
@@ -512,6 +556,8 @@ class Writer:
         if self.queue is not None:
             self.queue.detach()
             self.queue = None
+        if self.recorder is not None:
+            self.recorder.sharing.abandon_after_fork()
         self.lock = FairLock()
         self.owner = 0
         self.running = False

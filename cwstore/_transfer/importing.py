@@ -48,6 +48,9 @@ def import_lines(db: "Database", lines: Iterable[str], on_conflict: str) -> Impo
         raise InvalidValueError("on_conflict", f"{on_conflict!r} is not one of: error, skip")
     if isinstance(lines, str):
         raise InvalidValueError("lines", "expected lines, as of an open file, and got one text")
+    if not hasattr(lines, "__iter__"):
+        kind = type(lines).__name__
+        raise InvalidValueError("lines", f"expected lines, as of an open file, got {kind}")
     load = _Import(db, skips=on_conflict == "skip")
     with db.transaction():
         number = 0

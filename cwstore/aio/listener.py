@@ -6,7 +6,6 @@ another process has committed; it ends with the last feed.
 
 import math
 import threading
-from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -143,11 +142,11 @@ class Listeners:
         """Look for others' commits, for all feeds, until the last one is closed."""
         pause = threading.Event()
         while self._open_sources():
-            for source in self._open_sources():
-                source.look()
+            for source in self._open_sources()[:1]:
+                source.look()  # for all feeds of the store
             pause.wait(LOOK_INTERVAL)
 
-    def _open_sources(self) -> "Iterable[ChangeFeed]":
+    def _open_sources(self) -> "list[ChangeFeed]":
         with self._lock:
             self._sources = [one for one in self._sources if not one.is_closed]
             if not self._sources:

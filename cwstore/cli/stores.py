@@ -28,7 +28,7 @@ def open_program(options: "Namespace", *, to_read: bool = False) -> "Database":
     from cwstore.core.database import Database
 
     program = Program(options.directory, options.application_id)
-    if program == Program():
+    if is_ours(options):
         return open_store(options.path, to_read=to_read)
     _refuse_missing_or_old(options.path, program)
     return Database.open(
@@ -37,6 +37,11 @@ def open_program(options: "Namespace", *, to_read: bool = False) -> "Database":
         application_id=program.application_id,
         read_only=to_read and _may_only_read(options.path),
     )
+
+
+def is_ours(options: "Namespace") -> bool:
+    """Whether the options name no other program."""
+    return Program(options.directory, options.application_id) == Program()
 
 
 def given_program(options: "Namespace") -> str:

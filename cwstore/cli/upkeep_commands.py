@@ -10,15 +10,20 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from cwstore._overview.reading import read_agent_logs
 from cwstore.cli import terminal
-from cwstore.cli.stores import open_database, open_program, open_store
-from cwstore.cli.values import readable_bytes
+from cwstore.cli.stores import is_ours, open_database, open_program, open_store
+from cwstore.cli.values import bar, readable_bytes
 from cwstore.core.checks import check_application_id
 from cwstore.core.drivers import engine_for
+from cwstore.migrations.advice import how_to_restore
 from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
-    from cwstore.core.reports import CheckReport
+    from cwstore._overview.reading import AgentLog
+    from cwstore.core.reports import CheckReport, StoreStats
+
+_MOST_AGENTS = 20  # whose logs are listed
 
 
 def check(options: Namespace) -> int:
@@ -39,11 +44,8 @@ def check(options: Namespace) -> int:
                 f"{options.path}: OK: no damage, no broken references, schema as expected."
             )
     if not report.ok:
-        terminal.complain(
-            "cwstore",
-            f"{options.path} has the problems listed; go back to a backup that is whole:"
-            " cwstore restore BACKUP PATH",
-        )
+        advice = how_to_restore(program, os.path.realpath(options.path))
+        terminal.complain("cwstore", f"{options.path} has the problems listed; {advice}")
     return 0 if report.ok else 1
 
 
@@ -63,24 +65,65 @@ def backup(options: Namespace) -> int:
 
 
 def stats(options: Namespace) -> int:
-    """Show rows and bytes of each table, and which processes read from the log."""
-    with terminal.progress("Counting"), open_program(options, to_read=True) as store:
-        found = store.stats()
+    """Show rows and bytes of each table, of each agent's log, and which processes read."""
+    logs: list[AgentLog] = []
+    with terminal.progress("Counting"):
+        if is_ours(options):
+            with closing(open_database(options.path)) as database:
+                found = database.stats()
+                with database.snapshot("stats") as db:
+                    logs = read_agent_logs(db)
+        else:
+            with open_program(options, to_read=True) as store:
+                found = store.stats()
     if options.json:
-        terminal.print_json(found)
+        terminal.print_json({**asdict(found), "agent_logs": [asdict(log) for log in logs]})
         return 0
-    rows = [(t.name, f"{t.rows:,}", f"{t.bytes:,}", f"{t.index_bytes:,}") for t in found.tables]
-    terminal.table(options.path, ("table", "rows", "bytes", "bytes of indexes"), rows)
-    terminal.say(
-        f"Version {found.version}; {found.file_bytes:,} bytes in the file ({found.free_bytes:,}"
-        f" free) and {found.wal_bytes:,} in its write-ahead log ({found.wal_pending_bytes:,} of"
-        " them not moved into the file yet)."
-    )
+    _show_tables(options.path, found)
+    if logs:
+        _show_logs(logs)
     for reader in found.readers:
         terminal.say(
             f"Process {reader.pid} ({reader.process or 'unknown'}) holds a snapshot of the file."
         )
     return 0
+
+
+def _show_tables(path: str, found: "StoreStats") -> None:
+    most = max((table.bytes + table.index_bytes for table in found.tables), default=0)
+    rows = [
+        (
+            t.name,
+            f"{t.rows:,}",
+            f"{t.bytes:,}",
+            f"{t.index_bytes:,}",
+            bar(t.bytes + t.index_bytes, most),
+        )
+        for t in found.tables
+    ]
+    terminal.table(path, ("table", "rows", "bytes", "bytes of indexes", "both"), rows)
+    terminal.say(
+        f"Version {found.version}; {found.file_bytes:,} bytes in the file ({found.free_bytes:,}"
+        f" free) and {found.wal_bytes:,} in its write-ahead log ({found.wal_pending_bytes:,} of"
+        " them not moved into the file yet)."
+    )
+
+
+def _show_logs(logs: "list[AgentLog]") -> None:
+    rows = [
+        (
+            log.agent_name,
+            f"{log.sessions:,}",
+            f"{log.chunks:,}",
+            f"{log.bytes:,}",
+            bar(log.bytes, logs[0].bytes),
+        )
+        for log in logs[:_MOST_AGENTS]
+    ]
+    title = "Logs of agents"
+    if len(logs) > _MOST_AGENTS:
+        title += f": the {_MOST_AGENTS} longest of {len(logs):,}; --json tells all"
+    terminal.table(title, ("agent", "sessions", "chunks", "bytes of text", ""), rows)
 
 
 def prune(options: Namespace) -> int:

@@ -4,6 +4,7 @@ import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
+_BAR = 20  # signs
 _MOST_WORKERS = 64
 # No `m`: to some it is minutes, to others months, and what is deleted stays deleted.
 _DURATIONS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}  # seconds
@@ -77,6 +78,11 @@ def readable_bytes(number: int) -> str:
             return f"{number} bytes" if unit == "bytes" else f"{amount:.1f} {unit}"
         amount /= 1_000
     return f"{amount:.1f} TB"
+
+
+def bar(number: int, most: int) -> str:
+    """Of up to twenty signs; what is not 0 has at least one."""
+    return ("#" * -(-_BAR * number // most if most else 0)).ljust(_BAR)
 
 
 def _split(text: str) -> tuple[float | None, str]:

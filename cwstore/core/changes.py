@@ -17,7 +17,7 @@ from cwstore.errors import InvalidValueError, StoreClosedError
 
 __all__ = ["Change", "ChangeFeed", "ChangeOperation"]
 
-LOOK_INTERVAL = 0.05  # seconds until a feed looks again whether another process has committed
+LOOK_INTERVAL = 0.01  # seconds until a feed looks again whether another process has committed
 
 
 class ChangeOperation(StrEnum):
@@ -26,7 +26,8 @@ class ChangeOperation(StrEnum):
     INSERT = "insert"
     UPDATE = "update"
     DELETE = "delete"
-    #: Another process, or another store, committed something: nobody knows what. Read again.
+    #: Something was committed, nobody knows what: by another program, by a process that was killed
+    #: just then, or so much that it could not be told. Read again.
     ELSEWHERE = "elsewhere"
     #: The listener was too slow, so changes before this one are missing. Read again.
     OVERFLOW = "overflow"
@@ -51,7 +52,7 @@ NOTE_OF_OVERFLOW: ChangeNote = (ChangeOperation.OVERFLOW, None, None)
 
 
 class ChangeFeed:
-    """The changes since it was opened, of all commits through this store, in their order.
+    """The changes since it was opened, of all processes that use the file, in the order of commits.
 
     Iterate to wait for each next one; or `get` those that are there. Close it when done: as a
     context manager, or by `close`; one that nobody refers to any more is closed. What was rolled
@@ -60,15 +61,12 @@ class ChangeFeed:
     """
 
     def __init__(
-        self,
-        capacity: object,
-        look_elsewhere: Callable[[], int | None],
-        leave: Callable[[], None],
+        self, capacity: object, look: Callable[[], None], leave: Callable[[], None]
     ) -> None:
         if not is_integer(capacity) or capacity < 1:
             raise InvalidValueError("capacity", "must be a number of changes, at least 1")
         self.capacity = capacity
-        self._look_elsewhere = look_elsewhere
+        self.look = look  #: Publishes to all feeds of the store what others have committed
         self._leave = leave
         self._process = getpid()
         self._notes: deque[ChangeNote] = deque()
@@ -76,15 +74,13 @@ class ChangeFeed:
         self._closed = False
         #: Called when something came, by whoever brought it, and when the feed is closed.
         self.on_arrival: Callable[[], None] | None = None
-        self._seen = look_elsewhere()  # None: unknown, so the first number known is news
 
-    def publish(self, notes: list[ChangeNote], version: int | None) -> None:
-        """Append what a transaction changed. A full feed drops what waits, and says so."""
+    def publish(self, notes: list[ChangeNote]) -> None:
+        """Append what was committed. A full feed drops what waits, and says so."""
         with self._arrived:
             if self._closed:
                 return
             self._notes.extend(notes)
-            self._compare(version)
             if len(self._notes) > self.capacity:
                 self._notes.clear()
                 self._notes.append(NOTE_OF_OVERFLOW)
@@ -92,11 +88,6 @@ class ChangeFeed:
             news = bool(self._notes)
         if news and self.on_arrival is not None:
             self.on_arrival()
-
-    def doubt(self) -> None:
-        """The numbers that `look_elsewhere` gives begin anew."""
-        with self._arrived:
-            self._seen = None
 
     def get(self, timeout: float | None = None) -> list[Change]:
         """Every change that has come; waits up to `timeout` seconds (None: for good) for one.
@@ -106,20 +97,22 @@ class ChangeFeed:
         """
         self.refuse_inherited()
         deadline = time.monotonic() + seconds_of(timeout)
-        with self._arrived:
-            while not self._notes:
-                if self._closed:
-                    raise StoreClosedError("the change feed is closed; open another")
-                if self._compare(self._look_elsewhere()):
-                    break
+        while not (changes := self.take()):
+            self.look()
+            with self._arrived:
                 left = deadline - time.monotonic()
+                if self._notes or self._closed:
+                    continue
                 if left <= 0:
                     return []
                 self._arrived.wait(min(left, LOOK_INTERVAL))
-            return self._take()
+        return changes
 
     def take(self) -> list[Change]:
-        """As `get(0)`, but it does not look whether others have committed: see `look`."""
+        """As `get(0)`, but it does not look whether others have committed: see `look`.
+
+        Raises StoreClosedError.
+        """
         self.refuse_inherited()
         with self._arrived:
             if self._closed and not self._notes:
@@ -131,22 +124,10 @@ class ChangeFeed:
         with self._arrived:
             self._notes.clear()
 
-    def look(self) -> None:
-        """Note it, if others have committed since the last look."""
-        self.publish([], self._look_elsewhere())
-
     def _take(self) -> list[Change]:
         changes = [Change(*note) for note in self._notes]
         self._notes.clear()
         return changes
-
-    def _compare(self, version: int | None) -> bool:
-        """Note it, if others have committed since the last look; whether they have."""
-        if version is None or version == self._seen:
-            return False
-        self._seen = version
-        self._notes.append(NOTE_OF_ELSEWHERE)
-        return True
 
     def refuse_inherited(self) -> None:
         """Raise StoreClosedError in a forked child."""

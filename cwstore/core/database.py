@@ -107,10 +107,10 @@ class Database:
     def changes(self, *, capacity: int = 10_000) -> "core.ChangeFeed":
         """Listen to what is committed from now on: iterate, or `get`; close it when done.
 
-        The feed tells table, id and operation of each row that this store changes, also by
-        cascade, in order and never before the commit. It also tells that another store or process
-        has committed something. If more than `capacity` changes wait, they are dropped, and the
-        feed says so.
+        The feed tells table, id and operation of each row that any process of this machine changes,
+        also by cascade, in the order of the commits and never before them. Of a commit that cannot
+        be told row by row, such as another program's, it says that there was one. If more than
+        `capacity` changes wait, they are dropped, and the feed says so.
         """
         return self._db.changes(capacity)
 

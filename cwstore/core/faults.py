@@ -146,3 +146,15 @@ def missing_reference(
     return MissingReferenceError(
         f"{table}: {named or 'a row it refers to'} does not exist; create it first"
     )
+
+
+def still_referred_to(table: str, keys: list[tuple[str, str]]) -> MissingReferenceError:
+    """Rows cannot be deleted because others refer to them, or to what would go with them.
+
+    `keys` are the tables and columns that let no row go to which they refer.
+    """
+    named = " or ".join(f"{child}.{column}" for child, column in keys)
+    return MissingReferenceError(
+        f"{table}: {named or 'another table'} still refers to what would be deleted; delete or"
+        " change those rows first"
+    )

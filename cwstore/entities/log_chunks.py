@@ -256,9 +256,9 @@ class LogChunkRepository(Repository[Mode]):
         meanwhile.
 
         A session goes from its oldest chunk on, at most some thousand chunks in a transaction, so
-        that others can write between; what is left if the process dies in between goes next time.
-        Inside a transaction of the caller all goes as one, and space is given back by the next call
-        only.
+        that others can write between; who reads meanwhile sees what is left of it, and what is left
+        if the process dies in between goes next time. Inside a transaction of the caller all goes
+        as one, and space is given back by the next call only.
         `before` and `keep_sessions` cost a lookup for each session, `max_bytes` reads what stays.
         Raises InvalidValueError if nothing is given.
         """

@@ -210,7 +210,7 @@ def rehearse(
         file, directory=directory, application_id=application_id, extensions=extensions
     ).version
     if target is not None:
-        refuse_to_go_down(file, before, goal)
+        refuse_to_go_down(program, file, before, goal)
     run = partial(
         upgrade_all, program=program, target=target, backup=False, on_progress=on_progress
     )

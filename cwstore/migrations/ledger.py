@@ -15,6 +15,7 @@ from cwstore.errors import (
     MigrationError,
     SchemaTooNewError,
 )
+from cwstore.migrations.advice import how_to_restore
 from cwstore.migrations.scripts import LEDGER, OURS, MigrationFile, Program, newest
 
 REPLICATOR = "_litestream_"  # begins the names of the tables that Litestream makes in any file
@@ -145,20 +146,21 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
             )
         return
     if state.rows == []:
-        raise MigrationError(f"{file}: somebody emptied {ledger}; restore a backup")
+        raise MigrationError(f"{file}: somebody emptied {ledger}; {_restore(state, file)}")
     rows = state.rows or []
     if not all(isinstance(number, int) for row in rows for number in _numbers_of(row)):
-        raise CorruptDatabaseError(f"{file}: {ledger} is damaged; restore a backup")
+        raise CorruptDatabaseError(f"{file}: {ledger} is damaged; {_restore(state, file)}")
     _check_newer(state, rows, newest(files), file)
     if state.rows is None:
         raise MigrationError(
-            f"{file}: user_version says {state.version}, but there is no {ledger}; restore a backup"
+            f"{file}: user_version says {state.version}, but there is no {ledger};"
+            f" {_restore(state, file)}"
         )
     first = files[0].version
     if [row.version for row in rows] != list(range(first, first + len(rows))):
         numbered = enumerate([*rows, None], first)
         missing = next(n for n, row in numbered if not row or row.version != n)
-        raise MigrationError(f"{file}: {ledger} lacks version {missing}; restore a backup")
+        raise MigrationError(f"{file}: {ledger} lacks version {missing}; {_restore(state, file)}")
     last = rows[-1].version
     if last != state.version:
         raise MigrationError(
@@ -167,6 +169,10 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
         )
     for row, script in zip(rows, files, strict=False):
         _check_unchanged(row, script, file)
+
+
+def _restore(state: State, file: str, newest: int | None = None) -> str:
+    return how_to_restore(state.program, file, newest)
 
 
 def _numbers_of(row: Row) -> tuple[object, ...]:
@@ -201,7 +207,7 @@ def _check_newer(state: State, rows: list[Row], newest: int, file: str) -> None:
         return
     raise SchemaTooNewError(
         f"{file} has schema version {version}, this {program.removeprefix('the ')} knows {newest};"
-        f" {why}: update {program}, or restore a backup of that version"
+        f" {why}: update {program}, or {_restore(state, file, newest)}"
     )
 
 
@@ -228,7 +234,7 @@ def _refuse_drift(
         this = state.program.name.removeprefix("the ")
         raise MigrationError(
             f"{file}: its structure was changed by hand after version {state.version} was applied;"
-            f" open it with the {this} that wrote it to see where, or restore a backup"
+            f" open it with the {this} that wrote it to see where, or {_restore(state, file)}"
         )
     applied = [script for script in files if script.version <= state.version]
     key = (state.structure, tuple(script.text_sum for script in applied))
@@ -239,6 +245,6 @@ def _refuse_drift(
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise MigrationError(
             f"{file} is not structured as version {state.version}: {'; '.join(found[:_SHOWN])}"
-            f"{more}; undo what was changed by hand, or restore a backup"
+            f"{more}; undo what was changed by hand, or {_restore(state, file)}"
         )
     _equal.add(key)

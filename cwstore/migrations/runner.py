@@ -10,6 +10,7 @@ from cwstore.core.lexer import lowered
 from cwstore.core.log import INFO, log
 from cwstore.core.reports import MigrationReport, Progress, Step
 from cwstore.errors import CwstoreError, InvalidValueError, MigrationError, StorageError
+from cwstore.migrations.advice import how_to_restore
 from cwstore.migrations.ledger import Drift, Row, State, check_history, fingerprint
 from cwstore.migrations.scripts import MigrationFile, Program, newest, scripts_of
 
@@ -95,9 +96,10 @@ def upgrade(
     began = time.monotonic()
     goal = goal_of(target, files)
     try:
-        before = read_checked_state(database, files).version
+        state = read_checked_state(database, files)
+        before = state.version
         if target is not None:
-            refuse_to_go_down(database.name, before, goal)
+            refuse_to_go_down(state.program, database.name, before, goal)
     except CwstoreError:
         database.leave_alone()
         raise
@@ -184,11 +186,12 @@ def up_to(version: int, files: list[MigrationFile]) -> list[MigrationFile]:
     return [file for file in files if file.version <= version]
 
 
-def refuse_to_go_down(name: str, version: int, goal: int) -> None:
+def refuse_to_go_down(program: Program, name: str, version: int, goal: int) -> None:
     """Raise MigrationError if the database is newer than the goal."""
     if version > goal:
         raise MigrationError(
-            f"{name} has version {version}; there is no way down to {goal}: restore a backup"
+            f"{name} has version {version}; there is no way down to {goal}:"
+            f" {how_to_restore(program, name, goal)}"
         )
 
 

@@ -4202,6 +4202,17 @@ FROM agent_log_chunks
 GROUP BY created_at / :width
 ORDER BY bucket;
 
+-- reading._SUM_CHUNKS_OF_AGENTS
+SELECT
+    agent_id,
+    min(agent_name) AS agent_name /* never NULL: of rows that have one */,
+    count(DISTINCT session_number) AS sessions,
+    count(*) AS chunks,
+    coalesce(sum(octet_length(content)), 0) AS bytes
+FROM agent_log_chunks
+GROUP BY agent_id
+ORDER BY bytes DESC, agent_id;
+
 -- ready_tasks._CLAIM_FOUND
 UPDATE tasks
 SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END

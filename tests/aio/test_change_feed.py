@@ -84,8 +84,8 @@ def test_it_tells_that_another_store_has_committed(file: Path, backend: str) -> 
     async def use(store: AsyncStore) -> None:
         async with await store.changes() as feed:
             with Store.open(file) as other:
-                other.tasks.create(name="t")
-            assert await feed.get() == [Change(ELSEWHERE)]
+                other.tasks.create(name="t", id="t")
+            assert await feed.get() == [Change(INSERT, "tasks", "t")]
 
     with_store(file, backend, use)
 

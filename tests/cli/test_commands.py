@@ -166,9 +166,6 @@ def test_rehearse_reports_as_json(old: Path, capsys: pytest.CaptureFixture[str])
 # check, backup, stats
 
 
-BACK = "go back to a backup that is whole: cwstore restore BACKUP PATH"
-
-
 def leave_an_orphan(file: Path) -> None:
     connection = apsw.Connection(str(file))
     connection.execute("PRAGMA foreign_keys = OFF")
@@ -195,7 +192,8 @@ def test_check_finds_a_whole_file_whole(current: Path, capsys: pytest.CaptureFix
 def test_check_lists_problems_and_fails(current: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave_an_orphan(current)
     problem = "phase_dependencies: 2 rows refer to rows of phases that do not exist"
-    advice = f"cwstore: {current} has the problems listed; {BACK}\n"
+    back = f"restore a backup: `cwstore restore BACKUP {current}`"
+    advice = f"cwstore: {current} has the problems listed; {back}\n"
     assert main(["check", str(current)]) == 1
     assert capsys.readouterr() == (f"{problem}\n", advice)
     assert main(["check", str(current), "--json"]) == 1

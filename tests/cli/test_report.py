@@ -178,6 +178,18 @@ def test_a_plan_of_thousands_of_tasks_is_drawn_in_layers(store: Store, tmp_path:
     assert {int(x) for x, _ in places} == {270 * layer for layer in range(11)}
 
 
+def test_thousands_of_tasks_are_cut_into_tables_of_which_only_those_in_sight_are_laid_out(
+    store: Store, tmp_path: Path
+) -> None:
+    store.initiatives.create(id="I", name="big")
+    store.tasks.create_many({"name": f"t{n}", "initiative_id": "I"} for n in range(250))
+    target = tmp_path / "big.html"
+    assert main(["report", str(tmp_path / "store.db"), "-o", str(target)]) == 0
+    tables = target.read_text(encoding="utf-8").split('<table class="tasks">')[1:]
+    assert [table.count("<tr data-state=") for table in tables] == [100, 100, 50]
+    assert ".rows{content-visibility:auto}" in drawing._text_of("page.css")
+
+
 # In a browser
 
 
@@ -227,6 +239,26 @@ def test_a_browser_shows_it_filters_it_and_runs_nothing_of_the_texts(
     lit = browser.find_elements("css selector", ".edge.on, .node.on")
     assert len(lit) == 5  # itself, the two that it waits for, and a line to each
     assert browser.title == "store.db"
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_a_browser_lays_out_what_is_in_sight_and_finds_the_rest(
+    store: Store, tmp_path: Path, browser: Any
+) -> None:
+    store.initiatives.create(id="I", name="big")
+    store.tasks.create_many({"name": f"t{n}", "initiative_id": "I"} for n in range(2_000))
+    target = tmp_path / "big.html"
+    assert main(["report", str(tmp_path / "store.db"), "-o", str(target)]) == 0
+    browser.get(target.as_uri())
+    hidden = "return document.querySelectorAll('tr[data-state]')[%d].checkVisibility({%s})"
+    only = "contentVisibilityAuto: true"
+    assert browser.execute_script(hidden % (0, only))
+    assert not browser.execute_script(hidden % (1_999, only))
+    browser.find_element("css selector", "#find").send_keys("t1999")
+    shown = "return [...document.querySelectorAll('tr[data-state]')].filter(r => !r.hidden).length"
+    assert browser.execute_script(shown) == 1
+    assert browser.execute_script("return document.documentElement.scrollHeight") < 1_700
 
 
 @pytest.mark.slow

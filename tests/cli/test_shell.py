@@ -44,6 +44,17 @@ def test_it_answers_in_sql_and_shows_no_credentials(current: Path) -> None:
     assert "access to accounts.credentials is prohibited" in err
 
 
+def test_all_but_the_credentials_can_be_dumped_while_somebody_writes(current: Path) -> None:
+    with Store.open(current) as store, store.transaction():
+        store.tasks.create(name="not committed")
+        code, out, err = shell(current, ".dump\nSELECT count(*) FROM tasks;\n")
+    assert (code, err) == (0, "")
+    assert "CREATE TABLE accounts" in out
+    assert "INSERT INTO accounts VALUES('a','a@example.org'" in out
+    assert "hush" not in out
+    assert out.endswith("COMMIT TRANSACTION;\n0\n")
+
+
 @pytest.mark.parametrize(
     "text",
     [

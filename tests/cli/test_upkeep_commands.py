@@ -170,3 +170,33 @@ def test_new_says_why_it_cannot_write(
 
 def full_disk(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_stats_draws_what_tables_and_logs_take(
+    logged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Store.open(logged) as store:
+        store.log_chunks.insert_chunk("b", agent_name="owl", session_number=1, content="é")
+    assert main(["stats", str(logged)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    (chunks,) = [line for line in out if line.startswith("  agent_log_chunks ")]
+    assert chunks.endswith("  " + 20 * "#")
+    assert out[out.index("Logs of agents") :] == [
+        "Logs of agents",
+        "  agent  sessions  chunks  bytes of text",
+        "  fox           5      10        500,000  ####################",
+        "  owl           1       1              2  #",
+    ]
+    assert spoken(capsys, "stats", logged)["agent_logs"] == [
+        {"agent_id": "a", "agent_name": "fox", "sessions": 5, "chunks": 10, "bytes": 500_000},
+        {"agent_id": "b", "agent_name": "owl", "sessions": 1, "chunks": 1, "bytes": 2},
+    ]
+
+
+def test_stats_lists_the_longest_logs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Store.open(file) as store:
+        store.log_chunks.insert_chunks((f"a{n}", f"fox-{n}", 1, n * "x") for n in range(30))
+    assert main(["stats", str(file)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    begin = out.index("Logs of agents: the 20 longest of 30; --json tells all")
+    assert [line.split()[0] for line in out[begin + 2 :]] == [f"fox-{n}" for n in range(29, 9, -1)]

@@ -72,7 +72,7 @@ def test_a_damaged_page_is_reported_and_nothing_is_repaired(
     file.write_bytes(whole[: page * 4096] + b"\xff" * 4096 + whole[(page + 1) * 4096 :])
     damaged = file.read_bytes()
     with open_store() as store:
-        with pytest.raises(CorruptDatabaseError, match="restore a backup") as caught:
+        with pytest.raises(CorruptDatabaseError, match="cwstore restore BACKUP PATH") as caught:
             store.initiatives.find_all()
         assert_ours_alone(caught.value)
         assert not store.check().ok

@@ -42,6 +42,30 @@ def test_a_question_and_its_answer_keep_their_order_though_the_clocks_are_30_sec
         assert stamps(behind) == given
 
 
+def test_times_rise_whatever_a_store_has_done_since_another_one_wrote(
+    open_store: OpenStore,
+) -> None:
+    with (
+        open_store(clock=SetClock(moment(30))) as ahead,
+        open_store(clock=SetClock(moment(0))) as behind,
+    ):
+        mine, yours = (ahead.projects.create(name=name, url=name).id for name in "xy")
+
+        def undo() -> None:
+            with pytest.raises(KeyError), behind.transaction():
+                raise KeyError
+
+        def write_unstamped() -> None:
+            assert not behind.projects.delete("nobody")
+
+        given = [behind.projects.update(mine).updated_at]
+        for act in (lambda: behind.projects.find_by_id(yours), undo, write_unstamped):
+            given.append(ahead.projects.update(yours).updated_at)
+            act()
+            given.append(behind.projects.update(mine).updated_at)
+        assert_rising(given)
+
+
 def test_times_rise_after_a_restart_with_the_clock_set_back(open_store: OpenStore) -> None:
     with open_store(clock=SetClock(AHEAD)) as store:
         first = say(store, "before")

@@ -87,9 +87,9 @@ def test_it_serves_rows_errors_and_events_from_two_processes(
         lines = (line for line in events.iter_lines() if line)
         assert next(lines) == ": listening"
         with Store.open(file) as store:  # as another process of the service would
-            store.tasks.create(name="seen")
-        assert next(lines) == "event: elsewhere"
-        assert json.loads(next(lines).removeprefix("data: ")) == {"table": None, "id": None}
+            store.tasks.create(name="seen", id="seen")
+        assert next(lines) == "event: insert"
+        assert json.loads(next(lines).removeprefix("data: ")) == {"table": "tasks", "id": "seen"}
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_messages_speak_of_its_versions(file: Path, tmp_path: Path) -> None:
         open_wishes(file)
     assert str(refusal.value) == (
         f"{file} has schema version 2, this program knows 1; it can be used by the program with"
-        " schema version 2 and up: update the program, or restore a backup of that version"
+        " schema version 2 and up: update the program, or restore a backup"
     )
     with pytest.raises(MigrationError, match="no migration; give the directory"):
         Database.open(file, migrations=tmp_path, application_id=APPLICATION_ID)

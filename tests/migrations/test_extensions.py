@@ -11,7 +11,12 @@ import pytest
 from cwstore import Extension, Store, migrate, rehearse, status
 from cwstore.cli import main
 from cwstore.core.reports import ExtensionStatus
-from cwstore.errors import InvalidValueError, MigrationError, SchemaTooNewError
+from cwstore.errors import (
+    InvalidValueError,
+    MigrationError,
+    MissingReferenceError,
+    SchemaTooNewError,
+)
 from cwstore.migrations import runner
 from tests.kits.engine import DeliberateError
 from tests.kits.migrations import content, names_in, run, scripts
@@ -67,6 +72,31 @@ def test_its_tables_are_there_and_refer_to_ours(store: Store, file: Path) -> Non
     report = store.check()
     assert (report.ok, report.added) == (True, ())
     assert "billing_schema_migrations" in {table.name for table in store.stats().tables}
+
+
+def test_rows_that_it_holds_cannot_be_deleted_and_who_holds_them_is_said(
+    file: Path, tmp_path: Path
+) -> None:
+    stays = """CREATE TABLE billing_stays (
+        id       TEXT NOT NULL PRIMARY KEY,
+        task_id  TEXT NOT NULL REFERENCES tasks (id)
+    );"""
+    holding = Extension("billing", migrations=scripts(tmp_path, stays))
+    with Store.open(file, extensions=[holding]) as store:
+        initiative = store.initiatives.create(name="i")
+        task = store.tasks.create(name="t", initiative_id=initiative.id)
+        run(file, f"INSERT INTO billing_stays VALUES ('s', '{task.id}')")
+        for table, delete in (
+            ("tasks", lambda: store.tasks.delete(task.id)),
+            ("initiatives", lambda: store.initiatives.delete(initiative.id)),
+        ):
+            with pytest.raises(MissingReferenceError) as refusal:
+                delete()
+            assert str(refusal.value) == (
+                f"{table}: billing_stays.task_id still refers to what would be deleted; delete or"
+                " change those rows first"
+            )
+        assert store.tasks.find_all() == [task]
 
 
 def test_it_is_opened_again_without_a_closer_look_with_it_or_without(
@@ -137,7 +167,7 @@ def test_it_is_upgraded_with_a_backup_and_an_older_program_is_refused(
     assert str(refusal.value) == (
         f"{file} has schema version 3, this extension billing knows 1; it can be used by the"
         " extension billing with schema version 2 and up: update the extension billing, or restore"
-        " a backup of that version"
+        f" a backup: `cwstore restore {file}.v{NEWEST}.bak {file}`"
     )
     Store.open(file, extensions=[more(billing, PAYMENTS)]).close()
     Store.open(file).close()

@@ -324,7 +324,7 @@ def test_drift_made_by_hand_is_named_in_one_line(populated: Path, sql: str, line
     run(populated, sql)
     assert refused(populated) == (
         f"{populated} is not structured as version 2: {line}; undo what was changed by hand, or"
-        " restore a backup"
+        f" restore a backup: `cwstore restore BACKUP {populated}`"
     )
 
 
@@ -335,7 +335,8 @@ def test_a_conflict_clause_in_a_table_made_by_hand_is_named(tmp_path: Path, file
     run(file, "DROP TABLE projects;" + table.format(" ON CONFLICT REPLACE"))
     assert refused(file, directory=directory) == (
         f"{file} is not structured as version 1: ON CONFLICT REPLACE of projects is not expected;"
-        " undo what was changed by hand, or restore a backup"
+        " undo what was changed by hand, or restore a backup:"
+        f" `cwstore restore BACKUP {file}`"
     )
 
 

@@ -127,7 +127,8 @@ def test_there_is_no_way_down(populated: Path) -> None:
     with pytest.raises(MigrationError) as refusal:
         migrate(populated, directory=populated.parent / "sql0", target=1)
     assert str(refusal.value) == (
-        f"{populated} has version 2; there is no way down to 1: restore a backup"
+        f"{populated} has version 2; there is no way down to 1: restore a backup:"
+        f" `cwstore restore BACKUP {populated}`"
     )
     assert content(populated) == before
 
@@ -277,7 +278,7 @@ def test_a_newer_file_without_a_promise_is_refused(
         assert str(refusal.value) == (
             f"{populated} has schema version {2 + len(claims)}, this cwstore knows 2; it can be"
             f" used by cwstore with schema version {oldest} and up: update cwstore, or restore a"
-            " backup of that version"
+            f" backup: `cwstore restore {populated}.v2.bak {populated}`"
         )
     assert populated.read_bytes() == before
 

@@ -325,7 +325,6 @@ def test_a_call_in_the_midst_of_another_is_refused(store: Store) -> None:
     with pytest.raises(ConflictError, match="in the midst of another call"):
         store.initiatives.create(name="x")
     writer.running = False
-    writer.lock.release()
     assert names(store) == []
 
 

@@ -8,13 +8,16 @@ import pytest
 
 from cwstore._sqlite.error_map import map_error
 from cwstore.core.faults import refused_bind
+from cwstore.core.statement import values_of
 from cwstore.entities import log_chunks
+from cwstore.entities.task import Task
 from cwstore.errors import (
     BusyError,
     ConflictError,
     CorruptDatabaseError,
     CwstoreError,
     InvalidValueError,
+    MissingReferenceError,
     StorageError,
     StoreClosedError,
 )
@@ -55,6 +58,20 @@ def test_a_value_that_only_the_table_refuses_is_named(
     error = fault(raw, sql)
     assert isinstance(error, InvalidValueError)
     assert (error.field, str(error)) == (field, message)
+
+
+def test_a_missing_row_is_named_by_no_column_where_no_bind_is_called_so(store: Store) -> None:
+    link = values_of(str, Task)(
+        "INSERT INTO task_dependencies (task_id, depends_on_task_id) VALUES (:one, :other)",
+        one=str,
+        other=str,
+    )
+    with pytest.raises(MissingReferenceError) as caught:
+        store.tasks._db.execute(link, one="a", other="b")
+    assert (caught.value.field, str(caught.value)) == (
+        None,
+        "task_dependencies: a row it refers to does not exist; create it first",
+    )
 
 
 def test_a_constraint_of_a_kind_that_is_not_ours_is_a_conflict(raw: apsw.Connection) -> None:

@@ -469,6 +469,8 @@ def test_a_plan_that_was_edited_into_a_ring_is_refused(filled: Store, elsewhere:
     [
         ([b"{}"], "line 1: lines: expected str, got bytes"),
         ("text", "lines: expected lines, as of an open file, and got one text"),
+        (5, "lines: expected lines, as of an open file, got int"),
+        (None, "lines: expected lines, as of an open file, got NoneType"),
     ],
 )
 def test_what_is_no_line_is_refused(lines: Any, message: str, elsewhere: Store) -> None:

@@ -1,0 +1,224 @@
+"""The changes that were committed, from process to process: `<file>-changes`.
+
+The file is a ring with room for the newest changes. Who commits appends one entry while it holds
+the lock of the ring: it takes that before the COMMIT, when it has SQLite's write lock, and lets go
+of it afterwards. So the entries come in the order of the commits. A killed process leaves no lock
+behind.
+
+Each entry begins with its place, the number of bytes that were appended before it, so that what is
+not written yet is told from what is. A hint tells where some newer entry begins: who comes new goes
+on from there.
+
+The ring protects nothing, and may be lost: whoever cannot read it, or finds that a commit is not in
+it, says that something was committed elsewhere (see change_sharing.py). It is read and written by
+system calls, not mapped: whoever cuts a mapped file kills those who look at it (SIGBUS).
+"""
+
+import os
+from binascii import crc32
+from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from struct import Struct
+from typing import Any, NamedTuple
+
+from cwstore._sqlite.log_end import UNKNOWN, LogEnd
+from cwstore._sqlite.side_files import open_side_file
+from cwstore.core.changes import NOTE_OF_ELSEWHERE, ChangeNote, ChangeOperation
+from cwstore.core.clock import real_time as time
+
+ROOM = 1 << 20  # bytes for entries
+_HINT = Struct("=Q8s")  # the place of an entry, and a mark
+_ENTRY = Struct("=Q8sQII")  # place, the state of the file after it, bytes that follow, checksum
+_MARK = b"cwring1\n"  # another layout gets another mark
+_START = 64  # where the entries begin
+_HINT_EVERY = 4096  # bytes of entries
+_GLANCE = 1024  # bytes that are read of an entry at once
+_LONGEST = ROOM // 4  # bytes; of a greater transaction nobody is told what it changed
+_PATIENCE = 0.005  # seconds for another process, between its COMMIT and its entry
+
+_BEYOND: list[ChangeNote] = [NOTE_OF_ELSEWHERE]  # which has no letter
+_LETTERS = {
+    ChangeOperation.INSERT: "i1",
+    ChangeOperation.UPDATE: "u1",
+    ChangeOperation.DELETE: "d1",
+}
+_OPERATIONS = {letter[0]: operation for operation, letter in _LETTERS.items()}
+
+
+class Head(NamedTuple):
+    """How far somebody has read the ring, or it has come."""
+
+    place: int  # where the next entry begins
+    end: LogEnd  # the state of the file after the last one
+
+
+class Entry(NamedTuple):
+    """What one commit changed."""
+
+    follows: bool  # False: something was committed before it that is not in the ring
+    notes: list[ChangeNote] | None  # None: too much, or nobody knows what
+
+
+class ChangeRing:
+    """The ring of one file, as one store has it open. Methods raise OSError."""
+
+    def __init__(self, file: str) -> None:
+        self._descriptor = open_side_file(f"{file}-changes", file)
+
+    def is_there(self) -> bool:
+        """Whether the file has its name still. Who removes it loses changes, no more."""
+        return os.fstat(self._descriptor).st_nlink > 0
+
+    def try_lock(self, *, patiently: bool = True) -> bool:
+        """Take the lock, if nobody has it; or, if `patiently`, if nobody has it for long."""
+        deadline = 0.0
+        while True:
+            try:
+                flock(self._descriptor, LOCK_EX | LOCK_NB)
+                return True
+            except BlockingIOError:
+                now = time.monotonic()
+                deadline = deadline or now + _PATIENCE
+                if now > deadline or not patiently:
+                    return False
+                os.sched_yield()
+
+    def unlock(self) -> None:
+        """Let go of the lock; does nothing without it."""
+        with suppress(OSError):
+            flock(self._descriptor, LOCK_UN)
+
+    def hint(self) -> int:
+        """The place of a newer entry, or of one that was the newest some time ago."""
+        data = os.pread(self._descriptor, _HINT.size, 0)
+        if data[8:] != _MARK:
+            return 0  # it is new, or somebody has cut it
+        return int.from_bytes(data[:8], "little")
+
+    def find_head(self) -> Head:
+        """How far it has come."""
+        place = self.hint()
+        found = self._entry_at(place)
+        if found is None:
+            return Head(place, UNKNOWN)
+        _, head = self.read(Head(place, UNKNOWN))
+        return head
+
+    def read(self, head: Head) -> tuple[list[Entry] | None, Head]:
+        """The entries from there on, and how far it has come.
+
+        None instead of entries: some of them were written over.
+        """
+        hint = self.hint()
+        entries: list[Entry] = []
+        while found := self._entry_at(head.place):
+            entry, head = found
+            entries.append(entry)
+        if head.place < hint:
+            return None, self.find_head()
+        return entries, head
+
+    def has_news(self, head: Head) -> bool:
+        """Whether an entry follows there. It may say no if so much followed that it is gone."""
+        noted = os.pread(self._descriptor, 8, _START + head.place % ROOM)
+        return int.from_bytes(noted, "little") == head.place
+
+    def append(self, place: int, entry: Entry, end: LogEnd) -> Head:
+        """Add an entry at the place of the head; returns the head from then on."""
+        body = _encoded(entry)
+        start = _ENTRY.pack(place, *end, len(body), 0)[:-4]
+        data = b"".join((start, crc32(start + body).to_bytes(4, "little"), body))
+        at = place % ROOM
+        os.pwrite(self._descriptor, data[: ROOM - at], _START + at)
+        if len(data) > ROOM - at:
+            os.pwrite(self._descriptor, data[ROOM - at :], _START)
+        following = place + len(data)
+        if following // _HINT_EVERY > place // _HINT_EVERY:
+            self.set_hint(place)
+        return Head(following, end)
+
+    def set_hint(self, place: int) -> None:
+        """Let those who come new begin at the entry there."""
+        os.pwrite(self._descriptor, _HINT.pack(place, _MARK), 0)
+
+    def _entry_at(self, place: int) -> tuple[Entry, Head] | None:
+        """The entry, and the head after it; None if it is not there: not yet, or no more."""
+        data = self._read(place, _GLANCE)
+        noted, salts, frames, length, checksum = _ENTRY.unpack_from(data)
+        if noted != place or length > _LONGEST:
+            return None
+        size = _ENTRY.size + length
+        if size > len(data):
+            data = self._read(place, size)
+        body = data[_ENTRY.size : size]
+        if checksum != crc32(data[: _ENTRY.size - 4] + body):
+            return None
+        return _decoded(body), Head(place + size, LogEnd(salts, frames))
+
+    def _read(self, place: int, count: int) -> bytes:
+        at = place % ROOM
+        data = os.pread(self._descriptor, min(count, ROOM - at), _START + at)
+        if count > ROOM - at:
+            data += os.pread(self._descriptor, count - (ROOM - at), _START)
+        return data.ljust(count, b"\0")
+
+    def close(self) -> None:
+        """Close what this process has open of it; a second call does nothing."""
+        descriptor = getattr(self, "_descriptor", -1)  # not there: it could not be opened
+        self._descriptor = -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    __del__ = close  # of a store that nobody closed
+
+
+# An entry as bytes: whether it follows, then fields with U+0000 between them. A change is its
+# letter with the number of its keys, the table, and the keys, each with a letter for its type.
+
+
+def _encoded(entry: Entry) -> bytes:
+    follows, notes = entry
+    fields = ["f" if follows else "g"]
+    body = b""
+    try:
+        for operation, name, key in _BEYOND if notes is None else notes:
+            kind, table = _LETTERS[operation], str(name)
+            if isinstance(key, str) and "\0" not in key:
+                fields += (kind, table, f"s{key}")
+            elif isinstance(key, tuple):
+                fields += (f"{kind[0]}{len(key)}", table, *map(_key, key))
+            else:
+                fields += (kind, table, _key(key))
+        body = "\0".join(fields).encode()
+    except (LookupError, ValueError):  # an overflow, or a key of another type
+        pass
+    if not body or len(body) > _LONGEST:
+        body = fields[0].upper().encode()
+    return body
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str) and "\0" not in key:
+        return f"s{key}"
+    if isinstance(key, int):
+        return f"i{key}"
+    if key is None:
+        return "n"
+    raise ValueError  # a number with a point, or bytes
+
+
+def _decoded(body: bytes) -> Entry:
+    first, *fields = body.decode().split("\0")
+    if first.isupper():
+        return Entry(first == "F", None)
+    notes: list[ChangeNote] = []
+    rest = iter(fields)
+    for kind in rest:
+        table = next(rest)
+        keys: Any = tuple([_key_in(next(rest)) for _ in range(int(kind[1:]))])
+        notes.append((_OPERATIONS[kind[0]], table, keys[0] if len(keys) == 1 else keys))
+    return Entry(first == "f", notes)
+
+
+def _key_in(text: str) -> object:
+    return text[1:] if text[0] == "s" else int(text[1:]) if text[0] == "i" else None

@@ -1,0 +1,63 @@
+"""Where the write-ahead log ends: what a connection sees, in terms that all processes share.
+
+`data_version` tells that somebody has committed, but each connection counts by itself. The log has
+a number of its own, its salts, each time it is begun anew, and every commit adds frames to it. So
+salts and the number of frames name a state of the file.
+"""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import apsw
+
+if TYPE_CHECKING:
+    from cwstore._sqlite.apsw_types import Connection
+
+# See SQLite's file format, 4.1 and 4.2.
+_HEADER, _FRAME = 32, 24  # bytes
+_PAGE_SIZE, _SALTS, _SALTS_OF_FRAME = slice(8, 12), slice(16, 24), slice(8, 16)
+
+
+class LogEnd(NamedTuple):
+    """One state of the file; of an empty log both are 0."""
+
+    salts: bytes
+    frames: int
+
+
+UNKNOWN = LogEnd(bytes(8), 1)  # the state of no file
+
+
+def find_end(connection: "Connection") -> LogEnd:
+    """The state as it is now; for a connection without a transaction. Raises apsw.Error."""
+    frames, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+    return LogEnd(_header(connection)[_SALTS], frames)
+
+
+def end_after(connection: "Connection", before: LogEnd, frames: int) -> LogEnd:
+    """The state after a commit that has added so many frames to that state. Raises apsw.Error.
+
+    Whoever finds the log as long as it may be begins it anew, before its first frame.
+    """
+    salts = _header(connection)[_SALTS]
+    return LogEnd(salts, frames + before.frames if salts == before.salts else frames)
+
+
+def is_at(connection: "Connection", end: LogEnd) -> bool:
+    """Whether the file is in that state still: nobody has committed since. Raises apsw.Error.
+
+    It may say no where the log was begun anew, or holds what was not committed.
+    """
+    header = _header(connection)
+    if header[_SALTS] != end.salts:
+        return False
+    if not end.frames:
+        return True  # whoever adds to a log that is to begin anew gives it new salts
+    size = _FRAME + int.from_bytes(header[_PAGE_SIZE], "big")
+    _, frame = connection.read("main", 1, _HEADER + end.frames * size, _FRAME)
+    return frame[_SALTS_OF_FRAME] != end.salts
+
+
+def _header(connection: "Connection") -> bytes:
+    """Zeros if there is none."""
+    _, header = connection.read("main", 1, 0, _HEADER)
+    return header
