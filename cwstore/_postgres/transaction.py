@@ -94,13 +94,10 @@ class TransactionStack:
 
     @contextmanager
     def exclusive(self, text: str = "") -> Generator[None]:
-        """Hold the writer without a transaction, or in the one that this thread has open.
+        """Hold the writer. For a thread that has no transaction open.
 
         A BusyError names the table of `text`.
         """
-        if self._writer.owner == get_ident():
-            yield
-            return
         try:
             self._writer.acquire(text)
             yield

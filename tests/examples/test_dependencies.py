@@ -16,7 +16,7 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from cwstore import ConflictError, ConflictReason, Store, Task
-from cwstore._sqlite import idle_threads
+from cwstore.core import idle_threads
 from cwstore.core.idle_threads import rests_in_pool
 
 REMEDY = "dependency does that yields inside of `with store.transaction"

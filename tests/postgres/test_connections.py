@@ -231,7 +231,13 @@ def test_a_child_forked_inside_of_a_transaction_cannot_go_on_with_it(store: Stor
                 store.initiatives.create(name="child's")
             return "refused"
 
+        def go_on_in_a_task() -> str:
+            writer: Any = store._db._writer  # type: ignore[attr-defined]
+            writer.task = object()
+            return go_on()
+
         assert in_child(go_on)() == "refused"
+        assert in_child(go_on_in_a_task)() == "refused"
     assert names(store) == ["parent's"]
 
 

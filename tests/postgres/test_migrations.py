@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 import cwstore
-from cwstore._postgres.schema.target import program_for
+from cwstore._postgres.schema.target import PostgresTarget, open_target, program_for
 from cwstore.core.extension import Extension
 from cwstore.errors import (
     BusyError,
@@ -283,3 +283,20 @@ def test_newer_tables_than_this_code_are_not_compared(store: Store, superuser: C
     superuser.execute("CREATE TABLE newer (id bigint)")
     report = store.check()
     assert (report.ok, report.added) == (True, ())
+
+
+def test_a_schema_that_another_process_makes_meanwhile_is_taken(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = PostgresTarget._schema
+    calls = [0]
+
+    def late(self: PostgresTarget) -> str | None:
+        calls[0] += 1
+        return None if calls[0] == 1 else seen(self)
+
+    monkeypatch.setattr(PostgresTarget, "_schema", late)
+    assert cwstore.migrate(f"{empty}&schema=public").version == VERSION
+    target = open_target(empty, OURS)
+    assert target.with_program(OURS).read_state().version == VERSION
+    target.close()

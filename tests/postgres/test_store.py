@@ -7,7 +7,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from cwstore.core import idle_threads
 from cwstore.core.statement import values_of
+from cwstore.entities.accounts import Account
+from cwstore.entities.claims import A_LEASE_HAS_PASSED
 from cwstore.entities.initiatives import Initiative
 from cwstore.entities.phases import Phase
 from cwstore.errors import (
@@ -16,14 +19,20 @@ from cwstore.errors import (
     CorruptDatabaseError,
     InvalidValueError,
     StorageError,
+    StoreClosedError,
 )
 from cwstore.store import Store
 from tests.kits.database import OpenStore, contents, open_at
-from tests.kits.engine import DeliberateError, Task, names, reached, undone
+from tests.kits.engine import DeliberateError, Task, in_child, names, reached, undone
 from tests.kits.lists import fill_lists
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 _BROKEN = values_of(str, Initiative)("INSERT INTO no_such_table (id) VALUES (:id)")
+_NAMELESS = values_of(str, Initiative)("UPDATE initiatives SET name = '' WHERE id = :id")
+_RENAME = values_of(str, Initiative)("UPDATE initiatives SET name = 'y' WHERE id = :id")
+_REST_IS_OVER = values_of(str, Account)("""
+    UPDATE accounts SET exhausted_until = NULL WHERE exhausted_until < :clock
+""")
 _PHASE = values_of(str, Phase)("""
     INSERT INTO phases (id, initiative_id, name, content, created_at, updated_at)
     VALUES (:id, 'i', 'x', :content, :now, :now)
@@ -230,3 +239,105 @@ def _nothing() -> Any:
     from contextlib import nullcontext
 
     return nullcontext()
+
+
+def test_every_kind_of_statement_runs_as_a_transaction_of_its_own(store: Store) -> None:
+    account = store.accounts.create(email="x", credentials='{"a": 1}')
+    assert account.credentials is not None
+    assert account.credentials.reveal() == '{"a": 1}'
+    assert store.messages.delete("nobody's") is False
+    assert store.proposals.update_many_by_agent_id("nobody", status="accepted") == []
+    assert store._db.execute(_REST_IS_OVER) == 0
+    store.initiatives.create(name="x", id="i")
+    with pytest.raises(InvalidValueError, match="initiatives_name_ck") as caught:
+        store._db.execute(_NAMELESS, id="i")
+    assert caught.value.field == "name"
+    assert store._db.execute(_RENAME, id="i") == 1
+    assert store._db.execute(_RENAME, id="nobody") == 0
+    with store._db.snapshot("test") as snapshot:
+        assert not snapshot.fetch_one(A_LEASE_HAS_PASSED)
+    store.agents.create(name="fox", worktree_id="w")
+    with pytest.raises(ConflictError, match=r"agents\.name") as conflict:
+        store.agents.create(name="fox", worktree_id="w")
+    assert conflict.value.id is None
+
+
+def test_ctrl_c_at_the_end_of_a_write_frees_the_lock(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack: Any = store._db._transactions  # type: ignore[attr-defined]
+    end, calls = type(stack).end, [0]
+
+    def interrupted(self: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise KeyboardInterrupt
+        end(self)
+
+    monkeypatch.setattr(type(stack), "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.initiatives.create(name="kept")
+    assert names(store) == ["kept"]
+    store.initiatives.create(name="after")
+
+
+def test_a_begin_whose_connection_is_cut_changes_nothing(
+    store: Store, superuser: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("cwstore._postgres.writer.is_stale", lambda _: False)
+        superuser.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        with pytest.raises(StorageError):
+            store.transaction().__enter__()
+    store.initiatives.create(name="after")
+    assert names(store) == ["after"]
+
+
+def test_a_transaction_that_a_forked_child_leaves_is_its_parents(store: Store) -> None:
+    transaction = store.transaction()
+    transaction.__enter__()
+    store.initiatives.create(name="kept")
+
+    def leave() -> str:
+        with pytest.raises(StoreClosedError, match="forked"):
+            transaction.__exit__(None, None, None)
+        return "refused"
+
+    assert in_child(leave)() == "refused"
+    transaction.__exit__(None, None, None)
+    assert names(store) == ["kept"]
+
+
+@pytest.mark.parametrize("by", ["pool", "task"])
+def test_a_transaction_that_was_left_open_is_told_and_not_waited_for(
+    store: Store, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer: Any = store._db._writer  # type: ignore[attr-defined]
+    inside, refused = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.transaction():
+            inside.set()
+            reached(refused)
+
+    holding = Task(hold)
+    reached(inside)
+    if by == "pool":
+        monkeypatch.setattr(idle_threads, "rests_in_pool", lambda _: True)
+    else:
+        monkeypatch.setattr(idle_threads, "is_suspended", lambda _: True)
+        idle_threads.begun_here.set((id(writer), writer.acquisition))
+    with pytest.raises(ConflictError, match=r"open (on this store|the)"):
+        store.initiatives.create(name="x")
+    refused.set()
+    holding.finish()
+
+
+def test_a_connection_that_psycopg_has_given_up_is_replaced(store: Store) -> None:
+    writer: Any = store._db._writer  # type: ignore[attr-defined]
+    writer.connection.close()
+    store.initiatives.create(name="x")
+    assert names(store) == ["x"]
