@@ -150,6 +150,8 @@ def _open(
                 raise StorageError(f"{file} was replaced just when it was opened; open it again")
             connection.inode = inode
         except BaseException:
+            # What speaks against the file may stand in its log alone: that must not get into it.
+            skip_checkpoint_on_close(connection, file)
             connection.close()
             raise
         return connection

@@ -33,7 +33,8 @@ class SqliteSnapshot:
         return statement.map(list(self._rows(statement, binds)))
 
     def iterate(self, statement: Statement[T], /, **binds: object) -> Iterator[T]:
-        return map(statement.map_row, self._rows(statement, binds))
+        # Asked for anew for each row: the first call puts the compiled function in its own place.
+        return (statement.map_row(row) for row in self._rows(statement, binds))
 
     def _rows(self, statement: Statement[Any], binds: dict[str, object]) -> Iterator[Row]:
         values = statement.bind(binds)

@@ -19,7 +19,7 @@ from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
 from cwstore.core import public
 from cwstore.core.database import Database
 from cwstore.core.repository import Async, Handle
-from cwstore.errors import InvalidValueError
+from cwstore.errors import InvalidValueError, StorageError
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -94,7 +94,12 @@ class AsyncDatabase:
                 writer.stop(call.result.close)
             writer.stop()
             raise
-        return cls(store, Lanes(loop, writer))
+        try:
+            return cls(store, Lanes(loop, writer))
+        except StorageError:  # no further thread can be started
+            await writer.run(store.close)
+            writer.stop()
+            raise
 
     def repository(self, kind: Callable[[Handle[Async]], R]) -> R:
         """As `Database.repository`; the methods are awaited."""
@@ -193,15 +198,29 @@ class AsyncDatabase:
             return
         writes.refuse_elsewhere(over=True)
         workers = self._lanes.workers()
+        try:
+            closing = Worker(running_loop(), "cwstore closing")
+        except StorageError:  # closing must not need what the system may refuse
+            await self._close_on_writer(workers)
+            return
         for worker in workers:
             worker.stop()
         call = Call(self._close, (workers,), {})
         call.certain = True
-        closing = Worker(running_loop(), "cwstore closing")
         try:
             await closing.run_call(call)
         finally:
             closing.stop()
+
+    async def _close_on_writer(self, workers: list[Worker]) -> None:
+        """Close on the thread that writes, as its last work; looks again and again for its end."""
+        *others, writes = workers
+        for worker in others:
+            worker.stop()
+        writes.stop(partial(_close_after, others, self._store))
+        loop = running_loop()
+        while not writes.has_ended():
+            await loop.wait_for(loop.event(), 0.005)
 
     def _close(self, workers: list[Worker]) -> None:
         with self._closing:

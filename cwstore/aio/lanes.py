@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cwstore.aio.workers import Worker
+from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
     from cwstore.aio.workers import Loop
@@ -31,11 +32,18 @@ class Pool:
         self.workers: list[Worker] = []
 
     def pick(self) -> Worker:
-        """A worker that rests, a new one, or the one with the fewest calls to run."""
+        """A worker that rests, a new one, or the one with the fewest calls to run.
+
+        Raises StorageError if there is none and none can be made.
+        """
         least = min(self.workers, key=lambda worker: worker.load, default=None)
         if least is None or (least.load and len(self.workers) < self._most):
-            least = Worker(self._loop, self._name)
-            self.workers.append(least)
+            try:
+                least = Worker(self._loop, self._name)
+                self.workers.append(least)
+            except StorageError:
+                if least is None:
+                    raise
         return least
 
 

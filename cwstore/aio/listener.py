@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from cwstore import core
-from cwstore.aio.workers import refuse_elsewhere
+from cwstore.aio.workers import begin_thread, refuse_elsewhere
 from cwstore.core import public
 from cwstore.core.changes import LOOK_INTERVAL, seconds_of
 from cwstore.core.clock import real_time as time
@@ -120,10 +120,7 @@ class Listeners:
         with self._lock:
             self._sources.append(source)
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._look, name="cwstore changes", daemon=True
-                )
-                self._thread.start()
+                self._thread = begin_thread(self._look, "cwstore changes")
 
     def _notify(self) -> None:
         """From any thread: something came. The loop is woken once, however much comes meanwhile."""

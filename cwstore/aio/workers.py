@@ -11,7 +11,13 @@ from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from cwstore.errors import ConflictError, ConflictReason, OutcomeUnknownError, StoreClosedError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    OutcomeUnknownError,
+    StorageError,
+    StoreClosedError,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -327,6 +333,20 @@ def refuse_elsewhere(loop: "Loop") -> None:
         )
 
 
+def begin_thread(work: Callable[[], None], name: str) -> Thread:
+    """A thread that runs it. Raises StorageError where the system allows no further one."""
+    # A daemon: a store that nobody closed must not hang the exit of the interpreter.
+    thread = Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        raise StorageError(
+            f"the thread {name!r} cannot be started: this process, its user or its container has as"
+            " many as it may have; end some, or allow more (ulimit -u)"
+        ) from None
+    return thread
+
+
 class Worker:
     """A thread that runs calls one after the other.
 
@@ -341,9 +361,7 @@ class Worker:
         self.load = 0  # calls that have no outcome yet
         self._pending: list[Call] = []  # made in this turn of the loop
         self._batches: SimpleQueue[list[Call] | None] = SimpleQueue()
-        # A daemon: a store that nobody closed must not hang the exit of the interpreter.
-        self._thread = Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
+        self._thread = begin_thread(self._work, name)
 
     def run(
         self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
@@ -408,6 +426,10 @@ class Worker:
     def join(self) -> None:
         """After `stop`, wait for the end of the thread. Never call it from the loop."""
         self._thread.join()
+
+    def has_ended(self) -> bool:
+        """After `stop`: whether the thread has."""
+        return not self._thread.is_alive()
 
     def _submit(self, call: Call) -> None:
         self._pending.append(call)

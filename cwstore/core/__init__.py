@@ -122,6 +122,12 @@ def publish(module: dict[str, Any]) -> None:
         public(module[name])
 
 
+def _typed_dict_schema(kind: type[Any], source: object, handler: Any) -> Any:
+    from cwstore.core.bodies import typed_dict_schema
+
+    return typed_dict_schema(kind, source, handler)
+
+
 def public(kind: Kind) -> Kind:
     """As `publish`, for one class.
 
@@ -130,6 +136,8 @@ def public(kind: Kind) -> Kind:
     file: so the class forgets its line. Sources of methods are found.
     """
     kind.__module__ = "cwstore"
+    if hasattr(kind, "__total__"):
+        setattr(kind, "__get_pydantic_core_schema__", classmethod(_typed_dict_schema))  # noqa: B010
     with suppress(AttributeError):  # an older Python
         type.__delattr__(kind, "__firstlineno__")
     return kind

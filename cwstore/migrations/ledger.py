@@ -15,7 +15,6 @@ from cwstore.errors import (
     MigrationError,
     SchemaTooNewError,
 )
-from cwstore.migrations.advice import how_to_restore
 from cwstore.migrations.scripts import LEDGER, OURS, MigrationFile, Program, newest
 
 REPLICATOR = "_litestream_"  # begins the names of the tables that Litestream makes in any file
@@ -172,6 +171,8 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
 
 
 def _restore(state: State, file: str, newest: int | None = None) -> str:
+    from cwstore.migrations.advice import how_to_restore  # what a good file does not need
+
     return how_to_restore(state.program, file, newest)
 
 

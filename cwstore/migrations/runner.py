@@ -10,7 +10,6 @@ from cwstore.core.lexer import lowered
 from cwstore.core.log import INFO, log
 from cwstore.core.reports import MigrationReport, Progress, Step
 from cwstore.errors import CwstoreError, InvalidValueError, MigrationError, StorageError
-from cwstore.migrations.advice import how_to_restore
 from cwstore.migrations.ledger import Drift, Row, State, check_history, fingerprint
 from cwstore.migrations.scripts import MigrationFile, Program, newest, scripts_of
 
@@ -189,6 +188,8 @@ def up_to(version: int, files: list[MigrationFile]) -> list[MigrationFile]:
 def refuse_to_go_down(program: Program, name: str, version: int, goal: int) -> None:
     """Raise MigrationError if the database is newer than the goal."""
     if version > goal:
+        from cwstore.migrations.advice import how_to_restore  # what most processes do not need
+
         raise MigrationError(
             f"{name} has version {version}; there is no way down to {goal}:"
             f" {how_to_restore(program, name, goal)}"

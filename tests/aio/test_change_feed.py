@@ -42,8 +42,12 @@ def test_it_gives_what_has_come_and_waits_no_longer_than_it_is_told(
             assert await feed.get() == [Change(INSERT, "tasks", "a"), Change(INSERT, "tasks", "b")]
             await store.tasks.create(name="t", id="c")
             assert await anext(feed) == Change(INSERT, "tasks", "c")
+            for one in "de":
+                await store.tasks.create(name="t", id=one)
+            assert await anext(feed) == Change(INSERT, "tasks", "d")  # and "e" was taken with it
             with pytest.raises(InvalidValueError, match="timeout"):
                 await feed.get(float("nan"))
+        assert [change async for change in feed] == []
         with pytest.raises(StoreClosedError):
             await feed.get(0)
         await feed.aclose()

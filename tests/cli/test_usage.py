@@ -90,6 +90,16 @@ def test_a_single_argument_that_is_no_file_is_the_second_one(
     assert capsys.readouterr().out.startswith(f"{current.name}.2")
 
 
+def test_a_single_argument_that_is_a_link_to_nowhere_is_the_path(
+    current: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CWSTORE_PATH", str(current))
+    current.with_name("link").symlink_to("nowhere")
+    assert main(["backup", "link"]) == 1
+    said = f"{current.with_name('nowhere')} is not there; give the path of a cwstore file"
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_path_at_all_is_wrong_usage(
     value: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

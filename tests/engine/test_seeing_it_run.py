@@ -4,10 +4,7 @@ import asyncio
 import logging
 import os
 import re
-import sys
 import threading
-from collections.abc import Generator
-from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +12,7 @@ from typing import Any, cast
 import pytest
 
 from cwstore import StatementRun
-from cwstore._sqlite import slow
-from cwstore._sqlite.apsw_types import open_connection
-from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.write_queue import open_write_queue
-from cwstore.errors import InvalidValueError, StoreClosedError
+from cwstore.errors import InvalidValueError
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
 from tests.kits.database import OpenStore, engine_of, open_async, open_private
@@ -120,22 +113,6 @@ def test_a_long_wait_for_another_store_is_logged(
     )
 
 
-def test_a_long_wait_behind_others_in_the_queue_is_logged_with_who_writes(
-    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The one ahead never asks SQLite, so this one sees by itself who has the lock."""
-    for name, value in (("LONG", 0.0), ("HEAD_LEASE", 1_000.0)):  # the head does not count as gone
-        monkeypatch.setattr(f"cwstore._sqlite.write_queue.{name}", value)
-    with store.transaction():
-        ahead, behind = open_write_queue(str(file)), open_write_queue(str(file))
-        ahead.wait_for_head(0.0)
-        while behind.holder is None:
-            behind.wait_at_most(0.01)
-        assert behind.holder.startswith(f"process {os.getpid()} (")
-        ahead.close(str(file))
-        behind.close(str(file))
-
-
 def test_a_slow_statement_is_logged_with_its_method_and_plan(
     store: Store, file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,36 +130,6 @@ def test_a_slow_statement_is_logged_with_its_method_and_plan(
         f"{file}: tasks.find_by_id took N s; {by_id}",
         f"{file}: tasks.update took N s; {by_id}",
         f"{file}: tasks.find_all took N s; its plan: SCAN tasks USING INDEX tasks_created_ix",
-    ]
-
-
-def test_a_slow_statement_is_told_where_its_plan_cannot_be_had(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @contextmanager
-    def closed(what: str) -> Generator[Any]:
-        raise StoreClosedError("closed meanwhile")
-        yield
-
-    slow.tell_read("F", "SELECT 1 FROM tasks", 2.0, closed)
-    with closing(open_connection(MEMORY)) as connection:
-        found = [slow.SlowStatement("tasks.find", 2.0, "SELECT a FROM nowhere")]
-        slow.tell_statements("F", slow.with_plans(connection, found))
-        found = [slow.SlowStatement("tasks.find", 2.0, "SELECT 1")]
-        slow.tell_statements("F", slow.with_plans(connection, found))
-        monkeypatch.delitem(sys.modules, "logging")
-        assert slow.with_plans(connection, found) == found
-    assert lines(caplog) == [
-        "F: tasks took 2.0 s; its plan: unknown",
-        "F: tasks.find took 2.0 s; its plan: unknown",
-        "F: tasks.find took 2.0 s; its plan: SCAN CONSTANT ROW",
-    ]
-
-
-def test_a_wait_for_who_is_not_known_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    slow.tell_wait("F", 2.0, 0, None)
-    assert lines(caplog) == [
-        "F: a transaction waited 2.0 s for the write lock, which nobody known had"
     ]
 
 

@@ -182,6 +182,26 @@ def test_a_prune_that_is_broken_off_goes_on_when_it_is_begun_again(
         assert store.log_chunks.prune(before=moment(9)) == PruneReport(1, 200, 200)
 
 
+def test_a_prune_that_is_broken_off_has_begun_with_what_was_least_recently_written_to(
+    monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
+) -> None:
+    delete = _log_prune._delete_some
+    begun: list[str] = []
+
+    def break_off(db: Any, session: Any) -> Any:
+        begun.append(session.agent_id)
+        if len(set(begun)) == 3:
+            raise KeyboardInterrupt
+        return delete(db, session)
+
+    with open_store() as store:
+        log(store, *[(agent, 1, 1) for agent in ("a", "z", "m", "b")])
+        monkeypatch.setattr(_log_prune, "_delete_some", break_off)
+        with pytest.raises(KeyboardInterrupt):
+            store.log_chunks.prune(keep_sessions=0)
+        assert sessions(store, "a", "z", "m", "b") == [("m", 1, 1), ("b", 1, 1)]
+
+
 @pytest.mark.only_sqlite("looks inside of it")
 def test_all_chunks_of_an_agent_go_a_bounded_number_at_a_time(
     store: Store, monkeypatch: pytest.MonkeyPatch

@@ -59,6 +59,19 @@ def test_a_ring_between_two_phases_and_the_tasks_of_them_is_told_in_words(store:
     assert problem == PlanProblem(RING, problem.ids, " waits for ".join([*shown, shown[0]]))
 
 
+def test_a_task_with_the_id_of_its_blocked_phase_waits_for_it(store: Store) -> None:
+    plan(store, "i", "same")
+    task(store, "same", "same")
+    store.phases.update("same", status="blocked")
+    assert store.initiatives.check_plan("i") == [
+        PlanProblem(
+            BLOCKED,
+            ("same", "same"),
+            "phase 'same' is blocked, and these wait for it: task 'same'",
+        )
+    ]
+
+
 def test_a_ring_through_three_phases_is_found(store: Store) -> None:
     plan(store, "i", *"pqr")
     store.phases.create_dependency("q", "p")

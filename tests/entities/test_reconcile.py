@@ -3,7 +3,7 @@
 import gc
 from pathlib import Path
 from threading import Barrier, Thread
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -117,10 +117,13 @@ def test_what_else_changed_meanwhile_is_kept(store: Store, file: Path) -> None:
     assert [task.status for task in store.tasks.find_all()] == [TaskStatus.PENDING]
 
 
-def test_a_task_that_another_agent_runs_is_not_given_back(store: Store) -> None:
+@pytest.mark.parametrize("status", ["running", "waiting_for_input"])
+def test_a_task_that_another_agent_runs_is_not_given_back(
+    store: Store, status: Literal["running", "waiting_for_input"]
+) -> None:
     task = store.tasks.create(name="x", id="t", status="in_progress")
     make(store, "dead", status="running", task_id="t")
-    make(store, "alive", status="running", task_id="t")
+    make(store, "alive", status=status, task_id="t")
     store.agents.reconcile(lambda agent: agent.id == "alive")
     assert store.tasks.find_all() == [task]
     store.agents.reconcile(lambda agent: False)

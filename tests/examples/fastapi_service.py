@@ -24,7 +24,7 @@ from cwstore import (
     MissingReferenceError,
     NotFoundError,
     Task,
-    TaskStatus,
+    TaskPatch,
 )
 
 
@@ -97,17 +97,17 @@ async def get_task(store: AStore, task_id: str) -> Task:
 
 
 @app.patch("/tasks/{task_id}")
-async def set_status(
+async def change_task(
     store: AStore,
     task_id: str,
-    status: TaskStatus,
+    patch: TaskPatch,
     if_match: Annotated[str | None, Header()] = None,
 ) -> Task:
-    """Change it, if nobody has changed it since the client read it."""
+    """Change it, if nobody has changed it since the client read it. A patch is a body as it is."""
     seen = None if if_match is None else (await store.tasks.get(task_id)).updated_at
     if if_match is not None and seen is not None and seen.isoformat() != if_match:
         raise ConflictError("the task was changed meanwhile", reason=ConflictReason.STALE)
-    return await store.tasks.update(task_id, if_updated_at=seen, status=status)
+    return await store.tasks.update(task_id, if_updated_at=seen, **patch)
 
 
 @app.post("/claims")

@@ -74,9 +74,12 @@ def test_it_serves_rows_errors_and_events_from_two_processes(
     refused = client.post("/tasks", json={"name": "b", "phase_id": "none"})
     assert (refused.status_code, refused.json()["error"]) == (422, "MissingReferenceError")
     stale = client.patch(
-        f"/tasks/{task['id']}", params={"status": "blocked"}, headers={"If-Match": "long ago"}
+        f"/tasks/{task['id']}", json={"status": "blocked"}, headers={"If-Match": "long ago"}
     )
     assert stale.status_code == 412
+    changed = client.patch(f"/tasks/{task['id']}", json={"summary": "s"})
+    assert (changed.json()["summary"], changed.json()["status"]) == ("s", "pending")
+    assert client.patch(f"/tasks/{task['id']}", json={"status": "nope"}).status_code == 422
     with Store.open(file) as store:
         store.tasks.create_many({"name": f"t{number}"} for number in range(9))
     claimed = [client.post("/claims").json() for _ in range(11)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from cwstore import AsyncStore, Store
+from cwstore import AsyncStore, Store, StoreClosedError
 
 SUITE = '''
 import asyncio
@@ -100,7 +100,10 @@ def test_the_async_fixture_opens_under_whatever_runs(
 ) -> None:
     async def run() -> str:
         async with cwstore_async_store as store:
-            return (await store.tasks.create(name="t")).name
+            name = (await store.tasks.create(name="t")).name
+        with pytest.raises(StoreClosedError):
+            await store.tasks.find_all()
+        return name
 
     assert anyio.run(run, backend="trio") == "t"
 

@@ -1,15 +1,18 @@
 """Broken and hostile files: a typed error with a remedy or the right answer, and no trace."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+import cwstore
 from cwstore._sqlite import error_map
-from cwstore.errors import CorruptDatabaseError
+from cwstore.errors import CorruptDatabaseError, ForeignDatabaseError
 from cwstore.store import Store
 from tests.kits.database import tamper
 from tools._python.faults import broken_files
 from tools._python.faults.broken_files import Broken, Sweep, make_base, moments_of, sweep
+from tools._python.faults.work import connect
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,28 @@ def test_a_structure_that_is_not_utf_8_is_told_as_damage(store: Store, file: Pat
     tamper(file, "UPDATE schema_migrations SET name = CAST(x'ff' AS TEXT) WHERE version = 1")
     with pytest.raises(CorruptDatabaseError, match="not UTF-8"):
         Store.open(file)
+
+
+def test_the_log_of_another_application_is_not_moved_into_the_file_that_is_refused(
+    file: Path, store: Store
+) -> None:
+    store.initiatives.create(name="kept")
+    store.close()
+    other = file.with_name("other.db")
+    connection = connect(other)
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    connection.execute("CREATE TABLE t (id)")
+    log = file.with_name("store.db-wal")
+    shutil.copyfile(other.with_name("other.db-wal"), log)
+    connection.close()
+    before = file.read_bytes(), log.read_bytes()
+    for call in (Store.open, cwstore.migrate, cwstore.status):
+        with pytest.raises(ForeignDatabaseError):
+            call(file)
+    assert (file.read_bytes(), log.read_bytes()) == before
+    log.unlink()
+    with Store.open(file) as opened:
+        assert [one.name for one in opened.initiatives.find_all()] == ["kept"]
 
 
 # The sweep itself can fail

@@ -2,14 +2,16 @@
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 import cwstore
-from cwstore.errors import StorageError
+from cwstore.errors import BusyError, StorageError
 from cwstore.store import Store
-from tests.kits.engine import Other, names
+from tests.kits.database import OpenStore
+from tests.kits.engine import Other, locked, names
 from tools._python.faults.broken_files import make_base
 from tools._python.faults.system_calls import Guard, Operation, watched
 from tools._python.faults.work import make_old, picture_of
@@ -92,3 +94,23 @@ def test_a_backup_of_a_store_at_work_takes_no_side_file_from_it(store: Store, fi
     assert {one.name for one in file.parent.iterdir()} == there | {"copy"}
     store.initiatives.create(name="after")
     assert names(store) == ["before", "after"]
+
+
+def test_a_process_that_is_stopped_in_a_transaction_holds_up_writers_and_nobody_else(
+    file: Path, open_store: OpenStore
+) -> None:
+    with open_store(busy_timeout=0.1) as store:
+        store.initiatives.create(name="before")
+        with locked(file) as other:
+            os.kill(other.process.pid, signal.SIGSTOP)
+            with pytest.raises(BusyError) as refused:
+                store.initiatives.create(name="late")
+            assert f"process {other.process.pid}" in str(refused.value.holder)
+            assert names(store) == ["before"]
+            assert store.check().ok
+            store.backup(file.with_name("copy"))
+            os.kill(other.process.pid, signal.SIGCONT)
+            other.tell()
+            other.end()
+        store.initiatives.create(name="after")
+        assert names(store) == ["before", "after"]

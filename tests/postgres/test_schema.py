@@ -12,7 +12,8 @@ from cwstore.store import Store
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 #: What stands for something that the other engine does in another way: see the script.
-ONLY_SQLITE = {"stamps", "newest_stamp", "task_edges_in_doubt", "phase_edges_in_doubt",
+ONLY_SQLITE = {"stamps", "newest_stamp", "task_attempts_lose_agent_tg",
+               "task_edges_in_doubt", "phase_edges_in_doubt",
                "task_edges_in_doubt_no_cycle_tg", "phase_edges_in_doubt_no_cycle_tg",
                "sqlite_sequence"}  # fmt: skip
 ONLY_POSTGRESQL = {"cycle_guard", "schema_migrations", "agent_log_chunks_number_tg",

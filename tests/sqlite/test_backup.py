@@ -124,6 +124,20 @@ def test_inside_a_transaction_a_connection_copies_what_it_sees(target: Path) -> 
     assert memory.in_transaction
 
 
+def test_ctrl_c_gets_through_while_a_copy_is_verified(
+    store: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt() -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_backup, "_OPERATIONS", 10)
+    monkeypatch.setattr(_backup, "go_on", interrupt)
+    before = names_in(target.parent)
+    with pytest.raises(KeyboardInterrupt):
+        write_backup(str(store), target, busy_timeout=1)
+    assert names_in(target.parent) == before
+
+
 def test_a_file_that_exists_is_not_overwritten(store: Path, target: Path) -> None:
     target.write_text("precious")
     for taken in (target, store):

@@ -14,6 +14,7 @@ from cwstore._sqlite import change_recorder
 from cwstore.errors import (
     CwstoreError,
     OutcomeUnknownError,
+    StoreClosedError,
 )
 from tests.kits.database import OpenStore, engine_of
 from tests.kits.disk import (
@@ -160,9 +161,20 @@ def test_a_look_elsewhere_that_is_interrupted_tells_nothing(store: Store) -> Non
 
 def test_in_memory_changes_are_told_too() -> None:
     with Store.open(":memory:") as store, store.changes() as feed:
+        with suppress(DeliberateError), store.transaction():
+            store.tasks.create(name="never")
+            raise DeliberateError
         store.tasks.create(name="t", id="t")
         assert feed.get() == [Change(INSERT, "tasks", "t")]
         assert feed.get(timeout=0) == []
+
+
+def test_what_comes_to_a_feed_that_is_just_closed_is_forgotten(store: Store) -> None:
+    feed = store.changes()
+    feed.close()
+    feed.publish([(INSERT, "tasks", "t")])
+    with pytest.raises(StoreClosedError):
+        feed.get(timeout=0)
 
 
 @pytest.mark.parametrize("fails", [False, True])

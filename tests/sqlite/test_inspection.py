@@ -53,8 +53,8 @@ def reported(file: Path, capsys: pytest.CaptureFixture[str]) -> CheckReport:
     said, complaint = capsys.readouterr()
     assert json.loads(said) == json.loads(json.dumps({"ok": False, **asdict(report)}))
     assert complaint == (
-        f"cwstore: {file} has the problems listed; go back to a backup that is whole:"
-        " cwstore restore BACKUP PATH\n"
+        f"cwstore: {file} has the problems listed;"
+        f" restore a backup: `cwstore restore BACKUP {file}`\n"
     )
     assert file.read_bytes() == before
     return report

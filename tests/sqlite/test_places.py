@@ -11,6 +11,7 @@ import pytest
 
 import cwstore
 from cwstore._sqlite import fork, network_disk
+from cwstore._sqlite.identity import TURN_BYTES
 from cwstore.errors import StorageError
 from cwstore.store import Store, restore
 from tests.kits.engine import Other, in_child, names
@@ -244,7 +245,8 @@ def test_what_root_makes_beside_a_store_belongs_to_the_owner_of_the_store(
         monkeypatch.setattr(os, "stat", of_another)
         store.initiatives.create(name="one")
         monkeypatch.setattr(os, "stat", stat)
-    assert given[:1] == [(4_001, 4_002)]
+        assert given[:1] == [(4_001, 4_002)]
+        assert Path(f"{file}-turn").stat().st_size == TURN_BYTES  # it is used all the same
 
 
 def test_a_service_with_the_group_of_the_store_may_use_it() -> None:

@@ -2,12 +2,13 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import apsw
 import pytest
 
 from cwstore._sqlite import engine
+from cwstore.core.mapping import compile_row_mapper
 from cwstore.core.port import OpenDatabase
 from cwstore.core.statement import rows_of
 from cwstore.entities.phases import Phase
@@ -92,3 +93,23 @@ def test_a_structure_that_was_changed_under_it_is_told(file: Path) -> None:
         with db.snapshot("show") as snapshot, pytest.raises(CorruptDatabaseError) as told:
             snapshot.fetch_all(ALL)
         assert str(told.value).startswith("phases: no such column: content; the structure of")
+
+
+def test_rows_that_come_one_by_one_are_mapped_by_a_function_that_is_compiled_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[object] = []
+
+    def compile_counted(*arguments: Any) -> Any:
+        compiled.append(arguments)
+        return compile_row_mapper(*arguments)
+
+    monkeypatch.setattr("cwstore.core.statement.compile_row_mapper", compile_counted)
+    fresh = rows_of(Phase)(f"SELECT {_COLUMNS} FROM phases ORDER BY id")
+    with closing(opened(file)) as db:
+        repository_class("initiatives")(db).create(id="I", name="I")
+        phases = [add_phase(db, one) for one in ("a", "b", "c")]
+        compiled.clear()
+        with db.snapshot("export") as snapshot:
+            assert list(snapshot.iterate(fresh)) == phases
+    assert len(compiled) == 1

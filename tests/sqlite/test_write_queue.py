@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from cwstore._sqlite import write_queue
+from cwstore._sqlite.identity import TURN_BYTES
 from cwstore._sqlite.write_queue import WriteQueue, open_write_queue, queueing_busy_handler
 from cwstore.errors import BusyError
 from cwstore.store import Store
@@ -296,6 +297,21 @@ def test_a_queue_that_cannot_be_held_or_has_no_room_on_the_disk_is_done_without(
         assert written(store) == ["first"]
 
 
+def test_a_store_writes_on_though_its_queue_was_cut_and_the_disk_has_no_room_for_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, *_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Store.open(file) as store:
+        write(store, "first")
+        os.truncate(turn(file), 0)
+        with monkeypatch.context() as disk:
+            disk.setattr("os.pwrite", fail)
+            write(store, "second")
+        assert written(store) == ["first", "second"]
+
+
 def test_who_removes_the_queue_is_waited_for_a_moment_only(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,3 +324,15 @@ def test_who_removes_the_queue_is_waited_for_a_moment_only(
     assert sum(pauses) == pytest.approx(0.1)
     assert alone._descriptor == -1
     alone.detach()
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 47])
+def test_a_queue_that_lacks_bytes_gets_them_at_once_and_keeps_those_it_has(
+    size: int, file: Path
+) -> None:
+    """So a full disk says so when the queue is opened, and not in the midst of a write."""
+    turn = Path(f"{file}-turn")
+    turn.write_bytes(b"\x07" * size)
+    queue = open_write_queue(str(file))
+    assert turn.read_bytes() == (b"\x07" * size).ljust(TURN_BYTES, b"\0")
+    queue.close(str(file))

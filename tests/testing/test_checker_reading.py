@@ -127,6 +127,10 @@ def test_only_a_bare_column_beside_a_real_aggregate_is_refused(
             " WHERE owners.id = :owner_id"
         ),
         (
+            "SELECT notes.created_at FROM notes FULL JOIN owners ON notes.owner_id = owners.id"
+            " WHERE owners.id = :owner_id"
+        ),
+        (
             "WITH RECURSIVE a (x) AS (SELECT created_at FROM notes WHERE owner_id = :owner_id"
             " UNION SELECT x + 1 FROM a) SELECT x FROM a"
         ),

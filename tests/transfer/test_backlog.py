@@ -246,6 +246,14 @@ def test_bytes_that_are_no_text_and_json_that_is_too_much_are_told(
     assert report.adds_up
 
 
+def test_parents_that_come_after_their_child_are_stored_in_the_order_in_which_it_names_them(
+    store: Store, tmp_path: Path
+) -> None:
+    child = issue("child", ("parent-child", "first"), ("parent-child", "second"))
+    report = import_file(store, write(tmp_path / "b.jsonl", child, issue("second"), issue("first")))
+    assert [row[0] for row in stored(store, report)] == ["first", "second", "child"]
+
+
 def test_a_long_chain_of_parents_comes_in_batches_root_first(store: Store, tmp_path: Path) -> None:
     last = 3 * BATCH
     chain = [issue(str(n), ("parent-child", str(n + 1))) for n in range(last)]

@@ -340,18 +340,20 @@ class Sweep:
         error = _error_of(lambda: self._subject.act(store, directory))
         more = [_error_of(lambda: _mark(store, "during"))] if store and disk.lasting else []
         self._calls.guard = self._quiet
+        # Whose log it is that nobody could move into the file stays noted; to look applies it.
+        noted = {"store.db-turn"} if (directory / "store.db-wal").exists() else set[str]()
         yield from self._judge_errors(disk, [error, *more])
         owed = ["'during'"] if more and more[0] is None and self._subject.name != "close" else []
         if store is None and self._subject.again is not None:
             yield from self._do_again(directory)
         elif store is None:  # opening it again would migrate it
             yield from self._judge_file(directory, error, owed)
-            yield from self._judge_leftovers(directory, error, disk)
+            yield from self._judge_leftovers(directory, error, disk, noted)
             yield from _open_again(directory)
         else:
             yield from _use_again(store, directory)
             yield from self._judge_file(directory, error, [*owed, "'again'"])
-            yield from self._judge_leftovers(directory, error, disk)
+            yield from self._judge_leftovers(directory, error, disk, set())
 
     def kill(self, at: int, killer: Guard) -> None:
         """Let a process do it that dies meanwhile; then the file is whole, and used at once."""
@@ -489,9 +491,9 @@ class Sweep:
             yield from damage_of(copy)
 
     def _judge_leftovers(
-        self, directory: Path, error: BaseException | None, disk: FailingDisk
+        self, directory: Path, error: BaseException | None, disk: FailingDisk, noted: set[str]
     ) -> Iterator[str]:
-        left = _names_in(directory) - self._files
+        left = _names_in(directory) - self._files - noted
         if error is None:
             missing = self._files - _names_in(directory)
             if missing:

@@ -47,7 +47,8 @@ def furnish(store: Store, chunks: int = 30) -> None:
             requires_response=True,
         )
     store.log_chunks.insert_chunks(("agent-3", "three", 1, f"chunk {n}") for n in range(chunks))
-    store.tasks.claim("kept-1-0", agent_id="agent-1", lease=DAY)
+    # Longer than a machine sleeps here.
+    store.tasks.claim("kept-1-0", agent_id="agent-1", lease=30 * DAY)
     store.tasks.claim("kept-2-0", agent_id="agent-2")
 
 
