@@ -93,7 +93,7 @@ ON_EVERY_ENGINE = (
     "tests/engine/test_errors.py",
     "tests/engine/test_transactions.py",
 )
-FAST_ON_POSTGRESQL = {"test_initiatives", "test_ready_tasks", "test_task_dependencies"}
+FAST_ON_POSTGRESQL = {"test_initiatives", "test_transactions"}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
