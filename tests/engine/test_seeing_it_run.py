@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from cwstore import StatementRun
-from cwstore.errors import InvalidValueError
+from cwstore.errors import InvalidValueError, NotFoundError
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
 from tests.kits.database import OpenStore, engine_of, open_async, open_private
@@ -262,6 +262,23 @@ def test_awaited_calls_are_told_too(store: Store, file: Path) -> None:
 
     asyncio.run(play())
     assert [run.name for run in heard] == ["tasks.find_all", "transaction", "tasks.create"]
+
+
+def test_what_fails_inside_of_a_transaction_is_told_once_and_an_interruption_not_at_all(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[StatementRun] = []
+    store.on_statement(heard.append)
+    with pytest.raises(NotFoundError), store.transaction():
+        store.tasks.get("none")
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(store._db), "fetch_all", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.tasks.find_all()
+    assert [(run.name, run.error) for run in heard] == [("transaction", None), ("tasks.get", None)]
 
 
 def test_a_listener_must_be_callable(store: Store) -> None:
