@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from cwstore.store import Store
 from tests.kits.database import OpenStore, copy_database, open_at
+from tests.kits.postgres_server import ADDRESSES, Server, running_server
 
 pytest_plugins = ["cwstore.testing.plugin"]
 
@@ -65,16 +66,79 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """The database of the test; nothing is there unless it asks for `store` or `open_store`."""
-    return tmp_path / "store.db"
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """The server of this process, started when first asked for."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_on_postgres(postgres_server: Server) -> str:
+    """As `migrated`: the name of a database to copy."""
+    name = postgres_server.new_database()
+    open_at(postgres_server.address(name)).close()
+    return name
+
+
+#: What every engine must pass: it runs once on each. Those here are fast enough for every run of
+#: the tests, all others are `slow` on PostgreSQL.
+ON_EVERY_ENGINE = (
+    "tests/entities/",
+    "tests/engine/test_batches.py",
+    "tests/engine/test_order.py",
+    "tests/engine/test_tailing.py",
+    "tests/engine/test_threads.py",
+    "tests/engine/test_reentry.py",
+    "tests/engine/test_errors.py",
+    "tests/engine/test_transactions.py",
+)
+FAST_ON_POSTGRESQL = {"test_initiatives", "test_transactions"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what asks for a database of the test on both engines, where it is what both must pass."""
+    path = metafunc.definition.nodeid
+    if "engine" not in metafunc.fixturenames or not path.startswith(ON_EVERY_ENGINE):
+        return
+    engines: list[object] = [pytest.param("sqlite", id=pytest.HIDDEN_PARAM)]
+    if metafunc.definition.get_closest_marker("only_sqlite") is None:
+        marks = [pytest.mark.postgresql]
+        if metafunc.definition.path.stem not in FAST_ON_POSTGRESQL:
+            marks.append(pytest.mark.slow)
+        engines.append(pytest.param("postgresql", marks=marks))
+    metafunc.parametrize("engine", engines, indirect=True)
 
 
 @pytest.fixture
-def open_store(file: Path, migrated: Path) -> OpenStore:
+def engine(request: pytest.FixtureRequest) -> str:
+    """The engine of the database of the test."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture
+def file(tmp_path: Path, engine: str, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The database of the test; nothing is there unless it asks for `store` or `open_store`.
+
+    On PostgreSQL the path stands for a database: the kit knows its address.
+    """
+    path = tmp_path / "store.db"
+    if engine == "sqlite":
+        yield path
+        return
+    server: Server = request.getfixturevalue("postgres_server")
+    database = server.new_database(request.getfixturevalue("migrated_on_postgres"))
+    ADDRESSES[str(path)] = server.address(database)
+    yield path
+    del ADDRESSES[str(path)]
+    server.drop(database)
+
+
+@pytest.fixture
+def open_store(file: Path, engine: str, migrated: Path) -> OpenStore:
     """Opens a store on the database of the test, which is migrated; the test closes it."""
-    copy_database(migrated, file)
+    if engine == "sqlite":
+        copy_database(migrated, file)
     return partial(open_at, file)
 
 

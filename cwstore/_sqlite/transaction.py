@@ -16,7 +16,7 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore._sqlite.threads import running_task
+from cwstore.core.threads import running_task
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -245,7 +245,7 @@ class TransactionStack:
             self.begin("")
             writer.task = running_task()
             if writer.task is not None:
-                from cwstore._sqlite.idle_threads import begun_here
+                from cwstore.core.idle_threads import begun_here
 
                 begun_here.set((id(writer), writer.acquisition))
             self._remember(transaction, 1)

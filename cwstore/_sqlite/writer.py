@@ -19,7 +19,6 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, HOLDING_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore._sqlite.threads import FairLock, running_task
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import (
     busy_thread,
@@ -29,6 +28,7 @@ from cwstore.core.faults import (
     table_of,
 )
 from cwstore.core.ids import make_rising_id
+from cwstore.core.threads import FairLock, running_task
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -379,7 +379,7 @@ class Writer:
 
     def _refuse_if_left_open(self) -> None:
         """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
-        from cwstore._sqlite.idle_threads import begun_here, is_suspended, rests_in_pool
+        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
 
         owner, acquisition = self.owner, self.acquisition
         if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):

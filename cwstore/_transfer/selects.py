@@ -281,7 +281,7 @@ SELECTS: dict[str, Statement[Any]] = {
             FROM messages AS message
             LEFT JOIN messages AS parent ON parent.id = message.parent_message_id
             WHERE {_among_agents("message")}
-              AND NOT coalesce(({_among_agents("parent")}), 0)
+              AND CASE WHEN {_among_agents("parent")} THEN 0 ELSE 1 END = 1
             UNION ALL
             SELECT message.id, level.depth + 1
             FROM level

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
 from cwstore.cli.stores import given_program
+from cwstore.core.drivers import shown
 from cwstore.migrations import api
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def migrate(options: Namespace) -> int:
         _show_steps(f"Migrated in {done.seconds:.2f} s", done.steps)
     if done.backup is not None:
         terminal.say(f"Backup: {done.backup}")
-    terminal.say(f"{options.path} has version {done.version}; {_count(done.steps)} applied.")
+    terminal.say(f"{shown(options.path)} has version {done.version}; {_count(done.steps)} applied.")
     return 0
 
 
@@ -46,10 +47,11 @@ def status(options: Namespace) -> int:
     if options.json:
         terminal.print_json(found)
         return code
+    is_there = found.size > 0 or os.path.exists(found.path)
     rows = [
         ("version", f"{found.version} of {found.newest}"),
         ("usable by code from version", str(found.compatible_from)),
-        ("size", f"{found.size:,} bytes" if os.path.exists(found.path) else "no file yet"),
+        ("size", f"{found.size:,} bytes" if is_there else "no file yet"),
         ("backup before migrating", found.backup or "none"),
         ("pending migrations", str(len(found.pending))),
     ]
@@ -65,7 +67,7 @@ def status(options: Namespace) -> int:
         terminal.say(f"added by somebody, and left alone: {added}")
     if found.pending and found.version:
         given = given_program(options)
-        terminal.say(f"`cwstore rehearse {options.path}{given}` shows what they would do.")
+        terminal.say(f"`cwstore rehearse {shown(options.path)}{given}` shows what they would do.")
     return code
 
 

@@ -74,6 +74,7 @@ def _may_only_read(path: str) -> bool:
 def _refuse_missing_or_old(path: str, program: "Program") -> None:
     from cwstore.migrations.api import status
 
+    engine_for(path, "database_file")  # so far commands that open a store take files only
     found = status(path, directory=program.directory, application_id=program.application_id)
     if not os.path.exists(found.path):
         raise StorageError(f"{found.path} is not there; give the path of a cwstore file")

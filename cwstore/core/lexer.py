@@ -1,4 +1,8 @@
-"""Cut SQL text into tokens and scripts into statements, the way SQLite itself would."""
+"""Cut SQL text into tokens and scripts into statements, the way SQLite itself would.
+
+Of PostgreSQL it knows bodies of functions, `AS $$ ... $$`, and triggers that execute a function:
+neither could stand in a script for SQLite.
+"""
 
 import re
 from collections.abc import Iterator
@@ -9,6 +13,7 @@ _TOKEN = re.compile(
     r"""
       (?P<space>   [ \t\n\f\r\ufeff]+ )
     | (?P<comment> --[^\n]* | /\*.*?(?:\*/|\Z) )
+    | (?P<body>    (?<=[aA][sS][ ])\$\$.*?\$\$ )
     | (?P<text>    [xX]'[^']*' | '(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\] )
     | (?P<word>    [A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]* )
     | (?P<number>  0[xX][0-9A-Fa-f_]+
@@ -119,8 +124,9 @@ def split(sql: str) -> list[Statement]:
 
 
 def _is_trigger(words: list[str]) -> bool:
+    """Whether it is one with statements of its own."""
     start = words[:3]
-    if start[:1] != ["CREATE"]:
+    if start[:1] != ["CREATE"] or ("EXECUTE" in words and "BEGIN" not in words):
         return False
     return "TRIGGER" in start[1:2] or (
         start[1:2] in (["TEMP"], ["TEMPORARY"]) and start[2:] == ["TRIGGER"]

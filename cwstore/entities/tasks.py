@@ -254,7 +254,7 @@ _GET_DEPENDENTS = _id(
 _EDGES_BELOW = _edge(
     """
     WITH RECURSIVE reached (id) AS (
-        SELECT value FROM json_each(:ids)
+        SELECT id FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))
         UNION
         SELECT edge.depends_on_task_id
         FROM reached

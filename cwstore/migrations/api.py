@@ -24,9 +24,16 @@ from cwstore.migrations.runner import (
     parse_all,
     read_checked_state,
     refuse_to_go_down,
+    up_to,
     upgrade_all,
 )
-from cwstore.migrations.scripts import APPLICATION_ID, MigrationFile, Program, load, program_of
+from cwstore.migrations.scripts import (
+    APPLICATION_ID,
+    MigrationFile,
+    Program,
+    newest,
+    scripts_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +54,13 @@ if TYPE_CHECKING:
         """The module `schema.target` of an engine."""
 
         def resolve(self, path: object, /) -> str: ...
+        def program_for(
+            self,
+            directory: str | os.PathLike[str] | None,
+            application_id: int | None,
+            extensions: Sequence[Extension],
+            /,
+        ) -> Program: ...
         def exists(self, file: str, /) -> bool: ...
         def refuse_bad_place(self, file: str, /) -> None: ...
         def open_target(self, file: str, program: Program, /) -> _OpenTarget: ...
@@ -91,10 +105,10 @@ def migrate(
     """
     engine = _engine_for(path)
     file = engine.resolve(path)
-    program = program_of(directory, application_id, check_extensions(extensions))
+    program = engine.program_for(directory, application_id, check_extensions(extensions))
     check_flags(backup=backup)
     check_progress(on_progress)
-    files = load(directory)
+    files = scripts_of(program)
     goal = goal_of(target, files)
     if not engine.exists(file):
         parse_all(program, goal)  # now: a bad script shall leave no new file behind
@@ -118,23 +132,23 @@ def status(
     """
     engine = _engine_for(path)
     file = engine.resolve(path)
-    program = program_of(directory, application_id, check_extensions(extensions))
-    files = load(directory)
+    program = engine.program_for(directory, application_id, check_extensions(extensions))
+    files = scripts_of(program)
     if not engine.exists(file):
         engine.refuse_bad_place(file)
         names = tuple(f.name for f in files)
         return MigrationStatus(
-            file, 0, len(files), names, 0, 0, None, extensions=_extensions({}, program)
+            file, 0, newest(files), names, 0, 0, None, extensions=_extensions({}, program)
         )
     database = engine.open_to_look(file, program)
     try:
         database.leave_alone()
         state = read_checked_state(database, files)
-        pending = tuple(f.name for f in files[state.version :])
+        pending = tuple(f.name for f in files if f.version > state.version)
         return MigrationStatus(
-            path=file,
+            path=database.name,
             version=state.version,
-            newest=len(files),
+            newest=newest(files),
             pending=pending,
             compatible_from=compatible_from(state.rows or []),
             size=database.size(),
@@ -153,21 +167,21 @@ def _extensions(
     """Those that the file has and those that are given. Raises as `migrate` would."""
     found = {name: ExtensionStatus(name, version, None, ()) for name, version in there.items()}
     for one in program.extensions:
-        files = load(one.directory)
+        files = scripts_of(one)
         version = 0
         if database is not None:
             version = read_checked_state(database.with_program(one), files).version
-        pending = tuple(file.name for file in files[version:])
-        found[one.extension] = ExtensionStatus(one.extension, version, len(files), pending)
+        pending = tuple(file.name for file in files if file.version > version)
+        found[one.extension] = ExtensionStatus(one.extension, version, newest(files), pending)
     return tuple(found[name] for name in sorted(found))
 
 
 def _added(database: "Target", state: State, files: list[MigrationFile]) -> tuple[str, ...]:
     """What somebody added to the file; nothing where this code does not know what belongs there."""
     noted = state.rows[-1].structure if state.rows else state.structure
-    if state.version > len(files) or noted == state.structure:
+    if state.version > newest(files) or noted == state.structure:
         return ()
-    return tuple(map(str, database.drift(files[: state.version]).added))
+    return tuple(map(str, database.drift(up_to(state.version, files)).added))
 
 
 def rehearse(
@@ -186,8 +200,8 @@ def rehearse(
     engine = _engine_for(path)
     file = engine.resolve(path)
     check_progress(on_progress)
-    program = program_of(directory, application_id, check_extensions(extensions))
-    files = load(directory)
+    program = engine.program_for(directory, application_id, check_extensions(extensions))
+    files = scripts_of(program)
     goal = goal_of(target, files)
     if not engine.exists(file):
         raise StorageError(f"{file} is not there: nothing to rehearse on; give the path of a file")

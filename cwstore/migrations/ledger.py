@@ -15,7 +15,7 @@ from cwstore.errors import (
     MigrationError,
     SchemaTooNewError,
 )
-from cwstore.migrations.scripts import LEDGER, OURS, MigrationFile, Program
+from cwstore.migrations.scripts import LEDGER, OURS, MigrationFile, Program, newest
 
 REPLICATOR = "_litestream_"  # begins the names of the tables that Litestream makes in any file
 _SHOWN = 5  # differences in a message
@@ -88,7 +88,7 @@ def is_intact(state: State, files: list[MigrationFile]) -> bool:
         for at, (_, name) in enumerate(state.objects)
         if name.lower() not in words and not _is_written(name.lower(), text)
     ]
-    if state.version <= len(files):
+    if state.version <= newest(files):
         return noted == _without(state, unknown)
     if len(unknown) > _TOLD_APART:
         return True  # nobody here can tell; the code that wrote the file will
@@ -149,19 +149,22 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
     rows = state.rows or []
     if not all(isinstance(number, int) for row in rows for number in _numbers_of(row)):
         raise CorruptDatabaseError(f"{file}: {ledger} is damaged; {_restore(state, file)}")
-    _check_newer(state, rows, len(files), file)
+    _check_newer(state, rows, newest(files), file)
     if state.rows is None:
         raise MigrationError(
             f"{file}: user_version says {state.version}, but there is no {ledger};"
             f" {_restore(state, file)}"
         )
-    if [row.version for row in rows] != list(range(1, len(rows) + 1)):
-        missing = next(n for n, row in enumerate([*rows, None], 1) if not row or row.version != n)
+    first = files[0].version
+    if [row.version for row in rows] != list(range(first, first + len(rows))):
+        numbered = enumerate([*rows, None], first)
+        missing = next(n for n, row in numbered if not row or row.version != n)
         raise MigrationError(f"{file}: {ledger} lacks version {missing}; {_restore(state, file)}")
-    if len(rows) != state.version:
+    last = rows[-1].version
+    if last != state.version:
         raise MigrationError(
-            f"{file}: {ledger} says version {len(rows)}, user_version says {state.version}; if"
-            f" somebody set it by hand, set it back: PRAGMA user_version = {len(rows)}"
+            f"{file}: {ledger} says version {last}, user_version says {state.version}; if"
+            f" somebody set it by hand, set it back: PRAGMA user_version = {last}"
         )
     for row, script in zip(rows, files, strict=False):
         _check_unchanged(row, script, file)
@@ -179,10 +182,12 @@ def _numbers_of(row: Row) -> tuple[object, ...]:
 
 def compatible_from(rows: list[Row]) -> int:
     """The oldest version of the code that may use a file with this ledger."""
-    oldest = len(rows)
-    while oldest > 0 and all(
+    if not rows:
+        return 0
+    first, oldest = rows[0].version, rows[-1].version
+    while oldest >= first and all(
         row.compatible_with is not None and row.compatible_with < oldest
-        for row in rows[oldest - 1 :]
+        for row in rows[oldest - first :]
     ):
         oldest -= 1
     return oldest
@@ -193,8 +198,9 @@ def _check_newer(state: State, rows: list[Row], newest: int, file: str) -> None:
     if version <= newest:
         return
     newer = [row for row in rows if row.version > newest]
-    if len(rows) != version:
-        why = f"its {LEDGER} ends at {len(rows)}, so user_version may have been set by hand"
+    if not rows or rows[-1].version != version:
+        last = rows[-1].version if rows else 0
+        why = f"its {LEDGER} ends at {last}, so user_version may have been set by hand"
     elif any(row.compatible_with is None or row.compatible_with > newest for row in newer):
         oldest = compatible_from(rows)
         why = f"it can be used by {program} with schema version {oldest} and up"
@@ -225,13 +231,13 @@ def _refuse_drift(
     file: str,
     drift: Callable[[list[MigrationFile]], Drift],
 ) -> None:
-    if state.version > len(files):
+    if state.version > newest(files):
         this = state.program.name.removeprefix("the ")
         raise MigrationError(
             f"{file}: its structure was changed by hand after version {state.version} was applied;"
             f" open it with the {this} that wrote it to see where, or {_restore(state, file)}"
         )
-    applied = files[: state.version]
+    applied = [script for script in files if script.version <= state.version]
     key = (state.structure, tuple(script.text_sum for script in applied))
     if key in _equal:
         return

@@ -11,7 +11,7 @@ from cwstore.core.log import INFO, log
 from cwstore.core.reports import MigrationReport, Progress, Step
 from cwstore.errors import CwstoreError, InvalidValueError, MigrationError, StorageError
 from cwstore.migrations.ledger import Drift, Row, State, check_history, fingerprint
-from cwstore.migrations.scripts import MigrationFile, Program, load
+from cwstore.migrations.scripts import MigrationFile, Program, newest, scripts_of
 
 OnProgress = Callable[[Progress], None]
 
@@ -119,10 +119,10 @@ def upgrade(
 
 def parse_all(program: Program, goal: int) -> None:
     """Read the scripts up to a version, and those of extensions. Raises MigrationError."""
-    for file in load(program.directory)[:goal]:
+    for file in up_to(goal, scripts_of(program)):
         file.parse()
     for extension in program.extensions:
-        parse_all(extension, len(load(extension.directory)))
+        parse_all(extension, newest(scripts_of(extension)))
 
 
 def upgrade_all(
@@ -137,16 +137,16 @@ def upgrade_all(
 
     Those wait until the program's tables are the newest: what they refer to may come last.
     """
-    files = load(program.directory)
+    files = scripts_of(program)
     report = upgrade(database, files, target=target, backup=backup, on_progress=on_progress)
-    if report.version < len(files):
+    if report.version < newest(files):
         return report
     for extension in program.extensions:
         # Of a new file nothing can be lost, and one copy of what was there is enough.
         needed = backup and report.version_before > 0 and report.backup is None
         more = upgrade(
             database.with_program(extension),
-            load(extension.directory),
+            scripts_of(extension),
             backup=needed,
             on_progress=on_progress,
         )
@@ -171,12 +171,18 @@ def read_checked_state(database: "Target", files: list[MigrationFile]) -> State:
 def goal_of(target: object, files: list[MigrationFile]) -> int:
     """The version to stop at. Raises InvalidValueError if `target` is none of the scripts'."""
     if target is None:
-        return len(files)
+        return newest(files)
     if not is_integer(target):
         raise InvalidValueError("target", f"expected int or None, got {type(target).__name__}")
-    if not 0 <= target <= len(files):
-        raise InvalidValueError("target", f"must be a version from 0 to {len(files)}")
+    if target != 0 and not files[0].version <= target <= newest(files):
+        first = "0" if files[0].version == 1 else f"{files[0].version}"
+        raise InvalidValueError("target", f"must be a version from {first} to {newest(files)}")
     return target
+
+
+def up_to(version: int, files: list[MigrationFile]) -> list[MigrationFile]:
+    """The scripts that lead to a version, and those before them."""
+    return [file for file in files if file.version <= version]
 
 
 def refuse_to_go_down(program: Program, name: str, version: int, goal: int) -> None:
@@ -218,7 +224,7 @@ class _Run:
                 return False
             if backup:
                 self._back_up()
-            following = self.files[self.version]
+            following = self.files[len(up_to(self.version, self.files))]
             self.steps.append(self._apply(following, before))
             database.commit(following.file_name)
             self._tell()
@@ -253,13 +259,15 @@ class _Run:
         began = time.monotonic()
         script = file.parse()
         of_statements = len(script.statements)
+        earlier = up_to(self.version, self.files)
+        pending = len(up_to(self.goal, self.files)) - len(earlier)
 
         def notify(statement: int) -> None:
             if self.on_progress:
                 self.on_progress(
                     Progress(
                         migration=len(self.steps) + 1,
-                        of_migrations=len(self.steps) + self.goal - self.version,
+                        of_migrations=len(self.steps) + pending,
                         name=file.name,
                         statement=statement,
                         of_statements=of_statements,
@@ -267,22 +275,22 @@ class _Run:
                     )
                 )
 
-        rows_changed = self.database.apply(script, self.files[: self.version], notify)
+        rows_changed = self.database.apply(script, earlier, notify)
         row = Row(
             version=file.version,
             name=file.name,
             checksum=script.checksum,
             text_sum=file.text_sum,
             compatible_with=script.compatible_with,
-            structure=self._structure(before),
+            structure=self._structure(before, [*earlier, file]),
         )
         self.database.record(row, applied_at=time.time_ns() // 1000)
         return Step(file.name, of_statements, rows_changed, time.monotonic() - began)
 
-    def _structure(self, before: State) -> int:
+    def _structure(self, before: State, applied: list[MigrationFile]) -> int:
         """The fingerprint of what the scripts made; what somebody added does not count."""
         after = self.database.read_state()
         if before.structure == (before.rows[-1].structure if before.rows else fingerprint([])):
             return after.structure  # nothing had been added
-        added = {one.name for one in self.database.drift(self.files[: self.version + 1]).added}
+        added = {one.name for one in self.database.drift(applied).added}
         return fingerprint(sql for sql, name in after.objects if lowered(name) not in added)

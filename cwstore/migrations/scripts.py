@@ -56,6 +56,7 @@ class Program(NamedTuple):
     extensions: "tuple[Program, ...]" = ()
     extension: str = ""  #: the name, if it is an extension of a program
     host: str | os.PathLike[str] | None = None  #: of an extension, the scripts of that program
+    engine: str = ""  #: whose scripts of cwstore these are; "": of SQLite
 
     @property
     def name(self) -> str:
@@ -84,16 +85,37 @@ def program_of(
     directory: str | os.PathLike[str] | None,
     application_id: int | None,
     extensions: "Sequence[Extension]" = (),
+    engine: str = "",
 ) -> Program:
     """A program as a caller describes it. Raises InvalidValueError."""
-    if directory is None and application_id is None and not extensions:
+    if directory is None and application_id is None and not extensions and not engine:
         return OURS
     number = APPLICATION_ID if application_id is None else check_application_id(application_id)
     brought = [Program(one.migrations, number, (), one.name, directory) for one in extensions]
-    return Program(directory, number, tuple(brought))
+    return Program(directory, number, tuple(brought), engine=engine)
 
 
 OURS = Program()
+
+
+def scripts_of(program: Program) -> "list[MigrationFile]":
+    """The migrations of a program. Raises MigrationError."""
+    if program.directory is None and program.engine:
+        return load(_beside(default_directory(), program.engine), FIRST[program.engine])
+    return load(program.directory)
+
+
+#: The number of the first script of cwstore for an engine, which does what those before it did.
+FIRST = {"postgresql": 17}
+
+
+def _beside(directory: str, name: str) -> str:
+    return os.path.join(os.path.dirname(directory), name)
+
+
+def newest(files: "list[MigrationFile]") -> int:
+    """The version that these scripts lead to."""
+    return files[-1].version
 
 
 # The scripts of our own directory, by its path, as this process found them first. They go with the
@@ -110,14 +132,15 @@ def default_directory() -> str:
     return os.path.join(os.path.dirname(package), "sql", "migrations")
 
 
-def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]:
-    """The migrations of a directory (None: our own), number 1 first, without a gap.
+def load(directory: str | os.PathLike[str] | None = None, first: int = 1) -> list[MigrationFile]:
+    """The migrations of a directory (None: our own), number `first` first, without a gap.
 
     Hidden files and those that do not end in .sql or .SQL are left out. Raises MigrationError: no
     such directory, none in it, a bad name, no text, a gap, a number used twice.
     """
     place = default_directory() if directory is None else check_directory("directory", directory)
-    if directory is None and place in _own:
+    own = directory is None or first > 1
+    if own and place in _own:
         return _own[place]
     try:
         with os.scandir(place) as entries:
@@ -128,16 +151,16 @@ def load(directory: str | os.PathLike[str] | None = None) -> list[MigrationFile]
             f"cannot read the migrations in {place}: {error.strerror}; give a directory with"
             " 0001_<name>.sql that this user may read"
         ) from None
-    _check_numbers(found, place)
-    if directory is None:
+    _check_numbers(found, place, first)
+    if own:
         _own[place] = found
     return found
 
 
-def _check_numbers(found: list[MigrationFile], place: str) -> None:
+def _check_numbers(found: list[MigrationFile], place: str, first: int) -> None:
     if not found:
         raise MigrationError(f"{place} holds no migration; give the directory with 0001_<name>.sql")
-    for position, (file, earlier) in enumerate(zip(found, [None, *found], strict=False), 1):
+    for position, (file, earlier) in enumerate(zip(found, [None, *found], strict=False), first):
         if earlier and file.version == earlier.version:
             raise MigrationError(
                 f"{earlier.file_name} and {file.file_name} have the same number; give the one"

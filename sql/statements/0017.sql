@@ -5375,10 +5375,10 @@ WITH RECURSIVE
               AND (message.recipient_id IS NULL
                 OR message.recipient_id IN (SELECT id FROM agent_ids))
               AND coalesce(message.sender_id, message.recipient_id) IS NOT NULL
-              AND NOT coalesce(((parent.sender_id IS NULL OR parent.sender_id IN (SELECT id FROM agent_ids))
+              AND CASE WHEN (parent.sender_id IS NULL OR parent.sender_id IN (SELECT id FROM agent_ids))
               AND (parent.recipient_id IS NULL
                 OR parent.recipient_id IN (SELECT id FROM agent_ids))
-              AND coalesce(parent.sender_id, parent.recipient_id) IS NOT NULL), 0)
+              AND coalesce(parent.sender_id, parent.recipient_id) IS NOT NULL THEN 0 ELSE 1 END = 1
             UNION ALL
             SELECT message.id, level.depth + 1
             FROM level
@@ -5642,7 +5642,7 @@ WHERE task_id = :task_id
 
 -- tasks._EDGES_BELOW
 WITH RECURSIVE reached (id) AS (
-    SELECT value FROM json_each(:ids)
+    SELECT id FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))
     UNION
     SELECT edge.depends_on_task_id
     FROM reached

@@ -29,6 +29,7 @@ SECRET = "sk-do-not-tell-7f3a"
 # Rows that another program spoilt
 
 
+@pytest.mark.only_sqlite("a rule must be dropped first, which is noticed at opening")
 def test_a_value_that_no_version_of_ours_wrote_is_reported_as_damage(
     file: Path, open_store: OpenStore
 ) -> None:
@@ -59,6 +60,7 @@ def test_a_time_beyond_the_year_9999_is_reported_as_damage(
         store.initiatives.find_all()
 
 
+@pytest.mark.only_sqlite("damages a page of a file")
 def test_a_damaged_page_is_reported_and_nothing_is_repaired(
     file: Path, open_store: OpenStore
 ) -> None:
@@ -141,6 +143,7 @@ def test_what_is_missing_is_named(store: Store, file: Path) -> None:
 # What an error may hold
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_nothing_of_apsw_and_no_secret_hangs_on_any_error(
     file: Path, tmp_path: Path, open_store: OpenStore
 ) -> None:

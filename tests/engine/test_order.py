@@ -111,9 +111,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_times_rise_after_a_process_with_a_clock_ahead_was_killed(file: Path, store: Store) -> None:
+def test_times_rise_after_a_process_with_a_clock_ahead_was_killed(store: Store) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, file, str(10_000 * DAY)],
+        [sys.executable, "-c", KILLED, store.path, str(10_000 * DAY)],
         capture_output=True,
         text=True,
         check=False,
@@ -124,6 +124,7 @@ def test_times_rise_after_a_process_with_a_clock_ahead_was_killed(file: Path, st
     assert say(store, "after") > last
 
 
+@pytest.mark.only_sqlite("copies a file")
 def test_times_rise_in_a_copy_that_knows_no_more_than_its_rows(
     tmp_path: Path, open_store: OpenStore
 ) -> None:

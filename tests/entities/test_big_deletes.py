@@ -71,6 +71,7 @@ def test_pages_nested_to_any_depth_are_deleted(
     assert len(store.pages.find_all()) == left
 
 
+@pytest.mark.only_sqlite("what is deep there is not deep on PostgreSQL")
 @pytest.mark.slow
 def test_a_chain_of_20_000_tasks_is_deleted(store: Store) -> None:
     nested_tasks(store, 20_000)
@@ -78,6 +79,7 @@ def test_a_chain_of_20_000_tasks_is_deleted(store: Store) -> None:
     assert len(store.tasks.find_all()) == 1
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_the_work_of_a_delete_grows_with_the_number_of_rows_alone(store: Store) -> None:
     """Not with their depth: each row was dearer than the one above it."""
     spent: list[int] = []
@@ -100,6 +102,7 @@ def test_the_work_of_a_delete_grows_with_the_number_of_rows_alone(store: Store) 
     assert spent[1] < 2.2 * spent[0]
 
 
+@pytest.mark.only_sqlite("makes a trigger of its kind")
 def test_a_delete_of_a_tree_is_one_transaction(store: Store, file: Path) -> None:
     nested_tasks(store, 20)
     before = contents(file)

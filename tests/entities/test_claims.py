@@ -431,6 +431,7 @@ def test_leases_that_have_passed_are_taken_back_and_no_others(file: Path) -> Non
         assert status_of(store, "v") is TaskStatus.IN_PROGRESS
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_without_a_lease_that_has_passed_expiry_waits_for_no_writer(
     store: Store, file: Path, open_store: OpenStore
 ) -> None:

@@ -48,6 +48,7 @@ def held_back(store: Store, count: int = 3, start: int = 0, **given: Any) -> Non
             store.tasks.create(name="x", id=f"t{number:05}", phase_id="closed", **given)
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 @pytest.mark.parametrize("filters", FILTERS)
 @pytest.mark.parametrize("agent_id", [None, "a"])
 def test_an_empty_claim_takes_no_lock_and_waits_for_no_writer(
@@ -200,6 +201,7 @@ def test_many_that_are_held_back_in_front_of_a_ready_one_are_passed(
     assert [claimed(store, **filters) for _ in range(4)] == [*found, None]
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 @pytest.mark.parametrize("filters", FILTERS)
 def test_tasks_behind_an_unapproved_phase_are_not_looked_through(
     store: Store, filters: dict[str, Any]
@@ -216,6 +218,7 @@ def test_tasks_behind_an_unapproved_phase_are_not_looked_through(
     assert look() < 1.2 * few
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_a_remembered_answer_costs_no_look_at_the_tasks(store: Store) -> None:
     held_back(store, 500)
     looked = steps_of_reading(store, lambda: claimed(store))
@@ -223,6 +226,7 @@ def test_a_remembered_answer_costs_no_look_at_the_tasks(store: Store) -> None:
     assert steps_of_reading(store, lambda: claimed(store)) < looked / 10
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_a_claim_looks_again_when_the_connection_that_knew_the_state_is_gone(store: Store) -> None:
     held_back(store)
     for _ in range(3):
@@ -246,6 +250,7 @@ def test_an_answer_from_a_transaction_that_is_undone_is_not_kept(store: Store) -
     assert claimed(store) == "t"
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_a_claim_looks_again_if_somebody_committed_since_its_look(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -282,6 +287,7 @@ def waiting(store: Store, count: int = 0) -> None:
             store.tasks.create_dependency(key, "needed")
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 @pytest.mark.parametrize("filters", FILTERS[:3:2])
 @pytest.mark.parametrize("own", [True, False])
 def test_what_concerns_no_task_costs_no_look_at_those_that_wait(

@@ -149,6 +149,7 @@ def test_the_size_is_that_of_what_the_other_limits_leave(store: Store) -> None:
     assert sessions(store, "a", "b") == [("a", 1, 5), ("b", 2, 5)]
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_a_long_session_goes_from_its_oldest_chunk_on_a_bounded_number_at_a_time(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +162,7 @@ def test_a_long_session_goes_from_its_oldest_chunk_on_a_bounded_number_at_a_time
     assert sessions(store, "gone", "other") == [("other", 1, 1)]
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_a_prune_that_is_broken_off_goes_on_when_it_is_begun_again(
     monkeypatch: pytest.MonkeyPatch, open_store: OpenStore
 ) -> None:
@@ -200,6 +202,7 @@ def test_a_prune_that_is_broken_off_has_begun_with_what_was_least_recently_writt
         assert sessions(store, "a", "z", "m", "b") == [("m", 1, 1), ("b", 1, 1)]
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_all_chunks_of_an_agent_go_a_bounded_number_at_a_time(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,6 +255,7 @@ def test_a_session_number_counts_though_its_chunks_are_gone_while_the_agent_exis
     assert count("a") == 0
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_an_append_writes_nothing_but_the_chunk(store: Store) -> None:
     agent(store, "a")
     log(store, ("a", 1, 1))

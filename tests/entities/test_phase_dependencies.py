@@ -19,6 +19,7 @@ def make(store: Store, *ids: str) -> None:
             store.phases.create(initiative_id=owner.id, name=key, id=key)
 
 
+@pytest.mark.only_sqlite("counts its steps")
 def test_edges_in_random_order_cost_little_however_many_there_are(store: Store) -> None:
     """The guard walked all that waits for a phase."""
     make(store, *(f"{layer}-{place}" for layer in range(40) for place in range(20)))
@@ -82,6 +83,7 @@ def test_levels_are_neither_lowered_nor_removed_by_others(store: Store, file: Pa
     assert contents(file)["phase_levels"] == [("b", 5)]
 
 
+@pytest.mark.only_sqlite("tells another of two faults first")
 def test_an_edge_may_be_moved_by_others_but_not_into_a_cycle(store: Store, file: Path) -> None:
     make(store, *(f"{layer}-{place}" for layer in range(20) for place in range(10)))
     edges = layered(20, 10)

@@ -207,6 +207,7 @@ def test_a_pair_needs_both_ends(store: Store, file: Path) -> None:
         store.projects.add_to_initiative("nobody", "p")
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_setting_the_projects_writes_the_difference_alone(store: Store) -> None:
     store.initiatives.create(name="x", id="i")
     a, b, c = make(store, "a"), make(store, "b"), make(store, "c")

@@ -90,6 +90,7 @@ def test_every_row_is_counted_and_told_as_it_goes(store: Store, file: Path) -> N
     assert sum(map(len, contents(file).values())) == before + rest
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_each_transaction_of_a_purge_is_bounded(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,7 @@ def test_each_transaction_of_a_purge_is_bounded(
     assert len(rows) > 6
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_a_purge_on_a_slow_disk_does_one_statement_at_a_time(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +163,7 @@ def test_a_purge_that_was_killed_goes_on(store: Store, file: Path) -> None:
     kept = sum(map(len, contents(file).values()))
     fill(store, "i")
     with subprocess.Popen(
-        [sys.executable, "-c", PURGE, file],
+        [sys.executable, "-c", PURGE, store.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -195,6 +195,7 @@ def test_of_many_edges_none_is_made_if_one_cannot_be(store: Store, file: Path) -
             create(several)
 
 
+@pytest.mark.only_sqlite("counts its steps")
 def test_edges_in_random_order_cost_little_however_many_there_are(store: Store) -> None:
     """The guard walked all that waits for a task: 35,000 steps an edge, in a plan of this size."""
     make_layers(store, 40, 50)
@@ -226,6 +227,7 @@ def test_a_task_is_visited_once_though_millions_of_ways_lead_to_it(store: Store)
     assert len(store.tasks.dependency_summaries("-24")) == 73
 
 
+@pytest.mark.only_sqlite("counts its steps")
 def test_many_new_edges_at_once_are_not_walked(store: Store) -> None:
     make_layers(store, 40, 50)
     edges = layered(40, 50)
@@ -274,6 +276,7 @@ def test_a_cycle_is_refused_in_a_large_plan_too(store: Store, file: Path, seed: 
         assert contents(file)["task_levels"]
 
 
+@pytest.mark.only_sqlite("tells another of two faults first")
 def test_an_edge_may_be_moved_by_others_but_not_into_a_cycle(store: Store, file: Path) -> None:
     make_layers(store, 20, 10)
     edges = layered(20, 10)

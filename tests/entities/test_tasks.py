@@ -375,6 +375,7 @@ def test_tasks_are_counted_by_status(store: Store) -> None:
 # Many at once
 
 
+@pytest.mark.only_sqlite("looks inside of it")
 def test_many_are_made_in_their_order_each_as_create_would(store: Store, file: Path) -> None:
     store.initiatives.create(name="i", id="i")
     store.phases.create(initiative_id="i", name="p", id="p")

@@ -16,8 +16,8 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from cwstore import ConflictError, ConflictReason, Store, Task
-from cwstore._sqlite import idle_threads
-from cwstore._sqlite.idle_threads import rests_in_pool
+from cwstore.core import idle_threads
+from cwstore.core.idle_threads import rests_in_pool
 
 REMEDY = "dependency does that yields inside of `with store.transaction"
 

@@ -1,7 +1,7 @@
 """The database of a store, looked at past cwstore.
 
-What every engine must pass looks at the database through this module alone. For a second engine
-only these few functions have to be written again.
+What every engine must pass looks at the database through this module alone. A path that stands for
+a database of PostgreSQL is taken to `tests/kits/postgres.py`.
 """
 
 import shutil
@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import Any, cast
 
 import apsw
+import psycopg
 
 from cwstore._sqlite.engine import SqliteDatabase
 from cwstore.aio import AsyncStore
 from cwstore.core.database import Database
 from cwstore.store import Store
+from tests.kits import postgres
+from tests.kits.postgres import RawPostgres, address_of
 
 Row = tuple[Any, ...]
 #: The fixture `open_store`: opens a store on the database of the test; takes its options.
 OpenStore = Callable[..., Store]
 
 #: What the driver raises, and no error of ours may carry.
-DRIVER_ERROR = apsw.Error
+DRIVER_ERROR = apsw.Error | psycopg.Error
 
 #: A program that holds the write lock of the file named by its argument, until it reads a line.
 HOLD_LOCK = """
@@ -39,12 +42,12 @@ db.close()
 
 def open_at(address: object, **options: Any) -> Store:
     """A store on any database of the engine; `open_store` opens it on the one of the test."""
-    return Store.open(cast("str", address), **options)
+    return Store.open(cast("str", address_of(address) or address), **options)
 
 
 async def open_async(address: object, **options: Any) -> AsyncStore:
     """The same for awaited calls."""
-    return await AsyncStore.open(cast("str", address), **options)
+    return await AsyncStore.open(cast("str", address_of(address) or address), **options)
 
 
 def open_private(**options: Any) -> Store:
@@ -69,6 +72,9 @@ def store_of_its_own_time(path: object, clock: Callable[[], datetime]) -> Store:
     Rows of any age may lie in a file: an import keeps times, and version 11 gave them out so.
     """
     store = open_at(path, clock=clock)
+    if address_of(path):
+        postgres.give_its_own_time(store, clock)
+        return store
     writer: Any = engine_of(store)._writer
     writer.take_over_stamps = writer.hand_on_stamps = lambda *_: None
     return store
@@ -109,13 +115,15 @@ class RawDatabase:
         self._connection.close()
 
 
-def open_raw(file: Path) -> RawDatabase:
+def open_raw(file: Path) -> RawDatabase | RawPostgres:
     """To be closed by the caller; `raw` closes it itself."""
+    if address := address_of(file):
+        return RawPostgres(address)
     return RawDatabase(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY))
 
 
 @contextmanager
-def raw(file: Path) -> Generator[RawDatabase, None, None]:
+def raw(file: Path) -> Generator[RawDatabase | RawPostgres, None, None]:
     """A look at the database of a store that may be open."""
     opened = open_raw(file)
     try:
@@ -127,6 +135,9 @@ def raw(file: Path) -> Generator[RawDatabase, None, None]:
 @contextmanager
 def in_use(file: Path) -> Generator[None, None, None]:
     """Another connection has it open, so that a store is not the last to close it."""
+    if address_of(file):
+        yield
+        return
     connection = apsw.Connection(str(file))
     try:
         connection.pragma("data_version")
@@ -138,11 +149,16 @@ def in_use(file: Path) -> Generator[None, None, None]:
 def contents(file: Path) -> dict[str, list[Row]]:
     """Every row of every table, but for what counts changes and tells of no row."""
     with raw(file) as database:
-        return {name: database.rows(name) for name in database.tables() - {"readiness"}}
+        return {
+            name: sorted(database.rows(name), key=repr)
+            for name in database.tables() - {"readiness", "cycle_guard"}
+        }
 
 
 def tamper(file: Path, sql: str, *binds: object) -> int:
     """Run one statement that no check and no foreign key stops; how many rows it changed."""
+    if address := address_of(file):
+        return postgres.tamper(address, sql, binds)
     connection = apsw.Connection(str(file))
     try:
         connection.pragma("ignore_check_constraints", True)
@@ -155,6 +171,9 @@ def tamper(file: Path, sql: str, *binds: object) -> int:
 
 def run_raw(file: Path, *statements: str) -> None:
     """SQL of a program that knows nothing of cwstore, in one transaction; foreign keys are on."""
+    if address := address_of(file):
+        postgres.run(address, *statements)
+        return
     connection = apsw.Connection(str(file))
     try:
         connection.pragma("foreign_keys", True)
@@ -167,6 +186,8 @@ def run_raw(file: Path, *statements: str) -> None:
 
 def change(file: Path, sql: str, *binds: object) -> int:
     """Run one statement as another program would, guards and all; how many rows it changed."""
+    if address := address_of(file):
+        return postgres.change(address, sql, binds)
     connection = apsw.Connection(str(file))
     try:
         connection.pragma("foreign_keys", True)
@@ -245,4 +266,5 @@ def feeds_heard(store: Store) -> int:
 
 def waiting_threads(store: Store) -> int:
     """How many threads wait at this moment to write through the store."""
-    return len(engine_of(store)._writer.lock._waiting)
+    writer = postgres.writer_of(store) or engine_of(store)._writer
+    return len(writer.lock._waiting)

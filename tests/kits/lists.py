@@ -141,7 +141,7 @@ def fill_lists(file: Path) -> None:
         tamper(
             file,
             f"UPDATE {table} SET created_at = 5 WHERE id IN"
-            f" (SELECT id FROM {table} ORDER BY created_at LIMIT -1 OFFSET 2)",
+            f" (SELECT id FROM {table} ORDER BY created_at LIMIT 1000000 OFFSET 2)",
         )
 
 

@@ -18,11 +18,20 @@ from cwstore.core.reports import MigrationReport, RehearsalReport
 from cwstore.errors import StorageError
 from cwstore.migrations.ledger import Drift, Row, State
 from cwstore.migrations.scripts import OURS, MigrationFile, Program
+from cwstore.migrations.scripts import program_of as program_for
 
 if TYPE_CHECKING:
     from cwstore.migrations.headers import Script  # brings the tokeniser, which is slow to import
 
-__all__ = ["SqliteTarget", "exists", "open_target", "refuse_bad_place", "rehearse_on", "resolve"]
+__all__ = [
+    "SqliteTarget",
+    "exists",
+    "open_target",
+    "program_for",
+    "refuse_bad_place",
+    "rehearse_on",
+    "resolve",
+]
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from threading import Lock, RLock
 
 from cwstore.core.clock import real_time as time
 
-# As in write_queue.py; but threads of one process notice sooner that they may go on.
+# As in the write queue of SQLite; but threads of one process notice sooner that they may go on.
 MAX_BARGED = 3  # waiting threads that a newcomer may overtake; never more
 HEAD_STARVING = 0.001  # seconds at the head of the queue after which no newcomer may overtake
 MAX_SLEEP = 0.1  # seconds until a waiter asks unasked: Ctrl-C can leave a dead place before it

@@ -4,8 +4,8 @@ from threading import Event, Lock
 
 import pytest
 
-from cwstore._sqlite import threads
-from cwstore._sqlite.threads import FairLock
+from cwstore.core import threads
+from cwstore.core.threads import FairLock
 from tests.kits.engine import PATIENCE, Task
 
 

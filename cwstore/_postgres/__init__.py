@@ -1,0 +1,1 @@
+"""The psycopg engine: the only place that imports psycopg."""

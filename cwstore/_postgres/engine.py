@@ -1,0 +1,309 @@
+"""The psycopg engine: one connection that writes, a pool of readers, PostgreSQL's errors ours."""
+
+import os
+import warnings
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+
+import psycopg
+
+from cwstore._postgres import reports
+from cwstore._postgres.address import Address, parse
+from cwstore._postgres.connection import Connection, connect
+from cwstore._postgres.error_map import map_statement_error
+from cwstore._postgres.reader_pool import Readers
+from cwstore._postgres.schema.target import PostgresTarget, program_for
+from cwstore._postgres.snapshot import PostgresSnapshot
+from cwstore._postgres.statement_text import text_of
+from cwstore._postgres.transaction import Transaction, TransactionStack
+from cwstore._postgres.version import current_schema, version_if_current
+from cwstore._postgres.writer import Writer
+from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
+from cwstore.core.clock import Clock
+from cwstore.core.mapping import Row
+from cwstore.core.statement import Statement
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    InvalidValueError,
+    StorageError,
+    StoreClosedError,
+)
+from cwstore.migrations.scripts import Program
+
+if TYPE_CHECKING:
+    from cwstore.core.changes import ChangeFeed
+    from cwstore.core.extension import Extension
+    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
+
+T = TypeVar("T")
+
+
+class PostgresDatabase:
+    """One schema of one database, shared by the threads of one process.
+
+    Threads write one after another, on one connection; processes one after another, in the lane. A
+    read outside of a transaction borrows a connection that cannot write, for one call.
+    """
+
+    def __init__(
+        self,
+        writer: Connection,
+        address: Address,
+        *,
+        schema: str,
+        version: int,
+        clock: Clock,
+        busy_timeout: float,
+        program: Program,
+    ) -> None:
+        self.file = address.name
+        self.version = version
+        self._address = address
+        self._clock = clock
+        self._program = program
+        self._busy_timeout = busy_timeout
+        self._writer = Writer(writer, address, clock, busy_timeout, schema)
+        self._readers = Readers(address, busy_timeout)
+        self._transactions = TransactionStack(self._writer)
+
+    # The port
+
+    def fetch_one(self, statement: Statement[T], /, **binds: object) -> T | None:
+        rows = self._read(statement, statement.bind(binds))
+        return statement.map_row(rows.pop(0)) if rows else None
+
+    def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
+        # Other programs may write outside of the lane: no state is known to be still the same.
+        return self.fetch_one(statement, **binds), object()
+
+    def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        return statement.map(self._read(statement, statement.bind(binds)))
+
+    def insert(self, statement: Statement[T], /, **binds: object) -> T:
+        values = statement.bind(binds)
+        in_steps = statement.holds_secrets or statement.rising_id is not None
+        if in_steps or self._writer.owner == get_ident():
+            return self._write(statement, values)[0]
+        # What it returns is what was just checked, so that it can be read as an entity.
+        with self._transactions.exclusive(statement.text):
+            return statement.map(self._writer.run_alone(statement, values))[0]
+
+    def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
+        rows = self._write(statement, statement.bind(binds))
+        return rows[0] if rows else None
+
+    def write_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
+        return self._write(statement, statement.bind(binds))
+
+    def insert_many(self, statement: Statement[Any], rows: list[dict[str, Any]]) -> None:
+        values = for_each(rows, statement.bind)
+        with Transaction(self._transactions):
+            self._writer.run_many(statement, values)
+
+    def execute(self, statement: Statement[Any], /, **binds: object) -> int:
+        values = statement.bind(binds)
+        if self._writer.owner == get_ident():
+            return int(self._writer.run(statement, values)[0][0])
+        with self._transactions.exclusive(statement.text):
+            return int(self._writer.run_alone(statement, values)[0][0])
+
+    def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
+        rows = self._write(statement, statement.bind(binds))
+        return rows[0] if rows else None
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return Transaction(self._transactions)
+
+    def in_transaction(self) -> bool:
+        return self._writer.owner == get_ident()
+
+    def state_token(self) -> object:
+        return None
+
+    def vacuum(self) -> None:
+        """Nothing to do: PostgreSQL uses the space of deleted rows again by itself."""
+
+    def compact(self) -> int:
+        """See `Store.compact`: PostgreSQL does it by itself, or by VACUUM FULL."""
+        if self._writer.owner == get_ident():
+            raise ConflictError(
+                "compact() inside of a transaction: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
+        self._refuse_if_closed()
+        return 0
+
+    # Reading
+
+    def _read(self, statement: Statement[Any], values: list[Any]) -> list[Row]:
+        writer = self._writer
+        if writer.owner == get_ident() and not writer.running:
+            return writer.run(statement, values, reads=True)
+        self._refuse_if_closed()
+        if statement.timed:
+            statement.tell_time(values, self._clock.read())
+        try:
+            return self._readers.read(text_of(statement), values)
+        except (psycopg.Error, UnicodeError) as error:
+            binds = statement.named(values)
+            fault = map_statement_error(error, statement, binds, self._busy_timeout)
+        raise fault
+
+    @contextmanager
+    def lease_reader(self) -> Generator[Connection, None, None]:
+        """Lend a connection that only reads."""
+        self._refuse_if_closed()
+        reader = self._readers.borrow()
+        try:
+            yield reader
+        except BaseException:
+            reader.close()
+            raise
+        self._readers.give_back(reader)
+
+    @contextmanager
+    def snapshot(self, what: str) -> Generator[PostgresSnapshot, None, None]:
+        """See `core.port.OpenDatabase.snapshot`."""
+        if self._writer.owner == get_ident():
+            raise ConflictError(
+                f"{what} inside of a transaction, whose changes it would not see: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
+        with self.lease_reader() as reader:
+            reader.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+            try:
+                yield PostgresSnapshot(reader, self._clock.read, self._busy_timeout)
+            finally:
+                if not reader.closed:
+                    reader.execute("ROLLBACK")
+
+    # Writing
+
+    def _write(self, statement: Statement[T], values: list[Any]) -> list[T]:
+        """Run in the thread's open transaction, or in a new one. Maps rows before the COMMIT."""
+        if self._writer.owner == get_ident() and not statement.holds_secrets:
+            return statement.map(self._writer.run(statement, values))
+        with Transaction(self._transactions):  # a row that cannot be decoded is not changed
+            return statement.map(self._writer.run(statement, values))
+
+    # What the store offers beside repositories
+
+    def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
+        """See `Database.query`."""
+        del sql, binds
+        return self._not_yet("query()")
+
+    def changes(self, capacity: int) -> "ChangeFeed":
+        """See `Store.changes`."""
+        del capacity
+        return self._not_yet("changes()")
+
+    def data_version(self) -> int:
+        """A number that changes when anybody commits."""
+        with self.lease_reader() as reader:
+            return reports.data_version(reader)
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """PostgreSQL has tools of its own for that."""
+        del path
+        raise StorageError(
+            f"{self.file}: back PostgreSQL up by pg_dump, or by pgBackRest and the like"
+        )
+
+    def check(self) -> "CheckReport":
+        """See `Store.check`."""
+        self._refuse_if_closed()
+        return reports.check(self._address, self._busy_timeout, self._program)
+
+    def health(self) -> "HealthReport":
+        """See `Store.health`."""
+        return reports.health(self.lease_reader)
+
+    def stats(self) -> "StoreStats":
+        """See `Store.stats`."""
+        with self.lease_reader() as reader:
+            return reports.stats(reader, self.version)
+
+    def _not_yet(self, what: str) -> NoReturn:
+        self._refuse_if_closed()
+        raise StorageError(f"{self.file}: {what} is not there for PostgreSQL yet")
+
+    def __del__(self) -> None:
+        writer = getattr(self, "_writer", None)  # None: it was never made
+        if writer is None:
+            return
+        writer.note_fork()
+        if writer.closed_reason or writer.owner:
+            return
+        try:  # where warnings are errors, it is closed all the same
+            warnings.warn(
+                f"the store of {self.file} was not closed; use `with` or call close()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close every connection; waits for the transaction of another thread."""
+        self._writer.close()
+        self._readers.close()
+
+    def _refuse_if_closed(self) -> None:
+        self._writer.note_fork()
+        if self._writer.closed_reason:
+            raise StoreClosedError(self._writer.closed_reason)
+
+
+def open_database(
+    path: str | os.PathLike[str],
+    *,
+    clock: Callable[[], datetime] | None,
+    busy_timeout: float,
+    durable: bool,
+    backup: bool,
+    on_progress: "Callable[[Progress], None] | None",
+    migrations: str | os.PathLike[str] | None = None,
+    application_id: int | None = None,
+    extensions: "Sequence[Extension]" = (),
+    checkpoints: Literal["own", "external"] = "own",
+    read_only: bool = False,
+) -> PostgresDatabase:
+    """Connect, check that the schema is the program's, migrate it if need be. See `Store.open`."""
+    if checkpoints != "own":
+        raise InvalidValueError("checkpoints", "are the server's: leave it out")
+    address = parse(path)
+    program = program_for(migrations, application_id, extensions)
+    seconds = check_busy_timeout(busy_timeout)
+    stamps = Clock(clock)
+    check_flags(durable=durable, backup=backup, read_only=read_only)
+    check_progress(on_progress)
+    if read_only:
+        raise StorageError(f"{address.name}: read_only is not there for PostgreSQL yet")
+    connection = connect(address, busy_timeout=seconds)
+    try:
+        version = version_if_current(connection, program, address.name)
+        if version is None:
+            from cwstore.migrations.runner import upgrade_all
+
+            target = PostgresTarget(connection, address, seconds, program)
+            # There is nothing to copy it to: see `backup`.
+            report = upgrade_all(target, program, backup=False, on_progress=on_progress)
+            version = report.version
+        return PostgresDatabase(
+            connection,
+            address,
+            schema=current_schema(connection),
+            version=version,
+            clock=stamps,
+            busy_timeout=seconds,
+            program=program,
+        )
+    except BaseException:
+        connection.close()
+        raise

@@ -1,0 +1,72 @@
+"""The lane: a lock that one transaction of one store at a time holds, and the stamps it hands on.
+
+PostgreSQL lets many write at once, each on what it saw; claims and rotation need one writer at a
+time, as SQLite has it. At READ COMMITTED each statement after the lock sees all that was committed
+before; the lock ends with the transaction, or with the server's knowledge of a dead client.
+
+The last stamp is kept in a sequence: it is seen at once by who holds the lane next, and it never
+grows dead versions, as a row that each transaction updates would while somebody reads for long.
+"""
+
+from typing import TYPE_CHECKING
+
+from cwstore._postgres.connection import quoted
+from cwstore._postgres.statement_text import STAMP_SETTING
+
+if TYPE_CHECKING:
+    from cwstore._postgres.connection import Connection, Message
+
+#: The sequence of the last stamp, in the schema of the tables.
+STAMPS = "schema_stamps"
+
+BEGIN: "Message" = (b"BEGIN", ())
+COMMIT: "Message" = (b"COMMIT", ())
+_TAKE = b"SELECT pg_advisory_xact_lock($1::bigint)"
+_KEY = "SELECT hashtextextended('cwstore ' || $1::text, 0)"
+_HOLDER = """
+    SELECT activity.application_name
+    FROM pg_locks AS held
+    JOIN pg_stat_activity AS activity ON activity.pid = held.pid
+    WHERE held.locktype = 'advisory'
+      AND held.granted
+      AND held.objsubid = 1
+      AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (held.classid::bigint << 32) | held.objid::bigint = $1::bigint
+"""
+
+
+class Lane:
+    """The lane of one schema of one database."""
+
+    def __init__(self, connection: "Connection", schema: str) -> None:
+        self.schema = schema
+        ((self.key,),) = connection.execute(_KEY, [schema]).fetchall()
+        self.take: Message = (_TAKE, (self.key,))
+        stamps = f"{quoted(schema)}.{quoted(STAMPS)}"
+        self._last = f"SELECT last_value FROM {stamps}".encode()
+        literal = stamps.replace("'", "''")
+        self._hand_on = (
+            f"SELECT setval('{literal}', greatest($1::bigint, last_value)) FROM {stamps}"
+        ).encode()
+        self._stamp_alone = (
+            f"SELECT set_config('{STAMP_SETTING}',"
+            f" setval('{literal}', greatest($1::bigint, last_value + 1))::text, true)"
+            f" FROM {stamps}"
+        ).encode()
+
+    def last_stamp(self) -> "Message":
+        """Asks for the last stamp that was handed on. For who holds the lane."""
+        return self._last, ()
+
+    def hand_on(self, stamp: int) -> "Message":
+        """Leaves a stamp to who holds the lane next."""
+        return self._hand_on, (stamp,)
+
+    def stamp_alone(self, now: int) -> "Message":
+        """Gives out the next stamp, for a transaction of one statement: where `:now` finds it."""
+        return self._stamp_alone, (now,)
+
+    def holder(self, connection: "Connection") -> str | None:
+        """The process that holds the lane, as text; None where nobody does any more."""
+        found = connection.execute(_HOLDER, [self.key]).fetchall()
+        return found[0][0] if found else None

@@ -1,0 +1,77 @@
+"""Inspect a schema: compare its structure, count rows and bytes. Nothing is repaired or written."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from cwstore._postgres.connection import connect, quoted
+from cwstore._postgres.error_map import map_error
+from cwstore._postgres.schema.drift import drift
+from cwstore._postgres.version import read_state
+from cwstore.core.reports import CheckReport, HealthReport, StoreStats, TableStats
+from cwstore.errors import CwstoreError
+from cwstore.migrations.scripts import Program, newest, scripts_of
+
+if TYPE_CHECKING:
+    from cwstore._postgres.address import Address
+    from cwstore._postgres.connection import Connection
+
+_TABLES = """
+    SELECT relname, pg_table_size(oid), pg_indexes_size(oid)
+    FROM pg_class
+    WHERE relkind = 'r'
+      AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+    ORDER BY relname COLLATE "C"
+"""
+
+
+def data_version(connection: "Connection") -> int:
+    """A number that changes when anybody commits, in whatever database of the server."""
+    ((number,),) = connection.execute(
+        "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    ).fetchall()
+    return int(number)
+
+
+def check(address: "Address", busy_timeout: float, program: Program) -> CheckReport:
+    """See `Store.check`. Damage of its disk is the server's to find, by checksums and amcheck."""
+    connection = connect(address, busy_timeout=busy_timeout)
+    try:
+        files = scripts_of(program)
+        version = read_state(connection, program, address.name).version
+        if version > newest(files):
+            return CheckReport((), (), ())
+        found = drift(connection, [file for file in files if file.version <= version])
+        return CheckReport((), (), tuple(found.changed), added=tuple(map(str, found.added)))
+    except psycopg.Error as error:
+        fault = map_error(error, f"checking {address.name}", busy_timeout)
+    finally:
+        connection.close()
+    raise fault
+
+
+def health(lease_reader: "Callable[[], AbstractContextManager[Connection]]") -> HealthReport:
+    """See `Store.health`. Disk and log are the server's."""
+    problems: list[str] = []
+    started = perf_counter()
+    try:
+        with lease_reader() as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        problems.append(str(map_error(error, "health", 0.0)))
+    except CwstoreError as error:
+        problems.append(str(error))
+    return HealthReport(tuple(problems), perf_counter() - started, None, None)
+
+
+def stats(connection: "Connection", version: int) -> StoreStats:
+    """Count rows and bytes."""
+    tables: list[TableStats] = []
+    for name, size, indexes in connection.execute(_TABLES).fetchall():
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM {quoted(name)}".encode()).fetchall()
+        tables.append(TableStats(str(name), rows, size, indexes))
+    total = sum(one.bytes + one.index_bytes for one in tables)
+    return StoreStats(version, total, 0, 0, 0, tuple(tables), ())

@@ -1,0 +1,248 @@
+"""A PostgreSQL schema as the migration runner sees it (`cwstore.migrations.runner.Target`)."""
+
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+
+from cwstore._postgres.address import Address, parse
+from cwstore._postgres.connection import Connection, connect, lock_timeout, quoted
+from cwstore._postgres.error_map import is_lost, map_error, outcome_unknown
+from cwstore._postgres.lane import STAMPS, Lane
+from cwstore._postgres.version import read_state
+from cwstore.core.reports import MigrationReport, RehearsalReport
+from cwstore.errors import InvalidValueError, StorageError
+from cwstore.migrations.ledger import Drift, Row, State
+from cwstore.migrations.scripts import LEDGER, MigrationFile, Program, program_of
+
+if TYPE_CHECKING:
+    from cwstore.core.extension import Extension
+    from cwstore.migrations.headers import Script
+
+T = TypeVar("T")
+
+_BUSY_TIMEOUT = 5.0  # seconds
+_CREATE_LEDGER = f"""
+    CREATE TABLE {LEDGER} (
+        version          bigint  NOT NULL  PRIMARY KEY,
+        name             text    NOT NULL,  -- of the file, without .sql
+        checksum         text    NOT NULL,  -- of its SQL tokens
+        text_sum         bigint  NOT NULL,  -- of its text: a quick look that may say "the same"
+        compatible_with  bigint,            -- oldest code that may use it; NULL: only newer
+        structure        bigint  NOT NULL,  -- fingerprint of the catalogue right after it
+        applied_at       bigint  NOT NULL,  -- microseconds since 1970
+        application_id   bigint  NOT NULL   -- whose tables these are
+    )
+"""
+_SIZE = """
+    SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint
+    FROM pg_class
+    WHERE relkind = 'r'
+      AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+"""
+_RECORD = f"""
+    INSERT INTO {LEDGER} (
+        version, name, checksum, text_sum, compatible_with, structure, applied_at, application_id
+    ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+
+def program_for(
+    directory: str | os.PathLike[str] | None,
+    application_id: int | None,
+    extensions: "Sequence[Extension]",
+) -> Program:
+    """A program as a caller describes it. Raises InvalidValueError."""
+    if extensions:
+        raise InvalidValueError("extensions", "are not there for PostgreSQL yet")
+    return program_of(directory, application_id, (), "postgresql")
+
+
+def resolve(path: object) -> str:
+    """The address. Raises InvalidValueError."""
+    parse(path)
+    return str(path)
+
+
+def exists(file: str) -> bool:
+    """A database is never made here: it has to be there."""
+    return bool(file)
+
+
+def refuse_bad_place(file: str) -> None:
+    """Nothing to refuse: see `exists`."""
+
+
+def open_target(file: str, program: Program) -> "PostgresTarget":
+    """The schema at an address."""
+    address = parse(file)
+    connection = connect(address, busy_timeout=_BUSY_TIMEOUT)
+    return PostgresTarget(connection, address, _BUSY_TIMEOUT, program)
+
+
+def open_to_look(file: str, program: Program) -> "PostgresTarget":
+    """As `open_target`: to tell what somebody changed takes a schema that is never committed."""
+    return open_target(file, program)
+
+
+class PostgresTarget:
+    """A connection for one run; it may go on as a store's writer."""
+
+    def __init__(
+        self, connection: Connection, address: Address, busy_timeout: float, program: Program
+    ) -> None:
+        self.name = address.name
+        self._address = address
+        self._program = program
+        self._connection = connection
+        self._busy_timeout = busy_timeout
+
+    def read_state(self) -> State:
+        return self._ours(
+            "reading the version of",
+            lambda: read_state(self._connection, self._program, self.name),
+        )
+
+    def drift(self, files: list[MigrationFile]) -> Drift:
+        from cwstore._postgres.schema.drift import drift
+
+        return self._ours("reading the version of", lambda: drift(self._connection, files))
+
+    def leave_alone(self) -> None:
+        """Closing a connection changes nothing."""
+
+    def prepare(self) -> None:
+        """There is one mode to work in."""
+
+    @contextmanager
+    def lock(self) -> Generator[None]:
+        """Held by the session: it ends with it, however that ends."""
+        connection = self._connection
+        self._ours("migrating", self._make_schema)
+        key = self._lane().key + 1
+        set_timeout = "SELECT set_config('lock_timeout', $1::text, false)"
+
+        def take() -> None:
+            connection.execute(set_timeout, ["0"])  # as long as another process migrates
+            connection.execute("SELECT pg_advisory_lock($1::bigint)", [key])
+            connection.execute(set_timeout, [lock_timeout(self._busy_timeout)])
+
+        self._ours("migrating", take)
+        try:
+            yield
+        finally:
+            if not connection.closed:
+                connection.execute("SELECT pg_advisory_unlock($1::bigint)", [key])
+
+    def _make_schema(self) -> None:
+        """The one that the address names, if it is not there."""
+        schema = self._address.schema
+        if schema is None or self._schema() is not None:
+            return
+        try:
+            self._connection.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+        except (psycopg.errors.DuplicateSchema, psycopg.errors.UniqueViolation):
+            pass  # another process has just made it
+
+    def _schema(self) -> str | None:
+        ((schema,),) = self._connection.execute("SELECT current_schema()").fetchall()
+        return None if schema is None else str(schema)
+
+    def _lane(self) -> Lane:
+        schema = self._schema()
+        if schema is None:
+            raise StorageError(
+                f"{self.name}: no schema of the search_path is there; name one by ?schema="
+            )
+        return Lane(self._connection, schema)
+
+    def begin(self) -> None:
+        def take() -> None:
+            self._connection.execute("BEGIN")
+            self._connection.execute(*self._lane().take)
+
+        self._ours("migrating", take)
+
+    def commit(self, file_name: str) -> None:
+        try:
+            self._connection.execute("COMMIT")
+            return
+        except psycopg.Error as error:
+            fault = (
+                outcome_unknown(f"{self.name}, {file_name}")
+                if is_lost(error)
+                else map_error(error, f"{self.name}, {file_name}", self._busy_timeout)
+            )
+        raise fault
+
+    def rollback(self) -> None:
+        if not self._connection.closed and self._connection.info.transaction_status != 0:
+            self._connection.execute("ROLLBACK")
+
+    def backup_path(self, version: int) -> str | None:
+        """There is nowhere to copy it to: see `PostgresDatabase.backup`."""
+        del version
+        return None
+
+    def back_up(self, version: int) -> str | None:
+        """See `backup_path`: a migration is undone as a whole if it fails."""
+        return self.backup_path(version)
+
+    def apply(
+        self, script: "Script", earlier: list[MigrationFile], notify: Callable[[int], None]
+    ) -> int:
+        from cwstore._postgres.schema.apply import apply_script
+
+        del earlier
+        return self._ours("migrating", lambda: apply_script(self._connection, script, notify))
+
+    def record(self, row: Row, applied_at: int) -> None:
+        def write() -> None:
+            if not self.read_state().rows:
+                self._connection.execute(_CREATE_LEDGER)
+                self._connection.execute(f"CREATE SEQUENCE {STAMPS}")
+            values = [*row, applied_at, self._program.application_id]
+            self._connection.execute(_RECORD, values)
+
+        self._ours("migrating", write)
+
+    def extensions(self) -> dict[str, int]:
+        """None so far."""
+        return {}
+
+    def with_program(self, program: Program) -> "PostgresTarget":
+        """The same schema as that program sees it."""
+        return PostgresTarget(self._connection, self._address, self._busy_timeout, program)
+
+    def size(self) -> int:
+        """Bytes of the tables of the schema, with their indexes."""
+        return self._ours(
+            "measuring", lambda: int(self._connection.execute(_SIZE).fetchall()[0][0])
+        )
+
+    def exposed(self) -> tuple[str, ...]:
+        """Who may read it is the server's to say."""
+        return ()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _ours(self, what: str, action: Callable[[], T]) -> T:
+        """What the action returns; an error of PostgreSQL becomes one of ours."""
+        try:
+            return action()
+        except psycopg.Error as error:
+            fault = map_error(error, f"{what} {self.name}", self._busy_timeout)
+        raise fault
+
+
+def rehearse_on(
+    file: str, program: Program, migrate: Callable[[PostgresTarget], MigrationReport]
+) -> RehearsalReport:
+    """Not there yet."""
+    del program, migrate
+    name = parse(file).name
+    raise StorageError(f"{name}: rehearse() is not there for PostgreSQL yet; try it on a copy")

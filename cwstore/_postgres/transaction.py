@@ -1,0 +1,251 @@
+"""The transaction that one thread at a time has open on the writer, and the savepoints in it.
+
+A `with` block is a `Transaction`: the outermost one is BEGIN and the lane, each one inside it is a
+savepoint.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from threading import RLock, get_ident, local
+from typing import TYPE_CHECKING
+from weakref import WeakMethod, ref
+
+import psycopg
+
+from cwstore._postgres.error_map import map_error
+from cwstore.core.threads import running_task
+from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from cwstore._postgres.writer import Writer
+
+
+class Transaction:
+    """What `store.transaction()` returns: a `with` block that is one level of a transaction."""
+
+    __slots__ = ("__weakref__", "_stack", "acquisition", "level")
+
+    def __init__(self, stack: "TransactionStack") -> None:
+        self._stack = stack
+        self.acquisition = 0  # of the writer's lock, to which the level belongs; 0: not entered
+        self.level = 0  # 1: the outermost
+
+    def __enter__(self) -> None:
+        try:
+            self._stack.enter(self)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: "TracebackType | None",
+    ) -> None:
+        try:
+            self._stack.leave(self.acquisition, self.level, kind is None)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        self._stack.leave(self.acquisition, self.level, succeeded=False)
+
+
+class TransactionStack:
+    """The levels that are open on one writer: the transaction, and the savepoints in it."""
+
+    def __init__(self, writer: "Writer") -> None:
+        self._writer = writer
+        self._depth = 0  # levels that are open; 1: the transaction alone
+        self._entered: list[ref[Transaction]] = []  # the object of each level
+        self._thread_ends = _ThreadEnds(self._end_of_thread)
+        self._from_outside = RLock()  # held while a transaction is ended that was not left
+
+    def commit(self) -> None:
+        """Keep the transaction. Raises OutcomeUnknownError if the connection is lost meanwhile."""
+        writer = self._writer
+        if writer.abort_error is not None:
+            writer.refuse()
+        writer.running = True
+        writer.commit()
+        self._depth = 0
+
+    def end(self) -> None:
+        """Undo what is not committed and release the writer. Does nothing in another thread.
+
+        If Ctrl-C interrupts it, a second call does the rest.
+        """
+        writer = self._writer
+        if writer.owner != get_ident():
+            with suppress(RuntimeError):
+                writer.lock.release()  # taken, but Ctrl-C came before `owner` was set
+            return
+        writer.rollback()
+        self._depth = 0
+        self._entered.clear()
+        writer.abort_error = writer.task = None
+        writer.running = False
+        writer.owner = 0
+        writer.lock.release()
+
+    @contextmanager
+    def exclusive(self, text: str = "") -> Generator[None]:
+        """Hold the writer. For a thread that has no transaction open.
+
+        A BusyError names the table of `text`.
+        """
+        try:
+            self._writer.acquire(text)
+            yield
+        finally:
+            try:
+                self.end()
+            except BaseException:  # Ctrl-C at its first step
+                self.end()
+                raise
+
+    # Levels
+
+    def enter(self, transaction: Transaction) -> None:
+        """Open a transaction, or a savepoint in the one that this thread has open."""
+        writer = self._writer
+        writer.note_fork()
+        if writer.owner == get_ident():
+            self._push_savepoint(transaction)
+            return
+        self._thread_ends.watch_this_thread()
+        try:
+            writer.acquire("")
+            writer.begin()
+            self._depth = 1
+            writer.task = running_task()
+            if writer.task is not None:
+                from cwstore.core.idle_threads import begun_here
+
+                begun_here.set((id(writer), writer.acquisition))
+            self._remember(transaction, 1)
+            writer.running = False
+        except BaseException:
+            self.end()
+            raise
+
+    def leave(self, acquisition: int, level: int, succeeded: bool) -> None:
+        """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
+        writer = self._writer
+        writer.note_fork()
+        if acquisition != writer.acquisition or writer.owner != get_ident():
+            self._leave_elsewhere(acquisition, succeeded)
+            return
+        while self._depth > level:  # what Ctrl-C has left open
+            self._pop_savepoint(succeeded=False)
+        if level == 1:
+            try:
+                if succeeded:
+                    self.commit()
+            finally:
+                self.end()
+        elif self._depth == level:
+            self._pop_savepoint(succeeded)
+            if succeeded:
+                writer.refuse()
+
+    def _push_savepoint(self, transaction: Transaction) -> None:
+        writer = self._writer
+        writer.refuse()
+        level = self._depth + 1
+        self._run_savepoint(f"SAVEPOINT level{level}")
+        writer.refuse()
+        self._depth = level
+        self._remember(transaction, level)
+
+    def _pop_savepoint(self, succeeded: bool) -> None:
+        if not succeeded:
+            self._run_savepoint(f"ROLLBACK TO level{self._depth}")
+        self._run_savepoint(f"RELEASE level{self._depth}")
+        self._depth -= 1
+        del self._entered[self._depth :]
+
+    def _run_savepoint(self, savepoint: str) -> None:
+        """Run a savepoint statement. If it fails, nothing of the transaction can be kept."""
+        writer = self._writer
+        if writer.abort_error is not None or writer.dropped:
+            return
+        try:
+            writer.connection.execute(savepoint.encode())
+        except psycopg.Error as error:
+            writer.abort_error = map_error(
+                error, f"{savepoint} ({writer.name})", writer.busy_timeout
+            )
+        except BaseException:
+            writer.drop()
+            raise
+
+    # Transactions that are not left as they should be: by Ctrl-C, by another thread, or never
+
+    def _remember(self, transaction: Transaction, level: int) -> None:
+        """Undo the level should the object be freed before the level is left."""
+        acquisition = self._writer.acquisition
+        transaction.acquisition, transaction.level = acquisition, level
+        self._entered.append(
+            ref(transaction, lambda _: self.leave(acquisition, level, succeeded=False))
+        )
+
+    def _end_of_thread(self) -> None:
+        with self._from_outside:
+            if self._writer.owner == get_ident():
+                self.end()
+
+    def _leave_elsewhere(self, acquisition: int, succeeded: bool) -> None:
+        """Undo a transaction that is left where it was not entered: in a thread, in a child."""
+        writer = self._writer
+        with self._from_outside:
+            if not writer.closed_reason and writer.owner and acquisition == writer.acquisition:
+                writer.drop()
+                writer.abort_error = None
+                self._entered.clear()
+                writer.running = False
+                writer.owner = self._depth = 0
+                writer.lock.break_lock()
+        if succeeded:
+            if writer.closed_reason:
+                raise StoreClosedError(writer.closed_reason)
+            raise ConflictError(
+                "transaction left by another thread than had entered it: rolled back",
+                reason=ConflictReason.TRANSACTION,
+            )
+
+
+class _LastWord:
+    """Calls a method, if its object still exists, when its own thread ends."""
+
+    __slots__ = ("_method", "_thread")
+
+    def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
+        self._method = method
+        self._thread = get_ident()
+
+    def __del__(self) -> None:
+        reference = getattr(self, "_method", None)  # None: Ctrl-C came before it was set
+        method = reference and reference()
+        # A forked child frees what belonged to the threads that it does not have.
+        if method is not None and self._thread == get_ident():
+            method()
+
+
+class _ThreadEnds:
+    """Calls a method in each watched thread, as the last thing that the thread does."""
+
+    __slots__ = ("_locals", "_method")
+
+    def __init__(self, method: Callable[[], None]) -> None:
+        self._method = WeakMethod(method)
+        self._locals = local()
+
+    def watch_this_thread(self) -> None:
+        """For the calling thread. A second call does nothing."""
+        if not hasattr(self._locals, "last_word"):
+            self._locals.last_word = _LastWord(self._method)

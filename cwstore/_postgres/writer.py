@@ -1,0 +1,510 @@
+"""The one connection of a store that writes. Threads take turns on it by its lock.
+
+Transactions on it are opened and ended in transaction.py.
+"""
+
+import os
+import select
+from contextlib import suppress
+from threading import TIMEOUT_MAX, get_ident
+from threading import enumerate as running_threads
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+
+from cwstore._postgres.connection import (
+    Connection,
+    Cursor,
+    Message,
+    connect,
+    failed_at,
+    run_batch,
+)
+from cwstore._postgres.error_map import (
+    COLUMNS_OF_INDEX,
+    FOREIGN_KEY,
+    is_lost,
+    map_error,
+    map_statement_error,
+    outcome_unknown,
+)
+from cwstore._postgres.lane import BEGIN, COMMIT, Lane
+from cwstore._postgres.statement_text import text_of
+from cwstore.core.clock import real_time as time
+from cwstore.core.faults import busy_thread, missing_reference, table_of, taken
+from cwstore.core.ids import make_rising_id
+from cwstore.core.threads import FairLock, running_task
+from cwstore.errors import (
+    BusyError,
+    ConflictError,
+    ConflictReason,
+    CorruptDatabaseError,
+    CwstoreError,
+    InvalidValueError,
+    MissingReferenceError,
+    StorageError,
+    StoreClosedError,
+    of_item,
+    with_note,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cwstore._postgres.address import Address
+    from cwstore.core.clock import Clock
+    from cwstore.core.mapping import Row
+    from cwstore.core.statement import Statement
+
+_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
+_BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
+_ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
+_SAVEPOINT: Message = (b"SAVEPOINT statement", ())
+_RELEASE: Message = (b"RELEASE statement", ())
+_ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
+
+# A connection that was inherited by a fork is the parent's. To free it here would end its session.
+_inherited: list[Connection] = []
+
+
+class Writer:
+    """The connection, its lock, and the checks before each statement."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        address: "Address",
+        clock: "Clock",
+        busy_timeout: float,
+        schema: str,
+    ) -> None:
+        self.address = address
+        self.name = address.name
+        self.busy_timeout = busy_timeout  # seconds
+        self.lane = Lane(connection, schema)
+        self.connection = connection
+        self.dropped = False
+        self._clock = clock
+        self._process = os.getpid()
+        # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
+        self.lock = FairLock()
+        self.owner = 0  # ident of the thread that holds the lock; 0: none
+        # The owner is in the midst of a call, which is not its `with` block: who comes now has
+        # interrupted it.
+        self.running = False
+        self.acquisition = 0  # counts how often the lock was taken
+        self.closed_reason = ""  # why nothing can be run any more
+        self.abort_error: CwstoreError | None = None  # why the open transaction is lost
+        self.task: object = None  # the task or greenlet that opened the transaction
+        self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
+        self._handed_on = 0  # the last stamp of whoever held the lane before
+
+    # A transaction, by the thread that holds the lock
+
+    def begin(self) -> None:
+        """Begin, take the lane, go on behind the last stamp. Raises BusyError, StorageError."""
+        started = time.monotonic()
+        made = self._batch(
+            [BEGIN, *self._lock_timeout(), self.lane.take, self.lane.last_stamp()], "BEGIN"
+        )
+        ((last,),) = made[-1].fetchall()
+        self._handed_on = last
+        self._clock.raise_to(last)
+        self.tell_wait(time.monotonic() - started)
+
+    def commit(self) -> None:
+        """Hand on the last stamp and keep the transaction. Raises OutcomeUnknownError."""
+        messages = [COMMIT]
+        if self._clock.last > self._handed_on:
+            messages.insert(0, self.lane.hand_on(self._clock.last))
+        self._batch(messages, "COMMIT")
+
+    def rollback(self) -> None:
+        """Undo the open transaction. A connection that cannot do that is given up."""
+        if self.dropped or self.connection.info.transaction_status == 0:
+            return
+        try:
+            self.connection.rollback()  # and forget what was prepared, or seemed to be
+        except psycopg.Error:
+            self.drop()
+        except BaseException:
+            self.drop()
+            raise
+
+    def _batch(self, messages: list[Message], what: str) -> list[Cursor]:
+        """Run SQL of the engine's own in one round trip. After an error nothing of it is kept."""
+        made: list[Cursor] = []
+        try:
+            run_batch(self.connection, messages, made)
+            return made
+        except psycopg.Error as error:
+            lost = is_lost(error)
+            fault = map_error(error, f"{what} ({self.name})", self.busy_timeout)
+        except BaseException:
+            self.drop()
+            raise
+        if lost:
+            self.drop()
+            if what == "COMMIT":
+                fault = outcome_unknown(self.name)
+        self._name_holder(fault)
+        raise fault
+
+    def _lock_timeout(self) -> list[Message]:
+        """For a transaction whose thread has waited for others before."""
+        if not self._waited:
+            return []
+        left = max(1, round((self.busy_timeout - self._waited) * 1000))
+        return [(b"SELECT set_config('lock_timeout', $1::text, true)", (f"{left}ms",))]
+
+    def _name_holder(self, fault: CwstoreError) -> None:
+        if isinstance(fault, BusyError) and not self.dropped:
+            self.rollback()
+            with suppress(psycopg.Error):
+                fault.holder = self.lane.holder(self.connection)
+
+    # Statements, by the thread that holds the lock
+
+    def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
+        """Run a statement as a transaction of its own, in one round trip, and fetch every row.
+
+        Not one with `:rising_id`: its stamp is known only when it was run.
+        """
+        messages = [BEGIN, *self._lock_timeout(), self.lane.take]
+        if statement.timed:
+            now = self._clock.read()
+            messages.append(self.lane.stamp_alone(max(now, self._clock.last + 1)))
+            if statement.clock is not None:
+                values[statement.clock] = now
+        messages += [(text_of(statement), values), COMMIT]
+        made: list[Cursor] = []
+        at = len(messages) - 2
+        started = time.monotonic()
+        try:
+            run_batch(self.connection, messages, made)
+        except (psycopg.Error, UnicodeError) as error:
+            fault = self._fault_alone(error, statement, values, failed_at(made) == at)
+        except BaseException:
+            self.drop()
+            raise
+        else:
+            self.tell_wait(time.monotonic() - started)
+            if statement.timed:
+                self._clock.raise_to(int(made[at - 1].fetchall()[0][0]))
+            return made[at].fetchall() if made[at].description else [(made[at].rowcount,)]
+        raise fault
+
+    def _fault_alone(
+        self,
+        error: psycopg.Error | UnicodeError,
+        statement: "Statement[Any]",
+        values: list[Any],
+        of_statement: bool,
+    ) -> CwstoreError:
+        if isinstance(error, psycopg.Error) and is_lost(error):
+            self.drop()
+            return outcome_unknown(self.name)
+        self.rollback()
+        if of_statement:
+            return self._fault(error, statement, values)
+        assert isinstance(error, psycopg.Error)
+        fault = map_error(error, table_of(statement.text), self.busy_timeout)
+        self._name_holder(fault)
+        return fault
+
+    def run(
+        self, statement: "Statement[Any]", values: list[Any], *, reads: bool = False
+    ) -> "list[Row]":
+        """Run in the transaction that the thread has open, and fetch every row.
+
+        If it fails, what was done before stays; but not if it `reads`: then only a damaged
+        database can make it fail, and a savepoint would be paid for nothing.
+        """
+        self.refuse_unless_ours()
+        self.running = True
+        try:
+            (rows,) = self._run_each(statement, [values], 0, reads=reads)
+            return rows
+        finally:
+            self.running = False
+
+    def run_many(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
+        """Run a statement that returns nothing once for each row.
+
+        The caller has just opened a transaction or savepoint for it.
+        """
+        self.running = True
+        try:
+            for start in range(0, len(rows), _ROWS_AT_A_TIME):
+                self._run_each(statement, rows[start : start + _ROWS_AT_A_TIME], start)
+        finally:
+            self.running = False
+
+    def _run_each(
+        self, statement: "Statement[Any]", rows: list[list[Any]], start: int, *, reads: bool = False
+    ) -> "list[list[Row]]":
+        """Run it once for the binds of each row; `start` is the first one's number in its batch."""
+        for values in rows:
+            self._fill_in(statement, values)
+        messages: list[Message] = [(text_of(statement), values) for values in rows]
+        if not reads:
+            messages = [_SAVEPOINT, *messages, _RELEASE]
+        made: list[Cursor] = []
+        try:
+            run_batch(self.connection, messages, made)
+            done = made if reads else made[1:-1]
+            return [one.fetchall() if one.description else [(one.rowcount,)] for one in done]
+        except (psycopg.Error, UnicodeError) as error:
+            at = min(max(0, failed_at(made) - 1), len(rows) - 1)
+            fault = self._fault_within(error, statement, rows[at], reads)
+        except BaseException:
+            self.drop()
+            self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
+            raise
+        if isinstance(fault, InvalidValueError) and len(rows) > 1:
+            fault = of_item(fault, start + at)
+        raise fault
+
+    def _fault_within(
+        self,
+        error: psycopg.Error | UnicodeError,
+        statement: "Statement[Any]",
+        values: list[Any],
+        reads: bool,
+    ) -> CwstoreError:
+        if isinstance(error, psycopg.Error) and is_lost(error):
+            self.drop()
+            self.abort_error = map_error(error, self.name, self.busy_timeout)
+            return self.abort_error
+        if reads:
+            self.abort_error = self._fault(error, statement, values, look=False)
+            return self.abort_error
+        try:
+            run_batch(self.connection, [_ROLLBACK_TO, _RELEASE], [])
+        except psycopg.Error as lost:
+            self.drop()
+            self.abort_error = map_error(lost, self.name, self.busy_timeout)
+            return self.abort_error
+        fault = self._fault(error, statement, values)
+        if isinstance(fault, CorruptDatabaseError):
+            self.abort_error = fault  # psycopg takes what cannot be prepared for prepared
+        return fault
+
+    def _fault(
+        self,
+        error: psycopg.Error | UnicodeError,
+        statement: "Statement[Any]",
+        values: list[Any],
+        *,
+        look: bool = True,
+    ) -> CwstoreError:
+        """The error to raise, with the columns that the catalogue names, if one may `look`."""
+        binds = statement.named(values)
+        fault = map_statement_error(error, statement, binds, self.busy_timeout)
+        if not look or isinstance(error, UnicodeError):
+            return fault
+        with suppress(psycopg.Error):
+            return self._named(fault, error, statement, binds)
+        return fault
+
+    def _named(
+        self,
+        fault: CwstoreError,
+        error: psycopg.Error,
+        statement: "Statement[Any]",
+        binds: "Mapping[str, Any]",
+    ) -> CwstoreError:
+        table = error.diag.table_name or table_of(statement.text)
+        where = error.diag.schema_name or self.lane.schema
+        if isinstance(fault, MissingReferenceError):
+            name = error.diag.constraint_name
+            keys = self.connection.execute(FOREIGN_KEY, [name, _quoted(where)]).fetchall()
+            return missing_reference(table, binds, [(str(key), str(to)) for key, to in keys])
+        if error.sqlstate == "23505":
+            name = error.diag.constraint_name
+            found = self.connection.execute(COLUMNS_OF_INDEX, [name, _quoted(where)]).fetchall()
+            taken_fault = taken(", ".join(f"{table}.{column}" for (column,) in found))
+            # A new row is not there, unless its id is what another one has.
+            if found == [("id",)] or statement.text.startswith("UPDATE"):
+                given = binds.get("id")
+                taken_fault.id = given if isinstance(given, str) else None
+            return taken_fault
+        self._name_holder(fault)
+        return fault
+
+    def _fill_in(self, statement: "Statement[Any]", values: list[Any]) -> None:
+        """Give the binds that are the engine's: the time, and an id that rises with it."""
+        if not statement.timed:
+            return
+        stamp = self._clock()
+        if statement.stamp is not None:
+            values[statement.stamp] = stamp
+        if statement.clock is not None:
+            values[statement.clock] = self._clock.shown
+        if statement.rising_id is not None:
+            values[statement.rising_id] = make_rising_id(stamp)
+
+    def refuse_unless_ours(self) -> None:
+        """As `refuse`, for each statement of an open transaction: a quick look first."""
+        if self.running or self.abort_error is not None or self.task is not None:
+            self.refuse()
+        self.note_fork()
+        if self.closed_reason:  # in a forked child
+            raise StoreClosedError(self.closed_reason)
+
+    def refuse(self) -> None:
+        """Raise if the transaction is not the caller's to go on with, or was lost."""
+        self.note_fork()
+        if self.closed_reason:
+            raise StoreClosedError(self.closed_reason)
+        if self.running:
+            raise ConflictError(
+                "this thread is in the midst of another call of this store, which a signal handler,"
+                " a finalizer or a greenlet has interrupted; nothing was done: do it after that"
+                " call, or on a thread of its own",
+                reason=ConflictReason.TRANSACTION,
+            )
+        if self.task is not None and running_task() is not self.task:
+            raise ConflictError(
+                "another task of this thread has a transaction open on this store; use AsyncStore,"
+                " or do not await (in a greenlet: switch) inside of `with store.transaction()`",
+                reason=ConflictReason.TRANSACTION,
+            )
+        if self.abort_error is not None:
+            lost = self.abort_error
+            raise with_note(lost, "(the whole transaction was rolled back: leave it)")
+
+    # The lock
+
+    def acquire(self, text: str) -> None:
+        """Wait until no other thread holds the lock, and have a connection that is up.
+
+        A BusyError names the table of `text`. Raises StoreClosedError, StorageError.
+        """
+        self.note_fork()
+        self._waited = 0.0
+        if not self.lock.try_acquire():
+            self._refuse_if_left_open()
+            started = time.monotonic()
+            if not self._wait_for_lock():
+                raise busy_thread(text, self.name, self.busy_timeout, self._thread_that_holds())
+            self._waited = time.monotonic() - started
+        if self.running:  # the lock lets its own thread in again
+            self.lock.release()
+            self.refuse()
+        if self.closed_reason:
+            raise StoreClosedError(self.closed_reason)
+        self.owner = get_ident()
+        self.running = True
+        self.acquisition += 1
+        if self.dropped or is_stale(self.connection):
+            self._reconnect()
+
+    def _wait_for_lock(self) -> bool:
+        """Whether the lock could be had within the busy timeout. Raises ConflictError."""
+        left = self.busy_timeout
+        # At the first look the thread may still be on its way back to its pool.
+        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
+            if self.lock.acquire(min(left, moment)):
+                return True
+            self._refuse_if_left_open()
+            left -= min(left, moment)
+        return self.lock.acquire(left)
+
+    def _thread_that_holds(self) -> str | None:
+        names = {thread.ident: thread.name for thread in running_threads()}
+        owner = self.owner
+        return f"thread {names[owner]} of this process" if owner in names else None
+
+    def _refuse_if_left_open(self) -> None:
+        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
+        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
+
+        owner, acquisition = self.owner, self.acquisition
+        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
+            raise ConflictError(
+                "the task that waits for this thread has a transaction open on this store, as an"
+                " async dependency does that yields inside of `with store.transaction()`: open the"
+                " transaction where the work is done, and do not await in it",
+                reason=ConflictReason.TRANSACTION,
+            )
+        # It must be the same transaction after the look, or it has just ended.
+        if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
+            raise ConflictError(
+                "a thread of a pool has left a transaction open on this store, as a dependency does"
+                " that yields inside of `with store.transaction()`: open the transaction where the"
+                " work is done; under asyncio, `await AsyncStore.transaction(work)`",
+                reason=ConflictReason.TRANSACTION,
+            )
+
+    def tell_wait(self, seconds: float) -> None:
+        """Log a long wait for the lane, and for other threads before."""
+        waited = self._waited + seconds
+        if waited > 1.0:
+            from cwstore.core.log import WARNING, log  # what most transactions do not need
+
+            log(WARNING, "%s: a transaction waited %.1f s for the write lock", self.name, waited)
+
+    # The connection
+
+    def _reconnect(self) -> None:
+        if not self.dropped:
+            self.drop()
+        self.connection = connect(self.address, busy_timeout=self.busy_timeout)
+        self.dropped = False
+
+    def drop(self) -> None:
+        """Close a connection whose state is in doubt. The next `acquire` opens a new one."""
+        self.dropped = True
+        with suppress(psycopg.Error):
+            self.connection.close()
+
+    def note_fork(self) -> None:
+        """In a forked child: refuse every call from now on, and leave the session to the parent."""
+        if os.getpid() == self._process:
+            return
+        self._process = os.getpid()
+        _inherited.append(self.connection)
+        self.lock = FairLock()
+        self.owner = 0
+        self.running = False
+        self.closed_reason = self.closed_reason or (
+            f"the store of {self.name} was opened before this process was forked;"
+            " open a store of its own in the child"
+        )
+
+    def close(self) -> bool:
+        """Close the connection. Waits for the transaction of another thread.
+
+        A second call does nothing, and returns False. Raises ConflictError inside a transaction of
+        this thread.
+        """
+        self.note_fork()
+        if self.owner == get_ident():
+            raise ConflictError(
+                "close() inside of a transaction: leave it first",
+                reason=ConflictReason.TRANSACTION,
+            )
+        try:
+            self.lock.acquire(TIMEOUT_MAX)
+            was_open = not self.closed_reason
+            if was_open:
+                self.closed_reason = f"the store of {self.name} is closed; open a new one"
+                self.drop()
+        finally:
+            with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
+                self.lock.release()
+        return was_open
+
+
+def is_stale(connection: Connection) -> bool:
+    """Whether the server has ended a connection that rests: there is something to read, the end."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _quoted(schema: str) -> str:
+    return '"' + schema.replace('"', '""') + '"'

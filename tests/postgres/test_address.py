@@ -1,0 +1,109 @@
+"""Addresses: what libpq gets, what is ours, and what nobody is shown."""
+
+import pytest
+
+import cwstore
+from cwstore._postgres.address import parse
+from cwstore.cli import main
+from cwstore.errors import CwstoreError, InvalidValueError, StorageError
+from cwstore.store import Store
+from tests.kits.engine import whole_chain
+
+PASSWORD = "hunter2-do-not-tell"
+
+
+@pytest.mark.parametrize(
+    ("given", "conninfo", "name", "schema"),
+    [
+        ("postgresql:///db", "postgresql:///db", "postgresql:///db", None),
+        ("postgres://h/db", "postgresql://h/db", "postgresql://h/db", None),
+        (
+            f"postgresql://me:{PASSWORD}@h1:1,h2:2/db?schema=own&target_session_attrs=read-write",
+            f"postgresql://me:{PASSWORD}@h1:1,h2:2/db?target_session_attrs=read-write",
+            "postgresql://me@h1:1,h2:2/db?schema=own&target_session_attrs=read-write",
+            "own",
+        ),
+        (
+            f"postgresql:///db?host=/run&password={PASSWORD}&schema=a%20b",
+            f"postgresql:///db?host=%2Frun&password={PASSWORD}",
+            "postgresql:///db?host=/run&schema=a%20b",
+            "a b",
+        ),
+    ],
+    ids=["plain", "short scheme", "several hosts", "in the query"],
+)
+def test_an_address_is_taken_apart(
+    given: str, conninfo: str, name: str, schema: str | None
+) -> None:
+    found = parse(given)
+    assert (found.conninfo, found.name, found.schema) == (conninfo, name, schema)
+    assert repr(found) == f"Address({name!r})"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"postgresql://me:{PASSWORD}@[::1/db",
+        f"postgresql://me:{PASSWORD}@h/db?nonsense",
+        f"postgresql://me:{PASSWORD}@h/db?schema=",
+        f"postgresql://me:{PASSWORD}@h/db?schema={'x' * 64}",
+        f"postgresql://me:{PASSWORD}@h/db\0",
+    ],
+    ids=["host", "query", "empty schema", "long schema", "U+0000"],
+)
+def test_what_is_no_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(InvalidValueError, match="path") as caught:
+        Store.open(address)
+    assert all(PASSWORD not in repr(one) for one in whole_chain(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (f"postgresql://me:{PASSWORD}@/db?host=/nowhere", "/nowhere"),
+        (f"postgresql://me:{PASSWORD}@/db?host=/nowhere&unknown=1", "does not understand"),
+    ],
+    ids=["no server", "no such option"],
+)
+def test_who_cannot_connect_is_told_so_without_the_password(address: str, said: str) -> None:
+    with pytest.raises(StorageError, match=said) as caught:
+        cwstore.migrate(address)
+    assert all(PASSWORD not in repr(one) for one in whole_chain(caught.value))
+
+
+def test_a_store_shows_its_address_without_the_password(address: str) -> None:
+    with Store.open(f"{address}&password={PASSWORD}") as store:
+        assert store.path == address
+        assert PASSWORD not in repr(store)
+        with pytest.raises(CwstoreError) as caught:
+            store.backup("x")
+        assert address in str(caught.value)
+
+
+@pytest.mark.parametrize("command", ["migrate", "status"])
+def test_a_command_takes_an_address_and_does_not_show_the_password(
+    address: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, f"{address}&password={PASSWORD}"]) == 0
+    said = capsys.readouterr()
+    assert PASSWORD not in said.out + said.err
+    assert cwstore.status(f"{address}&password={PASSWORD}").path == address
+
+
+@pytest.mark.parametrize("command", ["check", "stats", "show", "shell"])
+def test_a_command_that_takes_files_only_says_so(
+    address: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, f"{address}&password={PASSWORD}"]) == 1
+    said = capsys.readouterr()
+    assert "not there for PostgreSQL yet" in said.err
+    assert PASSWORD not in said.out + said.err
+
+
+def test_without_the_driver_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ModuleNotFoundError(name="psycopg")
+
+    monkeypatch.setattr("cwstore.core.drivers.import_module", fail)
+    with pytest.raises(StorageError, match=r"pip install 'cwstore\[postgres\]'"):
+        Store.open("postgresql:///db")
