@@ -23,9 +23,14 @@ def _settled(program: str, code: int, was_open: bool) -> int:
     if problem and not code:
         code = 1
         if problem != os.strerror(errno.EPIPE):  # whoever reads has read enough
-            say_if_possible(program, f"cannot write to standard output: {problem}")
+            say_if_possible(program, lost_output(problem))
     _flush(sys.stderr)
     return code
+
+
+def lost_output(problem: str) -> str:
+    """What to say where standard output does not take what is printed."""
+    return f"cannot write to standard output: {problem}; send it to a file that can be written"
 
 
 def say_if_possible(program: str, text: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from cwstore import __version__
 from cwstore.cli import terminal
-from cwstore.cli.output import say_if_possible, with_output
+from cwstore.cli.output import lost_output, say_if_possible, with_output
 from cwstore.cli.values import application_id, count, duration, size, workers
 from cwstore.errors import CwstoreError
 from cwstore.migrations.scripts import APPLICATION_ID
@@ -90,8 +90,8 @@ def run(program: str, command: Command, options: Namespace) -> int:
     except BrokenPipeError:  # the reader of our output has closed it
         return 1
     except OSError as error:
-        about = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        return _fail(program, error, about, options)
+        about = f"{error.filename}: {error.strerror}" if error.filename else None
+        return _fail(program, error, about or lost_output(error.strerror or str(error)), options)
     except KeyboardInterrupt as stop:
         text = str(stop) or "stopped; what was not finished was rolled back"
         say_if_possible(program, text)
@@ -211,7 +211,7 @@ def _add_show(add: Callable[..., Any]) -> None:
         "--output",
         default="report.html",
         metavar="FILE",
-        help="a new file, or an earlier report (default: report.html)",
+        help="a new file, or an earlier report; - prints it (default: report.html)",
     )
 
 
@@ -285,7 +285,7 @@ def _add_others(add: Callable[..., Any]) -> None:
     export.add_argument(
         "initiative", nargs="?", type=_an_id, metavar="INITIATIVE", help="its id: see `show`"
     )
-    export.add_argument("-o", "--output", metavar="FILE", help="a new file (default: print it)")
+    export.add_argument("-o", "--output", metavar="FILE", help="a new file (default, and -: print it)")
     export.add_argument("--logs", action="store_true", help="with the logs of its agents")
     load = add("import", "Read what export wrote, all of it or nothing.", second="file")
     load.add_argument("file", nargs="?", metavar="FILE", help="- reads standard input")

@@ -1,6 +1,7 @@
 """The command `report`: one page of HTML to look at."""
 
 import os
+import sys
 from argparse import Namespace
 from contextlib import closing
 from datetime import UTC, datetime
@@ -13,9 +14,10 @@ from cwstore.errors import StorageError
 
 
 def report(options: Namespace) -> int:
-    """Write the page; a report that is there already is replaced."""
+    """Write the page, or print it; a report that is there already is replaced."""
     target = options.output
-    _refuse_other_file(target)
+    if target != "-":
+        _refuse_other_file(target)
     now = datetime.now(UTC)
     with (
         terminal.progress("Drawing"),
@@ -25,7 +27,11 @@ def report(options: Namespace) -> int:
         summary = read_summary(db)
         boards = [read_board(db, initiative) for initiative in summary.initiatives]
         volume = read_log_volume(db)
-    _write(target, "".join(page(os.path.basename(options.path), summary, boards, volume, now)))
+    text = "".join(page(os.path.basename(options.path), summary, boards, volume, now))
+    if target == "-":
+        sys.stdout.write(text)
+        return 0
+    _write(target, text)
     size = os.stat(target).st_size
     if options.json:
         terminal.print_json({"path": target, "bytes": size})

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 def export(options: Namespace) -> int:
     """Write an initiative to a file, or to standard output."""
+    if options.output == "-":
+        options.output = None
     lines = 0
     with open_store(options.path, to_read=True) as store, terminal.progress("Exporting") as bar:
         found = store.export_initiative(options.initiative, logs=options.logs)

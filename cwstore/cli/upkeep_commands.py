@@ -53,7 +53,7 @@ def backup(options: Namespace) -> int:
     """Copy the file and verify the copy."""
     target = options.target
     if target is None:
-        target = f"{options.path}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}.bak"
+        target = _free_name(f"{options.path}.{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     with terminal.progress("Copying"), open_program(options, to_read=True) as store:
         store.backup(target)
     size = os.stat(target).st_size
@@ -62,6 +62,15 @@ def backup(options: Namespace) -> int:
     else:
         terminal.say(f"{target}: {size:,} bytes, verified.")
     return 0
+
+
+def _free_name(begin: str) -> str:
+    """`begin`.bak, or where two are made in one second `begin`-2.bak and so on."""
+    name, number = f"{begin}.bak", 1
+    while os.path.lexists(name):
+        number += 1
+        name = f"{begin}-{number}.bak"
+    return name
 
 
 def stats(options: Namespace) -> int:

@@ -11,8 +11,9 @@ from cwstore.store import Store
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "cwstore"]
-FULL = "cwstore: cannot write to standard output: No space left on device\n"
-CLOSED = "cwstore: cannot write to standard output: Bad file descriptor\n"
+ADVICE = "send it to a file that can be written\n"
+FULL = f"cwstore: cannot write to standard output: No space left on device; {ADVICE}"
+CLOSED = f"cwstore: cannot write to standard output: Bad file descriptor; {ADVICE}"
 
 
 @pytest.fixture
@@ -49,8 +50,7 @@ def test_a_full_disk_under_the_output(current: Path, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["status", "status --json", "--version"])
 def test_a_full_disk_under_output_that_is_not_buffered(current: Path, command: str) -> None:
-    said = "cwstore: [Errno 28] No space left on device\n"
-    assert shell(f'"$@" {command} > /dev/full', current, unbuffered=True) == (1, said)
+    assert shell(f'"$@" {command} > /dev/full', current, unbuffered=True) == (1, FULL)
 
 
 @pytest.mark.parametrize("command", ["status", "status --json", "check --json", "--version"])
