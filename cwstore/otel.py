@@ -46,7 +46,8 @@ class _Telemetry:
         tracer_provider: trace.TracerProvider | None,
         meter_provider: metrics.MeterProvider | None,
     ) -> None:
-        self._store = {"db.system.name": "sqlite", "db.namespace": namespace}
+        system = "postgresql" if namespace.startswith(("postgresql:", "postgres:")) else "sqlite"
+        self._store = {"db.system.name": system, "db.namespace": namespace}
         self._tracer = trace.get_tracer("cwstore", __version__, tracer_provider)
         meter = metrics.get_meter("cwstore", __version__, meter_provider)
         self._durations = meter.create_histogram(

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from cwstore import StatementRun
 from cwstore.errors import ConflictError, StoreClosedError
 from cwstore.otel import instrument
 from cwstore.store import Store
@@ -199,6 +200,21 @@ def test_an_awaited_call_belongs_to_the_span_of_its_task(
         "log_chunks.iter_by_agent_id",
     }
     assert [span.parent for span in inner] == [outer.context] * len(inner)
+
+
+def test_a_store_in_postgresql_is_named_so(collector: Collector) -> None:
+    class Elsewhere:
+        """As much of a store as is asked for, where no server runs."""
+
+        path = "postgresql://db.example.org/walk"
+
+        def on_statement(self, listener: Any) -> None:
+            listener(StatementRun("tasks.find_all", 0.1, 0.0, 0, "SELECT id FROM tasks"))
+
+    collector.watch(Elsewhere())
+    (span,) = collector.spans()
+    assert (span.attributes or {})["db.system.name"] == "postgresql"
+    assert (span.attributes or {})["db.namespace"] == "postgresql://db.example.org/walk"
 
 
 def test_nothing_of_opentelemetry_is_loaded_unless_it_is_asked_for(file: Path) -> None:

@@ -154,7 +154,8 @@ def _refuse_other_copy(file: str) -> None:
     sqlite3 brings another SQLite than apsw, and each knows of its own files alone.
     """
     for _ in range(_LOOKS):
-        if not _open_past_us({file}):
+        # What is no regular file is refused for that.
+        if not os.path.isfile(file) or not _open_past_us({file}):
             return
         time.sleep(0.002)
     raise StorageError(

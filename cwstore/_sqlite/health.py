@@ -44,17 +44,15 @@ def look(
             problems.append(f"{file}: its directory cannot be looked at; see whether it is there")
         elif room < _LEAST_ROOM:
             problems.append(f"{file}: its disk has {room:,} bytes left; make room")
-        if log > _LONGEST_LOG and leaves_checkpoints:
-            problems.append(
-                f"{file}: its write-ahead log has {log:,} bytes; this store leaves checkpoints to"
-                " another program: see whether that runs"
-            )
-        elif log > _LONGEST_LOG:
+        if log > _LONGEST_LOG:
             readers = log_readers(file, open_snapshots())
             who = ", ".join(f"{one.pid} ({one.process or 'unknown'})" for one in readers)
+            why = "cannot begin anew"
+            if leaves_checkpoints:
+                why = "this store leaves checkpoints to another program: see whether that runs"
             problems.append(
-                f"{file}: its write-ahead log has {log:,} bytes and cannot begin anew; who reads:"
-                f" process {who or 'unknown'}"
+                f"{file}: its write-ahead log has {log:,} bytes and {why}; who reads: process"
+                f" {who or 'unknown'}"
             )
     return HealthReport(tuple(problems), seconds, room, log)
 

@@ -322,6 +322,14 @@ def test_a_file_that_is_just_being_closed_is_waited_for(
     assert looks == 1
 
 
+def test_what_is_no_file_is_refused_for_that_though_it_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "_sqlite3", sys)
+    with Path(os.devnull).open("rb"), pytest.raises(StorageError, match="is not a regular file"):
+        Store.open(os.devnull)
+
+
 def test_what_the_application_has_open_by_apsw_is_no_other_copy(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
