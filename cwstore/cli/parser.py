@@ -285,7 +285,9 @@ def _add_others(add: Callable[..., Any]) -> None:
     export.add_argument(
         "initiative", nargs="?", type=_an_id, metavar="INITIATIVE", help="its id: see `show`"
     )
-    export.add_argument("-o", "--output", metavar="FILE", help="a new file (default, and -: print it)")
+    export.add_argument(
+        "-o", "--output", metavar="FILE", help="a new file (default, and -: print it)"
+    )
     export.add_argument("--logs", action="store_true", help="with the logs of its agents")
     load = add("import", "Read what export wrote, all of it or nothing.", second="file")
     load.add_argument("file", nargs="?", metavar="FILE", help="- reads standard input")

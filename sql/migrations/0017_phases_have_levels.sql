@@ -159,8 +159,9 @@ BEGIN
 END;
 
 
--- `INSERT OR REPLACE` of another program deletes an agent of the same name, and no trigger on agents
--- sees it (unless recursive_triggers is on); the foreign key does, and forgets who held the attempt.
+-- An `INSERT OR REPLACE` of another program deletes an agent of the same name, and no trigger on
+-- agents sees it, unless recursive_triggers is on. The foreign key does, and forgets who held the
+-- attempt.
 CREATE TRIGGER task_attempts_lose_agent_tg
 AFTER UPDATE OF agent_id ON task_attempts
 WHEN NEW.agent_id IS NULL

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore.cli import main, terminal
+from cwstore.cli import main, terminal, upkeep_commands
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
 
@@ -221,6 +221,20 @@ def test_backup_makes_a_store_like_the_first(
     assert spoken(capsys, "backup", current, again) == {"path": str(again), "bytes": size}
     with Store.open(copy) as store:
         assert store.initiatives.find_all() == [made]
+
+
+def test_backups_that_are_made_in_one_second_have_names_of_their_own(
+    current: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Stopped":
+            return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+    monkeypatch.setattr(upkeep_commands, "datetime", Stopped)
+    names = [spoken(capsys, "backup", current)["path"] for _ in range(3)]
+    begin = f"{current}.20260102T030405Z"
+    assert names == [f"{begin}.bak", f"{begin}-2.bak", f"{begin}-3.bak"]
 
 
 def test_backup_without_a_target_is_named_by_the_time_beside_the_file(

@@ -110,6 +110,18 @@ def test_the_page_asks_no_network_and_holds_no_secret(drawn: Path) -> None:
     assert drawn.stat().st_mode & 0o777 == 0o600
 
 
+def test_a_report_can_be_printed(
+    drawn: Path, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(drawn.parent)
+    before = sorted(drawn.parent.iterdir())
+    capsys.readouterr()
+    assert main(["report", str(file), "-o", "-"]) == 0
+    out, err = capsys.readouterr()
+    assert (out[:15], out.rstrip()[-7:], err) == ("<!DOCTYPE html>", "</html>", "")
+    assert sorted(drawn.parent.iterdir()) == before
+
+
 def test_a_report_is_replaced_and_nothing_else_is(
     drawn: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

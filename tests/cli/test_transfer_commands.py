@@ -29,6 +29,21 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_dash_prints_an_export(
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(source), "I"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") > 2
+    assert main(["export", str(source), "I", "-o", "-"]) == 0
+    assert capsys.readouterr().out == printed
+    assert not (tmp_path / "-").exists()
+
+
 def test_an_initiative_goes_to_a_file_and_from_there_into_another_store(
     source: Path, target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
