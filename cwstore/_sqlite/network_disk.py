@@ -27,6 +27,8 @@ _KINDS = frozenset(
         *("smb3", "smbfs", "smbnetfs", "sshfs", "vboxsf", "virtiofs", "vmhgfs", "vmhgfs-fuse"),
     }
 )
+# The sandboxes gVisor and Kata have their whole system on such a disk: then it is their own.
+_SANDBOXES = ("9p", "virtiofs")
 
 
 def refuse_network_disk(file: str) -> None:
@@ -56,12 +58,16 @@ def _mounted(device: int, path: str) -> tuple[str, str]:
     except OSError:  # not Linux
         return "", ""
     number = f"{os.major(device)}:{os.minor(device)}"
-    for found, place, kind in mounts:
-        if found == number:
-            return kind, place
-    # Some file systems number their parts themselves: there the longest name tells.
-    above = [one for one in mounts if f"{path}/".startswith(f"{one[1].rstrip('/')}/")]
-    _, place, kind = max(above, key=lambda one: len(one[1]), default=("", "", ""))
+    here = [one for one in mounts if one[0] == number]
+    if not here:
+        # Some file systems number their parts themselves: there the longest name tells.
+        above = [one for one in mounts if f"{path}/".startswith(f"{one[1].rstrip('/')}/")]
+        here = sorted(above, key=lambda one: -len(one[1]))
+    _, place, kind = here[0] if here else ("", "", "")
+    # The last of those at "/" covers the others.
+    root = next((one[2] for one in reversed(mounts) if one[1] == "/"), "")
+    if kind in _SANDBOXES and kind == root:
+        return "", ""
     return kind, place
 
 

@@ -31,13 +31,13 @@ def mounts(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return table
 
 
-def mount(table: Path, kind: str, number: str = "") -> None:
+def mount(table: Path, kind: str, number: str = "", root: str = "ext4") -> None:
     minor = os.minor(table.parent.stat().st_dev)
     table.write_text(
         "22 27 0:1 / /proc rw,relatime - proc proc rw\n"
         f"36 35 {number or f'0:{minor}'} / {table.parent} rw shared:1 -"
         f" {kind} host:/export rw,vers=4.2\n"
-        "27 1 0:3 / / rw - ext4 /dev/vda rw\n"
+        f"27 1 0:3 / / rw - {root} /dev/vda rw\n"
     )
 
 
@@ -97,6 +97,22 @@ def test_a_local_disk_without_a_device_is_as_good_as_any(
 ) -> None:
     mount(mounts, kind)
     Store.open(file).close()
+
+
+@pytest.mark.parametrize("kind", ["9p", "virtiofs"])
+def test_what_a_sandbox_has_its_whole_system_on_is_its_own_disk(
+    kind: str, file: Path, mounts: Path
+) -> None:
+    mount(mounts, kind, root=kind)
+    Store.open(file).close()
+
+
+def test_a_machine_that_has_its_whole_system_on_a_network_disk_is_refused(
+    file: Path, mounts: Path
+) -> None:
+    mount(mounts, "nfs", root="nfs")
+    with pytest.raises(StorageError, match="lies on a network disk"):
+        Store.open(file)
 
 
 def test_a_disk_whose_number_is_not_in_the_table_is_told_by_its_place(
