@@ -209,6 +209,7 @@ def test_edges_in_random_order_cost_little_however_many_there_are(store: Store) 
     assert spent / half < 5_000
 
 
+@pytest.mark.only_sqlite("counts its instructions")
 def test_a_task_is_visited_once_though_millions_of_ways_lead_to_it(store: Store) -> None:
     """24 diamonds in a row, three ways through each."""
     ends = range(24)

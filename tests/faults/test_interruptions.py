@@ -10,6 +10,8 @@ from tools._python.faults.interruptions import SUBJECTS, WAYS
 SUBJECT = {subject.name: subject for subject in SUBJECTS}
 
 
+# An exception that comes in a finalizer is dropped by Python itself, which says so.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <function WriteQueue.detach")
 @pytest.mark.parametrize(
     ("way", "name", "every"),
     [
