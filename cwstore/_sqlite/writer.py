@@ -427,8 +427,7 @@ class Writer:
                 return
             if self.dropped:
                 self._replace_dropped()
-            if recorder.sharing.listens:
-                queue.keep_listening()
+            queue.keep_listening()
             recorder.sharing.look(self.connection)
         except (apsw.Error, CwstoreError):
             return

@@ -88,8 +88,6 @@ def program_of(
     engine: str = "",
 ) -> Program:
     """A program as a caller describes it. Raises InvalidValueError."""
-    if directory is None and application_id is None and not extensions and not engine:
-        return OURS
     number = APPLICATION_ID if application_id is None else check_application_id(application_id)
     brought = [Program(one.migrations, number, (), one.name, directory) for one in extensions]
     return Program(directory, number, tuple(brought), engine=engine)

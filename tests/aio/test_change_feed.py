@@ -168,3 +168,8 @@ def test_a_commit_after_the_end_of_the_loop_wakes_nobody(file: Path) -> None:
     asyncio.run(close())
     kept.clear()
     gc.collect()
+
+
+def test_a_feed_that_ctrl_c_left_half_made_is_dropped_in_silence() -> None:
+    half = AsyncChangeFeed.__new__(AsyncChangeFeed)
+    del half

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cwstore.cli import main
 from cwstore.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,23 @@ def test_a_full_disk_under_output_that_is_not_buffered(current: Path, command: s
 @pytest.mark.parametrize("command", ["status", "status --json", "check --json", "--version"])
 def test_a_standard_output_that_is_closed(current: Path, command: str) -> None:
     assert shell(f'"$@" {command} >&-', current) == (1, CLOSED)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_reader_that_has_gone_away_is_told_nothing(
+    current: Path,
+    reads: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    read, write = os.pipe()
+    if not reads:
+        os.close(read)
+    with os.fdopen(write, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["status", str(current), "--json"]) == (0 if reads else 1)
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ""
 
 
 def test_a_closed_output_is_not_the_next_file_that_is_opened(current: Path, tmp_path: Path) -> None:

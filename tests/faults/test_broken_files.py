@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import apsw
 import pytest
 
 import cwstore
@@ -50,6 +51,17 @@ def test_a_structure_that_is_not_utf_8_is_told_as_damage(store: Store, file: Pat
     tamper(file, "UPDATE schema_migrations SET name = CAST(x'ff' AS TEXT) WHERE version = 1")
     with pytest.raises(CorruptDatabaseError, match="not UTF-8"):
         Store.open(file)
+
+
+def test_a_check_tells_of_a_structure_that_is_not_utf_8(store: Store, file: Path) -> None:
+    connection = apsw.Connection(str(file))
+    connection.pragma("writable_schema", True)
+    connection.execute(
+        "UPDATE sqlite_schema SET sql = sql || CAST(x'0a2d2dff' AS TEXT) WHERE name = 'tasks'"
+    )  # a comment
+    connection.close()
+    report = store.check()
+    assert (report.ok, report.integrity) == (False, ("a text in the structure is not UTF-8",))
 
 
 def test_the_log_of_another_application_is_not_moved_into_the_file_that_is_refused(

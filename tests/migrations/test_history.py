@@ -283,6 +283,20 @@ def test_a_damaged_ledger_is_named(populated: Path, sql: str, message: str) -> N
     assert message in refused(populated)
 
 
+def test_a_ledger_that_somebody_made_anew_with_other_types_is_named(populated: Path) -> None:
+    run(populated, "CREATE TABLE kept AS SELECT * FROM schema_migrations")
+    run(populated, "DROP TABLE schema_migrations")
+    run(
+        populated,
+        "CREATE TABLE schema_migrations AS"
+        " SELECT iif(version = 2, 'two', version) AS version, name, checksum, text_sum,"
+        " compatible_with, structure, applied_at FROM kept",
+    )
+    run(populated, "DROP TABLE kept")
+    with pytest.raises(CorruptDatabaseError, match="schema_migrations is damaged"):
+        migrate(populated)
+
+
 def test_what_the_ledger_says_of_a_script_is_the_same_in_every_release(
     tmp_path: Path, file: Path
 ) -> None:

@@ -307,11 +307,12 @@ def test_the_outcome_of_a_whole_transaction_may_be_unknown_too(
 def test_a_store_outlives_a_time_in_which_no_new_connection_can_be_had(
     disk: FaultyDisk, file: Path
 ) -> None:
-    with Store.open(file, durable=True) as store:
+    with Store.open(file, durable=True) as store, store.changes() as feed:
         disk.fail = failing_sync
         with pytest.raises(OutcomeUnknownError):
             store.initiatives.create(name="perhaps")
         disk.fail = lambda operation, path: apsw.SQLITE_CANTOPEN if operation == "open" else 0
+        feed.get(0)  # hears nothing of others, and fails nobody
         for call in (
             lambda: store.initiatives.create(name="no connection"),
             lambda: store.transaction().__enter__(),

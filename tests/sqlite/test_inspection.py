@@ -217,6 +217,17 @@ def test_where_rows_that_refer_cannot_be_read_the_structure_is_still_compared(
     assert report == CheckReport(report.integrity, (), (), added=("table mine",))
 
 
+def test_a_query_of_a_damaged_table_says_that_the_file_is_damaged(current: Path) -> None:
+    with Store.open(current) as store:
+        for number in range(60):
+            store.projects.create(name=f"{number} " + "x" * 300, url=str(number))
+    damage(current, "projects")
+    with Store.open(current, read_only=True) as store:
+        with pytest.raises(CorruptDatabaseError):
+            store.query("SELECT sum(length(default_branch)) FROM projects")
+        assert store.query("SELECT count(*) AS n FROM phases") != []
+
+
 def test_a_damaged_ledger_is_damage(current: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damage(current, "schema_migrations")
     report = reported(current, capsys)

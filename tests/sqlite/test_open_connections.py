@@ -184,6 +184,22 @@ def test_every_way_into_a_store_is_refused_in_a_child_that_nobody_announced(
         assert store.tasks.claim(task.id).status == "in_progress"
 
 
+def test_a_list_is_the_first_thing_that_a_child_asks_for_that_nobody_announced(
+    store: Store,
+) -> None:
+    store.initiatives.find_all()
+
+    def ask() -> str:
+        fork.ALIVE[0] = 0  # as if C code had forked it, which calls no hook
+        try:
+            store.initiatives.find_all()
+        except StoreClosedError as error:
+            return str(error)
+        return "it answered"
+
+    assert "before this process was forked" in announced(ask)
+
+
 def test_a_child_that_nobody_announced_neither_goes_on_with_a_transaction_nor_ends_it(
     store: Store, file: Path
 ) -> None:
