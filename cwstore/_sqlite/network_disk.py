@@ -64,9 +64,8 @@ def _mounted(device: int, path: str) -> tuple[str, str]:
         above = [one for one in mounts if f"{path}/".startswith(f"{one[1].rstrip('/')}/")]
         here = sorted(above, key=lambda one: -len(one[1]))
     _, place, kind = here[0] if here else ("", "", "")
-    # The last of those at "/" covers the others.
-    root = next((one[2] for one in reversed(mounts) if one[1] == "/"), "")
-    if kind in _SANDBOXES and kind == root:
+    roots = [one[2] for one in mounts if one[1] == "/"]  # the last one covers the others
+    if kind in _SANDBOXES and [kind] == roots[-1:]:
         return "", ""
     return kind, place
 

@@ -44,7 +44,14 @@ few = settings(
     max_examples=max(settings().max_examples // 20, 1),
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
-versions = pytest.mark.parametrize("version", range(1, HEAD))
+# In the fast tests the first version and those that were released.
+versions = pytest.mark.parametrize(
+    "version",
+    [
+        pytest.param(version, marks=() if version in {1, 11, 16} else pytest.mark.slow)
+        for version in range(1, HEAD)
+    ],
+)
 
 
 def database(version: int) -> Any:
