@@ -19,7 +19,8 @@ from tools._python.soak.verdict import Verdict, judge
 pytestmark = pytest.mark.xdist_group("soak")
 
 
-@pytest.fixture(scope="module")
+# Of the session: tests of other modules may come between those of this one.
+@pytest.fixture(scope="session")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Round:
     """Four processes of two threads and three tasks, of which at most three are killed."""
     directory = tmp_path_factory.mktemp("soak")

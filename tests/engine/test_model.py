@@ -54,7 +54,7 @@ def test_the_whole_store_does_what_the_model_does() -> None:
     run_state_machine_as_test(
         WholeStore,
         settings=settings(
-            max_examples=max(150, profile.max_examples),
+            max_examples=max(100, profile.max_examples),
             stateful_step_count=max(50, profile.stateful_step_count),
             # What explaining adds is not worth the minutes that it takes with 50 steps.
             phases=[phase for phase in profile.phases if phase is not Phase.explain],

@@ -45,7 +45,12 @@ def test_whatever_fails_is_told_truly_and_leaves_nothing_half_done(
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("status", "stat"), ("restore after a kill", "sync"), ("migrate 15", "link")]
+    ("name", "kind"),
+    [
+        pytest.param("status", "stat", marks=pytest.mark.slow),
+        pytest.param("restore after a kill", "sync", marks=pytest.mark.slow),
+        ("migrate 15", "link"),
+    ],
 )
 def test_one_kind_of_failure_at_each_place_is_told_truly(name: str, kind: str, place: Path) -> None:
     assert swept(name, place, 1, [kind]).faults == []

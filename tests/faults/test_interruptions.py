@@ -52,6 +52,6 @@ def test_a_lock_that_is_left_behind_by_ctrl_c_is_found(
             end(stack)
 
     monkeypatch.setattr(TransactionStack, "end", end_carelessly)
-    faults = WAYS["ctrl-c"](SUBJECT["projects"], place, 13).faults
+    faults = WAYS["ctrl-c"](SUBJECT["projects"], place, 29).faults
 
     assert any("cannot be closed" in fault for fault in faults)

@@ -28,7 +28,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 MAKES_STATEMENTS = re.compile(r"\b(rows_of|task_rows|values_of)\(")
 
 
-@pytest.fixture(scope="module")
+# Of the session: tests of other modules may come between those of this one.
+@pytest.fixture(scope="session")
 def report() -> Report:
     return check_all()
 

@@ -270,6 +270,7 @@ def test_a_claim_is_held_against_each_version_since_and_not_before_it(sql: Path)
 # the command
 
 
+QUICK = {"edited", "statement", "false claim"}  # in the fast tests, too
 FALSE_CLAIM = f"-- compatible-with: {HEAD}\nDROP TABLE tasks;"
 SPOILT: dict[str, Callable[[Path], object]] = {
     "edited": lambda sql: edit(sql / "schema.sql", "TEXT", "text"),
@@ -284,7 +285,13 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(spoil, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, spoil in SPOILT.items()
+    ],
+)
 def test_the_check_fails_on_anything_that_is_not_as_it_should_be(
     sql: Path, spoil: Callable[[Path], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
