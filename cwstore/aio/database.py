@@ -40,7 +40,8 @@ class AsyncDatabase:
         self._lanes = lanes
         self._closing = Lock()
         self._listeners = Listeners(lanes.loop)
-        #: The file, by its absolute name without symbolic links; or ":memory:".
+        #: The file, by its absolute name without symbolic links; ":memory:"; or the address of a
+        #: database on a server, without its password.
         self.path = store.path
         #: Number of the newest migration that the file has.
         self.version = store.version

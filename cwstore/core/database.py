@@ -27,7 +27,8 @@ class Database:
     def __init__(self, db: "OpenDatabase") -> None:
         self._db = db
         self._rows: Rows = db  # as repositories see it
-        #: The file, by its absolute name without symbolic links; or ":memory:".
+        #: The file, by its absolute name without symbolic links; ":memory:"; or the address of a
+        #: database on a server, without its password.
         self.path = db.file
         #: Number of the newest migration that the file has.
         self.version = db.version
