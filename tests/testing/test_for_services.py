@@ -168,7 +168,7 @@ def shown(value: object) -> object:
 
 @pytest.mark.parametrize(("attribute", "name"), methods(("create", "insert")))
 @given(data=st.data())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_what_a_strategy_makes_is_accepted_and_comes_back_as_it_was(
     filled: tuple[Store, dict[str, str]], attribute: str, name: str, data: st.DataObject
 ) -> None:
@@ -193,7 +193,7 @@ def populated() -> Iterator[tuple[Store, World]]:
 
 @pytest.mark.parametrize("method", every_method(), ids=str)
 @given(data=st.data())
-@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_what_is_made_for_a_method_is_never_an_invalid_value(
     populated: tuple[Store, World], method: Method, data: st.DataObject
 ) -> None:
@@ -311,7 +311,7 @@ def test_fields_of_an_entity_can_be_given() -> None:
 
 @pytest.mark.parametrize(("attribute", "name"), methods(("update",)))
 @given(data=st.data())
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_every_patch_that_a_strategy_makes_is_accepted(
     filled: tuple[Store, dict[str, str]], attribute: str, name: str, data: st.DataObject
 ) -> None:
