@@ -18,13 +18,14 @@ from cwstore._postgres.reader_pool import Readers
 from cwstore._postgres.schema.target import PostgresTarget, program_for
 from cwstore._postgres.snapshot import PostgresSnapshot
 from cwstore._postgres.statement_text import text_of
-from cwstore._postgres.transaction import Transaction, TransactionStack
+from cwstore._postgres.transaction import TransactionStack
 from cwstore._postgres.version import current_schema, version_if_current
 from cwstore._postgres.writer import Writer
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
+from cwstore.core.threads import Transaction
 from cwstore.errors import (
     ConflictError,
     ConflictReason,

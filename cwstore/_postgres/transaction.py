@@ -4,55 +4,20 @@ A `with` block is a `Transaction`: the outermost one is BEGIN and the lane, each
 savepoint.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from threading import RLock, get_ident, local
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING
-from weakref import WeakMethod, ref
+from weakref import ref
 
 import psycopg
 
 from cwstore._postgres.error_map import map_error
-from cwstore.core.threads import running_task
+from cwstore.core.threads import ThreadEnds, Transaction, running_task
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from cwstore._postgres.writer import Writer
-
-
-class Transaction:
-    """What `store.transaction()` returns: a `with` block that is one level of a transaction."""
-
-    __slots__ = ("__weakref__", "_stack", "acquisition", "level")
-
-    def __init__(self, stack: "TransactionStack") -> None:
-        self._stack = stack
-        self.acquisition = 0  # of the writer's lock, to which the level belongs; 0: not entered
-        self.level = 0  # 1: the outermost
-
-    def __enter__(self) -> None:
-        try:
-            self._stack.enter(self)
-        except BaseException:
-            self._abandon()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: "TracebackType | None",
-    ) -> None:
-        try:
-            self._stack.leave(self.acquisition, self.level, kind is None)
-        except BaseException:
-            self._abandon()
-            raise
-
-    def _abandon(self) -> None:
-        self._stack.leave(self.acquisition, self.level, succeeded=False)
 
 
 class TransactionStack:
@@ -62,7 +27,7 @@ class TransactionStack:
         self._writer = writer
         self._depth = 0  # levels that are open; 1: the transaction alone
         self._entered: list[ref[Transaction]] = []  # the object of each level
-        self._thread_ends = _ThreadEnds(self._end_of_thread)
+        self._thread_ends = ThreadEnds(self._end_of_thread)
         self._from_outside = RLock()  # held while a transaction is ended that was not left
 
     def commit(self) -> None:
@@ -217,35 +182,3 @@ class TransactionStack:
                 "transaction left by another thread than had entered it: rolled back",
                 reason=ConflictReason.TRANSACTION,
             )
-
-
-class _LastWord:
-    """Calls a method, if its object still exists, when its own thread ends."""
-
-    __slots__ = ("_method", "_thread")
-
-    def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
-        self._method = method
-        self._thread = get_ident()
-
-    def __del__(self) -> None:
-        reference = getattr(self, "_method", None)  # None: Ctrl-C came before it was set
-        method = reference and reference()
-        # A forked child frees what belonged to the threads that it does not have.
-        if method is not None and self._thread == get_ident():
-            method()
-
-
-class _ThreadEnds:
-    """Calls a method in each watched thread, as the last thing that the thread does."""
-
-    __slots__ = ("_locals", "_method")
-
-    def __init__(self, method: Callable[[], None]) -> None:
-        self._method = WeakMethod(method)
-        self._locals = local()
-
-    def watch_this_thread(self) -> None:
-        """For the calling thread. A second call does nothing."""
-        if not hasattr(self._locals, "last_word"):
-            self._locals.last_word = _LastWord(self._method)

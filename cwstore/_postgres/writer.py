@@ -32,7 +32,6 @@ from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import busy_thread, missing_reference, table_of, taken
-from cwstore.core.ids import make_rising_id
 from cwstore.core.threads import FairLock, running_task
 from cwstore.errors import (
     BusyError,
@@ -245,7 +244,8 @@ class Writer:
     ) -> "list[list[Row]]":
         """Run it once for the binds of each row; `start` is the first one's number in its batch."""
         for values in rows:
-            self._fill_in(statement, values)
+            if statement.timed:
+                statement.give_stamp(values, self._clock)
         messages: list[Message] = [(text_of(statement), values) for values in rows]
         if not reads:
             messages = [_SAVEPOINT, *messages, _RELEASE]
@@ -331,18 +331,6 @@ class Writer:
             return taken_fault
         self._name_holder(fault)
         return fault
-
-    def _fill_in(self, statement: "Statement[Any]", values: list[Any]) -> None:
-        """Give the binds that are the engine's: the time, and an id that rises with it."""
-        if not statement.timed:
-            return
-        stamp = self._clock()
-        if statement.stamp is not None:
-            values[statement.stamp] = stamp
-        if statement.clock is not None:
-            values[statement.clock] = self._clock.shown
-        if statement.rising_id is not None:
-            values[statement.rising_id] = make_rising_id(stamp)
 
     def refuse_unless_ours(self) -> None:
         """As `refuse`, for each statement of an open transaction: a quick look first."""

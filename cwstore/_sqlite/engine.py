@@ -18,7 +18,7 @@ from cwstore._sqlite.database_file import MEMORY, is_there, resolve
 from cwstore._sqlite.error_map import map_statement_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
-from cwstore._sqlite.transaction import Transaction, TransactionStack
+from cwstore._sqlite.transaction import TransactionStack
 from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
 from cwstore.core.checks import (
@@ -31,6 +31,7 @@ from cwstore.core.checks import (
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
+from cwstore.core.threads import Transaction
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 

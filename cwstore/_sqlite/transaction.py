@@ -5,18 +5,18 @@ For a statement alone the engine calls `begin`, `commit` and `end`. A `with` blo
 """
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from threading import RLock, get_ident, local
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING
-from weakref import WeakMethod, ref
+from weakref import ref
 
 import apsw
 
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore.core.threads import running_task
+from cwstore.core.threads import ThreadEnds, Transaction, running_task
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -26,8 +26,6 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.checkpoint import WalCheckpointer
     from cwstore._sqlite.slow import SlowStatement
@@ -51,39 +49,6 @@ if TYPE_CHECKING:
 #                                                                     the parent goes on
 
 
-class Transaction:
-    """What `store.transaction()` returns: a `with` block that is one level of a transaction."""
-
-    __slots__ = ("__weakref__", "_stack", "acquisition", "level")
-
-    def __init__(self, stack: "TransactionStack") -> None:
-        self._stack = stack
-        self.acquisition = 0  # of the writer's lock, to which the level belongs; 0: not entered
-        self.level = 0  # 1: the outermost
-
-    def __enter__(self) -> None:
-        try:
-            self._stack.enter(self)
-        except BaseException:
-            self._abandon()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: "TracebackType | None",
-    ) -> None:
-        try:
-            self._stack.leave(self.acquisition, self.level, kind is None)
-        except BaseException:
-            self._abandon()
-            raise
-
-    def _abandon(self) -> None:
-        self._stack.leave(self.acquisition, self.level, succeeded=False)
-
-
 class TransactionStack:
     """The levels that are open on one writer: the transaction, and the savepoints in it."""
 
@@ -92,7 +57,7 @@ class TransactionStack:
         self._depth = 0  # levels that are open; 1: the transaction alone
         self._entered: list[ref[Transaction]] = []  # the object of each level
         self._checkpointer: WalCheckpointer | None = None  # made by the first commit
-        self._thread_ends = _ThreadEnds(self._end_of_thread)
+        self._thread_ends = ThreadEnds(self._end_of_thread)
         self._from_outside = RLock()  # held while a transaction is ended that was not left
 
     def begin(self, text: str) -> None:
@@ -347,35 +312,3 @@ class TransactionStack:
         self._from_outside = RLock()  # a thread of the parent may have held the old one
         self._depth = 0
         return self._writer.abandon_after_fork()
-
-
-class _LastWord:
-    """Calls a method, if its object still exists, when its own thread ends."""
-
-    __slots__ = ("_method", "_thread")
-
-    def __init__(self, method: WeakMethod[Callable[[], None]]) -> None:
-        self._thread = get_ident()
-        self._method = method  # last: without it, `__del__` asks for nothing
-
-    def __del__(self) -> None:
-        reference = getattr(self, "_method", None)  # None: Ctrl-C came before it was set
-        method = reference and reference()
-        # A forked child frees what belonged to the threads that it does not have.
-        if method is not None and self._thread == get_ident():
-            method()
-
-
-class _ThreadEnds:
-    """Calls a method in each watched thread, as the last thing that the thread does."""
-
-    __slots__ = ("_locals", "_method")
-
-    def __init__(self, method: Callable[[], None]) -> None:
-        self._method = WeakMethod(method)
-        self._locals = local()
-
-    def watch_this_thread(self) -> None:
-        """For the calling thread. A second call does nothing."""
-        if not hasattr(self._locals, "last_word"):
-            self._locals.last_word = _LastWord(self._method)

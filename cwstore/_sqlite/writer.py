@@ -27,7 +27,6 @@ from cwstore.core.faults import (
     still_referred_to,
     table_of,
 )
-from cwstore.core.ids import make_rising_id
 from cwstore.core.threads import FairLock, running_task
 from cwstore.errors import (
     ConflictError,
@@ -120,7 +119,7 @@ class Writer:
     def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
         """As `run`, for a transaction of this statement alone."""
         if statement.timed:
-            self._fill_in(statement, values)
+            statement.give_stamp(values, self._clock)
         recorder = self.recorder
         noted = 0 if recorder is None else len(recorder.changes)
         started = monotonic()
@@ -186,7 +185,7 @@ class Writer:
             for current in rows:
                 begun += 1
                 if statement.timed:
-                    self._fill_in(statement, current)
+                    statement.give_stamp(current, self._clock)
                 yield current
 
         try:
@@ -199,16 +198,6 @@ class Writer:
         if isinstance(fault, InvalidValueError):
             fault = of_item(fault, begun - 1)
         raise fault
-
-    def _fill_in(self, statement: "Statement[Any]", values: list[Any]) -> None:
-        """Give the binds that are the engine's: the time, and an id that rises with it."""
-        stamp = self._clock()
-        if statement.stamp is not None:
-            values[statement.stamp] = stamp
-        if statement.clock is not None:
-            values[statement.clock] = self._clock.shown
-        if statement.rising_id is not None:
-            values[statement.rising_id] = make_rising_id(stamp)
 
     # Stamps rise in commit order: each writer begins behind the one that wrote before it
 

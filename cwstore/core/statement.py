@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, LiteralString, TypedDict, TypeVar
 
 from cwstore.core.checks import Binder, ValueRule, compile_binder, hints_of, rule_of
+from cwstore.core.ids import make_rising_id
 from cwstore.core.mapping import (
     Row,
     compile_mapper,
@@ -28,6 +29,7 @@ T_co = TypeVar("T_co", covariant=True)
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from cwstore.core.clock import Clock
     from cwstore.core.sealing import SecretCodec
 
     class StatementFactory(Protocol[T_co]):
@@ -144,6 +146,16 @@ class Statement(Generic[T_co]):
             values[self.stamp] = time
         if self.clock is not None:
             values[self.clock] = time
+
+    def give_stamp(self, values: list[Any], clock: "Clock") -> None:
+        """For a write, if `timed`: `:now` is the next stamp, and `:rising_id` begins with it."""
+        stamp = clock()
+        if self.stamp is not None:
+            values[self.stamp] = stamp
+        if self.clock is not None:
+            values[self.clock] = clock.shown
+        if self.rising_id is not None:
+            values[self.rising_id] = make_rising_id(stamp)
 
     def _first_bind(self, binds: Mapping[str, Any]) -> list[Any]:
         names = bind_names(self.text)

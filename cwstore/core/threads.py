@@ -1,4 +1,4 @@
-"""The lock that threads take for the one connection that writes, and the task that a thread runs.
+"""How threads hold the one connection that writes: a lock, levels of a transaction, their end.
 
 The lock is fair: who came first gets it first. Python's own locks go to whoever asks at the right
 moment, nearly always the thread that has just released it: with 8 busy threads some waited 6,000
@@ -8,9 +8,28 @@ times the median (`tools/fairness`).
 import sys
 from collections import deque
 from contextlib import suppress
-from threading import Lock, RLock
+from threading import Lock, RLock, get_ident, local
+from typing import TYPE_CHECKING
+from weakref import WeakMethod
 
 from cwstore.core.clock import real_time as time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Protocol
+
+    class Stack(Protocol):
+        """The levels that are open on the writer of an engine."""
+
+        def enter(self, transaction: "Transaction") -> None:
+            """Open one."""
+            ...
+
+        def leave(self, acquisition: int, level: int, succeeded: bool) -> None:
+            """Keep one or undo it."""
+            ...
+
 
 # As in the write queue of SQLite; but threads of one process notice sooner that they may go on.
 MAX_BARGED = 3  # waiting threads that a newcomer may overtake; never more
@@ -95,3 +114,68 @@ def running_task() -> object:
             return task
     greenlets = sys.modules.get("greenlet")
     return greenlets and greenlets.getcurrent()
+
+
+class Transaction:
+    """What `store.transaction()` returns: a `with` block that is one level of a transaction."""
+
+    __slots__ = ("__weakref__", "_stack", "acquisition", "level")
+
+    def __init__(self, stack: "Stack") -> None:
+        self._stack = stack
+        self.acquisition = 0  # of the writer's lock, to which the level belongs; 0: not entered
+        self.level = 0  # 1: the outermost
+
+    def __enter__(self) -> None:
+        try:
+            self._stack.enter(self)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: "TracebackType | None",
+    ) -> None:
+        try:
+            self._stack.leave(self.acquisition, self.level, kind is None)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        self._stack.leave(self.acquisition, self.level, succeeded=False)
+
+
+class _LastWord:
+    """Calls a method, if its object still exists, when its own thread ends."""
+
+    __slots__ = ("_method", "_thread")
+
+    def __init__(self, method: "WeakMethod[Callable[[], None]]") -> None:
+        self._thread = get_ident()
+        self._method = method  # last: without it, `__del__` asks for nothing
+
+    def __del__(self) -> None:
+        reference = getattr(self, "_method", None)  # None: Ctrl-C came before it was set
+        method = reference and reference()
+        # A forked child frees what belonged to the threads that it does not have.
+        if method is not None and self._thread == get_ident():
+            method()
+
+
+class ThreadEnds:
+    """Calls a method in each watched thread, as the last thing that the thread does."""
+
+    __slots__ = ("_locals", "_method")
+
+    def __init__(self, method: "Callable[[], None]") -> None:
+        self._method = WeakMethod(method)
+        self._locals = local()
+
+    def watch_this_thread(self) -> None:
+        """For the calling thread. A second call does nothing."""
+        if not hasattr(self._locals, "last_word"):
+            self._locals.last_word = _LastWord(self._method)

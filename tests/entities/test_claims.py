@@ -617,6 +617,20 @@ def test_a_deleted_task_takes_its_attempts_along_and_frees_its_agent(store: Stor
     assert store.tasks.claim("u", agent_id="a").id == "u"
 
 
+def assert_lost_with_its_agent(opened: TaskAttempt, ended: TaskAttempt) -> None:
+    assert ended == replace(
+        opened,
+        agent_id=None,
+        outcome=AttemptOutcome.LOST,
+        detail="the agent was deleted",
+        ended_at=ended.ended_at,
+        updated_at=ended.updated_at,
+    )
+    assert ended.updated_at > opened.updated_at
+    assert ended.ended_at is not None
+    assert ended.ended_at >= opened.created_at
+
+
 @pytest.mark.parametrize("by", ["cwstore", "another program"])
 @pytest.mark.parametrize("now", [moment(0), moment(10**9)])  # behind the real time, and ahead of it
 def test_a_deleted_agent_loses_its_attempt_and_its_task_is_pending(
@@ -637,17 +651,7 @@ def test_a_deleted_agent_loses_its_attempt_and_its_task_is_pending(
         else:
             run_raw(file, "DELETE FROM agents WHERE id = 'a'")
         (ended,) = store.tasks.find_attempts("t")
-        assert ended == replace(
-            opened,
-            agent_id=None,
-            outcome=AttemptOutcome.LOST,
-            detail="the agent was deleted",
-            ended_at=ended.ended_at,
-            updated_at=ended.updated_at,
-        )
-        assert ended.updated_at > opened.updated_at
-        assert ended.ended_at is not None
-        assert ended.ended_at >= opened.created_at
+        assert_lost_with_its_agent(opened, ended)
         given_back = store.tasks.find_by_id("t")
         assert given_back is not None
         assert_updated(tasks["t"], given_back, status=TaskStatus.PENDING)
@@ -680,15 +684,7 @@ def test_an_agent_that_another_program_replaces_loses_its_attempt_too(
     )
     assert sorted(agent.id for agent in store.agents.find_all()) == ["b", "new"]
     (ended,) = store.tasks.find_attempts("t")
-    assert ended == replace(
-        opened,
-        agent_id=None,
-        outcome=AttemptOutcome.LOST,
-        detail="the agent was deleted",
-        ended_at=ended.ended_at,
-        updated_at=ended.updated_at,
-    )
-    assert ended.ended_at is not None
+    assert_lost_with_its_agent(opened, ended)
     assert status_of(store, "t") is TaskStatus.PENDING
     assert outcomes(store, "u") == [None]
     assert store.tasks.claim("t", agent_id="new").id == "t"
