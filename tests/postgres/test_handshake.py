@@ -1,7 +1,7 @@
 """A server on which the guarantees of a store cannot hold is refused with the reason."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -15,7 +15,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 @pytest.fixture
-def pretend(superuser: Connection) -> Iterator[Any]:
+def pretend(superuser: Connection) -> Callable[[str, str], None]:
     """Puts a function of its own in the place of one of the server's."""
     ((database,),) = superuser.execute("SELECT quote_ident(current_database())").fetchall()
     superuser.execute("CREATE SCHEMA pretended")
@@ -73,7 +73,7 @@ def pretend(superuser: Connection) -> Iterator[Any]:
     ids=["lane", "pooler", "pooler of many", "standby", "ahead", "behind", "error"],
 )
 def test_what_a_store_cannot_work_on_is_refused_with_the_reason(
-    address: str, pretend: Any, function: str, body: str, reason: str
+    address: str, pretend: Callable[[str, str], None], function: str, body: str, reason: str
 ) -> None:
     pretend(function, body)
     for open_it in (Store.open, cwstore.migrate):
@@ -83,7 +83,10 @@ def test_what_a_store_cannot_work_on_is_refused_with_the_reason(
 
 
 def test_a_small_difference_of_clocks_is_logged_and_a_clock_of_ones_own_is_not_compared(
-    address: str, pretend: Any, caplog: pytest.LogCaptureFixture, store: Store
+    address: str,
+    pretend: Callable[[str, str], None],
+    caplog: pytest.LogCaptureFixture,
+    store: Store,
 ) -> None:
     now = store.initiatives.create(name="x").created_at
     pretend(
