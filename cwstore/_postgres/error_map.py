@@ -86,6 +86,14 @@ def outcome_unknown(name: str) -> OutcomeUnknownError:
     )
 
 
+def not_replicated(name: str) -> OutcomeUnknownError:
+    """The server has stopped waiting for a standby, and called that success."""
+    return OutcomeUnknownError(
+        f"COMMIT ({name}): the wait for a standby was cancelled; the transaction is there, but goes"
+        " if a standby takes over now that does not have it: read before you repeat it"
+    )
+
+
 def map_error(error: psycopg.Error, what: str, busy_timeout: float) -> CwstoreError:
     """The error to raise for one that is not about a value; it happened in `what`."""
     state = error.sqlstate or "08000"
