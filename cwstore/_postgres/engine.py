@@ -72,6 +72,7 @@ class PostgresDatabase:
         self._busy_timeout = busy_timeout
         self._writer = Writer(writer, address, clock, busy_timeout, schema, durable=durable)
         self._readers = Readers(address, busy_timeout, reader)
+        self._writer.when_standby = self._readers.close_idle
         self._transactions = TransactionStack(self._writer)
 
     # The port

@@ -72,6 +72,11 @@ def map_connect_error(error: psycopg.Error, name: str) -> StorageError:
     return StorageError(f"{name}: {what or said}")
 
 
+def is_of_standby(error: psycopg.Error) -> bool:
+    """Whether the server is no longer the one that writes: another one has taken over."""
+    return error.sqlstate == _READ_ONLY
+
+
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection went: what was sent may or may not have been done."""
     state = error.sqlstate or ""

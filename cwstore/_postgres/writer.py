@@ -24,6 +24,7 @@ from cwstore._postgres.error_map import (
     COLUMNS_OF_INDEX,
     FOREIGN_KEY,
     is_lost,
+    is_of_standby,
     map_error,
     map_statement_error,
     not_replicated,
@@ -49,7 +50,7 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from cwstore._postgres.address import Address
     from cwstore.core.clock import Clock
@@ -95,6 +96,7 @@ class Writer:
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
         self.task: object = None  # the task or greenlet that opened the transaction
+        self.when_standby: Callable[[], None] = lambda: None  # called once it has become one
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
@@ -148,6 +150,7 @@ class Writer:
             run_batch(self.connection, messages, made)
             return made
         except psycopg.Error as error:
+            self._drop_if_standby(error)
             lost = is_lost(error) or (commit is not None and failed_at(made) > commit)
             fault = map_error(error, f"{what} ({self.name})", self.busy_timeout)
         except BaseException:
@@ -219,6 +222,7 @@ class Writer:
             self.drop()
             return outcome_unknown(self.name)
         self.rollback()
+        self._drop_if_standby(error)
         if at == 0:
             return self._fault(error, statement, values)
         assert isinstance(error, psycopg.Error)
@@ -288,7 +292,8 @@ class Writer:
         values: list[Any],
         reads: bool,
     ) -> CwstoreError:
-        if isinstance(error, psycopg.Error) and is_lost(error):
+        self._drop_if_standby(error)
+        if isinstance(error, psycopg.Error) and (self.dropped or is_lost(error)):
             self.drop()
             self.abort_error = map_error(error, self.name, self.busy_timeout)
             return self.abort_error
@@ -415,6 +420,12 @@ class Writer:
         if self._not_replicated:
             self._not_replicated = False
             raise not_replicated(self.name)
+
+    def _drop_if_standby(self, error: psycopg.Error | UnicodeError) -> None:
+        """Let the next call look for the server that writes now, as the address tells."""
+        if isinstance(error, psycopg.Error) and is_of_standby(error):
+            self.drop()
+            self.when_standby()
 
     def drop(self) -> None:
         """Close a connection whose state is in doubt. The next `acquire` opens a new one."""
