@@ -5,6 +5,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
 from cwstore.cli import terminal
@@ -89,9 +90,12 @@ def _input(path: str) -> Generator[Iterable[str], None, None]:
 
 
 def _counted(lines: Iterable[str], bar: terminal.Report) -> Iterator[str]:
+    size = os.fstat(lines.fileno()).st_size if isinstance(lines, TextIOWrapper) else 0
+    read = 0
     for number, line in enumerate(lines, start=1):
         yield line
-        bar(number, 0, f"{number:,} lines")
+        read += len(line)  # as many bytes: an export is ASCII
+        bar(read, size, f"{number:,} lines")
 
 
 def _show(report: "ImportReport") -> None:
