@@ -5,7 +5,6 @@ import sys
 from argparse import Namespace
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from typing import TYPE_CHECKING, TextIO
 
 from cwstore.cli import terminal
@@ -67,7 +66,9 @@ def import_(options: Namespace) -> int:
         open_store(options.path) as store,
         terminal.progress("Importing") as bar,
     ):
-        report = store.import_initiative(_counted(lines, bar), on_conflict=options.on_conflict)
+        size = 0 if options.file == "-" else os.stat(options.file).st_size
+        counted = _counted(lines, size, bar)
+        report = store.import_initiative(counted, on_conflict=options.on_conflict)
     if options.json:
         terminal.print_json(report)
     else:
@@ -89,8 +90,7 @@ def _input(path: str) -> Generator[Iterable[str], None, None]:
         yield lines
 
 
-def _counted(lines: Iterable[str], bar: terminal.Report) -> Iterator[str]:
-    size = os.fstat(lines.fileno()).st_size if isinstance(lines, TextIOWrapper) else 0
+def _counted(lines: Iterable[str], size: int, bar: terminal.Report) -> Iterator[str]:
     read = 0
     for number, line in enumerate(lines, start=1):
         yield line

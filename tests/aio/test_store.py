@@ -672,8 +672,10 @@ anyio.run(main, backend=sys.argv[2])
 def test_a_forked_child_is_refused_and_closes_at_once(file: Path, backend: str) -> None:
     told = (
         "the store was opened before this process was forked; open a store of its own in the child",
-        "the change feed was opened before this process was forked; open a store of its own in the"
-        " child, and a feed of that",
+        (
+            "the change feed was opened before this process was forked; open a store of its own in"
+            " the child, and a feed of that"
+        ),
     )
     with Other(_FORK, file, backend, *told) as other:
         assert other.end() == ["3", "initiatives"]

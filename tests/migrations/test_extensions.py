@@ -276,8 +276,8 @@ def test_a_name_that_is_taken_is_refused(file: Path, tmp_path: Path) -> None:
     with pytest.raises(
         MigrationError,
         match=(
-            r" has task_approvals, task_arrivals, task_attempts already, which the extension task did not make; give it another"
-            r" name$"
+            r" has task_approvals, task_arrivals, task_attempts already, which the extension task"
+            " did not make; give it another name$"
         ),
     ):
         Store.open(file, extensions=[Extension("task", migrations=directory)])
