@@ -86,6 +86,7 @@ def migrated_on_postgres(postgres_server: Server) -> str:
 ON_EVERY_ENGINE = (
     "tests/entities/",
     "tests/engine/test_batches.py",
+    "tests/engine/test_changes.py",
     "tests/engine/test_order.py",
     "tests/engine/test_tailing.py",
     "tests/engine/test_threads.py",

@@ -92,6 +92,7 @@ _CATALOGUE = """
     CROSS JOIN place
     WHERE object.name <> $1::text
       AND object.name <> $2::text
+      AND NOT (object.kind IN ('function', 'trigger') AND starts_with(object.name, $3::text))
       AND object."table" <> $1::text
 """
 _LEDGER_IS_THERE = """
@@ -114,8 +115,9 @@ def current_schema(connection: "Connection") -> str:
 def read_catalogue(connection: "Connection") -> list[Object]:
     """Of each table, index, trigger, view, function and sequence of the schema."""
     from cwstore._postgres.lane import STAMPS
+    from cwstore._postgres.schema.telling import TELL
 
-    rows = connection.execute(_CATALOGUE, [LEDGER, STAMPS]).fetchall()
+    rows = connection.execute(_CATALOGUE, [LEDGER, STAMPS, TELL]).fetchall()
     return [(str(text), str(name), str(kind), str(table)) for text, name, kind, table in rows]
 
 

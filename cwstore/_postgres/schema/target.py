@@ -12,6 +12,7 @@ from cwstore._postgres.connection import Connection, connect, lock_timeout, quot
 from cwstore._postgres.error_map import is_lost, map_error, outcome_unknown
 from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.lane import STAMPS, Lane
+from cwstore._postgres.schema.telling import let_tables_tell
 from cwstore._postgres.version import read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
 from cwstore.errors import InvalidValueError, StorageError
@@ -209,6 +210,7 @@ class PostgresTarget:
                 self._connection.execute(f"CREATE SEQUENCE {STAMPS}")
             values = [*row, applied_at, self._program.application_id]
             self._connection.execute(_RECORD, values)
+            let_tables_tell(self._connection)
 
         self._ours("migrating", write)
 
