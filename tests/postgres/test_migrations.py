@@ -8,7 +8,6 @@ import pytest
 
 import cwstore
 from cwstore._postgres.schema.target import PostgresTarget, open_target, program_for
-from cwstore.core.extension import Extension
 from cwstore.errors import (
     BusyError,
     CwstoreError,
@@ -269,8 +268,6 @@ def test_a_table_in_use_is_waited_for_in_vain(
 
 
 def test_what_a_file_can_do_and_a_server_cannot_is_said(address: str) -> None:
-    with pytest.raises(InvalidValueError, match="not there for PostgreSQL yet"):
-        Store.open(address, extensions=[Extension("billing", migrations="x")])
     with pytest.raises(InvalidValueError, match="must be a version from 17"):
         cwstore.migrate(address, target=3)
 
