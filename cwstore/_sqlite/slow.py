@@ -81,7 +81,7 @@ def tell_read(
 def tell_wait(file: str, seconds: float, thread: int, holder: str | None) -> None:
     """Log a wait for the write lock, and who had it. `thread`: of this process; 0: another one."""
     if thread:
-        from cwstore._sqlite.lock_holders import name_of_thread
+        from cwstore.core.threads import name_of_thread
 
         holder = name_of_thread(thread)
     text = "%s: a transaction waited %.1f s for the write lock, which %s had"

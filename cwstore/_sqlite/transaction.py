@@ -16,7 +16,7 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore.core.threads import ThreadEnds, Transaction, running_task
+from cwstore.core.threads import ThreadEnds, Transaction, note_task
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -208,11 +208,7 @@ class TransactionStack:
         self._thread_ends.watch_this_thread()
         try:
             self.begin("")
-            writer.task = running_task()
-            if writer.task is not None:
-                from cwstore.core.idle_threads import begun_here
-
-                begun_here.set((id(writer), writer.acquisition))
+            note_task(writer)
             self._remember(transaction, 1)
             writer.running = False
         except BaseException:

@@ -19,15 +19,13 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, HOLDING_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore.core.clock import real_time as time
 from cwstore.core.faults import (
-    busy_thread,
     missing_reference,
     not_json,
     still_referred_to,
     table_of,
 )
-from cwstore.core.threads import FairLock, running_task
+from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -57,9 +55,6 @@ _KEEP_STAMP = """
     SET stamp = excluded.stamp
     WHERE excluded.stamp > stamps.stamp
 """
-
-_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
-_BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 
 
 class Writer:
@@ -307,19 +302,7 @@ class Writer:
         if not ALIVE[0]:
             abandon_inherited()
             raise StoreClosedError(self.closed_reason)
-        if self.running:
-            raise ConflictError(
-                "this thread is in the midst of another call of this store, which a signal handler,"
-                " a finalizer or a greenlet has interrupted; nothing was done: do it after that"
-                " call, or on a thread of its own",
-                reason=ConflictReason.TRANSACTION,
-            )
-        if self.task is not None and running_task() is not self.task:
-            raise ConflictError(
-                "another task of this thread has a transaction open on this store; use AsyncStore,"
-                " or do not await (in a greenlet: switch) inside of `with store.transaction()`",
-                reason=ConflictReason.TRANSACTION,
-            )
+        refuse_others(self)
         if self.abort_error is not None:
             lost = self.abort_error
             raise with_note(lost, "(the whole transaction was rolled back: leave it)")
@@ -333,59 +316,10 @@ class Writer:
         """
         if not ALIVE[0]:
             abandon_inherited()
-        waited = 0.0
-        if not self.lock.try_acquire():
-            self.waited_for = self.owner
-            started = time.monotonic()
-            if not self._wait_for_lock():
-                from cwstore._sqlite.lock_holders import name_of_thread
-
-                holder = name_of_thread(self.owner)
-                raise busy_thread(text, self.file, self.busy_timeout, holder)
-            waited = time.monotonic() - started
-        if self.running:  # the lock lets its own thread in again
-            self.lock.release()
-            self.refuse()
-        if self.closed_reason:
-            raise StoreClosedError(self.closed_reason)
-        self.owner = get_ident()
-        self.running = True
-        self.acquisition += 1
+        waited = acquire(self, text, self.file)
         if self.dropped:
             self._replace_dropped()
         return waited
-
-    def _wait_for_lock(self) -> bool:
-        """Whether the lock could be had within the busy timeout. Raises ConflictError."""
-        left = self.busy_timeout
-        # At the first look the thread may still be on its way back to its pool.
-        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
-            if self.lock.acquire(min(left, moment)):
-                return True
-            self._refuse_if_left_open()
-            left -= min(left, moment)
-        return self.lock.acquire(left)
-
-    def _refuse_if_left_open(self) -> None:
-        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
-        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
-
-        owner, acquisition = self.owner, self.acquisition
-        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
-            raise ConflictError(
-                "the task that waits for this thread has a transaction open on this store, as an"
-                " async dependency does that yields inside of `with store.transaction()`: open the"
-                " transaction where the work is done, and do not await in it",
-                reason=ConflictReason.TRANSACTION,
-            )
-        # It must be the same transaction after the look, or it has just ended.
-        if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
-            raise ConflictError(
-                "a thread of a pool has left a transaction open on this store, as a dependency does"
-                " that yields inside of `with store.transaction()`: open the transaction where the"
-                " work is done; under asyncio, `await AsyncStore.transaction(work)`",
-                reason=ConflictReason.TRANSACTION,
-            )
 
     def open_queue(self) -> "WriteQueue":
         """Open the queue of all processes, and let the busy handler wait in it."""

@@ -9,6 +9,7 @@ import pytest
 
 from cwstore import BusyError, Store
 from cwstore._sqlite import lock_holders
+from cwstore.core.threads import name_of_thread
 from tests.kits.database import HOLD_LOCK
 
 
@@ -34,7 +35,7 @@ def test_a_thread_is_named(file: Path) -> None:
         go.set()
         holder.join()
     assert busy.value.holder == "thread nightly import of this process"
-    assert lock_holders.name_of_thread(holder.ident or 0) is None
+    assert name_of_thread(holder.ident or 0) is None
 
 
 def test_another_process_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
