@@ -205,7 +205,7 @@ class Writer:
         if of_statement:
             return self._fault(error, statement, values)
         assert isinstance(error, psycopg.Error)
-        fault = map_error(error, table_of(statement.text), self.busy_timeout)
+        fault = map_error(error, f"BEGIN ({self.name})", self.busy_timeout)
         self._name_holder(fault)
         return fault
 

@@ -24,6 +24,7 @@ from tests.kits.engine import (
     names,
     reached,
 )
+from tests.kits.postgres import address_of
 
 # Waiting
 
@@ -48,7 +49,7 @@ def test_who_waits_too_long_for_another_process_is_told_so(
                     call()
                 message = str(caught.value)
                 assert "another connection held the lock" in message
-                assert str(file) in message
+                assert store.path in message
                 assert f"{busy_timeout:g} s" in message
                 assert_ours_alone(caught.value)
             assert store.tasks.find_all() == [task]
@@ -80,6 +81,8 @@ _LEFT_OPEN = [
 def test_a_program_that_ends_without_closing_ends_in_silence(
     file: Path, open_store: OpenStore, act: str
 ) -> None:
+    if "changes" in act and address_of(file):
+        pytest.skip("PostgreSQL has no feed yet")
     program = f"import sys; from cwstore import Store; store = Store.open(sys.argv[1]); {act}"
     with Other(program, file, stderr=subprocess.STDOUT) as other:
         assert other.end() == []
@@ -227,6 +230,7 @@ def test_what_a_child_writes_outlives_the_parents_store(open_store: OpenStore) -
         os.close(descriptor)
 
 
+@pytest.mark.only_sqlite("the lock of a file is the process's")
 def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
     store: Store, file: Path, open_store: OpenStore
 ) -> None:
@@ -249,6 +253,7 @@ def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
     assert names(store) == ["parent", "parent goes on"]
 
 
+@pytest.mark.only_sqlite("the lock of a file is the process's")
 def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
     store: Store, file: Path, open_store: OpenStore
 ) -> None:
