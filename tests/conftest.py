@@ -85,6 +85,7 @@ def migrated_on_postgres(postgres_server: Server) -> str:
 #: the tests, all others are `slow` on PostgreSQL.
 ON_EVERY_ENGINE = (
     "tests/entities/",
+    "tests/aio/test_store.py",
     "tests/engine/test_batches.py",
     "tests/engine/test_order.py",
     "tests/engine/test_tailing.py",

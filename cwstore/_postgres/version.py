@@ -134,8 +134,10 @@ def read_state(connection: "Connection", program: Program, name: str) -> State:
     rows: list[Row] | None = None
     if connection.execute(_LEDGER_IS_THERE, [program.ledger]).fetchall():
         found = connection.execute(
-            "SELECT version, name, checksum, text_sum, compatible_with, structure, application_id"
-            f" FROM {program.ledger} ORDER BY version"
+            (
+                "SELECT version, name, checksum, text_sum, compatible_with, structure,"
+                f" application_id FROM {program.ledger} ORDER BY version"
+            ).encode()
         ).fetchall()
         rows = [Row._make(one[:-1]) for one in found]
         if any(one[-1] != program.application_id for one in found):

@@ -4,7 +4,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Thread
 from urllib.parse import parse_qs, urlsplit
@@ -66,7 +66,7 @@ class Proxy:
                 self._serve(pair, ready)
             self._pairs = [pair for pair in self._pairs if not pair.closed]
 
-    def _serve(self, pair: "_Pair", ready: "list[object]") -> None:
+    def _serve(self, pair: "_Pair", ready: Sequence[object]) -> None:
         """Pass on what has come."""
         for side, source, target in pair.ways():
             if source not in ready or pair.closed:

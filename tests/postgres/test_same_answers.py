@@ -158,7 +158,10 @@ def test_a_write_that_is_a_transaction_of_its_own_leaves_the_same_rows(
 def test_a_difference_is_noticed(twins: Twins) -> None:
     """In what is answered, and in what is stored."""
     update = next(one for one in METHODS if str(one) == "initiatives.update")
-    arguments = {"id": twins.origin.world.rows["initiatives"][0].id, "name": "other"}
+    arguments: dict[str, object] = {
+        "id": twins.origin.world.rows["initiatives"][0].id,
+        "name": "other",
+    }
     postgres.change(
         str(address_of(twins.database)), "UPDATE initiatives SET branch = ?", ("elsewhere",)
     )

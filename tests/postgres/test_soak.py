@@ -16,7 +16,7 @@ from tools._python.soak.verdict import judge
 def test_no_process_thread_or_task_is_told_what_does_not_hold(address: str, tmp_path: Path) -> None:
     """Nothing is claimed twice, lost or stuck; accounts take turns; readers miss no chunk."""
     plan = Plan(
-        tmp_path, "short", processes=4, steps=80, kills=5, calm=8, busy_timeout=60, address=address
+        tmp_path, "short", processes=3, steps=30, kills=4, calm=3, busy_timeout=60, address=address
     )
     done = run_round(plan)
     with Store.open(plan.place) as store:

@@ -27,6 +27,12 @@ _DENIED_FIRST = {
     ),
     **dict.fromkeys(("CALL", "COPY", "DO"), "the checks before and after cannot see through it"),
 }
+# Wherever they stand in a statement.
+_DENIED_WORDS = {
+    "CONCURRENTLY": "nothing can be done CONCURRENTLY in a transaction: leave the word out",
+    "SET_CONFIG": _DENIED_FIRST["SET"],
+    "SETVAL": "setval is not undone with a transaction: write ALTER SEQUENCE … RESTART WITH",
+}
 _NOTHING = ". Nothing of it was kept"
 _ADVICE = ": mend the script and migrate again"
 _COUNT = "SELECT count(*) FROM {}"
@@ -115,8 +121,9 @@ def _denied(first_word: str, text: str) -> str | None:
     if reason := _DENIED_FIRST.get(first_word):
         return reason
     words = [token.text.upper() for token in spoken(text) if token.kind == "word"]
-    if "CONCURRENTLY" in words:
-        return "nothing can be done CONCURRENTLY in a transaction: leave the word out"
+    for word in words:
+        if reason := _DENIED_WORDS.get(word):
+            return reason
     return _DENIED_FIRST.get(" ".join(words[:2]))
 
 
