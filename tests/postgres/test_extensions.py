@@ -119,31 +119,35 @@ def test_it_is_upgraded_and_an_older_program_is_refused(
     assert with_invoice.execute("SELECT id FROM billing_invoices").fetchall() == [("i",)]
 
 
+HARM = [
+    ("CREATE TABLE invoices (a text);", "what is named billing_…, not invoices"),
+    ("CREATE INDEX billing_ix ON tasks (name);", "what is named billing_…, not billing_ix"),
+    (
+        (
+            "CREATE TRIGGER billing_tg AFTER UPDATE ON tasks EXECUTE FUNCTION"
+            " suppress_redundant_updates_trigger();"
+        ),
+        "what is named billing_…, not billing_tg",
+    ),
+    ("ALTER TABLE tasks ADD COLUMN cents bigint;", "what is named billing_…, not tasks"),
+    ("ALTER TABLE tasks RENAME TO billing_tasks;", "what is named billing_…, not"),
+    ("DROP VIEW ready_tasks;", "what is named billing_…, not ready_tasks"),
+    ("DELETE FROM tasks;", "what is named billing_…, not"),
+    ("UPDATE tasks SET name = 'mine';", "what is named billing_…, not tasks"),
+    ("DELETE FROM billing_schema_migrations;", "it may not touch schema_migrations"),
+    ("UPDATE schema_migrations SET version = 3;", "it may not touch schema_migrations"),
+    ("DROP TABLE billing_schema_migrations;", "it may not touch schema_migrations"),
+    ("DELETE FROM billing_invoices;", "1 of 1 rows of billing_invoices are gone"),
+    ("DROP INDEX billing_invoices_task_ix;", "index billing_invoices_task_ix is gone"),
+    ("INSERT INTO billing_invoices VALUES ('j', 'none', 5);", "violates foreign key"),
+    ("CREATE TABLE mistake", "statement 1, line 1"),
+]
+FAST = ("CREATE TABLE invoices", "ALTER TABLE tasks ADD", "UPDATE tasks", "DROP TABLE billing_s")
+
+
 @pytest.mark.parametrize(
     ("script", "cause"),
-    [
-        ("CREATE TABLE invoices (a text);", "what is named billing_…, not invoices"),
-        ("CREATE INDEX billing_ix ON tasks (name);", "what is named billing_…, not billing_ix"),
-        (
-            (
-                "CREATE TRIGGER billing_tg AFTER UPDATE ON tasks EXECUTE FUNCTION"
-                " suppress_redundant_updates_trigger();"
-            ),
-            "what is named billing_…, not billing_tg",
-        ),
-        ("ALTER TABLE tasks ADD COLUMN cents bigint;", "what is named billing_…, not tasks"),
-        ("ALTER TABLE tasks RENAME TO billing_tasks;", "what is named billing_…, not"),
-        ("DROP VIEW ready_tasks;", "what is named billing_…, not ready_tasks"),
-        ("DELETE FROM tasks;", "what is named billing_…, not"),
-        ("UPDATE tasks SET name = 'mine';", "what is named billing_…, not tasks"),
-        ("DELETE FROM billing_schema_migrations;", "it may not touch schema_migrations"),
-        ("UPDATE schema_migrations SET version = 3;", "it may not touch schema_migrations"),
-        ("DROP TABLE billing_schema_migrations;", "it may not touch schema_migrations"),
-        ("DELETE FROM billing_invoices;", "1 of 1 rows of billing_invoices are gone"),
-        ("DROP INDEX billing_invoices_task_ix;", "index billing_invoices_task_ix is gone"),
-        ("INSERT INTO billing_invoices VALUES ('j', 'none', 5);", "violates foreign key"),
-        ("CREATE TABLE mistake", "statement 1, line 1"),
-    ],
+    [pytest.param(*one, marks=() if one[0].startswith(FAST) else pytest.mark.slow) for one in HARM],
 )
 def test_what_it_may_not_do_is_refused_and_nothing_is_left(
     with_invoice: Connection, address: str, billing: Extension, script: str, cause: str

@@ -113,7 +113,7 @@ with Store.open(sys.argv[1]) as store, store.transaction():
 """
 
 
-@pytest.mark.parametrize("end", ["goes on", "is killed"])
+@pytest.mark.parametrize("end", ["goes on", pytest.param("is killed", marks=pytest.mark.slow)])
 def test_a_holder_that_stands_still_is_named_and_nobody_waits_for_ever(
     open_store: OpenStore, address: str, end: str
 ) -> None:
