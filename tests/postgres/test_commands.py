@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from cwstore.cli import main
@@ -98,6 +100,18 @@ def test_a_schema_without_tables_is_not_checked_and_says_what_to_do(
     assert " version 0 of " in " ".join(said(capsys, 0, "status", secret)[0].split())
 
 
+def test_what_check_finds_is_told_without_the_password(
+    store: Store,
+    secret: str,
+    superuser: "psycopg.Connection[tuple[Any, ...]]",
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    superuser.execute("DROP INDEX tasks_parent_task_ix")
+    out, err = said(capsys, 1, "check", secret)
+    assert out == "index tasks_parent_task_ix is missing\n"
+    assert err == f"cwstore: {shown(secret)} has the problems listed; restore a backup\n"
+
+
 NOWHERE = f"postgresql://me:{PASSWORD}@/db?host=/nowhere"
 TORN = f"postgresql://me:1/{PASSWORD}@h/db"
 OTHERS = f"mysql://me:{PASSWORD}@h/db"
@@ -135,6 +149,15 @@ def test_wrong_usage_repeats_no_password_either(
     out, err = capsys.readouterr()
     assert "postgresql://" in err
     assert PASSWORD not in out + err
+
+
+def test_a_file_may_be_named_like_an_address_if_its_folder_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "postgresql:").mkdir()
+    said(capsys, 0, "migrate", "./postgresql://walk.db")
+    assert (tmp_path / "postgresql:" / "walk.db").exists()
 
 
 def test_a_password_in_the_environment_is_not_shown(
