@@ -5,8 +5,8 @@ from cwstore._postgres.address import parse
 from cwstore._postgres.schema.target import open_to_look
 from cwstore.core.reports import CheckReport
 from cwstore.errors import StorageError
-from cwstore.migrations.runner import read_checked_state
-from cwstore.migrations.scripts import Program, scripts_of
+from cwstore.migrations.ledger import check_history, validate
+from cwstore.migrations.scripts import Program, newest, scripts_of
 
 _BUSY_TIMEOUT = 5.0  # seconds
 
@@ -16,9 +16,12 @@ def check_file(path: str, program: Program) -> CheckReport:
     address = parse(path)
     target = open_to_look(path, program)
     try:
-        version = read_checked_state(target, scripts_of(program)).version
+        state, files = target.read_state(), scripts_of(program)
+        validate(state, files, address.name)
+        if state.version > newest(files):
+            check_history(state, files, address.name, target.drift)
     finally:
         target.close()
-    if not version:
+    if not state.version:
         raise StorageError(f"{address.name} has no tables of {program.name} yet: migrate it first")
     return reports.check(address, _BUSY_TIMEOUT, program)
