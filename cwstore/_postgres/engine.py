@@ -133,14 +133,12 @@ class PostgresDatabase:
         """Nothing to do: PostgreSQL uses the space of deleted rows again by itself."""
 
     def compact(self) -> int:
-        """See `Store.compact`: PostgreSQL does it by itself, or by VACUUM FULL."""
-        if self._writer.owner == get_ident():
-            raise ConflictError(
-                "compact() inside of a transaction: leave it first",
-                reason=ConflictReason.TRANSACTION,
-            )
+        """PostgreSQL does that by itself, or by VACUUM FULL."""
         self._refuse_if_closed()
-        return 0
+        raise StorageError(
+            f"{self.file}: PostgreSQL uses the space of deleted rows again by itself; VACUUM FULL"
+            " gives it back, and locks each table meanwhile"
+        )
 
     # Reading
 
