@@ -128,15 +128,6 @@ def test_wherever_a_connection_is_cut_a_write_is_whole_or_not_there_and_the_stor
         assert cut_everywhere(through, superuser, proxy, side, what) > 8
 
 
-def test_server_and_store_notice_within_half_a_minute_that_the_other_is_gone(
-    store: Store, proxy: Proxy
-) -> None:
-    store.close()
-    with Store.open(proxy.address) as through, through._db.lease_reader() as connection:  # type: ignore[attr-defined]
-        for name, value in (("idle", "10"), ("interval", "5"), ("count", "3")):
-            assert connection.execute(f"SHOW tcp_keepalives_{name}").fetchall() == [(value,)]
-
-
 @pytest.mark.parametrize("side", [ASKED, ANSWERED])
 def test_a_read_that_is_cut_is_asked_again_or_says_so(
     store: Store, superuser: Connection, proxy: Proxy, side: str
