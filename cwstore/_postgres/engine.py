@@ -135,14 +135,12 @@ class PostgresDatabase:
         """Nothing to do: PostgreSQL uses the space of deleted rows again by itself."""
 
     def compact(self) -> int:
-        """See `Store.compact`: PostgreSQL does it by itself, or by VACUUM FULL."""
-        if self._writer.owner == get_ident():
-            raise ConflictError(
-                "compact() inside of a transaction: leave it first",
-                reason=ConflictReason.TRANSACTION,
-            )
+        """PostgreSQL does that by itself, or by VACUUM FULL."""
         self._refuse_if_closed()
-        return 0
+        raise StorageError(
+            f"{self.file}: PostgreSQL uses the space of deleted rows again by itself; VACUUM FULL"
+            " gives it back, and locks each table meanwhile"
+        )
 
     # Reading
 
@@ -226,6 +224,7 @@ class PostgresDatabase:
     def backup(self, path: str | os.PathLike[str]) -> None:
         """PostgreSQL has tools of its own for that."""
         del path
+        self._refuse_if_closed()
         raise StorageError(
             f"{self.file}: back PostgreSQL up by pg_dump, or by pgBackRest and the like"
         )

@@ -20,7 +20,7 @@ TELL = "cwstore_tell"
 LISTENERS = "hashtextextended('cwstore listeners ' || {}::text, 0)"
 
 # Kept by triggers for their own ends: what makes them change is told.
-_UNTOLD = (LEDGER, "readiness", "cycle_guard")
+_UNTOLD = ["readiness", "cycle_guard"]
 _MOST = 10_000  # rows of one statement that are told one by one
 # A message has room for 7,999 bytes. PostgreSQL drops one that is equal to another of the same
 # transaction, so they are numbered.
@@ -99,6 +99,7 @@ _SILENT_TABLES = f"""
     WHERE class.relkind = 'r'
       AND class.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
       AND NOT class.relname = ANY ($1::text[])
+      AND right(class.relname, {len(LEDGER)}) <> '{LEDGER}'
       AND NOT EXISTS (
         SELECT 1
         FROM pg_trigger
@@ -110,7 +111,7 @@ _SILENT_TABLES = f"""
 
 def _silent_tables(connection: "Connection") -> list[tuple[str, str | None]]:
     """The tables that tell nothing yet, each with its key, as arguments of a trigger."""
-    rows = connection.execute(_SILENT_TABLES.encode(), [list(_UNTOLD)]).fetchall()
+    rows = connection.execute(_SILENT_TABLES.encode(), [_UNTOLD]).fetchall()
     return [(str(name), key) for name, key in rows]
 
 
