@@ -121,7 +121,7 @@ def read_catalogue(connection: "Connection", ledger: str = LEDGER) -> list[Objec
     Without this ledger; those of extensions are among them.
     """
     from cwstore._postgres.lane import STAMPS
-    from cwstore._postgres.schema.telling import TELL
+    from cwstore._postgres.telling import TELL
 
     rows = connection.execute(_CATALOGUE, [ledger, STAMPS, TELL]).fetchall()
     return [(str(text), str(name), str(kind), str(table)) for text, name, kind, table in rows]

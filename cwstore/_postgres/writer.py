@@ -31,8 +31,8 @@ from cwstore._postgres.error_map import (
     outcome_unknown,
 )
 from cwstore._postgres.lane import BEGIN, COMMIT, Lane
-from cwstore._postgres.schema.telling import let_tables_tell
 from cwstore._postgres.statement_text import text_of
+from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import missing_reference, table_of, taken
 from cwstore.core.threads import FairLock, acquire, refuse_others
