@@ -251,10 +251,10 @@ class SqliteDatabase:
                 or writer.dropped
             ):
                 return None, None
-            writer.running = True
-            started = monotonic()
-            self._beside = statement.text, get_ident(), started
             try:
+                writer.running = True
+                started = monotonic()
+                self._beside = statement.text, get_ident(), started
                 if statement.timed:
                     statement.tell_time(values, self._clock.read())
                 rows = writer.cursor.execute(statement.text, values).fetchall()
