@@ -226,9 +226,10 @@ class SqliteDatabase:
         raise fault
 
     def _tell_slow(self, text: str, seconds: float) -> None:
-        from cwstore._sqlite.slow import tell_read
+        with suppress(OSError):  # a log is no reason to fail
+            from cwstore._sqlite.slow import tell_read
 
-        tell_read(self.file, text, seconds, self.lease_reader)
+            tell_read(self.file, text, seconds, self.lease_reader)
 
     def _read_beside(
         self, statement: Statement[Any], values: list[Any]
