@@ -199,8 +199,16 @@ class PostgresDatabase:
 
     def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
         """See `Database.query`."""
-        del sql, binds
-        return self._not_yet("query()")
+        from cwstore._postgres.own_sql import run_query
+
+        seconds, hidden = self._busy_timeout, self._program.hidden
+        writer = self._writer
+        if writer.owner != get_ident():
+            with self.lease_reader() as reader:
+                return run_query(reader, sql, binds, busy_timeout=seconds, hidden=hidden)
+        writer.refuse_unless_ours()
+        with writer.in_call():
+            return run_query(writer.connection, sql, binds, busy_timeout=seconds, hidden=hidden)
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """See `Store.changes`."""

@@ -5,7 +5,7 @@ Transactions on it are opened and ended in transaction.py.
 
 import os
 import select
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import TIMEOUT_MAX, get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +51,7 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from cwstore._postgres.address import Address
     from cwstore.core.clock import Clock
@@ -245,6 +245,21 @@ class Writer:
         try:
             (rows,) = self._run_each(statement, [values], reads=reads)
             return rows
+        finally:
+            self.running = False
+
+    @contextmanager
+    def in_call(self) -> "Generator[None]":
+        """Use the connection in the open transaction. After an interruption nothing of it stays."""
+        self.running = True
+        try:
+            yield
+        except CwstoreError:
+            raise
+        except BaseException:
+            self.drop()
+            self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
+            raise
         finally:
             self.running = False
 
