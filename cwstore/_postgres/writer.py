@@ -34,7 +34,7 @@ from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
 from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import missing_reference, table_of, taken
+from cwstore.core.faults import missing_reference, read_only_refusal, table_of, taken
 from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from cwstore.core.statement import Statement
 
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
+_BEGIN_TO_READ: Message = (b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
 _SAVEPOINT: Message = (b"SAVEPOINT statement", ())
 _RELEASE: Message = (b"RELEASE statement", ())
 _ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
@@ -79,6 +80,7 @@ class Writer:
         schema: str,
         *,
         durable: bool,
+        read_only: bool,
     ) -> None:
         self.address = address
         self.name = address.name
@@ -86,6 +88,7 @@ class Writer:
         self.lane = Lane(connection, schema)
         self._clock = clock
         self._durable = durable
+        self.read_only = read_only
         self._process = os.getpid()
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
@@ -110,6 +113,9 @@ class Writer:
     def begin(self) -> None:
         """Begin, take the lane, go on behind the last stamp. Raises BusyError, StorageError."""
         self._wrote = False
+        if self.read_only:  # keeps nobody waiting
+            self._batch([_BEGIN_TO_READ], "BEGIN")
+            return
         started = time.monotonic()
         made = self._batch(
             [BEGIN, *self._lock_timeout(), self.lane.take, self.lane.last_stamp()], "BEGIN"
@@ -185,6 +191,7 @@ class Writer:
 
         Not one with `:rising_id`: its stamp is known only when it was run.
         """
+        self.refuse_to_write()
         messages = [BEGIN, *self._lock_timeout(), self.lane.take]
         if statement.timed:
             now = self._clock.read()
@@ -287,6 +294,8 @@ class Writer:
 
         None: it is no batch.
         """
+        if not reads:
+            self.refuse_to_write()
         for values in rows:
             if statement.timed:
                 statement.give_stamp(values, self._clock)
@@ -378,6 +387,11 @@ class Writer:
         self._name_holder(fault)
         return fault
 
+    def refuse_to_write(self) -> None:
+        """Raise StorageError if the store was opened to read only."""
+        if self.read_only:
+            raise read_only_refusal(self.name)
+
     def refuse_unless_ours(self) -> None:
         """As `refuse`, for each statement of an open transaction: a quick look first."""
         if self.running or self.abort_error is not None or self.task is not None:
@@ -431,7 +445,7 @@ class Writer:
     def _reconnect(self) -> None:
         if not self.dropped:
             self.drop()
-        new = connect(self.address, busy_timeout=self.busy_timeout)
+        new = connect(self.address, busy_timeout=self.busy_timeout, read_only=self.read_only)
         try:
             self._adopt(new)
             return

@@ -261,18 +261,6 @@ def test_readers_that_are_too_many_are_closed(store: Store) -> None:
     assert [one.closed for one in lent].count(False) == 1
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda store: Store.open(store.path, read_only=True),
-    ],
-    ids=["read_only"],
-)
-def test_what_is_not_there_yet_says_so(store: Store, call: Any) -> None:
-    with pytest.raises(CwstoreError, match="not there for PostgreSQL yet"):
-        call(store)
-
-
 def test_a_read_whose_connection_is_cut_meanwhile_is_asked_once_more(
     store: Store, superuser: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
