@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from threading import RLock, get_ident
+from time import CLOCK_MONOTONIC, clock_gettime
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -16,6 +17,7 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
+from cwstore.core.faults import held_by
 from cwstore.core.threads import ThreadEnds, Transaction, running_task
 from cwstore.errors import (
     BusyError,
@@ -74,6 +76,7 @@ class TransactionStack:
             if not queue.may_barge():
                 queue.seconds_spent += queue.wait_at_most(writer.busy_timeout - waited)
             writer.cursor.execute("BEGIN IMMEDIATE")
+            writer.began = clock_gettime(CLOCK_MONOTONIC)
             writer.take_over_stamps(queue)
             if queue.listened_until or writer.recorder is not None:
                 writer.note_listeners(queue)
@@ -85,7 +88,8 @@ class TransactionStack:
             if isinstance(fault, BusyError):
                 from cwstore._sqlite.lock_holders import who_writes
 
-                fault.holder = who_writes(writer.file)
+                holder, process = who_writes(writer.file)
+                fault = held_by(fault, holder, writer.time_of(queue.began(process)))
         finally:
             if queue.ticket is not None:
                 queue.leave()
@@ -99,7 +103,8 @@ class TransactionStack:
 
             writer = self._writer
             thread = writer.waited_for if waited > in_queue else 0
-            tell_wait(writer.file, waited + in_queue, thread, queue.holder)
+            began = None if thread else queue.holder_began
+            tell_wait(writer.file, waited + in_queue, thread, queue.holder, began)
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
@@ -175,6 +180,7 @@ class TransactionStack:
         writer = self._writer
         if writer.recorder is not None:
             writer.recorder.discard()
+        writer.forget_block()
         try:
             if not writer.dropped and writer.connection.in_transaction:
                 writer.cursor.execute("ROLLBACK")
@@ -208,6 +214,7 @@ class TransactionStack:
         self._thread_ends.watch_this_thread()
         try:
             self.begin("")
+            writer.note_block()
             writer.task = running_task()
             if writer.task is not None:
                 from cwstore.core.idle_threads import begun_here

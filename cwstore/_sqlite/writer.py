@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime, timedelta
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,11 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, HOLDING_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
+from cwstore.core.checks import EPOCH
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import (
     busy_thread,
+    held_by,
     missing_reference,
     not_json,
     still_referred_to,
@@ -97,6 +100,8 @@ class Writer:
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
+        self.began = 0.0  # when the open transaction did; 0: there is none
+        self._noted = False  # others can read who has it open, and since when
         self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
         self.names = None if file == MEMORY else FileNames(file, connection)
@@ -234,6 +239,28 @@ class Writer:
         last = self._clock.last
         if self.queue is not None and last > self._handed_on:
             self.queue.last_stamp = self._handed_on = last
+            self._noted = False
+        elif self._noted:
+            self.forget_block()
+
+    def note_block(self) -> None:
+        """Let others know since when a `with` block is open. For one that has just begun."""
+        assert self.queue is not None
+        self._noted = True
+        self.queue.note_holder(self.began, self._handed_on)
+
+    def forget_block(self) -> None:
+        """Take it back, while the block has the write lock still."""
+        if self._noted and self.queue is not None:
+            self.queue.forget_holder()
+        self._noted = False
+
+    def time_of(self, moment: float | None) -> datetime | None:
+        """What the clock showed then; None if the moment is not known."""
+        if not moment:
+            return None
+        shown = EPOCH + timedelta(microseconds=self._clock.read())
+        return shown - timedelta(seconds=time.monotonic() - moment)
 
     def note_commit(self) -> None:
         """Note what the transaction that was just committed leaves behind."""
@@ -340,8 +367,8 @@ class Writer:
             if not self._wait_for_lock():
                 from cwstore._sqlite.lock_holders import name_of_thread
 
-                holder = name_of_thread(self.owner)
-                raise busy_thread(text, self.file, self.busy_timeout, holder)
+                fault = busy_thread(text, self.file, self.busy_timeout)
+                raise held_by(fault, name_of_thread(self.owner), self.time_of(self.began))
             waited = time.monotonic() - started
         if self.running:  # the lock lets its own thread in again
             self.lock.release()
@@ -349,6 +376,7 @@ class Writer:
         if self.closed_reason:
             raise StoreClosedError(self.closed_reason)
         self.owner = get_ident()
+        self.began = 0.0
         self.running = True
         self.acquisition += 1
         if self.dropped:
