@@ -1,10 +1,12 @@
 """What an error says, word for word: what happened, where, and what to do.
 
 One line for each refusal that a call can bring about; those of commands, migrations and disks are
-in the tests of these.
+in the tests of these. The last test holds that no message of the package is left out.
 """
 
-from collections.abc import Callable
+import ast
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 
 import cwstore
 from cwstore import CwstoreError, Database, Extension, rehearse, restore
+from cwstore.core.drivers import engine_for
+from cwstore.entities.tasks import _CREATE_DEPENDENCY
 
 # What is refused here is refused by type checkers, too.
 Store: Any = cwstore.Store
@@ -49,7 +53,19 @@ def s(store: cwstore.Store) -> Any:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "empty.db").touch()
     (tmp_path / "text.db").write_text("no database " * 100)
+    (tmp_path / "two names.db").touch()
+    (tmp_path / "second name.db").hardlink_to(tmp_path / "two names.db")
     return tmp_path
+
+
+def inside(s: Any, act: Callable[[], object]) -> None:
+    with s.transaction():
+        act()
+
+
+def backup_in_memory(target: Path) -> None:
+    with Store.open(":memory:") as store:
+        inside(store, lambda: store.backup(target))
 
 
 entry = {"entity_type": "task", "entity_id": "T", "action": "delete", "previous_state": "{}"}
@@ -454,6 +470,49 @@ REFUSALS: list[tuple[Callable[[Any, Path], object], str]] = [
         ("target: must be a version from 0 to NEWEST"),
     ),
     (
+        lambda s, folder: inside(s, s.close),
+        ("close() inside of a transaction: leave it first"),
+    ),
+    (
+        lambda s, folder: backup_in_memory(folder / "copy.db"),
+        ("backup() inside of a transaction of this database: leave it first"),
+    ),
+    (
+        lambda s, folder: inside(s, s.compact),
+        ("compact() inside of a transaction: leave it first"),
+    ),
+    (
+        lambda s, folder: inside(s, lambda: s.initiatives.purge("I")),
+        ("purge() inside of a transaction: leave it first, or use delete()"),
+    ),
+    (
+        lambda s, folder: inside(s, lambda: s.agents.reconcile(bool)),
+        ("reconcile() inside of a transaction: leave it first"),
+    ),
+    (
+        lambda s, folder: s.change_sets.create(
+            initiative_id="I", entries=[entry | {"action": "update"}]
+        ),
+        ("item 0: new_state: is missing: only a delete has none"),
+    ),
+    (
+        lambda s, folder: s.tasks._db.insert_many(
+            _CREATE_DEPENDENCY, [{"task_id": "T", "depends_on_task_id": "late"}]
+        ),
+        ("task_dependencies: this would close a cycle; remove the opposite edge first"),
+    ),
+    (
+        lambda s, folder: Store.open(folder / "two names.db"),
+        (
+            "FOLDER/two names.db has 2 hard links; two names would mean two write-ahead logs and a"
+            " corrupt database: keep one name"
+        ),
+    ),
+    (
+        lambda s, folder: engine_for("postgresql://h/d", "nothing"),
+        ("what takes `nothing` of an engine is not there for PostgreSQL yet"),
+    ),
+    (
         lambda s, folder: rehearse(folder / "gone.db"),
         ("FOLDER/gone.db is not there: nothing to rehearse on; give the path of a file"),
     ),
@@ -468,3 +527,74 @@ def test_an_error_says_what_where_and_what_to_do(
         act(s, folder)
     told = str(refused.value).replace(str(folder), "FOLDER")
     assert told == text.replace("NEWEST", str(s.version))
+
+
+# None is left out
+
+_SAYS = {"say", "complain", "error", "say_if_possible"}  # what prints; `error` is the parser's
+_NOT_FOR_USERS = {"AssertionError"}
+_SHORTEST = 8  # characters: less is no sentence
+
+
+def pieces_of(node: ast.expr) -> list[str]:
+    """The text that stands there, cut at each value that is put in; [] if it is no text."""
+    match node:
+        case ast.Constant(str(text)):
+            return [text]
+        case ast.JoinedStr():
+            texts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+            return [text for text in texts if isinstance(text, str)]
+        case _:
+            return []
+
+
+def messages_of(tree: ast.AST) -> Iterator[tuple[int, list[str]]]:
+    """Line and pieces of each text that an error is made of, or that is printed."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func).rpartition(".")[2]
+        if name in _SAYS or (name.endswith("Error") and name not in _NOT_FOR_USERS):
+            for argument in node.args[:2]:
+                pieces = [piece.strip(" ,;:") for piece in pieces_of(argument)]
+                if sum(map(len, pieces)) >= _SHORTEST and " " in "".join(pieces_of(argument)):
+                    yield node.lineno, pieces
+
+
+def texts_of(tree: ast.AST) -> Iterator[str]:
+    """Each text that stands there, and as what it matches if it is a regular expression."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant | ast.JoinedStr):
+            text = "\0".join(pieces_of(node))
+            if len(text) >= _SHORTEST:
+                yield text
+                if "\\" in text:
+                    yield re.sub(r"\\(.)", r"\1", text)
+
+
+def stands_in(pieces: list[str], text: str) -> bool:
+    place = 0
+    for piece in pieces:
+        place = text.find(piece, place)
+        if place < 0:
+            return False
+        place += len(piece)
+    return True
+
+
+def test_every_message_is_in_a_test_with_its_full_text() -> None:
+    tests = Path(__file__).parent
+    told = {
+        text
+        for file in tests.rglob("*.py")
+        for text in texts_of(ast.parse(file.read_text("utf-8")))
+    }
+    package = Path(cwstore.__file__).parent
+    missing = [
+        f"{file.relative_to(package)}:{line}: {' … '.join(pieces)}"
+        for file in sorted(package.rglob("*.py"))
+        if file.relative_to(package).parts[0] not in {"testing", "_demo", "_postgres"}
+        for line, pieces in messages_of(ast.parse(file.read_text("utf-8")))
+        if not any(stands_in(pieces, text) for text in told)
+    ]
+    assert missing == []

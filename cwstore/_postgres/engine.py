@@ -12,8 +12,9 @@ import psycopg
 
 from cwstore._postgres import reports
 from cwstore._postgres.address import Address, parse
-from cwstore._postgres.connection import Connection, connect
+from cwstore._postgres.connection import Connection
 from cwstore._postgres.error_map import map_statement_error
+from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.reader_pool import Readers
 from cwstore._postgres.schema.target import PostgresTarget, program_for
 from cwstore._postgres.snapshot import PostgresSnapshot
@@ -53,6 +54,7 @@ class PostgresDatabase:
     def __init__(
         self,
         writer: Connection,
+        reader: Connection,
         address: Address,
         *,
         schema: str,
@@ -68,7 +70,7 @@ class PostgresDatabase:
         self._program = program
         self._busy_timeout = busy_timeout
         self._writer = Writer(writer, address, clock, busy_timeout, schema)
-        self._readers = Readers(address, busy_timeout)
+        self._readers = Readers(address, busy_timeout, reader)
         self._transactions = TransactionStack(self._writer)
 
     # The port
@@ -252,8 +254,8 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""
-        self._writer.close()
-        self._readers.close()
+        if self._writer.close():  # in a forked child they are its parent's
+            self._readers.close()
 
     def _refuse_if_closed(self) -> None:
         self._writer.note_fork()
@@ -286,7 +288,7 @@ def open_database(
     check_progress(on_progress)
     if read_only:
         raise StorageError(f"{address.name}: read_only is not there for PostgreSQL yet")
-    connection = connect(address, busy_timeout=seconds)
+    connection, reader = connect_both(address, busy_timeout=seconds, own_clock=clock is not None)
     try:
         version = version_if_current(connection, program, address.name)
         if version is None:
@@ -298,6 +300,7 @@ def open_database(
             version = report.version
         return PostgresDatabase(
             connection,
+            reader,
             address,
             schema=current_schema(connection),
             version=version,
@@ -307,4 +310,5 @@ def open_database(
         )
     except BaseException:
         connection.close()
+        reader.close()
         raise

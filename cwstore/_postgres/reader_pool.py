@@ -21,8 +21,8 @@ _KEPT = 16  # opening one costs some ms; AsyncStore reads on so many threads
 class Readers:
     """The readers of one database."""
 
-    def __init__(self, address: "Address", busy_timeout: float) -> None:
-        self.idle: list[Connection] = []
+    def __init__(self, address: "Address", busy_timeout: float, first: Connection) -> None:
+        self.idle = [first]
         self._kept = _KEPT
         self._address = address
         self._busy_timeout = busy_timeout

@@ -13,7 +13,7 @@ from weakref import ref
 import psycopg
 
 from cwstore._postgres.error_map import map_error
-from cwstore.core.threads import ThreadEnds, Transaction, running_task
+from cwstore.core.threads import ThreadEnds, Transaction, note_task
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ class TransactionStack:
             writer.acquire("")
             writer.begin()
             self._depth = 1
-            writer.task = running_task()
-            if writer.task is not None:
-                from cwstore.core.idle_threads import begun_here
-
-                begun_here.set((id(writer), writer.acquisition))
+            note_task(writer)
             self._remember(transaction, 1)
             writer.running = False
         except BaseException:

@@ -7,7 +7,6 @@ import os
 import select
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
-from threading import enumerate as running_threads
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -31,8 +30,8 @@ from cwstore._postgres.error_map import (
 from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import busy_thread, missing_reference, table_of, taken
-from cwstore.core.threads import FairLock, running_task
+from cwstore.core.faults import missing_reference, table_of, taken
+from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -49,14 +48,13 @@ from cwstore.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from cwstore._postgres.address import Address
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
     from cwstore.core.statement import Statement
 
-_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
-_BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
 _SAVEPOINT: Message = (b"SAVEPOINT statement", ())
 _RELEASE: Message = (b"RELEASE statement", ())
@@ -95,6 +93,8 @@ class Writer:
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
         self.task: object = None  # the task or greenlet that opened the transaction
+        self.waited_for = 0  # ident of the thread that had the lock when one last waited
+        self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
 
@@ -155,6 +155,10 @@ class Writer:
             return []
         left = max(1, round((self.busy_timeout - self._waited) * 1000))
         return [(b"SELECT set_config('lock_timeout', $1::text, true)", (f"{left}ms",))]
+
+    def time_of(self, moment: float) -> "datetime":
+        """What the clock of the store showed then."""
+        return self._clock.at(moment)
 
     def _name_holder(self, fault: CwstoreError) -> None:
         if isinstance(fault, BusyError) and not self.dropped:
@@ -345,19 +349,7 @@ class Writer:
         self.note_fork()
         if self.closed_reason:
             raise StoreClosedError(self.closed_reason)
-        if self.running:
-            raise ConflictError(
-                "this thread is in the midst of another call of this store, which a signal handler,"
-                " a finalizer or a greenlet has interrupted; nothing was done: do it after that"
-                " call, or on a thread of its own",
-                reason=ConflictReason.TRANSACTION,
-            )
-        if self.task is not None and running_task() is not self.task:
-            raise ConflictError(
-                "another task of this thread has a transaction open on this store; use AsyncStore,"
-                " or do not await (in a greenlet: switch) inside of `with store.transaction()`",
-                reason=ConflictReason.TRANSACTION,
-            )
+        refuse_others(self)
         if self.abort_error is not None:
             lost = self.abort_error
             raise with_note(lost, "(the whole transaction was rolled back: leave it)")
@@ -370,60 +362,9 @@ class Writer:
         A BusyError names the table of `text`. Raises StoreClosedError, StorageError.
         """
         self.note_fork()
-        self._waited = 0.0
-        if not self.lock.try_acquire():
-            self._refuse_if_left_open()
-            started = time.monotonic()
-            if not self._wait_for_lock():
-                raise busy_thread(text, self.name, self.busy_timeout, self._thread_that_holds())
-            self._waited = time.monotonic() - started
-        if self.running:  # the lock lets its own thread in again
-            self.lock.release()
-            self.refuse()
-        if self.closed_reason:
-            raise StoreClosedError(self.closed_reason)
-        self.owner = get_ident()
-        self.running = True
-        self.acquisition += 1
+        self._waited = acquire(self, text, self.name)
         if self.dropped or is_stale(self.connection):
             self._reconnect()
-
-    def _wait_for_lock(self) -> bool:
-        """Whether the lock could be had within the busy timeout. Raises ConflictError."""
-        left = self.busy_timeout
-        # At the first look the thread may still be on its way back to its pool.
-        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
-            if self.lock.acquire(min(left, moment)):
-                return True
-            self._refuse_if_left_open()
-            left -= min(left, moment)
-        return self.lock.acquire(left)
-
-    def _thread_that_holds(self) -> str | None:
-        names = {thread.ident: thread.name for thread in running_threads()}
-        owner = self.owner
-        return f"thread {names[owner]} of this process" if owner in names else None
-
-    def _refuse_if_left_open(self) -> None:
-        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
-        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
-
-        owner, acquisition = self.owner, self.acquisition
-        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
-            raise ConflictError(
-                "the task that waits for this thread has a transaction open on this store, as an"
-                " async dependency does that yields inside of `with store.transaction()`: open the"
-                " transaction where the work is done, and do not await in it",
-                reason=ConflictReason.TRANSACTION,
-            )
-        # It must be the same transaction after the look, or it has just ended.
-        if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
-            raise ConflictError(
-                "a thread of a pool has left a transaction open on this store, as a dependency does"
-                " that yields inside of `with store.transaction()`: open the transaction where the"
-                " work is done; under asyncio, `await AsyncStore.transaction(work)`",
-                reason=ConflictReason.TRANSACTION,
-            )
 
     def tell_wait(self, seconds: float) -> None:
         """Log a long wait for the lane, and for other threads before."""

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, cast
 
 import apsw
 
-from cwstore._sqlite.apsw_types import Connection, go_on, open_connection
+from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.connection import connect_reader
 from cwstore._sqlite.database_file import MEMORY, is_there, remove, resolve, sync
 from cwstore._sqlite.drafts import draft_beside
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.identity import give_own_number
 from cwstore._sqlite.new_names import give_name
+from cwstore.core.watching import tell
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
         def __enter__(self) -> Self: ...
         def __exit__(self, *details: object) -> bool | None: ...
         def step(self, npages: int = -1, /) -> bool: ...
+        @property
+        def page_count(self) -> int: ...
+        @property
+        def remaining(self) -> int: ...
 
     class _Copier(Protocol):
         """The part of apsw.Connection that copies."""
@@ -163,7 +168,6 @@ def _copy(source: Connection, draft: str, what: str, busy_timeout: float) -> Non
         copy = open_connection(draft)
         try:
             _copy_pages(source, copy)
-            copy.set_progress_handler(go_on, _OPERATIONS)
             problems = find_damage(copy, 3)
             if problems:
                 raise CorruptDatabaseError(
@@ -184,11 +188,23 @@ def _copy(source: Connection, draft: str, what: str, busy_timeout: float) -> Non
 def find_damage(connection: Connection, most: int) -> list[str]:
     """What `integrity_check` finds: that many lines at most, and one more where it gave up."""
     found: list[str] = []
+    # It reads each page twice: once as a part of its tree, once for the rows in it.
+    pages = 2 * connection.pragma("page_count")
+    begun, _ = connection.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)
+
+    def tell_pages() -> bool:
+        read = connection.status(apsw.SQLITE_DBSTATUS_CACHE_MISS)[0] - begun
+        tell(min(read, pages), pages, "looking for damage")
+        return False
+
+    connection.set_progress_handler(tell_pages, _OPERATIONS)
     try:
         for (line,) in connection.execute(f"PRAGMA integrity_check({most})"):
             found.append(line)
     except apsw.CorruptError as error:
         found.append(str(error))
+    finally:
+        connection.set_progress_handler(None)
     return [] if found == ["ok"] else found
 
 
@@ -201,7 +217,7 @@ def _copy_pages(source: Connection, copy: Connection) -> None:
         source.execute("SELECT count(*) FROM sqlite_schema").fetchall()
         with cast("_Copier", copy).backup("main", source, "main") as pages:
             while not pages.step(_PAGES):
-                pass
+                tell(pages.page_count - pages.remaining, pages.page_count, "copying")
     finally:
         if pinned and source.in_transaction:
             source.execute("ROLLBACK")

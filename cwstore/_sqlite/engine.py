@@ -157,12 +157,16 @@ class SqliteDatabase:
         writer = self._writer
         if writer.owner == get_ident():
             return  # the pages are free only once the transaction is committed
-        free, left = 1, 0
+        from cwstore.core.watching import tell
+
+        free, left, most = 1, 0, 0
         while left < free:  # in a file made without auto_vacuum they never become fewer
             with Transaction(self._transactions):
                 ((free,),) = writer.ask("PRAGMA freelist_count")
                 writer.ask(f"PRAGMA incremental_vacuum({_PAGES_AT_A_TIME})")
                 ((left,),) = writer.ask("PRAGMA freelist_count")
+            most = max(most, free)
+            tell(most - left, most, "giving space back")
         if writer.leaves_checkpoints:
             return
         with self._transactions.exclusive():

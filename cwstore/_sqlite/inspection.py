@@ -19,6 +19,7 @@ from cwstore._sqlite.schema.drift import drift
 from cwstore._sqlite.schema.foreign_keys import find_broken_keys
 from cwstore._sqlite.version import extensions_in, read_state
 from cwstore.core.reports import CheckReport, ReaderStats, StoreStats, TableStats
+from cwstore.core.watching import tell
 from cwstore.errors import StorageError
 from cwstore.migrations.ledger import check_history, validate
 from cwstore.migrations.scripts import OURS, Program, load
@@ -100,6 +101,7 @@ def check(connection: Connection, file: str, busy_timeout: float, program: Progr
     added: list[str] = []
     try:
         damage = find_damage(connection, _SHOWN)
+        tell(99, 100, "looking for broken references")
         violations = _listed(lambda: _violations(connection), damage)
         changed = _listed(lambda: _drift(connection, program, added), damage)
     except apsw.Error as error:

@@ -63,12 +63,6 @@ def who_writes(file: str) -> tuple[str | None, int]:
     return None, 0
 
 
-def name_of_thread(ident: int) -> str | None:
-    """A thread of this process, as text; None if it has ended."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    return f"thread {names[ident]} of this process" if ident in names else None
-
-
 def _pids(file: str, first_byte: int, last_byte: int, wanted: str = "READ") -> set[int]:
     """The processes that hold a lock of that kind on any of these bytes of the file."""
     try:

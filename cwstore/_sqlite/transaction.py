@@ -8,7 +8,6 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from threading import RLock, get_ident
-from time import CLOCK_MONOTONIC, clock_gettime
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -18,7 +17,7 @@ from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.faults import held_by
-from cwstore.core.threads import ThreadEnds, Transaction, running_task
+from cwstore.core.threads import ThreadEnds, Transaction, note_task
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -76,7 +75,6 @@ class TransactionStack:
             if not queue.may_barge():
                 queue.seconds_spent += queue.wait_at_most(writer.busy_timeout - waited)
             writer.cursor.execute("BEGIN IMMEDIATE")
-            writer.began = clock_gettime(CLOCK_MONOTONIC)
             writer.take_over_stamps(queue)
             if queue.listened_until or writer.recorder is not None:
                 writer.note_listeners(queue)
@@ -89,7 +87,8 @@ class TransactionStack:
                 from cwstore._sqlite.lock_holders import who_writes
 
                 holder, process = who_writes(writer.file)
-                fault = held_by(fault, holder, writer.time_of(queue.began(process)))
+                began = queue.began(process)
+                fault = held_by(fault, holder, writer.time_of(began) if began else None)
         finally:
             if queue.ticket is not None:
                 queue.leave()
@@ -215,11 +214,7 @@ class TransactionStack:
         try:
             self.begin("")
             writer.note_block()
-            writer.task = running_task()
-            if writer.task is not None:
-                from cwstore.core.idle_threads import begun_here
-
-                begun_here.set((id(writer), writer.acquisition))
+            note_task(writer)
             self._remember(transaction, 1)
             writer.running = False
         except BaseException:

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime, timedelta
 from threading import TIMEOUT_MAX, get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -20,17 +19,14 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, HOLDING_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore.core.checks import EPOCH
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import (
-    busy_thread,
-    held_by,
     missing_reference,
     not_json,
     still_referred_to,
     table_of,
 )
-from cwstore.core.threads import FairLock, running_task
+from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -44,6 +40,8 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
     from cwstore._sqlite.slow import SlowStatement
@@ -60,9 +58,6 @@ _KEEP_STAMP = """
     SET stamp = excluded.stamp
     WHERE excluded.stamp > stamps.stamp
 """
-
-_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
-_BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 
 
 class Writer:
@@ -100,7 +95,7 @@ class Writer:
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
-        self.began = 0.0  # when the open transaction did; 0: there is none
+        self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._noted = False  # others can read who has it open, and since when
         self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
@@ -247,7 +242,7 @@ class Writer:
         """Let others know since when a `with` block is open. For one that has just begun."""
         assert self.queue is not None
         self._noted = True
-        self.queue.note_holder(self.began, self._handed_on)
+        self.queue.note_holder(time.monotonic(), self._handed_on)
 
     def forget_block(self) -> None:
         """Take it back, while the block has the write lock still."""
@@ -255,12 +250,9 @@ class Writer:
             self.queue.forget_holder()
         self._noted = False
 
-    def time_of(self, moment: float | None) -> datetime | None:
-        """What the clock showed then; None if the moment is not known."""
-        if not moment:
-            return None
-        shown = EPOCH + timedelta(microseconds=self._clock.read())
-        return shown - timedelta(seconds=time.monotonic() - moment)
+    def time_of(self, moment: float) -> "datetime":
+        """What the clock of the store showed then."""
+        return self._clock.at(moment)
 
     def note_commit(self) -> None:
         """Note what the transaction that was just committed leaves behind."""
@@ -334,19 +326,7 @@ class Writer:
         if not ALIVE[0]:
             abandon_inherited()
             raise StoreClosedError(self.closed_reason)
-        if self.running:
-            raise ConflictError(
-                "this thread is in the midst of another call of this store, which a signal handler,"
-                " a finalizer or a greenlet has interrupted; nothing was done: do it after that"
-                " call, or on a thread of its own",
-                reason=ConflictReason.TRANSACTION,
-            )
-        if self.task is not None and running_task() is not self.task:
-            raise ConflictError(
-                "another task of this thread has a transaction open on this store; use AsyncStore,"
-                " or do not await (in a greenlet: switch) inside of `with store.transaction()`",
-                reason=ConflictReason.TRANSACTION,
-            )
+        refuse_others(self)
         if self.abort_error is not None:
             lost = self.abort_error
             raise with_note(lost, "(the whole transaction was rolled back: leave it)")
@@ -360,60 +340,10 @@ class Writer:
         """
         if not ALIVE[0]:
             abandon_inherited()
-        waited = 0.0
-        if not self.lock.try_acquire():
-            self.waited_for = self.owner
-            started = time.monotonic()
-            if not self._wait_for_lock():
-                from cwstore._sqlite.lock_holders import name_of_thread
-
-                fault = busy_thread(text, self.file, self.busy_timeout)
-                raise held_by(fault, name_of_thread(self.owner), self.time_of(self.began))
-            waited = time.monotonic() - started
-        if self.running:  # the lock lets its own thread in again
-            self.lock.release()
-            self.refuse()
-        if self.closed_reason:
-            raise StoreClosedError(self.closed_reason)
-        self.owner = get_ident()
-        self.began = 0.0
-        self.running = True
-        self.acquisition += 1
+        waited = acquire(self, text, self.file)
         if self.dropped:
             self._replace_dropped()
         return waited
-
-    def _wait_for_lock(self) -> bool:
-        """Whether the lock could be had within the busy timeout. Raises ConflictError."""
-        left = self.busy_timeout
-        # At the first look the thread may still be on its way back to its pool.
-        for moment in (_FIRST_LOOK, _BACK_IN_POOL):
-            if self.lock.acquire(min(left, moment)):
-                return True
-            self._refuse_if_left_open()
-            left -= min(left, moment)
-        return self.lock.acquire(left)
-
-    def _refuse_if_left_open(self) -> None:
-        """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
-        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
-
-        owner, acquisition = self.owner, self.acquisition
-        if begun_here.get(None) == (id(self), acquisition) and is_suspended(self.task):
-            raise ConflictError(
-                "the task that waits for this thread has a transaction open on this store, as an"
-                " async dependency does that yields inside of `with store.transaction()`: open the"
-                " transaction where the work is done, and do not await in it",
-                reason=ConflictReason.TRANSACTION,
-            )
-        # It must be the same transaction after the look, or it has just ended.
-        if rests_in_pool(owner) and (owner, acquisition) == (self.owner, self.acquisition):
-            raise ConflictError(
-                "a thread of a pool has left a transaction open on this store, as a dependency does"
-                " that yields inside of `with store.transaction()`: open the transaction where the"
-                " work is done; under asyncio, `await AsyncStore.transaction(work)`",
-                reason=ConflictReason.TRANSACTION,
-            )
 
     def open_queue(self) -> "WriteQueue":
         """Open the queue of all processes, and let the busy handler wait in it."""

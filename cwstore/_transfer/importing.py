@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from cwstore._transfer.format import (
     FIELDS,
@@ -15,7 +15,16 @@ from cwstore._transfer.format import (
 )
 from cwstore._transfer.inserts import FIND_AGENT_CALLED, FIND_PROJECT_LIKE, FINDS, INSERTS
 from cwstore.core.reports import ImportReport
-from cwstore.errors import ConflictError, ConflictReason, CwstoreError, InvalidValueError
+from cwstore.entities.ordering import ring_error
+from cwstore.entities.phases import PhaseRepository
+from cwstore.entities.tasks import TaskRepository
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    CwstoreError,
+    CycleError,
+    InvalidValueError,
+)
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -124,10 +133,28 @@ class _Import:
             return
         if table == "agents":
             self._find_name(row)
-        if self._db.execute(INSERTS[table], **row):
+        try:
+            stored = self._db.execute(INSERTS[table], **row)
+        except CycleError:
+            stored = None
+        if stored is None:
+            self._refuse_ring(table, row)
+        elif stored:
             self._rows[table] += 1
         else:
             self._skip(table, str(row.get("id", "this row")))
+
+    def _refuse_ring(self, table: str, row: dict[str, Any]) -> NoReturn:
+        """Raise the error that tells the whole ring: the one of the repository."""
+        db: Any = self._db
+        match table:
+            case "task_dependencies":
+                TaskRepository(db).create_dependency(**row)
+            case "phase_dependencies":
+                PhaseRepository(db).create_dependency(**row)
+            case _:  # its parent has to be there before it: so it is its own
+                pass
+        raise ring_error(table, [], row["id"], row["id"])
 
     def _skip(self, table: str, what: str) -> None:
         if not self._skips and table != "agent_log_sessions":

@@ -7,10 +7,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from importlib.util import find_spec
+from threading import Timer
+from time import monotonic
 from typing import Any, TextIO
 
-#: Says how far a job is: done, of how many, and a note.
+from cwstore.core.watching import watched_by
+
+#: Says how far a job is: done, of how many (0: unknown), and a note.
 Report = Callable[[float, float, str], None]
+
+_SHOWN_AFTER = 1.0  # seconds
+_REDRAWN_AFTER = 0.05  # seconds: what is reported meanwhile is left out
 
 #: Parts of one line, each with its style, which only a terminal shows.
 Line = list[tuple[str, str]]
@@ -103,10 +110,11 @@ def clear() -> None:
 def progress(what: str) -> Generator[Report]:
     """Show a bar on standard error while the block runs, if standard error is a terminal.
 
-    A block that does not say how far it is gets a bar that only moves.
+    It comes after a second. It goes as far as the block reports, or what the block calls tells (see
+    `core.watching`), and only moves to and fro where nobody knows how far that is.
     """
     if sys.stderr.isatty() and _has_rich():
-        with _rich_bar(what) as report:
+        with _rich_bar(what) as report, watched_by(report):
             yield report
     else:
         yield _ignore
@@ -120,17 +128,32 @@ def _rich_bar(what: str) -> Generator[Report]:
     columns = (
         bars.TextColumn("{task.description}", markup=False),
         bars.BarColumn(bar_width=30),
+        bars.TaskProgressColumn(),
         bars.TextColumn("{task.fields[note]}", markup=False),
         bars.TimeElapsedColumn(),
     )
     screen = Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
-    with bars.Progress(*columns, console=screen, transient=True) as bar:
-        job = bar.add_task(what, total=None, note="")
+    bar = bars.Progress(*columns, console=screen, transient=True)
+    job = bar.add_task(what, total=None, note="")
+    next_time = 0.0
 
-        def report(done: float, total: float, note: str) -> None:
-            bar.update(job, completed=done, total=total, note=clean(note, sys.stderr))
+    def report(done: float, total: float, note: str) -> None:
+        nonlocal next_time
+        now = monotonic()
+        if now < next_time and done != total:
+            return
+        next_time = now + _REDRAWN_AFTER
+        bar.update(job, completed=done, total=total or None, note=clean(note, sys.stderr))
 
+    appears = Timer(_SHOWN_AFTER, bar.start)
+    appears.start()
+    try:
         yield report
+    finally:
+        appears.cancel()
+        appears.join()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def _ignore(done: float, total: float, note: str) -> None:

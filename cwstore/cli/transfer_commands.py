@@ -66,7 +66,9 @@ def import_(options: Namespace) -> int:
         open_store(options.path) as store,
         terminal.progress("Importing") as bar,
     ):
-        report = store.import_initiative(_counted(lines, bar), on_conflict=options.on_conflict)
+        size = 0 if options.file == "-" else os.stat(options.file).st_size
+        counted = _counted(lines, size, bar)
+        report = store.import_initiative(counted, on_conflict=options.on_conflict)
     if options.json:
         terminal.print_json(report)
     else:
@@ -88,10 +90,12 @@ def _input(path: str) -> Generator[Iterable[str], None, None]:
         yield lines
 
 
-def _counted(lines: Iterable[str], bar: terminal.Report) -> Iterator[str]:
+def _counted(lines: Iterable[str], size: int, bar: terminal.Report) -> Iterator[str]:
+    read = 0
     for number, line in enumerate(lines, start=1):
         yield line
-        bar(number, 0, f"{number:,} lines")
+        read += len(line)  # as many bytes: an export is ASCII
+        bar(read, size, f"{number:,} lines")
 
 
 def _show(report: "ImportReport") -> None:

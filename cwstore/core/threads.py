@@ -1,4 +1,4 @@
-"""How threads hold the one connection that writes: a lock, levels of a transaction, their end.
+"""How threads take turns on the one connection that writes: by a lock, in levels of a transaction.
 
 The lock is fair: who came first gets it first. Python's own locks go to whoever asks at the right
 moment, nearly always the thread that has just released it: with 8 busy threads some waited 6,000
@@ -9,15 +9,36 @@ import sys
 from collections import deque
 from contextlib import suppress
 from threading import Lock, RLock, get_ident, local
+from threading import enumerate as running_threads
+from time import CLOCK_MONOTONIC, clock_gettime
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
 from cwstore.core.clock import real_time as time
+from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from types import TracebackType
     from typing import Protocol
+
+    class Writer(Protocol):
+        """The connection of an engine that writes."""
+
+        lock: "FairLock"
+        owner: int  # ident of the thread that holds the lock; 0: none
+        running: bool  # the owner is in the midst of a call, which is not its `with` block
+        acquisition: int  # counts how often the lock was taken
+        closed_reason: str  # why nothing can be run any more
+        task: object  # the task or greenlet that opened the transaction
+        busy_timeout: float  # seconds
+        waited_for: int  # ident of the thread that had the lock when one last waited
+        began: float  # when the owner took the lock, by CLOCK_MONOTONIC
+
+        def time_of(self, moment: float) -> "datetime":
+            """What the clock of the store showed then."""
+            ...
 
     class Stack(Protocol):
         """The levels that are open on the writer of an engine."""
@@ -35,6 +56,9 @@ if TYPE_CHECKING:
 MAX_BARGED = 3  # waiting threads that a newcomer may overtake; never more
 HEAD_STARVING = 0.001  # seconds at the head of the queue after which no newcomer may overtake
 MAX_SLEEP = 0.1  # seconds until a waiter asks unasked: Ctrl-C can leave a dead place before it
+
+_FIRST_LOOK = 0.05  # seconds until one looks for whom the open transaction waits
+_BACK_IN_POOL = 1.0  # seconds until a thread whose work is done rests in its pool
 
 
 class FairLock:
@@ -96,6 +120,101 @@ class FairLock:
             self._head = self._waiting[0]
             self._head_since = time.monotonic()
             self._head.release()
+
+
+def acquire(writer: "Writer", text: str, where: str) -> float:
+    """Wait until no other thread holds the writer. Returns the seconds that took.
+
+    A BusyError names the table of `text`, and `where` it lies. Raises ConflictError,
+    StoreClosedError.
+    """
+    waited = 0.0
+    if not writer.lock.try_acquire():
+        writer.waited_for = writer.owner
+        started = time.monotonic()
+        if not _wait_for_lock(writer):
+            from cwstore.core.faults import busy_thread, held_by
+
+            holder = name_of_thread(writer.owner)
+            fault = busy_thread(text, where, writer.busy_timeout)
+            raise held_by(fault, holder, writer.time_of(writer.began))
+        waited = time.monotonic() - started
+    if writer.running:  # the lock lets its own thread in again
+        writer.lock.release()
+        refuse_others(writer)
+    if writer.closed_reason:
+        raise StoreClosedError(writer.closed_reason)
+    writer.owner = get_ident()
+    writer.began = clock_gettime(CLOCK_MONOTONIC)
+    writer.running = True
+    writer.acquisition += 1
+    return waited
+
+
+def _wait_for_lock(writer: "Writer") -> bool:
+    """Whether the lock could be had within the busy timeout. Raises ConflictError."""
+    left = writer.busy_timeout
+    # At the first look the thread may still be on its way back to its pool.
+    for moment in (_FIRST_LOOK, _BACK_IN_POOL):
+        if writer.lock.acquire(min(left, moment)):
+            return True
+        _refuse_if_left_open(writer)
+        left -= min(left, moment)
+    return writer.lock.acquire(left)
+
+
+def _refuse_if_left_open(writer: "Writer") -> None:
+    """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
+    from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
+
+    owner, acquisition = writer.owner, writer.acquisition
+    if begun_here.get(None) == (id(writer), acquisition) and is_suspended(writer.task):
+        raise ConflictError(
+            "the task that waits for this thread has a transaction open on this store, as an"
+            " async dependency does that yields inside of `with store.transaction()`: open the"
+            " transaction where the work is done, and do not await in it",
+            reason=ConflictReason.TRANSACTION,
+        )
+    # It must be the same transaction after the look, or it has just ended.
+    if rests_in_pool(owner) and (owner, acquisition) == (writer.owner, writer.acquisition):
+        raise ConflictError(
+            "a thread of a pool has left a transaction open on this store, as a dependency does"
+            " that yields inside of `with store.transaction()`: open the transaction where the"
+            " work is done; under asyncio, `await AsyncStore.transaction(work)`",
+            reason=ConflictReason.TRANSACTION,
+        )
+
+
+def name_of_thread(ident: int) -> str | None:
+    """A thread of this process, as text; None if it has ended."""
+    names = {thread.ident: thread.name for thread in running_threads()}
+    return f"thread {names[ident]} of this process" if ident in names else None
+
+
+def refuse_others(writer: "Writer") -> None:
+    """Raise ConflictError if the transaction is not the caller's to go on with."""
+    if writer.running:
+        raise ConflictError(
+            "this thread is in the midst of another call of this store, which a signal handler,"
+            " a finalizer or a greenlet has interrupted; nothing was done: do it after that"
+            " call, or on a thread of its own",
+            reason=ConflictReason.TRANSACTION,
+        )
+    if writer.task is not None and running_task() is not writer.task:
+        raise ConflictError(
+            "another task of this thread has a transaction open on this store; use AsyncStore,"
+            " or do not await (in a greenlet: switch) inside of `with store.transaction()`",
+            reason=ConflictReason.TRANSACTION,
+        )
+
+
+def note_task(writer: "Writer") -> None:
+    """Note which task has just begun the transaction, for others that run on its thread."""
+    writer.task = running_task()
+    if writer.task is not None:
+        from cwstore.core.idle_threads import begun_here
+
+        begun_here.set((id(writer), writer.acquisition))
 
 
 def running_task() -> object:

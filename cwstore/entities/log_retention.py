@@ -9,6 +9,7 @@ from cwstore.core.bounds import ROWS_A_STATEMENT, ROWS_AT_A_TIME, SECONDS_AT_A_T
 from cwstore.core.checks import NonEmpty
 from cwstore.core.entity import dataclass
 from cwstore.core.statement import rows_of, values_of
+from cwstore.core.watching import tell
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -238,11 +239,12 @@ def _chunks_of(db: "Database", session: _Session) -> int:
 
 def _delete_sessions(db: "Database", sessions: list[_Session]) -> PruneReport:
     gone = chunks = size = 0
-    for session in sessions:
+    for number, session in enumerate(sessions):
         while some := _delete_some(db, session):
             gone += any(chunk.seq == session.seq for chunk in some)
             chunks += len(some)
             size += sum(chunk.bytes for chunk in some)
+            tell(number, len(sessions), f"{chunks:,} log chunks deleted")
     return PruneReport(sessions=gone, chunks=chunks, bytes=size)
 
 

@@ -144,7 +144,9 @@ def test_it_belongs_to_the_loop_of_its_store(file: Path) -> None:
                 asyncio.run(feed.get())
             return str(refusal.value)
 
-        assert "belongs to the event loop" in await asyncio.to_thread(elsewhere)
+        assert await asyncio.to_thread(elsewhere) == (
+            "the store belongs to the event loop that opened it; open a store in this one too"
+        )
 
     with_store(file, "asyncio", use)
 

@@ -13,7 +13,10 @@ from cwstore.aio import AsyncStore
 from cwstore.errors import StorageError
 from tests.kits.disk import connections_to
 
-MESSAGE = r"the thread 'cwstore \w+' cannot be started: .* end some, or allow more"
+MESSAGE = (
+    r"the thread 'cwstore \w+' cannot be started: this process, its user or its"
+    r" container has as many as it may have; end some, or allow more \(ulimit -u\)$"
+)
 backends = pytest.mark.parametrize("backend", ["asyncio", "trio"])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, tzinfo
@@ -270,7 +271,14 @@ def test_stats_counts_the_rows_of_each_table(
         store.initiatives.create(name="One")
     assert main(["stats", str(current)]) == 0
     out = capsys.readouterr().out
-    rows = {line.split()[0]: line.split()[1] for line in out.splitlines()[2:-1]}
+    *table, last = out.splitlines()
+    assert re.fullmatch(
+        rf"Version {NEWEST}; [\d,]+ bytes in the file \([\d,]+ free\) and [\d,]+ in its"
+        rf" write-ahead log"
+        r" \([\d,]+ of them not moved into the file yet\)\.",
+        last,
+    )
+    rows = {line.split()[0]: line.split()[1] for line in table[2:]}
     assert (rows["initiatives"], rows["tasks"]) == ("1", "0")
     tables = {table["name"]: table["rows"] for table in spoken(capsys, "stats", current)["tables"]}
     assert (tables["initiatives"], tables["tasks"]) == (1, 0)

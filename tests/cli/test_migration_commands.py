@@ -143,4 +143,7 @@ def test_advice_repeats_what_names_another_program(
     assert "version 1, this program works on 4: run" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["status", str(file), "--application-id", "five5"])
-    assert "'five5' is no application id: write a number" in capsys.readouterr().err
+    assert (
+        "'five5' is no application id: write a number, or its four letters"
+        in capsys.readouterr().err
+    )

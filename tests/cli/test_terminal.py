@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from cwstore.cli import main, terminal
+from cwstore.core.watching import watched_by
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
-from tests.kits.terminal import attach, without_rich
+from tests.kits.terminal import attach, show_bars_at_once, without_rich
 
 NEWEST = migrations.status(":memory:").newest
 
@@ -24,6 +25,7 @@ def test_a_terminal_gets_a_drawn_table_and_a_bar(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, err = attach(monkeypatch)
+    show_bars_at_once(monkeypatch)
     assert main(["migrate", str(file)]) == 0
     assert "╭" in out.getvalue()
     assert "0001_initiatives_and_projects" in out.getvalue()
@@ -43,9 +45,68 @@ def test_a_terminal_without_rich_gets_plain_text_and_no_bar(
 
 def test_json_is_not_mixed_with_progress(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, err = attach(monkeypatch)
+    show_bars_at_once(monkeypatch)
     assert main(["migrate", str(file), "--json"]) == 0
     assert json.loads(out.getvalue())["version"] == NEWEST
     assert "migration" in err.getvalue()
+
+
+def test_what_takes_less_than_a_second_has_no_bar(
+    current: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, err = attach(monkeypatch)
+    assert main(["check", str(current)]) == 0
+    assert err.getvalue() == ""
+
+
+@pytest.fixture
+def logs(current: Path) -> Path:
+    """A file with some pages of logs, a step of each job being a few of them."""
+    with Store.open(current) as store:
+        for session in (1, 2, 3):
+            store.log_chunks.insert_chunks([("gone", "fox", session, "x" * 2_000)] * 30)
+    return current
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("backup PATH COPY", ["copying", "looking for damage"]),
+        ("check PATH", ["looking for damage", "looking for broken references"]),
+        ("restore COPY PATH", ["copying", "looking for damage"]),
+        ("prune PATH --keep-sessions 0", ["30", "60", "90", "giving space back"]),
+        ("compact PATH", ["giving space back"]),
+        ("rehearse PATH", ["copying", "looking for damage"]),
+    ],
+)
+def test_a_bar_moves_on_while_a_job_goes_on(
+    command: str, told: list[str], logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cwstore._sqlite.backup._PAGES", 8)
+    monkeypatch.setattr("cwstore._sqlite.backup._OPERATIONS", 100)
+    monkeypatch.setattr("cwstore._sqlite.engine._PAGES_AT_A_TIME", 8)
+    monkeypatch.setattr("cwstore.entities.log_retention.ROWS_AT_A_TIME", 10)
+    copy = tmp_path / "copy.db"
+    if command.startswith("restore"):
+        with Store.open(logs) as store:
+            store.backup(copy)
+    if command.startswith("compact"):
+        with Store.open(logs) as store:
+            store.log_chunks.delete_by_agent_id("gone")
+    seen: list[tuple[str, float]] = []
+
+    def watch(done: float, of: float, note: str) -> None:
+        seen.append((note.removesuffix(" log chunks deleted"), done / of))
+
+    words = command.replace("PATH", str(logs)).replace("COPY", str(copy)).split()
+    with watched_by(watch):
+        assert main(words) == 0
+    assert list(dict.fromkeys(note for note, _ in seen if note in told)) == told
+    for job in {note for note, _ in seen}:
+        parts = [part for note, part in seen if note == job]
+        assert parts == sorted(parts)
+        assert 0 <= parts[0] <= parts[-1] <= 1
+    assert len({part for _, part in seen}) > 1
 
 
 def test_a_table_without_a_header_is_drawn_without_one(

@@ -247,7 +247,9 @@ def test_others_may_insert_and_delete_between_pages(
 
 def test_a_list_has_one_direction() -> None:
     make = lists_of(LogChunk)
-    with pytest.raises(ValueError, match="one direction: session_number DESC, seq"):
+    with pytest.raises(
+        ValueError, match=(r"^all columns of a list go in one direction: session_number DESC, seq")
+    ):
         make("SELECT seq FROM agent_log_chunks ORDER BY session_number DESC, seq")
 
 
@@ -280,7 +282,9 @@ def test_a_list_by_rank_may_descend_and_its_columns_may_name_their_table() -> No
 
 
 def test_a_list_by_several_columns_knows_how_to_find_a_row() -> None:
-    with pytest.raises(ValueError, match="needs `find`: session_number, seq"):
+    with pytest.raises(
+        ValueError, match=r"^a list by several columns needs `find`: session_number, seq"
+    ):
         lists_of(LogChunk)("SELECT seq FROM agent_log_chunks ORDER BY session_number, seq")
 
 

@@ -63,7 +63,11 @@ def test_it_tells_how_a_query_is_planned(store: Store) -> None:
         ("DELETE FROM tasks", {}, "sql: expected a query: SELECT, WITH, VALUES, EXPLAIN"),
         ("PRAGMA user_version = 3", {}, "sql: expected a query"),
         ("COMMIT", {}, "sql: expected a query"),
-        ("WITH x AS (SELECT 1) DELETE FROM tasks", {}, "sql: it may only read; write by a"),
+        (
+            "WITH x AS (SELECT 1) DELETE FROM tasks",
+            {},
+            "sql: it may only read; write by a repository",
+        ),
         ("SELECT 1; SELECT 2", {}, "sql: expected one statement, got 2"),
         ("", {}, "sql: expected one statement, got 0"),
         ("SELECT 'x", {}, "sql: line 1: the ' is never closed"),

@@ -137,7 +137,8 @@ def test_a_task_below_that_is_in_a_phase_of_the_old_initiative_is_not_torn_off(
     store: Store, file: Path
 ) -> None:
     store.tasks.move("w", phase_id="p-i")
-    with refused(file, InvalidValueError, "phase_id", "a task below it is in a phase of another"):
+    told = "a task below it is in a phase of another initiative: give both"
+    with refused(file, InvalidValueError, "phase_id", told):
         store.tasks.move("t", initiative_id="j")
     assert store.tasks.move("t", initiative_id="j", phase_id=None).initiative_id == "j"
     assert places(store)["w"] == ("j", None, "v")

@@ -19,7 +19,19 @@ from cwstore import ConflictError, ConflictReason, Store, Task
 from cwstore.core import idle_threads
 from cwstore.core.idle_threads import rests_in_pool
 
-REMEDY = "dependency does that yields inside of `with store.transaction"
+REMEDY = (
+    "^a thread of a pool has left a transaction open on this store, as a dependency does that"
+    " yields"
+    r" inside of `with store\.transaction\(\)`: open the transaction where the work is done; under"
+    r" asyncio, `await AsyncStore\.transaction\(work\)`$"
+)
+REMEDY_OF_TASKS = (
+    "^the task that waits for this thread has a transaction open on this store, as an async"
+    " dependency"
+    r" does that yields inside of `with store\.transaction\(\)`: open the transaction where the"
+    r" work is"
+    " done, and do not await in it$"
+)
 
 
 @pytest.fixture
@@ -70,7 +82,7 @@ def test_an_async_dependency_that_yields_in_a_transaction_of_a_plain_endpoint_is
     def create(store: Annotated[Store, Depends(transaction)]) -> Task:
         return store.tasks.create(name="t")
 
-    with pytest.raises(ConflictError, match="async dependency does that yields") as refusal:
+    with pytest.raises(ConflictError, match=REMEDY_OF_TASKS) as refusal:
         call_through(app)
     assert refusal.value.reason is ConflictReason.TRANSACTION
     assert patient.tasks.find_all() == []

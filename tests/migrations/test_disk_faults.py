@@ -122,6 +122,8 @@ def test_foreign_keys_that_stay_off_are_not_overlooked(file: Path, directory: Pa
             return super().execute(sql.replace("keys = ON", "keys = OFF"), *binds)
 
     connection: Any = Stuck(file, "", apsw.Error())
-    with pytest.raises(StorageError, match="did not switch foreign keys on again"):
+    with pytest.raises(
+        StorageError, match=r"^SQLite did not switch foreign keys on again; open the file anew$"
+    ):
         upgrade(connection, file, directory=directory)
     connection.close()

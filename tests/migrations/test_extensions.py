@@ -273,7 +273,13 @@ def test_an_edited_migration_and_an_emptied_ledger_are_named(
 def test_a_name_that_is_taken_is_refused(file: Path, tmp_path: Path) -> None:
     Store.open(file).close()
     directory = scripts(tmp_path, "CREATE TABLE task_prices (a);")
-    with pytest.raises(MigrationError, match="which the extension task did not make; give it"):
+    with pytest.raises(
+        MigrationError,
+        match=(
+            r" has task_approvals, task_arrivals, task_attempts already, which the extension task"
+            " did not make; give it another name$"
+        ),
+    ):
         Store.open(file, extensions=[Extension("task", migrations=directory)])
 
 

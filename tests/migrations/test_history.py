@@ -146,14 +146,17 @@ def test_a_carriage_return_alone_is_no_line_ending(tmp_path: Path, file: Path) -
     [
         (("0002_b.sql",), "migration 0001 is missing: the first one is 0002_b.sql"),
         (("0000_a.sql",), "migration 0001 is missing: the first one is 0000_a.sql"),
-        (("0001_a.sql", "2_b.sql"), "2_b.sql is not named like a migration"),
+        (("0001_a.sql", "2_b.sql"), "2_b.sql is not named like a migration: 0001_what_it_does.sql"),
         (("0001_a.sql", "0002-b.sql"), "0002-b.sql is not named like a migration"),
         (("0001_a.sql", "0002_.sql"), "0002_.sql is not named like a migration"),
         (("0001_a.sql", "0002_b.SQL"), "0002_b.SQL is not named like a migration"),
         (("0001_a.sql", "0002_a b.sql"), "0002_a b.sql is not named like a migration"),
         (
             ("0001_a.sql", "0003_c.sql"),
-            "followed by 0003_c.sql; restore it, or renumber those that were not released yet",
+            (
+                "migration 0002 is missing: 0001_a.sql is followed by 0003_c.sql; restore it, or"
+                " renumber those that were not released yet"
+            ),
         ),
         ((), "sql0 holds no migration; give the directory with 0001_<name>.sql"),
     ],
@@ -192,7 +195,7 @@ def test_a_directory_that_cannot_be_read_is_refused(tmp_path: Path, file: Path) 
         )
     directory = scripts(tmp_path, "SELECT 1;")
     (directory / "0001_step.sql").write_bytes(b"SELECT '\xff';")
-    with pytest.raises(MigrationError, match=r"0001_step\.sql is not UTF-8 text"):
+    with pytest.raises(MigrationError, match=r"0001_step\.sql is not UTF-8 text; save it as such$"):
         migrate(file, directory=directory)
     assert not file.exists()
 
@@ -224,17 +227,23 @@ def test_a_store_on_broken_migrations_makes_no_file(
     [
         (
             "-- compatible-with: new",
-            "line 1: `compatible-with: new` must name a version from 1 to 2",
+            (
+                "line 1: `compatible-with: new` must name a version from 1 to 2, the oldest code"
+                " that can go on using the file"
+            ),
         ),
         ("-- compatible-with: 3", "line 1: `compatible-with: 3` must name a version from 1 to 2"),
         ("-- compatible-with: 0", "line 1: `compatible-with: 0` must name a version from 1 to 2"),
-        ("-- hi\n-- compatible-with: 1", "line 2: `compatible-with` must be the first line"),
+        (
+            "-- hi\n-- compatible-with: 1",
+            "line 2: `compatible-with` must be the first line of the file",
+        ),
         (
             "-- drops: tasks_phase_ix",
             "line 1: write `-- drops: index name` (or table, trigger, view), one a line",
         ),
         ("-- drops: column tasks.a", "line 1: write `-- drops: index name`"),
-        ("-- deletes: all rows", "line 1: write `-- deletes: table_name`"),
+        ("-- deletes: all rows", "line 1: write `-- deletes: table_name`, one table a line"),
     ],
 )
 def test_a_header_that_is_not_understood_is_refused(
@@ -266,7 +275,10 @@ def test_a_user_version_beyond_the_code_is_too_new_and_said_to_look_tampered_wit
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("DELETE FROM schema_migrations WHERE version = 1", "schema_migrations lacks version 1"),
+        (
+            "DELETE FROM schema_migrations WHERE version = 1",
+            "store.db: schema_migrations lacks version 1; restore a backup",
+        ),
         (
             "DELETE FROM schema_migrations",
             "store.db: somebody emptied schema_migrations; restore a backup",
@@ -293,7 +305,9 @@ def test_a_ledger_that_somebody_made_anew_with_other_types_is_named(populated: P
         " compatible_with, structure, applied_at FROM kept",
     )
     run(populated, "DROP TABLE kept")
-    with pytest.raises(CorruptDatabaseError, match="schema_migrations is damaged"):
+    with pytest.raises(
+        CorruptDatabaseError, match=": schema_migrations is damaged; restore a backup: "
+    ):
         migrate(populated)
 
 
@@ -427,7 +441,13 @@ def test_drift_of_a_newer_file_cannot_be_named_but_is_refused(populated: Path) -
     newer = scripts(populated.parent, *BASE, "-- compatible-with: 2\nSELECT 1;")
     migrate(populated, directory=newer)
     run(populated, "DROP INDEX tasks_phase_ix")
-    with pytest.raises(MigrationError, match="changed by hand after version 3 was applied"):
+    with pytest.raises(
+        MigrationError,
+        match=(
+            ": its structure was changed by hand after version 3 was applied; open it with the"
+            " cwstore that wrote it to see where, or restore a backup: "
+        ),
+    ):
         migrate(populated, directory=populated.parent / "sql0")
 
 

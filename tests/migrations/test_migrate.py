@@ -236,7 +236,7 @@ def test_a_pending_script_that_cannot_be_read_holds_up_none_before_it(populated:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "0003_step.sql holds no statement"),
+        ("", "0003_step.sql holds no statement; write one, or remove the file"),
         ("-- soon\n", "0003_step.sql holds no statement"),
         ("SELECT 1;\nSELECT 'a;\n", "0003_step.sql, line 2: the ' is never closed"),
         ("SELECT 1;\nSELECT 'a\0';\n", "0003_step.sql, line 2: holds U+0000"),

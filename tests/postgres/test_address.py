@@ -105,5 +105,8 @@ def test_without_the_driver_one_is_told_what_to_install(monkeypatch: pytest.Monk
         raise ModuleNotFoundError(name="psycopg")
 
     monkeypatch.setattr("cwstore.core.drivers.import_module", fail)
-    with pytest.raises(StorageError, match=r"pip install 'cwstore\[postgres\]'"):
+    with pytest.raises(
+        StorageError,
+        match=(r"^PostgreSQL takes the package psycopg: pip install 'cwstore\[postgres\]'$"),
+    ):
         Store.open("postgresql:///db")

@@ -1,13 +1,14 @@
 """What a store offers beside repositories, on PostgreSQL, and how its transactions end."""
 
+import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from cwstore.core import idle_threads
 from cwstore.core.statement import values_of
 from cwstore.entities.accounts import Account
 from cwstore.entities.claims import A_LEASE_HAS_PASSED
@@ -311,29 +312,29 @@ def test_a_transaction_that_a_forked_child_leaves_is_its_parents(store: Store) -
     assert names(store) == ["kept"]
 
 
-@pytest.mark.parametrize("by", ["pool", "task"])
-def test_a_transaction_that_was_left_open_is_told_and_not_waited_for(
-    store: Store, by: str, monkeypatch: pytest.MonkeyPatch
+def test_a_transaction_that_a_thread_of_a_pool_has_left_open_is_told_and_not_waited_for(
+    open_store: OpenStore,
 ) -> None:
-    writer: Any = store._db._writer  # type: ignore[attr-defined]
-    inside, refused = threading.Event(), threading.Event()
+    with open_store(busy_timeout=3600) as store, ThreadPoolExecutor(1) as pool:
+        block = store.transaction()
+        pool.submit(block.__enter__).result()
+        with pytest.raises(ConflictError, match="a thread of a pool has left a transaction open"):
+            store.initiatives.create(name="x")
+        pool.submit(block.__exit__, None, None, None).result()
 
-    def hold() -> None:
-        with store.transaction():
-            inside.set()
-            reached(refused)
 
-    holding = Task(hold)
-    reached(inside)
-    if by == "pool":
-        monkeypatch.setattr(idle_threads, "rests_in_pool", lambda _: True)
-    else:
-        monkeypatch.setattr(idle_threads, "is_suspended", lambda _: True)
-        idle_threads.begun_here.set((id(writer), writer.acquisition))
-    with pytest.raises(ConflictError, match=r"open (on this store|the)"):
-        store.initiatives.create(name="x")
-    refused.set()
-    holding.finish()
+def test_a_thread_for_which_a_task_waits_in_its_transaction_is_told_at_once(
+    open_store: OpenStore,
+) -> None:
+    with open_store(busy_timeout=3600) as store:
+
+        async def run() -> None:
+            with store.transaction():
+                await asyncio.to_thread(lambda: store.initiatives.create(name="x"))
+
+        with pytest.raises(ConflictError, match="do not await in it"):
+            asyncio.run(run())
+        assert names(store) == []
 
 
 def test_a_connection_that_psycopg_has_given_up_is_replaced(store: Store) -> None:

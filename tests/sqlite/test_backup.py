@@ -12,6 +12,7 @@ from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.backup import Backup, keep_newest, write_backup
 from cwstore._sqlite.connection import connect
 from cwstore._sqlite.drafts import draft_beside
+from cwstore.core.watching import watched_by
 from cwstore.errors import CorruptDatabaseError, InvalidValueError, MigrationError, StorageError
 from cwstore.migrations.api import migrate
 from tests.kits.engine import assert_ours_alone, in_child
@@ -82,6 +83,8 @@ def test_what_others_write_meanwhile_neither_enters_nor_restarts_the_copy(
             step = pages.step
 
             class Pages:
+                page_count = remaining = 1
+
                 def __enter__(self) -> Any:
                     pages.__enter__()
                     return self
@@ -127,13 +130,12 @@ def test_inside_a_transaction_a_connection_copies_what_it_sees(target: Path) -> 
 def test_ctrl_c_gets_through_while_a_copy_is_verified(
     store: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt() -> bool:
+    def interrupt(done: float, of: float, note: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(_backup, "_OPERATIONS", 10)
-    monkeypatch.setattr(_backup, "go_on", interrupt)
     before = names_in(target.parent)
-    with pytest.raises(KeyboardInterrupt):
+    with watched_by(interrupt), pytest.raises(KeyboardInterrupt):
         write_backup(str(store), target, busy_timeout=1)
     assert names_in(target.parent) == before
 
@@ -202,7 +204,14 @@ def test_a_damaged_source_gives_no_backup(store: Path, target: Path) -> None:
     pages = bytearray(store.read_bytes())
     pages[-4096:-4000] = b"\xff" * 96
     store.write_bytes(pages)
-    with pytest.raises(CorruptDatabaseError, match="not kept, its source is damaged"):
+    with pytest.raises(
+        CorruptDatabaseError,
+        match=(
+            r"(?s)was not kept, its source is damaged: .*; run `cwstore check PATH`; if it finds"
+            r" damage,"
+            " `cwstore restore BACKUP PATH`; if it finds none, check the disk$"
+        ),
+    ):
         write_backup(str(store), target, busy_timeout=1)
     assert names_in(target.parent) == []
 

@@ -207,7 +207,11 @@ def test_the_database_of_another_application_is_refused(
 
 def test_our_mark_on_the_tables_of_another_application_is_refused(file: Path) -> None:
     foreign(file, f"PRAGMA application_id = {0x43575354}", "CREATE TABLE theirs (id TEXT)")
-    assert_refused(file, ForeignDatabaseError, r"has tables \(theirs\) but no version")
+    assert_refused(
+        file,
+        ForeignDatabaseError,
+        r"has tables \(theirs\) but no version; it was left alone: give another path$",
+    )
 
 
 _CRASH = """

@@ -14,6 +14,7 @@ import pytest
 
 from cwstore import BusyError, Store
 from cwstore._sqlite import lock_holders
+from cwstore.core.threads import name_of_thread
 from tests.kits.database import HOLD_LOCK
 
 
@@ -60,7 +61,7 @@ def test_a_thread_is_named_and_when_its_transaction_began(store: Store) -> None:
     assert busy.since is not None
     assert moments[0] - timedelta(seconds=60) < busy.since <= moments[1]
     assert str(busy).endswith(f" ({busy.holder} had it, since {busy.since})")
-    assert lock_holders.name_of_thread(holder.ident or 0) is None
+    assert name_of_thread(holder.ident or 0) is None
 
 
 def test_of_another_store_it_is_told_since_when_its_transaction_is_open(

@@ -226,9 +226,15 @@ def test_the_log_of_another_file_is_not_applied(
     shutil.copyfile(backup, file)
     log = file.with_name("store.db-wal").read_bytes()
     for _ in range(2):
-        with pytest.raises(StorageError, match=f"store.db-wal is not the log of {file}") as caught:
+        with pytest.raises(StorageError) as caught:
             open_store()
-        assert f"cwstore restore COPY {file}" in str(caught.value)
+        assert str(caught.value) == (
+            f"{file}-wal is not the log of {file}, but of another file that was in its place: to"
+            " apply it would mix two databases; nothing was changed. If the file is a copy that was"
+            f" put there, use `cwstore restore COPY {file}`, which keeps file and log under another"
+            " name; or put the old file back beside its log. If both were brought here together,"
+            f" remove {file}-turn"
+        )
     assert file.read_bytes() == backup.read_bytes()
     assert file.with_name("store.db-wal").read_bytes() == log
 

@@ -161,7 +161,14 @@ def assert_refused(error: type[Exception], text: str, backup: object, file: Path
 
 def test_a_file_that_this_process_has_open_is_refused(file: Path, backup: Path) -> None:
     with Store.open(file) as store:
-        with pytest.raises(BusyError, match="is open: another store or process has it"):
+        with pytest.raises(
+            BusyError,
+            match=(
+                r"is open: another store or process has it, or its disk has no locks; close it"
+                r" there,"
+                " then restore$"
+            ),
+        ):
             restore(backup, file)
         store.initiatives.create(name="third")
         assert names(store) == ["first", "second", "third"]
@@ -227,8 +234,14 @@ def test_what_is_no_backup_of_ours_is_refused(file: Path, backup: Path, tmp_path
 
 def test_what_is_no_file_of_ours_is_not_replaced(file: Path, backup: Path, tmp_path: Path) -> None:
     run_raw(file, "PRAGMA application_id = 7")
-    assert_refused(ForeignDatabaseError, "belongs to another application", backup, file)
-    with pytest.raises(StorageError, match="not a regular file"):
+    told = (
+        r"belongs to another application \(application_id 0x00000007\); it was left alone: give"
+        " another path$"
+    )
+    assert_refused(ForeignDatabaseError, told, backup, file)
+    with pytest.raises(
+        StorageError, match=f"^{tmp_path} is not a regular file; give the path of one"
+    ):
         restore(backup, tmp_path)
 
 
@@ -239,7 +252,9 @@ def test_a_place_that_cannot_be_written_to_is_named(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(StorageError, match=r"cannot restore .*No space left on device"):
+    with pytest.raises(
+        StorageError, match=r"cannot restore .*: No space left on device; nothing is lost$"
+    ):
         restore(backup, file)
     assert stored(file) == ["first", "second"]
 

@@ -455,12 +455,25 @@ def test_a_broken_line_in_the_middle_of_a_real_file_leaves_no_trace(
     assert elsewhere.agents.find_all() == []
 
 
-def test_a_plan_that_was_edited_into_a_ring_is_refused(filled: Store, elsewhere: Store) -> None:
-    ring = '{"table":"task_dependencies","row":{"task_id":"T1","depends_on_task_id":"T2"}}\n'
+@pytest.mark.parametrize(
+    ("table", "edge", "ring"),
+    [
+        ("task_dependencies", ("T1", "T2"), ("T1", "T2")),
+        ("phase_dependencies", ("P1", "P2"), ("P1", "P2")),
+        ("pages", ("own", "own"), ("own",)),
+    ],
+)
+def test_a_plan_that_was_edited_into_a_ring_is_refused_and_the_ring_told(
+    table: str, edge: tuple[str, str], ring: tuple[str, ...], filled: Store, elsewhere: Store
+) -> None:
     lines = exported(filled)
-    place = next(n for n, line in enumerate(lines) if '"task_dependencies"' in line) + 1
-    with pytest.raises(CycleError, match=f"^line {place + 1}: "):
-        elsewhere.import_initiative([*lines[:place], ring, *lines[place:]])
+    place = next(n for n, line in enumerate(lines) if f'"table":"{table}"' in line)
+    row = json.loads(lines[place])["row"]
+    fields = ("id", "parent_page_id") if table == "pages" else tuple(row)
+    closing = json.dumps({"table": table, "row": row | dict(zip(fields, edge, strict=True))})
+    with pytest.raises(CycleError, match=f"^line {place + 2}: {table}: ") as refused:
+        elsewhere.import_initiative([*lines[: place + 1], closing, *lines[place + 1 :]])
+    assert refused.value.path == ring
     assert elsewhere.tasks.find_all() == []
 
 

@@ -10,6 +10,7 @@ import psycopg
 from cwstore._postgres.address import Address, parse
 from cwstore._postgres.connection import Connection, connect, lock_timeout, quoted
 from cwstore._postgres.error_map import is_lost, map_error, outcome_unknown
+from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.lane import STAMPS, Lane
 from cwstore._postgres.version import read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
@@ -78,13 +79,16 @@ def refuse_bad_place(file: str) -> None:
 def open_target(file: str, program: Program) -> "PostgresTarget":
     """The schema at an address."""
     address = parse(file)
-    connection = connect(address, busy_timeout=_BUSY_TIMEOUT)
+    connection, reader = connect_both(address, busy_timeout=_BUSY_TIMEOUT)
+    reader.close()
     return PostgresTarget(connection, address, _BUSY_TIMEOUT, program)
 
 
 def open_to_look(file: str, program: Program) -> "PostgresTarget":
     """As `open_target`: to tell what somebody changed takes a schema that is never committed."""
-    return open_target(file, program)
+    address = parse(file)
+    connection = connect(address, busy_timeout=_BUSY_TIMEOUT)
+    return PostgresTarget(connection, address, _BUSY_TIMEOUT, program)
 
 
 class PostgresTarget:

@@ -1,0 +1,1 @@
+"""Three PostgreSQL nodes under Patroni, whose leader is killed under load."""
