@@ -132,5 +132,6 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "co
     Raises BusyError while anybody has the file open, CorruptDatabaseError (the backup is damaged),
     ForeignDatabaseError, SchemaTooNewError, MigrationError, StorageError; nothing is changed then.
     """
+    engine_for(backup, "restore")  # an address is no backup
     engine = cast("_Restores", engine_for(path, "restore"))
     return engine.restore(backup, path)

@@ -9,6 +9,7 @@ from cwstore._demo.report import DemoReport
 from cwstore._demo.supervisor import OnProgress, Supervisor
 from cwstore._demo.worker import PROVIDER, Job
 from cwstore._transfer.backlog import Backlog, BacklogReport, import_backlog, read_backlog
+from cwstore.core.drivers import is_address, shown
 from cwstore.core.ids import make_id
 from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
 from cwstore.store import Store
@@ -40,7 +41,7 @@ def run_demo(
     issues = None if backlog is None else read_backlog(backlog)
     if path is None:
         path = os.path.join(tempfile.mkdtemp(prefix="cwstore-demo-"), "demo.db")
-    file = os.path.abspath(path)
+    file = path if is_address(path) else os.path.abspath(path)
     with Store.open(file) as store:
         imported = None if issues is None else _import(store, issues, on_progress)
         initiative_id = store_plan(store) if imported is None else str(imported.initiative_id)
@@ -48,7 +49,7 @@ def run_demo(
         supervisor = Supervisor(store, initiative_id, on_progress, kills)
         jobs = [Job(file, initiative_id, n, make_id(), pace) for n in range(workers)]
         _carry_out(supervisor, jobs, file)
-        return supervisor.report(file, imported, began)
+        return supervisor.report(store.path, imported, began)
 
 
 def _carry_out(supervisor: Supervisor, jobs: list[Job], file: str) -> None:
@@ -58,7 +59,9 @@ def _carry_out(supervisor: Supervisor, jobs: list[Job], file: str) -> None:
         supervisor.watch()
     except KeyboardInterrupt:
         supervisor.terminate()
-        raise KeyboardInterrupt(f"stopped; what was begun is pending again in {file}") from None
+        raise KeyboardInterrupt(
+            f"stopped; what was begun is pending again in {shown(file)}"
+        ) from None
     except BaseException:
         supervisor.terminate()
         raise

@@ -25,6 +25,7 @@ PROVIDER = "demo"  # accounts of its own: the demo touches none that do real wor
 _ADJECTIVES = ("amber", "brave", "calm", "dapper", "eager", "fancy", "gentle", "happy")
 _ANIMALS = ("badger", "crane", "dolphin", "ermine", "falcon", "gecko", "heron", "ibis")
 _POLL = 0.005  # seconds between two polls of a store in which nothing is ready
+_LOOKS = 20  # polls, at most, before it asks again
 _RECOVERY = timedelta(milliseconds=40)  # of an exhausted account
 # Each step renews it. A worker that hangs for longer loses its task.
 _LEASE = timedelta(seconds=30)
@@ -74,15 +75,14 @@ class _Worker:
         self._report("ready", self._agent.id)
         self._wait_for_word()  # all start at once
         while True:
-            seen = self._store.data_version()
             self._answer_questions()
             task = self._claim()
             if task is not None:
                 self._carry_out(task)
-            elif self._somebody_runs():
-                self._wait_for_change(seen)
-            elif self._store.data_version() == seen:
+            elif self._is_over():
                 break
+            else:
+                self._wait_for_change()
         self._store.agents.update(self._agent.id, status="stopped", exit_code=0)
         self._report("left")
 
@@ -128,12 +128,21 @@ class _Worker:
         self._wait_for_word()
         return task
 
-    def _somebody_runs(self) -> bool:
-        running = self._store.agents.find_by_status("running")
-        return any(agent.initiative_id == self._job.initiative_id for agent in running)
+    def _is_over(self) -> bool:
+        """Whether, at one moment, nothing is ready and nobody runs what could change that."""
+        store, initiative_id = self._store, self._job.initiative_id
+        with store.transaction():
+            if store.tasks.find_ready(initiative_id=initiative_id, limit=1):
+                return False
+            running = store.agents.find_by_status("running")
+            return all(agent.initiative_id != initiative_id for agent in running)
 
-    def _wait_for_change(self, seen: int) -> None:
-        while self._store.data_version() == seen:
+    def _wait_for_change(self) -> None:
+        """Until somebody commits, or a while: the change may have come just before."""
+        seen = self._store.data_version()
+        for _ in range(_LOOKS):
+            if self._store.data_version() != seen:
+                break
             self._pause(_POLL)
 
     # Carrying out a task

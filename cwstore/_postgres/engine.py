@@ -61,6 +61,7 @@ class PostgresDatabase:
         version: int,
         clock: Clock,
         busy_timeout: float,
+        durable: bool,
         program: Program,
     ) -> None:
         self.file = address.name
@@ -69,8 +70,9 @@ class PostgresDatabase:
         self._clock = clock
         self._program = program
         self._busy_timeout = busy_timeout
-        self._writer = Writer(writer, address, clock, busy_timeout, schema)
+        self._writer = Writer(writer, address, clock, busy_timeout, schema, durable=durable)
         self._readers = Readers(address, busy_timeout, reader)
+        self._writer.when_standby = self._readers.close_idle
         self._transactions = TransactionStack(self._writer)
 
     # The port
@@ -131,14 +133,12 @@ class PostgresDatabase:
         """Nothing to do: PostgreSQL uses the space of deleted rows again by itself."""
 
     def compact(self) -> int:
-        """See `Store.compact`: PostgreSQL does it by itself, or by VACUUM FULL."""
-        if self._writer.owner == get_ident():
-            raise ConflictError(
-                "compact() inside of a transaction: leave it first",
-                reason=ConflictReason.TRANSACTION,
-            )
+        """PostgreSQL does that by itself, or by VACUUM FULL."""
         self._refuse_if_closed()
-        return 0
+        raise StorageError(
+            f"{self.file}: PostgreSQL uses the space of deleted rows again by itself; VACUUM FULL"
+            " gives it back, and locks each table meanwhile"
+        )
 
     # Reading
 
@@ -306,6 +306,7 @@ def open_database(
             version=version,
             clock=stamps,
             busy_timeout=seconds,
+            durable=durable,
             program=program,
         )
     except BaseException:

@@ -72,6 +72,11 @@ def map_connect_error(error: psycopg.Error, name: str) -> StorageError:
     return StorageError(f"{name}: {what or said}")
 
 
+def is_of_standby(error: psycopg.Error) -> bool:
+    """Whether the server is no longer the one that writes: another one has taken over."""
+    return error.sqlstate == _READ_ONLY
+
+
 def is_lost(error: psycopg.Error) -> bool:
     """Whether the connection went: what was sent may or may not have been done."""
     state = error.sqlstate or ""
@@ -83,6 +88,14 @@ def outcome_unknown(name: str) -> OutcomeUnknownError:
     return OutcomeUnknownError(
         f"COMMIT ({name}): the connection was lost; the transaction may or may not be there:"
         " read before you repeat it"
+    )
+
+
+def not_replicated(name: str) -> OutcomeUnknownError:
+    """The server has stopped waiting for a standby, and called that success."""
+    return OutcomeUnknownError(
+        f"COMMIT ({name}): the wait for a standby was cancelled; the transaction is there, but goes"
+        " if a standby takes over now that does not have it: read before you repeat it"
     )
 
 

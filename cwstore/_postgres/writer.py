@@ -19,12 +19,15 @@ from cwstore._postgres.connection import (
     failed_at,
     run_batch,
 )
+from cwstore._postgres.durability import is_wait_cancelled, wait_after_commit
 from cwstore._postgres.error_map import (
     COLUMNS_OF_INDEX,
     FOREIGN_KEY,
     is_lost,
+    is_of_standby,
     map_error,
     map_statement_error,
+    not_replicated,
     outcome_unknown,
 )
 from cwstore._postgres.lane import BEGIN, COMMIT, Lane
@@ -47,7 +50,7 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from cwstore._postgres.address import Address
@@ -74,14 +77,15 @@ class Writer:
         clock: "Clock",
         busy_timeout: float,
         schema: str,
+        *,
+        durable: bool,
     ) -> None:
         self.address = address
         self.name = address.name
         self.busy_timeout = busy_timeout  # seconds
         self.lane = Lane(connection, schema)
-        self.connection = connection
-        self.dropped = False
         self._clock = clock
+        self._durable = durable
         self._process = os.getpid()
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
@@ -93,15 +97,19 @@ class Writer:
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
         self.task: object = None  # the task or greenlet that opened the transaction
+        self.when_standby: Callable[[], None] = lambda: None  # called once it has become one
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
         self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
+        self._wrote = False  # something in the open transaction
+        self._adopt(connection)
 
     # A transaction, by the thread that holds the lock
 
     def begin(self) -> None:
         """Begin, take the lane, go on behind the last stamp. Raises BusyError, StorageError."""
+        self._wrote = False
         started = time.monotonic()
         made = self._batch(
             [BEGIN, *self._lock_timeout(), self.lane.take, self.lane.last_stamp()], "BEGIN"
@@ -116,7 +124,11 @@ class Writer:
         messages = [COMMIT]
         if self._clock.last > self._handed_on:
             messages.insert(0, self.lane.hand_on(self._clock.last))
-        self._batch(messages, "COMMIT")
+        at = len(messages) - 1
+        if self._wrote and self._wait is not None:
+            messages.append(self._wait)
+        self._batch(messages, "COMMIT", at)
+        self._refuse_if_not_replicated()
 
     def rollback(self) -> None:
         """Undo the open transaction. A connection that cannot do that is given up."""
@@ -130,21 +142,25 @@ class Writer:
             self.drop()
             raise
 
-    def _batch(self, messages: list[Message], what: str) -> list[Cursor]:
-        """Run SQL of the engine's own in one round trip. After an error nothing of it is kept."""
+    def _batch(self, messages: list[Message], what: str, commit: int | None = None) -> list[Cursor]:
+        """Run SQL of the engine's own in one round trip. After an error nothing of it is kept.
+
+        But if it comes after the message number `commit`, the outcome is unknown.
+        """
         made: list[Cursor] = []
         try:
             run_batch(self.connection, messages, made)
             return made
         except psycopg.Error as error:
-            lost = is_lost(error)
+            self._drop_if_standby(error)
+            lost = is_lost(error) or (commit is not None and failed_at(made) > commit)
             fault = map_error(error, f"{what} ({self.name})", self.busy_timeout)
         except BaseException:
             self.drop()
             raise
         if lost:
             self.drop()
-            if what == "COMMIT":
+            if commit is not None:
                 fault = outcome_unknown(self.name)
         self._name_holder(fault)
         raise fault
@@ -179,19 +195,22 @@ class Writer:
             messages.append(self.lane.stamp_alone(max(now, self._clock.last + 1)))
             if statement.clock is not None:
                 values[statement.clock] = now
+        at = len(messages)
         messages += [(text_of(statement), values), COMMIT]
+        if self._wait is not None:
+            messages.append(self._wait)
         made: list[Cursor] = []
-        at = len(messages) - 2
         started = time.monotonic()
         try:
             run_batch(self.connection, messages, made)
         except (psycopg.Error, UnicodeError) as error:
-            fault = self._fault_alone(error, statement, values, failed_at(made) == at)
+            fault = self._fault_alone(error, statement, values, failed_at(made) - at)
         except BaseException:
             self.drop()
             raise
         else:
             self.tell_wait(time.monotonic() - started)
+            self._refuse_if_not_replicated()
             if statement.timed:
                 self._clock.raise_to(int(made[at - 1].fetchall()[0][0]))
             return made[at].fetchall() if made[at].description else [(made[at].rowcount,)]
@@ -202,13 +221,15 @@ class Writer:
         error: psycopg.Error | UnicodeError,
         statement: "Statement[Any]",
         values: list[Any],
-        of_statement: bool,
+        at: int,
     ) -> CwstoreError:
-        if isinstance(error, psycopg.Error) and is_lost(error):
+        """`at`: which message failed; 0 is the statement, 1 the COMMIT, 2 the wait for it."""
+        if isinstance(error, psycopg.Error) and (is_lost(error) or at > 1):
             self.drop()
             return outcome_unknown(self.name)
         self.rollback()
-        if of_statement:
+        self._drop_if_standby(error)
+        if at == 0:
             return self._fault(error, statement, values)
         assert isinstance(error, psycopg.Error)
         fault = map_error(error, table_of(statement.text), self.busy_timeout)
@@ -252,6 +273,7 @@ class Writer:
                 statement.give_stamp(values, self._clock)
         messages: list[Message] = [(text_of(statement), values) for values in rows]
         if not reads:
+            self._wrote = True
             messages = [_SAVEPOINT, *messages, _RELEASE]
         made: list[Cursor] = []
         try:
@@ -276,7 +298,8 @@ class Writer:
         values: list[Any],
         reads: bool,
     ) -> CwstoreError:
-        if isinstance(error, psycopg.Error) and is_lost(error):
+        self._drop_if_standby(error)
+        if isinstance(error, psycopg.Error) and (self.dropped or is_lost(error)):
             self.drop()
             self.abort_error = map_error(error, self.name, self.busy_timeout)
             return self.abort_error
@@ -379,8 +402,36 @@ class Writer:
     def _reconnect(self) -> None:
         if not self.dropped:
             self.drop()
-        self.connection = connect(self.address, busy_timeout=self.busy_timeout)
+        new = connect(self.address, busy_timeout=self.busy_timeout)
+        try:
+            self._adopt(new)
+            return
+        except psycopg.Error as error:
+            fault = map_error(error, f"opening {self.name}", self.busy_timeout)
+        new.close()
+        raise fault
+
+    def _adopt(self, connection: Connection) -> None:
+        self._wait = wait_after_commit(connection, self._durable)
+        self._not_replicated = False
+        connection.add_notice_handler(self._hear)
+        self.connection = connection
         self.dropped = False
+
+    def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
+        if is_wait_cancelled(notice):
+            self._not_replicated = True
+
+    def _refuse_if_not_replicated(self) -> None:
+        if self._not_replicated:
+            self._not_replicated = False
+            raise not_replicated(self.name)
+
+    def _drop_if_standby(self, error: psycopg.Error | UnicodeError) -> None:
+        """Let the next call look for the server that writes now, as the address tells."""
+        if isinstance(error, psycopg.Error) and is_of_standby(error):
+            self.drop()
+            self.when_standby()
 
     def drop(self) -> None:
         """Close a connection whose state is in doubt. The next `acquire` opens a new one."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
 from cwstore.cli.stores import given_program
-from cwstore.core.drivers import shown
+from cwstore.core.drivers import is_address, shown
 from cwstore.migrations import api
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def status(options: Namespace) -> int:
     if options.json:
         terminal.print_json(found)
         return code
-    is_there = found.size > 0 or os.path.exists(found.path)
+    is_there = is_address(options.path) or os.path.exists(found.path)
     rows = [
         ("version", f"{found.version} of {found.newest}"),
         ("usable by code from version", str(found.compatible_from)),
@@ -91,7 +91,7 @@ def rehearse(options: Namespace) -> int:
     if not done.violations:
         terminal.say("0 broken foreign keys")
     terminal.say(
-        f"{options.path} was not touched. It would go from version {done.version_before} to"
+        f"{shown(options.path)} was not touched. It would go from version {done.version_before} to"
         f" {done.version}, from {done.size_before:,} to {done.size:,} bytes."
     )
     return 0

@@ -17,7 +17,8 @@ from cwstore import __version__
 from cwstore.cli import terminal
 from cwstore.cli.output import lost_output, say_if_possible, with_output
 from cwstore.cli.values import application_id, count, duration, size, workers
-from cwstore.errors import CwstoreError
+from cwstore.core.drivers import shown
+from cwstore.errors import CwstoreError, InvalidValueError
 from cwstore.migrations.scripts import APPLICATION_ID
 
 #: Second arguments that a command needs.
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(arguments: Sequence[str] | None) -> int:
     parser = make_parser()
     given = sys.argv[1:] if arguments is None else arguments
-    options = parser.parse_args([_shielded(argument) for argument in given])
+    hidden: dict[str, str] = {}
+    options = parser.parse_args([_shielded(argument, hidden) for argument in given])
     if options.version:
         return run("cwstore", _print_version, options)
     if options.completion:
@@ -68,12 +70,23 @@ def _main(arguments: Sequence[str] | None) -> int:
     if options.command is None:
         parser.print_help(sys.stderr)
         return 2
-    _fill_in_path(options)
+    _fill_in_path(options, hidden)
     return run("cwstore", _command(options.command), options)
 
 
-def _shielded(argument: str) -> str:
-    """An id may begin with a dash, and is no option for that: `_an_id` takes the shield off."""
+def _shielded(argument: str, hidden: dict[str, str]) -> str:
+    """The argument as argparse may take it, and show it.
+
+    An id may begin with a dash, and is no option for that: `_an_id` takes the shield off. `hidden`
+    gets the address that had a password, by what is left of it.
+    """
+    if "://" in argument:
+        try:
+            without = shown(argument)
+        except InvalidValueError:
+            without = f"{argument.partition('://')[0]}://…"
+        hidden[without] = argument
+        return without
     return f"{_SHIELD}{argument}" if _DASHED_ID.fullmatch(argument) else argument
 
 
@@ -135,19 +148,24 @@ def _print_completion(options: Namespace) -> int:
 # What is accepted
 
 
-def _fill_in_path(options: Namespace) -> None:
+def _fill_in_path(options: Namespace, hidden: dict[str, str]) -> None:
     """Take PATH from the environment where it was left out. Wrong usage exits with 2.
 
-    A single argument of a command that may have two is PATH if there is such a file. If the command
-    needs the second one, it is that.
+    A single argument of a command that may have two is PATH if there is such a file, or if it is an
+    address. If the command needs the second one, it is that. What of an address was `hidden` comes
+    back.
     """
-    if not options.takes_path:
-        return
+    if options.takes_path:
+        _fill_in(options)
+    options.path = hidden.get(options.path, options.path)
+
+
+def _fill_in(options: Namespace) -> None:
     named = os.environ.get(PATH_VARIABLE)
     second: str | None = options.second
     is_alone = second is not None and options.path and getattr(options, second) is None
     must = second in _REQUIRED
-    if second and is_alone and named and (must or not os.path.lexists(options.path)):
+    if second and is_alone and named and (must or not _is_there(options.path)):
         setattr(options, second, _an_id(options.path))
         options.path = None
     if options.path is None:
@@ -160,6 +178,10 @@ def _fill_in_path(options: Namespace) -> None:
         options.parser.error(f"{second.upper()} is missing")
 
 
+def _is_there(path: str) -> bool:
+    return "://" in path or os.path.lexists(path)
+
+
 def make_parser() -> ArgumentParser:
     """The parser of all commands."""
     parser = ArgumentParser(
@@ -168,7 +190,7 @@ def make_parser() -> ArgumentParser:
         epilog=f"Where PATH is left out, the environment variable {PATH_VARIABLE} names the file."
         " Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 Ctrl-C.",
     )
-    parser.set_defaults(json=False, command=None)
+    parser.set_defaults(json=False, command=None, path=None)
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.add_argument(
         "--completion",

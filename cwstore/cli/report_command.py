@@ -10,6 +10,7 @@ from cwstore._overview.page import FIRST_LINE, page
 from cwstore._overview.reading import read_board, read_log_volume, read_summary
 from cwstore.cli import terminal
 from cwstore.cli.stores import open_database
+from cwstore.core.drivers import is_address, shown
 from cwstore.errors import StorageError
 
 
@@ -27,7 +28,7 @@ def report(options: Namespace) -> int:
         summary = read_summary(db)
         boards = [read_board(db, initiative) for initiative in summary.initiatives]
         volume = read_log_volume(db)
-    text = "".join(page(os.path.basename(options.path), summary, boards, volume, now))
+    text = "".join(page(_title(options.path), summary, boards, volume, now))
     if target == "-":
         sys.stdout.write(text)
         return 0
@@ -38,6 +39,10 @@ def report(options: Namespace) -> int:
     else:
         terminal.say(f"{target}: {size:,} bytes; open it in a browser.")
     return 0
+
+
+def _title(path: str) -> str:
+    return shown(path) if is_address(path) else os.path.basename(path)
 
 
 def _refuse_other_file(path: str) -> None:

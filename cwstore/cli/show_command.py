@@ -20,6 +20,7 @@ from cwstore._overview.reading import (
 from cwstore.cli import board_text, terminal
 from cwstore.cli.stores import open_database
 from cwstore.cli.terminal import Line
+from cwstore.core.drivers import shown
 from cwstore.entities.agents import Agent
 from cwstore.entities.initiatives import Initiative, InitiativeRepository
 from cwstore.entities.phases import Phase
@@ -91,7 +92,7 @@ def _of_one(db: "Snapshot", options: Namespace) -> Shown:
         case _:
             raise NotFoundError(
                 f"no initiative, phase, task or agent has the id {options.id!r};"
-                f" `cwstore show {options.path}` lists the initiatives",
+                f" `cwstore show {shown(options.path)}` lists the initiatives",
                 id=options.id,
             )
 

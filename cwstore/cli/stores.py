@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, cast
 
-from cwstore.core.drivers import engine_for
+from cwstore.core.drivers import engine_for, is_address, shown
 from cwstore.errors import MigrationError, StorageError
 from cwstore.migrations.scripts import APPLICATION_ID, Program, default_directory
 
@@ -67,6 +67,8 @@ def open_database(path: str) -> "OpenDatabase":
 
 
 def _may_only_read(path: str) -> bool:
+    if is_address(path):  # the server knows who may
+        return False
     files = engine_for(path, "database_file")
     return bool(files.may_only_read(files.resolve(path)))
 
@@ -74,13 +76,12 @@ def _may_only_read(path: str) -> bool:
 def _refuse_missing_or_old(path: str, program: "Program") -> None:
     from cwstore.migrations.api import status
 
-    engine_for(path, "database_file")  # so far commands that open a store take files only
     found = status(path, directory=program.directory, application_id=program.application_id)
-    if not os.path.exists(found.path):
+    if not is_address(path) and not os.path.exists(found.path):
         raise StorageError(f"{found.path} is not there; give the path of a cwstore file")
     if found.pending:
         this = f"this {program.name.removeprefix('the ')}"
         raise MigrationError(
             f"{found.path} has version {found.version}, {this} works on {found.newest}:"
-            f" run `cwstore migrate {path}` first"
+            f" run `cwstore migrate {shown(path)}` first"
         )

@@ -15,9 +15,8 @@ from cwstore.cli import terminal
 from cwstore.cli.stores import is_ours, open_database, open_program, open_store
 from cwstore.cli.values import bar, readable_bytes
 from cwstore.core.checks import check_application_id
-from cwstore.core.drivers import engine_for
+from cwstore.core.drivers import engine_for, is_address, shown
 from cwstore.migrations.advice import how_to_restore
-from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
     from cwstore._overview.reading import AgentLog
@@ -29,9 +28,13 @@ _MOST_AGENTS = 20  # whose logs are listed
 def check(options: Namespace) -> int:
     """Look for damage; 1 if there is any."""
     with terminal.progress("Checking"):
-        program = Program(options.directory, check_application_id(options.application_id))
+        number = check_application_id(options.application_id)
+        program = engine_for(options.path, "schema.target").program_for(
+            options.directory, number, ()
+        )
         inspection = engine_for(options.path, "inspection")
         report: CheckReport = inspection.check_file(options.path, program)
+    name = shown(options.path)
     if options.json:
         terminal.print_json({"ok": report.ok, **asdict(report)})
     else:
@@ -40,12 +43,11 @@ def check(options: Namespace) -> int:
         for added in report.added:
             terminal.say(f"Somebody added, and it is left alone: {added}")
         if report.ok:
-            terminal.say(
-                f"{options.path}: OK: no damage, no broken references, schema as expected."
-            )
+            terminal.say(f"{name}: OK: no damage, no broken references, schema as expected.")
     if not report.ok:
-        advice = how_to_restore(program, os.path.realpath(options.path))
-        terminal.complain("cwstore", f"{options.path} has the problems listed; {advice}")
+        file = name if is_address(options.path) else os.path.realpath(options.path)
+        advice = how_to_restore(program, file)
+        terminal.complain("cwstore", f"{name} has the problems listed; {advice}")
     return 0 if report.ok else 1
 
 
@@ -110,7 +112,10 @@ def _show_tables(path: str, found: "StoreStats") -> None:
         )
         for t in found.tables
     ]
-    terminal.table(path, ("table", "rows", "bytes", "bytes of indexes", "both"), rows)
+    terminal.table(shown(path), ("table", "rows", "bytes", "bytes of indexes", "both"), rows)
+    if is_address(path):
+        terminal.say(f"Version {found.version}; {found.file_bytes:,} bytes of tables and indexes.")
+        return
     terminal.say(
         f"Version {found.version}; {found.file_bytes:,} bytes in the file ({found.free_bytes:,}"
         f" free) and {found.wal_bytes:,} in its write-ahead log ({found.wal_pending_bytes:,} of"

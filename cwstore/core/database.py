@@ -133,7 +133,8 @@ class Database:
         A little at a time, so that others can write between, and the write-ahead log at its end,
         unless somebody reads from it just then. 0 for a database in memory. Raises ConflictError
         inside of a transaction, and StorageError if there is free space in a file that cannot
-        shrink: it was made without auto_vacuum.
+        shrink: it was made without auto_vacuum. PostgreSQL does this by itself, so there it always
+        raises StorageError.
         """
         return self._db.compact()
 

@@ -352,18 +352,37 @@ def test_a_worker_notices_that_it_runs_too_early(file: Path) -> None:
     assert events[-1] == ("finished", task.id, done.summary)
 
 
-def test_a_worker_looks_again_if_something_changed_while_it_looked(
+def test_a_worker_leaves_only_when_nobody_runs_what_could_make_a_task_ready(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     initiative_id = store.initiatives.create(name="Nothing to do").id
+    other = store.agents.create(
+        name="other", worktree_id="x", initiative_id=initiative_id, status="running"
+    )
     ours, theirs = Pipe()
     worker = _demo_worker._Worker(store, Job(str(file), initiative_id, 0, "token", 0), theirs)
-    versions = iter([1, 2, 2, 2])
+    versions = iter([1, 1, 2])
     monkeypatch.setattr(store, "data_version", lambda: next(versions))
+    waited: list[float] = []
+
+    def end_the_other(seconds: float) -> None:
+        waited.append(seconds)
+        store.agents.update(other.id, status="idle")
+
+    monkeypatch.setattr(worker, "_pause", end_the_other)
     ours.send("begin")
     worker.run()
-    assert list(versions) == []
+    assert (len(waited), list(versions)) == (1, [])
     assert [ours.recv().kind for _ in range(2)] == ["ready", "left"]
+
+
+def test_a_worker_asks_again_though_it_heard_of_no_change(store: Store, file: Path) -> None:
+    initiative_id = store.initiatives.create(name="Nothing to do").id
+    _, theirs = Pipe()
+    worker = _demo_worker._Worker(store, Job(str(file), initiative_id, 0, "token", 0), theirs)
+    store.tasks.create(name="Ready", initiative_id=initiative_id)
+    worker._wait_for_change()
+    assert not worker._is_over()
 
 
 def test_a_worker_that_waits_notices_that_its_parent_has_left(store: Store, file: Path) -> None:

@@ -15,11 +15,11 @@ ADDRESSES: dict[str, str] = {}
 
 
 @contextmanager
-def running_server() -> Generator[Server, None, None]:
-    """Skips the test where it cannot be had."""
+def running_server(**changed: str) -> Generator[Server, None, None]:
+    """A server whose settings may be `changed`. Skips the test where it cannot be had."""
     try:
         postgres.binaries()
     except postgres.NoServerError as error:
         pytest.skip(str(error))
-    with postgres.running_server() as server:
+    with postgres.running_server(**changed) as server:
         yield server

@@ -1,10 +1,11 @@
 """Addresses: what libpq gets, what is ours, and what nobody is shown."""
 
+from pathlib import Path
+
 import pytest
 
 import cwstore
 from cwstore._postgres.address import parse
-from cwstore.cli import main
 from cwstore.errors import CwstoreError, InvalidValueError, StorageError
 from cwstore.store import Store
 from tests.kits.engine import whole_chain
@@ -25,12 +26,18 @@ PASSWORD = "hunter2-do-not-tell"
         ),
         (
             f"postgresql:///db?host=/run&password={PASSWORD}&schema=a%20b",
-            f"postgresql:///db?host=%2Frun&password={PASSWORD}",
+            f"postgresql:///db?host=/run&password={PASSWORD}",
             "postgresql:///db?host=/run&schema=a%20b",
             "a b",
         ),
+        (
+            f"postgresql://me:{PASSWORD}@[::1]:1,[::2]:2/db?options=-c%20a%3D{PASSWORD}&schema=a+b",
+            f"postgresql://me:{PASSWORD}@[::1]:1,[::2]:2/db?options=-c%20a%3D{PASSWORD}",
+            "postgresql://me@[::1]:1,[::2]:2/db?schema=a+b",
+            "a+b",
+        ),
     ],
-    ids=["plain", "short scheme", "several hosts", "in the query"],
+    ids=["plain", "short scheme", "several hosts", "in the query", "a plus is no blank"],
 )
 def test_an_address_is_taken_apart(
     given: str, conninfo: str, name: str, schema: str | None
@@ -48,8 +55,18 @@ def test_an_address_is_taken_apart(
         f"postgresql://me:{PASSWORD}@h/db?schema=",
         f"postgresql://me:{PASSWORD}@h/db?schema={'x' * 64}",
         f"postgresql://me:{PASSWORD}@h/db\0",
+        *(f"postgresql://me:1{sign}{PASSWORD}@h/db" for sign in "@/?#"),
+        f"postgresql://me:1?a={PASSWORD}@h/db",
+        f"postgresql://me:{PASSWORD}/1@h/db",
+        f"postgresql://me:x@h:{PASSWORD}/db",
+        f"postgresql+psycopg://me:{PASSWORD}@h/db",
+        f"POSTGRESQL://me:{PASSWORD}@h/db",
     ],
-    ids=["host", "query", "empty schema", "long schema", "U+0000"],
+    ids=[
+        *("host", "query", "empty schema", "long schema", "U+0000"),
+        *("an @", "a slash", "a question mark", "a hash", "a query in it", "a slash at its end"),
+        *("port", "SQLAlchemy's", "in capitals"),
+    ],
 )
 def test_what_is_no_address_is_refused_and_not_repeated(address: str) -> None:
     with pytest.raises(InvalidValueError, match="path") as caught:
@@ -80,24 +97,10 @@ def test_a_store_shows_its_address_without_the_password(address: str) -> None:
         assert address in str(caught.value)
 
 
-@pytest.mark.parametrize("command", ["migrate", "status"])
-def test_a_command_takes_an_address_and_does_not_show_the_password(
-    address: str, command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([command, f"{address}&password={PASSWORD}"]) == 0
-    said = capsys.readouterr()
-    assert PASSWORD not in said.out + said.err
-    assert cwstore.status(f"{address}&password={PASSWORD}").path == address
-
-
-@pytest.mark.parametrize("command", ["check", "stats", "show", "shell"])
-def test_a_command_that_takes_files_only_says_so(
-    address: str, command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([command, f"{address}&password={PASSWORD}"]) == 1
-    said = capsys.readouterr()
-    assert "not there for PostgreSQL yet" in said.err
-    assert PASSWORD not in said.out + said.err
+def test_an_address_is_no_backup(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="pg_restore") as caught:
+        cwstore.restore(f"postgresql://me:{PASSWORD}@h/db", tmp_path / "a.db")
+    assert PASSWORD not in str(caught.value)
 
 
 def test_without_the_driver_one_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -363,3 +363,31 @@ def test_a_transaction_whose_savepoint_is_lost_is_lost(
             store.initiatives.create(name="y", id=one.id)
         store.initiatives.create(name="z")
     assert names(store) == ["x"]
+
+
+@pytest.mark.parametrize("way", ["alone", "transaction", "commit"])
+def test_a_server_that_has_become_a_standby_is_left_for_the_one_that_writes_now(
+    store: Store, way: str
+) -> None:
+    """Its connections go on, and it answers reads: of the past."""
+    names(store)
+    db: Any = store._db
+    (reader,) = db._readers.idle
+    demoted = db._writer.connection
+    demoted.execute("SET default_transaction_read_only = on")
+
+    def write() -> None:
+        if way == "alone":
+            store.initiatives.create(name="x")
+            return
+        with store.transaction():
+            if way == "transaction":
+                store.initiatives.create(name="x")
+            else:
+                db._clock()
+
+    with pytest.raises(StorageError, match="it may be a standby"):
+        write()
+    assert (demoted.closed, reader.closed) == (True, True)
+    store.initiatives.create(name="y")
+    assert names(store) == ["y"]
