@@ -33,7 +33,7 @@ from cwstore._postgres.error_map import (
 from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import missing_reference, table_of, taken
+from cwstore.core.faults import missing_reference, name_holder, table_of, taken
 from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
@@ -180,7 +180,7 @@ class Writer:
         if isinstance(fault, BusyError) and not self.dropped:
             self.rollback()
             with suppress(psycopg.Error):
-                fault.holder = self.lane.holder(self.connection)
+                name_holder(fault, self.lane.holder(self.connection), None)
 
     # Statements, by the thread that holds the lock
 
@@ -232,7 +232,7 @@ class Writer:
         if at == 0:
             return self._fault(error, statement, values)
         assert isinstance(error, psycopg.Error)
-        fault = map_error(error, table_of(statement.text), self.busy_timeout)
+        fault = map_error(error, f"BEGIN ({self.name})", self.busy_timeout)
         self._name_holder(fault)
         return fault
 
@@ -247,7 +247,7 @@ class Writer:
         self.refuse_unless_ours()
         self.running = True
         try:
-            (rows,) = self._run_each(statement, [values], 0, reads=reads)
+            (rows,) = self._run_each(statement, [values], reads=reads)
             return rows
         finally:
             self.running = False
@@ -265,9 +265,17 @@ class Writer:
             self.running = False
 
     def _run_each(
-        self, statement: "Statement[Any]", rows: list[list[Any]], start: int, *, reads: bool = False
+        self,
+        statement: "Statement[Any]",
+        rows: list[list[Any]],
+        start: int | None = None,
+        *,
+        reads: bool = False,
     ) -> "list[list[Row]]":
-        """Run it once for the binds of each row; `start` is the first one's number in its batch."""
+        """Run it once for the binds of each row; `start` is the first one's number in its batch.
+
+        None: it is no batch.
+        """
         for values in rows:
             if statement.timed:
                 statement.give_stamp(values, self._clock)
@@ -287,7 +295,7 @@ class Writer:
             self.drop()
             self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
             raise
-        if isinstance(fault, InvalidValueError) and len(rows) > 1:
+        if isinstance(fault, InvalidValueError) and start is not None:
             fault = of_item(fault, start + at)
         raise fault
 

@@ -16,7 +16,7 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
-from cwstore.core.faults import held_by
+from cwstore.core.faults import name_holder
 from cwstore.core.threads import ThreadEnds, Transaction, note_task
 from cwstore.errors import (
     BusyError,
@@ -88,7 +88,7 @@ class TransactionStack:
 
                 holder, process = who_writes(writer.file)
                 began = queue.began(process)
-                fault = held_by(fault, holder, writer.time_of(began) if began else None)
+                name_holder(fault, holder, writer.time_of(began) if began else None)
         finally:
             if queue.ticket is not None:
                 queue.leave()

@@ -11,12 +11,10 @@ from cwstore.errors import (
     BusyError,
     ConflictError,
     ConflictReason,
-    CwstoreError,
     CycleError,
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
-    with_note,
 )
 
 _TABLE = r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)"  # compiled with the first fault
@@ -114,12 +112,11 @@ def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
     )
 
 
-def held_by(error: BusyError, holder: str | None, since: datetime | None) -> CwstoreError:
-    """The same error, which names who had the lock, and since when; its message too."""
+def name_holder(error: BusyError, holder: str | None, since: datetime | None) -> None:
+    """Let the error name who had the lock, and since when; its message too."""
     error.holder, error.since = holder, since
-    if holder is None:
-        return error
-    return with_note(error, f"({holder} had it{f', since {since}' if since else ''})")
+    if holder is not None:
+        error.args = (f"{error} ({holder} had it{f', since {since}' if since else ''})",)
 
 
 def refused_bind(binds: Mapping[str, object]) -> InvalidValueError:

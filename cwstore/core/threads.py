@@ -133,11 +133,12 @@ def acquire(writer: "Writer", text: str, where: str) -> float:
         writer.waited_for = writer.owner
         started = time.monotonic()
         if not _wait_for_lock(writer):
-            from cwstore.core.faults import busy_thread, held_by
+            from cwstore.core.faults import busy_thread, name_holder
 
             holder = name_of_thread(writer.owner)
             fault = busy_thread(text, where, writer.busy_timeout)
-            raise held_by(fault, holder, writer.time_of(writer.began))
+            name_holder(fault, holder, writer.time_of(writer.began))
+            raise fault
         waited = time.monotonic() - started
     if writer.running:  # the lock lets its own thread in again
         writer.lock.release()
