@@ -230,10 +230,13 @@ class WriteQueue:
     def look_for_holder(self, now: float) -> None:
         """Once the wait has become long: who has the write lock. It is told when the wait ends."""
         if self.holder is None and now - self.queued_at > LONG:
-            from cwstore._sqlite.lock_holders import who_writes
+            holder = None
+            with suppress(OSError):  # it cannot be imported: no descriptors are left
+                from cwstore._sqlite.lock_holders import who_writes
 
-            holder, process = who_writes(self._file)
-            self.holder, self.holder_began = holder or "unknown", self.began(process)
+                holder, process = who_writes(self._file)
+                self.holder_began = self.began(process)
+            self.holder = holder or "unknown"
 
     def wait_at_most(self, seconds: float) -> float:
         """As `wait_for_head`, for that long at most. Returns the seconds it took."""
@@ -257,7 +260,7 @@ class WriteQueue:
         if ticket > _MAX_TICKET:
             ticket = head = self._numbers[_HEAD_TICKET] = 0
         self.ticket = ticket
-        self.holder = None
+        self.holder = self.holder_began = None
         self.queued_at = time.monotonic()
         self._numbers[_NEXT_TICKET] = ticket + 1
         if ticket == head:
