@@ -109,7 +109,10 @@ class TransactionStack:
                 self._checkpointer = WalCheckpointer(queue)
             return queue
         except OSError as error:
-            raise StorageError(f"{writer.file}: cannot be written to: {error}") from None
+            raise StorageError(
+                f"{writer.file} cannot be written to: {error.strerror}; check its disk, and how"
+                " many files this process may have open (ulimit -n)"
+            ) from None
 
     def _tell_wait(self, queue: "WriteQueue", waited: float) -> None:
         """Log a long wait for the write lock; `waited` seconds of it were for other threads."""
