@@ -188,7 +188,7 @@ class Writer:
         if isinstance(fault, BusyError) and not self.dropped:
             self.rollback()
             with suppress(psycopg.Error):
-                name_holder(fault, self.lane.holder(self.connection), None)
+                name_holder(fault, *self.lane.holder(self.connection))
 
     # Statements, by the thread that holds the lock
 

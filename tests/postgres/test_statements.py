@@ -1,5 +1,6 @@
 """Every statement is one that PostgreSQL can prepare on its schema."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -9,7 +10,7 @@ import cwstore._overview
 import cwstore._transfer
 import cwstore.entities
 from cwstore._postgres.statement_text import text_of
-from cwstore.core.statement import Statement, values_of
+from cwstore.core.statement import Statement, rows_of, values_of
 from cwstore.entities.initiatives import Initiative
 from cwstore.store import Store
 from cwstore.testing.checker.found import find_statements, sources_of
@@ -27,6 +28,29 @@ def faults(connection: Connection, statements: dict[str, Statement[Any]]) -> dic
         except psycopg.Error as error:
             found[name] = str(error)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of a service's own table."""
+
+    id: str
+    weight: float
+    body: bytes
+
+
+_LIGHTER = rows_of(Sample)("""
+    SELECT id, weight, body FROM samples WHERE weight < :weight AND body = :body
+""")
+
+
+def test_numbers_with_a_point_and_bytes_of_a_service_are_taken_as_they_are(
+    store: Store, superuser: Connection
+) -> None:
+    superuser.execute("CREATE TABLE samples (id text, weight double precision, body bytea)")
+    superuser.execute("INSERT INTO samples VALUES ('s', 0.1, '\\x0061'), ('t', 3, '\\x0061')")
+    found = store._db.fetch_all(_LIGHTER, weight=0.5, body=b"\0a")
+    assert found == [Sample("s", 0.1, b"\0a")]
 
 
 def test_every_statement_can_be_prepared(store: Store, superuser: Connection) -> None:
