@@ -28,7 +28,7 @@ def swept(name: str, place: Path, every: int, kinds: Iterable[str] = KINDS) -> O
         pytest.param("transaction over five", 13, marks=pytest.mark.slow),
         pytest.param("claim next", 17, marks=pytest.mark.slow),
         pytest.param("backup", 149, marks=pytest.mark.slow),
-        ("prune", 83),
+        pytest.param("prune", 83, marks=pytest.mark.slow),
         ("compact", 31),
         pytest.param("restore", 29, marks=pytest.mark.slow),
         pytest.param("restore after a kill", 29, marks=pytest.mark.slow),
