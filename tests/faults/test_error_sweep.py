@@ -1,5 +1,6 @@
 """The n-th file operation fails: a true error, nothing half done, nothing lost, usable again."""
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import apsw
 import pytest
 
 from cwstore._sqlite import error_map, transaction
-from cwstore.errors import OutcomeUnknownError
-from tools._python.faults.error_sweep import KINDS, SUBJECTS, Outcome, Sweep
+from cwstore.errors import OutcomeUnknownError, StorageError
+from cwstore.store import Store
+from tools._python.faults.error_sweep import KINDS, SUBJECTS, FailingDisk, Outcome, Sweep
 from tools._python.faults.system_calls import Guard, watched
 
 SUBJECT = {subject.name: subject for subject in SUBJECTS}
@@ -54,6 +56,15 @@ def test_whatever_fails_is_told_truly_and_leaves_nothing_half_done(
 )
 def test_one_kind_of_failure_at_each_place_is_told_truly(name: str, kind: str, place: Path) -> None:
     assert swept(name, place, 1, [kind]).faults == []
+
+
+def test_a_file_that_cannot_be_made_on_a_full_disk_leaves_nothing_behind(place: Path) -> None:
+    for at in range(1, 26):
+        disk = FailingDisk("write", at, errno.ENOSPC, lasting=True)
+        with watched(str(place), disk), pytest.raises(StorageError, match="is full|no room"):
+            Store.open(place / "store.db", backup=False)
+        assert [one.name for one in place.iterdir() if one.name != "store.db"] == []
+        (place / "store.db").unlink(missing_ok=True)
 
 
 # The sweep itself can fail
