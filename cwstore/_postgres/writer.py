@@ -32,8 +32,9 @@ from cwstore._postgres.error_map import (
 )
 from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
+from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import missing_reference, table_of, taken
+from cwstore.core.faults import missing_reference, name_holder, table_of, taken
 from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
@@ -51,6 +52,7 @@ from cwstore.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from cwstore._postgres.address import Address
     from cwstore.core.clock import Clock
@@ -98,9 +100,11 @@ class Writer:
         self.task: object = None  # the task or greenlet that opened the transaction
         self.when_standby: Callable[[], None] = lambda: None  # called once it has become one
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
+        self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
         self._wrote = False  # something in the open transaction
+        self.ended = 0  # transactions, so that a feed knows whether there may be something to hear
         self._adopt(connection)
 
     # A transaction, by the thread that holds the lock
@@ -170,11 +174,15 @@ class Writer:
         left = max(1, round((self.busy_timeout - self._waited) * 1000))
         return [(b"SELECT set_config('lock_timeout', $1::text, true)", (f"{left}ms",))]
 
+    def time_of(self, moment: float) -> "datetime":
+        """What the clock of the store showed then."""
+        return self._clock.at(moment)
+
     def _name_holder(self, fault: CwstoreError) -> None:
         if isinstance(fault, BusyError) and not self.dropped:
             self.rollback()
             with suppress(psycopg.Error):
-                fault.holder = self.lane.holder(self.connection)
+                name_holder(fault, self.lane.holder(self.connection), None)
 
     # Statements, by the thread that holds the lock
 
@@ -398,6 +406,16 @@ class Writer:
             from cwstore.core.log import WARNING, log  # what most transactions do not need
 
             log(WARNING, "%s: a transaction waited %.1f s for the write lock", self.name, waited)
+
+    def let_tables_tell(self) -> None:
+        """Have every table tell what is changed, in the open transaction. Raises StorageError."""
+        try:
+            self._wrote = let_tables_tell(self.connection) or self._wrote
+            return
+        except psycopg.Error as error:
+            fault = map_error(error, f"listening to {self.name}", self.busy_timeout)
+        self._name_holder(fault)
+        raise fault
 
     # The connection
 

@@ -44,8 +44,8 @@ def look(
             problems.append(f"{file}: its directory cannot be looked at; see whether it is there")
         elif room < _LEAST_ROOM:
             problems.append(f"{file}: its disk has {room:,} bytes left; make room")
-        holder = who_writes(file) or ""
-        if STOPPED in holder:
+        holder, _ = who_writes(file)
+        if holder and STOPPED in holder:
             problems.append(f"{file}: nobody can write: {holder} has the write lock")
         if log > _LONGEST_LOG:
             readers = log_readers(file, open_snapshots())
