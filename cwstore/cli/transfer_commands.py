@@ -5,11 +5,12 @@ import sys
 from argparse import Namespace
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, TextIO
 
 from cwstore.cli import terminal
 from cwstore.cli.stores import open_store
+from cwstore.core.drivers import is_address
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -93,11 +94,11 @@ def _input(path: str, store: str) -> Generator[Iterable[str], None, None]:
 
 
 def _received(store: str) -> TextIO:
-    """All of standard input, in a file without a name beside the store.
+    """All of standard input, in a file without a name: beside the store if that is a file.
 
     An import holds the write lock, and whoever sends may be slow.
     """
-    directory = os.path.dirname(os.path.abspath(store))
+    directory = gettempdir() if is_address(store) else os.path.dirname(os.path.abspath(store))
     try:
         lines = TemporaryFile(  # noqa: SIM115 (who reads closes it)
             "w+", encoding="utf-8", errors="surrogateescape", dir=directory
