@@ -11,6 +11,7 @@ import pytest
 import cwstore
 from cwstore._postgres.schema.target import PostgresTarget, open_target, program_for
 from cwstore.core.database import Database
+from cwstore.core.reports import CheckReport
 from cwstore.errors import (
     BusyError,
     CwstoreError,
@@ -87,6 +88,14 @@ def test_a_schema_of_its_own_is_made_and_keeps_to_itself(empty: str) -> None:
             other.initiatives.create(name="at once")
     with Store.open(own) as store:
         assert names(store) == ["mine"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["new", "old", "tasks", "t", "ON%20", "public.x"])
+def test_a_schema_may_have_the_name_of_what_its_tables_speak_of(empty: str, name: str) -> None:
+    for _ in range(2):
+        with Store.open(f"{empty}&schema={name}") as store:
+            assert store.check() == CheckReport((), (), ())
 
 
 def test_no_schema_of_the_search_path_is_refused(empty: str) -> None:
