@@ -49,7 +49,10 @@ def repository_class(attribute: str) -> Any:
     try:
         module = import_module(f"cwstore.entities.{attribute}")
     except OSError as error:
-        raise StorageError(f"`{attribute}` cannot be loaded: {error}") from None
+        raise StorageError(
+            f"`{attribute}` cannot be loaded: {error.strerror}; close files, or let this process"
+            " have more of them open (ulimit -n), then try again"
+        ) from None
     found = getattr(module, kind, None)
     if found is None:
         raise ConflictError(

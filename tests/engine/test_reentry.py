@@ -189,7 +189,13 @@ def test_a_handler_that_interrupts_the_loading_of_a_repository_is_told_so(
     with monkeypatch.context() as patch:
         name = "cwstore.entities.pages"
         patch.setitem(sys.modules, name, ModuleType(name))  # begun, and nothing is in it yet
-        with pytest.raises(ConflictError, match="in the midst of loading `pages`") as caught:
+        with pytest.raises(
+            ConflictError,
+            match=(
+                r"^this thread is in the midst of loading `pages`, which a signal handler or a"
+                " finalizer has interrupted; nothing was done: do it after that call$"
+            ),
+        ) as caught:
             store.pages.find_all()
     assert caught.value.reason == "transaction"
     assert store.pages.find_all() == []
