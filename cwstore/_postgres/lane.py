@@ -28,7 +28,7 @@ _TAKE = b"SELECT pg_advisory_xact_lock($1::bigint)"
 _KEY = "SELECT hashtextextended('cwstore ' || $1::text, 0)"
 _HOLDER = """
     SELECT
-        activity.application_name,
+        coalesce(nullif(activity.application_name, ''), 'server process ' || activity.pid),
         (extract(epoch FROM activity.xact_start) * 1000000)::bigint
     FROM pg_locks AS held
     JOIN pg_stat_activity AS activity ON activity.pid = held.pid
