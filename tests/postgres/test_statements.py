@@ -5,6 +5,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import cwstore._overview
@@ -42,7 +43,7 @@ _LIGHTER = rows_of(Sample)("""
 
 
 def test_numbers_with_a_point_and_bytes_of_a_service_are_taken_as_they_are(
-    store: Store, superuser: Connection
+    store: Store, superuser: "psycopg.Connection[tuple[Any, ...]]"
 ) -> None:
     superuser.execute("CREATE TABLE samples (id text, weight double precision, body bytea)")
     superuser.execute("INSERT INTO samples VALUES ('s', 0.1, '\\x0061'), ('t', 3, '\\x0061')")
