@@ -9,8 +9,8 @@ import psycopg
 
 from cwstore._postgres.connection import connect
 from cwstore._postgres.error_map import map_error
-from cwstore._postgres.reader_pool import is_stale
 from cwstore._postgres.telling import LISTENERS
+from cwstore._postgres.writer import is_stale
 from cwstore.core.changes import (
     NOTE_OF_ELSEWHERE,
     NOTE_OF_OVERFLOW,
