@@ -46,6 +46,13 @@ def bench() -> ArgumentParser:
         " and `drizzle` need node and npm, and are compiled where no binary can be had.",
     )
     parser.add_argument(
+        "--engine",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="postgresql: beside plain psycopg with the same statements, and SQLAlchemy; and claims"
+        " beside procrastinate and DBOS",
+    )
+    parser.add_argument(
         "--schema", choices=("plain", "own"), default="plain", help="of the others (default: plain)"
     )
     parser.add_argument("--only", metavar="W1,W7", help="these workloads")
