@@ -85,6 +85,7 @@ def migrated_on_postgres(postgres_server: Server) -> str:
 #: the tests, all others are `slow` on PostgreSQL.
 ON_EVERY_ENGINE = (
     "tests/entities/",
+    "tests/aio/test_store.py",
     "tests/engine/test_batches.py",
     "tests/engine/test_order.py",
     "tests/engine/test_tailing.py",
@@ -92,6 +93,13 @@ ON_EVERY_ENGINE = (
     "tests/engine/test_reentry.py",
     "tests/engine/test_errors.py",
     "tests/engine/test_transactions.py",
+    "tests/engine/test_contract.py",
+    "tests/engine/test_fork.py",
+    "tests/engine/test_frozen_time.py",
+    "tests/engine/test_interrupts.py",
+    "tests/engine/test_model.py",
+    "tests/engine/test_paging.py",
+    "tests/engine/test_processes.py",
 )
 FAST_ON_POSTGRESQL = {"test_initiatives", "test_transactions"}
 
@@ -110,10 +118,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("engine", engines, indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def engine(request: pytest.FixtureRequest) -> str:
     """The engine of the database of the test."""
     return str(getattr(request, "param", "sqlite"))
+
+
+@pytest.fixture(scope="session")
+def migrated_here(
+    engine: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """As `migrated`, on the engine of the test."""
+    if engine == "sqlite":
+        return request.getfixturevalue("migrated")
+    path = tmp_path_factory.mktemp("migrated") / "store.db"
+    server: Server = request.getfixturevalue("postgres_server")
+    ADDRESSES[str(path)] = server.address(request.getfixturevalue("migrated_on_postgres"))
+    return path
 
 
 @pytest.fixture

@@ -509,6 +509,14 @@ REFUSALS: list[tuple[Callable[[Any, Path], object], str]] = [
         ),
     ),
     (
+        lambda s, folder: Store.open("mysql://h/d"),
+        ("path: take the path of a file, or postgresql://user@host/database"),
+    ),
+    (
+        lambda s, folder: engine_for("postgresql://h/d", "shell"),
+        ("postgresql://h/d: PostgreSQL has tools for that: psql"),
+    ),
+    (
         lambda s, folder: engine_for("postgresql://h/d", "nothing"),
         ("what takes `nothing` of an engine is not there for PostgreSQL yet"),
     ),

@@ -28,9 +28,11 @@ class Wait:
     id: str
     name: str
     status: str
+    until: str = "completed"  #: what it must be; "active" of an initiative, "open" of its own phase
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name} ({self.status.replace('_', ' ')})"
+        must = "" if self.until == "completed" else f" to be {self.until}"
+        return f"{self.kind} {self.name}{must} ({self.status.replace('_', ' ')})"
 
 
 def state_of(board: Board, task: Task) -> str:
@@ -73,11 +75,11 @@ class Waits:
     def _of_plan(self, task: Task) -> Iterator[Wait]:
         initiative = self._board.initiative
         if initiative.status is not InitiativeStatus.ACTIVE:
-            yield Wait("initiative", initiative.id, initiative.name, initiative.status)
+            yield Wait("initiative", initiative.id, initiative.name, initiative.status, "active")
         phase = self._phases.get(task.phase_id or "")
         if phase is not None:
             if phase.status not in _OPEN:
-                yield Wait("phase", phase.id, phase.name, phase.status)
+                yield Wait("phase", phase.id, phase.name, phase.status, "open")
             yield from self.of_phase(phase)
 
     def _of_tasks(self, task: Task) -> Iterator[Wait]:

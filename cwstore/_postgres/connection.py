@@ -28,7 +28,8 @@ OLDEST_SERVER = 160_000  # 16: IS JSON
 _FEW = 6  # statements of a batch; more are one statement for many rows
 _PREPARE_AFTER = 2  # executions; to prepare costs a round trip
 _MOST_PREPARED = 2_000  # cwstore has some 700 statements
-# Dead peers are noticed within half a minute, not after the hours of the system's default.
+# A dead server is noticed within half a minute, not after the hours of the system's default. The
+# server is told to notice a dead client as soon: it would keep the lane for those hours.
 _KEEPALIVES = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -41,6 +42,9 @@ _SETTINGS = """
     SELECT
         set_config('search_path', coalesce($1::text, current_setting('search_path')), false),
         set_config('lock_timeout', $2::text, false),
+        set_config('tcp_keepalives_idle', '10', false),
+        set_config('tcp_keepalives_interval', '5', false),
+        set_config('tcp_keepalives_count', '3', false),
         set_config('default_transaction_isolation', 'read committed', false),
         set_config('default_transaction_read_only', $3::text, false),
         set_config('enable_seqscan', 'off', false),

@@ -213,6 +213,7 @@ class PostgresDatabase:
     def backup(self, path: str | os.PathLike[str]) -> None:
         """PostgreSQL has tools of its own for that."""
         del path
+        self._refuse_if_closed()
         raise StorageError(
             f"{self.file}: back PostgreSQL up by pg_dump, or by pgBackRest and the like"
         )

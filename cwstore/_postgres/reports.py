@@ -13,7 +13,8 @@ from cwstore._postgres.schema.drift import drift
 from cwstore._postgres.version import read_state
 from cwstore.core.reports import CheckReport, HealthReport, StoreStats, TableStats
 from cwstore.errors import CwstoreError
-from cwstore.migrations.scripts import Program, newest, scripts_of
+from cwstore.migrations.ledger import Drift
+from cwstore.migrations.scripts import MigrationFile, Program, newest, scripts_of
 
 if TYPE_CHECKING:
     from cwstore._postgres.address import Address
@@ -44,13 +45,21 @@ def check(address: "Address", busy_timeout: float, program: Program) -> CheckRep
         version = read_state(connection, program, address.name).version
         if version > newest(files):
             return CheckReport((), (), ())
-        found = drift(connection, [file for file in files if file.version <= version])
+        found = drift(connection, _up_to(version, files), program)
+        for one in program.extensions:
+            there = _up_to(read_state(connection, one, address.name).version, scripts_of(one))
+            of_it = drift(connection, there, one)
+            found = Drift(found.changed + of_it.changed, found.added + of_it.added)
         return CheckReport((), (), tuple(found.changed), added=tuple(map(str, found.added)))
     except psycopg.Error as error:
         fault = map_error(error, f"checking {address.name}", busy_timeout)
     finally:
         connection.close()
     raise fault
+
+
+def _up_to(version: int, files: list[MigrationFile]) -> list[MigrationFile]:
+    return [file for file in files if file.version <= version]
 
 
 def health(lease_reader: "Callable[[], AbstractContextManager[Connection]]") -> HealthReport:

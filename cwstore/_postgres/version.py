@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from cwstore._postgres.connection import quoted
 from cwstore.errors import ForeignDatabaseError
 from cwstore.migrations.ledger import Row, State, fingerprint, is_intact
 from cwstore.migrations.scripts import LEDGER, Program, newest, scripts_of
@@ -101,6 +102,8 @@ _LEDGER_IS_THERE = """
       AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 """
 
+_LEDGERS = f"_{LEDGER}"  # of extensions
+
 #: SQL, name, kind and table of an object.
 Object = tuple[str, str, str, str]
 
@@ -111,11 +114,14 @@ def current_schema(connection: "Connection") -> str:
     return str(schema)
 
 
-def read_catalogue(connection: "Connection") -> list[Object]:
-    """Of each table, index, trigger, view, function and sequence of the schema."""
+def read_catalogue(connection: "Connection", ledger: str = LEDGER) -> list[Object]:
+    """Of each table, index, trigger, view, function and sequence of the schema.
+
+    Without this ledger; those of extensions are among them.
+    """
     from cwstore._postgres.lane import STAMPS
 
-    rows = connection.execute(_CATALOGUE, [LEDGER, STAMPS]).fetchall()
+    rows = connection.execute(_CATALOGUE, [ledger, STAMPS]).fetchall()
     return [(str(text), str(name), str(kind), str(table)) for text, name, kind, table in rows]
 
 
@@ -124,12 +130,14 @@ def read_state(connection: "Connection", program: Program, name: str) -> State:
 
     Raises ForeignDatabaseError for the tables of another program.
     """
-    objects = sorted(one[:2] for one in read_catalogue(connection))
+    objects = sorted(one[:2] for one in part_of(program, read_catalogue(connection)))
     rows: list[Row] | None = None
-    if connection.execute(_LEDGER_IS_THERE, [LEDGER]).fetchall():
+    if connection.execute(_LEDGER_IS_THERE, [program.ledger]).fetchall():
         found = connection.execute(
-            "SELECT version, name, checksum, text_sum, compatible_with, structure, application_id"
-            f" FROM {LEDGER} ORDER BY version"
+            (
+                "SELECT version, name, checksum, text_sum, compatible_with, structure,"
+                f" application_id FROM {program.ledger} ORDER BY version"
+            ).encode()
         ).fetchall()
         rows = [Row._make(one[:-1]) for one in found]
         if any(one[-1] != program.application_id for one in found):
@@ -146,6 +154,34 @@ def read_state(connection: "Connection", program: Program, name: str) -> State:
     )
 
 
+def part_of(program: Program, objects: list[Object]) -> list[Object]:
+    """What is the program's, and not of an extension; or what is that extension's."""
+    ledgers = {name for _, name, kind, _ in objects if kind == "table" and name.endswith(_LEDGERS)}
+    if program.extension:
+        return [one for one in objects if _begins(one, (program.prefix,)) and one[1] not in ledgers]
+    prefixes = tuple(name.removesuffix(LEDGER) for name in ledgers)
+    return [one for one in objects if not _begins(one, prefixes)]
+
+
+def _begins(one: Object, prefixes: tuple[str, ...]) -> bool:
+    return one[3].startswith(prefixes)
+
+
+def extensions_in(connection: "Connection") -> dict[str, int]:
+    """The extensions that a schema has, by name, and the version of each."""
+    ledgers = sorted(
+        name
+        for _, name, kind, _ in read_catalogue(connection)
+        if kind == "table" and name.endswith(_LEDGERS)
+    )
+    found: dict[str, int] = {}
+    for ledger in ledgers:
+        ((found[ledger.removesuffix(_LEDGERS)],),) = connection.execute(
+            f"SELECT count(*) FROM {quoted(ledger)}".encode()
+        ).fetchall()
+    return found
+
+
 def version_if_current(connection: "Connection", program: Program, name: str) -> int | None:
     """The version of a schema that is up to date and needs no closer look; else None."""
     try:
@@ -158,5 +194,6 @@ def version_if_current(connection: "Connection", program: Program, name: str) ->
         state.version == newest(files)
         and [(row.name, row.text_sum) for row in rows] == [(f.name, f.text_sum) for f in files]
         and is_intact(state, files)
+        and all(version_if_current(connection, one, name) for one in program.extensions)
     )
     return state.version if settled else None

@@ -226,7 +226,7 @@ class Writer:
         if at == 0:
             return self._fault(error, statement, values)
         assert isinstance(error, psycopg.Error)
-        fault = map_error(error, table_of(statement.text), self.busy_timeout)
+        fault = map_error(error, f"BEGIN ({self.name})", self.busy_timeout)
         self._name_holder(fault)
         return fault
 
@@ -241,7 +241,7 @@ class Writer:
         self.refuse_unless_ours()
         self.running = True
         try:
-            (rows,) = self._run_each(statement, [values], 0, reads=reads)
+            (rows,) = self._run_each(statement, [values], reads=reads)
             return rows
         finally:
             self.running = False
@@ -259,9 +259,17 @@ class Writer:
             self.running = False
 
     def _run_each(
-        self, statement: "Statement[Any]", rows: list[list[Any]], start: int, *, reads: bool = False
+        self,
+        statement: "Statement[Any]",
+        rows: list[list[Any]],
+        start: int | None = None,
+        *,
+        reads: bool = False,
     ) -> "list[list[Row]]":
-        """Run it once for the binds of each row; `start` is the first one's number in its batch."""
+        """Run it once for the binds of each row; `start` is the first one's number in its batch.
+
+        None: it is no batch.
+        """
         for values in rows:
             if statement.timed:
                 statement.give_stamp(values, self._clock)
@@ -281,7 +289,7 @@ class Writer:
             self.drop()
             self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
             raise
-        if isinstance(fault, InvalidValueError) and len(rows) > 1:
+        if isinstance(fault, InvalidValueError) and start is not None:
             fault = of_item(fault, start + at)
         raise fault
 

@@ -1,21 +1,27 @@
 """What the commands print: tables and bars by rich on a terminal, else plain text without bars."""
 
 import json
+import os
+import re
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from threading import Timer
 from time import monotonic
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cwstore.core.watching import watched_by
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 #: Says how far a job is: done, of how many (0: unknown), and a note.
 Report = Callable[[float, float, str], None]
 
+_ID = re.compile(r"  [^ ]+")  # as the end of a line has it
 _SHOWN_AFTER = 1.0  # seconds
 _REDRAWN_AFTER = 0.05  # seconds: what is reported meanwhile is left out
 
@@ -84,7 +90,7 @@ def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_lines(lines: Iterable[Line]) -> None:
-    """Print lines; on a terminal in colours, and cut to its width."""
+    """Print lines; on a terminal in colours, and cut to its width, but for an id at the end."""
     out = sys.stdout
     if not (out.isatty() and _has_rich()):
         for line in lines:
@@ -95,8 +101,26 @@ def print_lines(lines: Iterable[Line]) -> None:
 
     screen = Console(file=out, markup=False, emoji=False, highlight=False)
     for line in lines:
-        text = Text.assemble(*((clean(part, out), style) for part, style in line))
-        screen.print(text, no_wrap=True, overflow="ellipsis", crop=True)
+        parts = [Text(clean(part, out), style) for part, style in line]
+        for text in _fitted(parts, screen.width):
+            screen.print(text, no_wrap=True, overflow="ellipsis", crop=True)
+
+
+def _fitted(parts: "list[Text]", width: int) -> "Iterator[Text]":
+    """The line; if it is too long, its id stays whole: people type it. It may take a line alone."""
+    from rich.text import Text
+
+    whole = Text.assemble(*parts)
+    if whole.cell_len <= width or not _ID.fullmatch(parts[-1].plain):
+        yield whole
+        return
+    end = parts[-1]
+    before = Text.assemble(*parts[:-1])
+    if before.cell_len and width < 3 * end.cell_len:
+        yield from (before, end)
+        return
+    before.truncate(width - end.cell_len, overflow="ellipsis")
+    yield before + end
 
 
 def clear() -> None:
@@ -113,7 +137,8 @@ def progress(what: str) -> Generator[Report]:
     It comes after a second. It goes as far as the block reports, or what the block calls tells (see
     `core.watching`), and only moves to and fro where nobody knows how far that is.
     """
-    if sys.stderr.isatty() and _has_rich():
+    can_draw = os.environ.get("TERM") not in ("dumb", "unknown")
+    if can_draw and sys.stderr.isatty() and _has_rich():
         with _rich_bar(what) as report, watched_by(report):
             yield report
     else:

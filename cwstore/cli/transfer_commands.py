@@ -4,11 +4,13 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, TextIO
 
 from cwstore.cli import terminal
 from cwstore.cli.stores import open_store
+from cwstore.core.drivers import is_address
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -62,9 +64,9 @@ def _output(path: str | None) -> Generator[TextIO, None, None]:
 def import_(options: Namespace) -> int:
     """Read an initiative from a file, or from standard input."""
     with (
-        _input(options.file) as lines,
         open_store(options.path) as store,
         terminal.progress("Importing") as bar,
+        _input(options.file, options.path) as lines,
     ):
         size = 0 if options.file == "-" else os.stat(options.file).st_size
         counted = _counted(lines, size, bar)
@@ -77,9 +79,10 @@ def import_(options: Namespace) -> int:
 
 
 @contextmanager
-def _input(path: str) -> Generator[Iterable[str], None, None]:
+def _input(path: str, store: str) -> Generator[Iterable[str], None, None]:
     if path == "-":
-        yield sys.stdin
+        with _received(store) as lines:
+            yield lines
         return
     try:
         # What is no text is told by the import, with its line.
@@ -88,6 +91,39 @@ def _input(path: str) -> Generator[Iterable[str], None, None]:
         raise StorageError(f"cannot read {path}: {error.strerror}; give another path") from None
     with lines:
         yield lines
+
+
+def _received(store: str) -> TextIO:
+    """All of standard input, in a file without a name: beside the store if that is a file.
+
+    An import holds the write lock, and whoever sends may be slow.
+    """
+    directory = gettempdir() if is_address(store) else os.path.dirname(os.path.abspath(store))
+    try:
+        lines = TemporaryFile(  # noqa: SIM115 (who reads closes it)
+            "w+", encoding="utf-8", errors="surrogateescape", dir=directory
+        )
+    except OSError as error:
+        raise _cannot_keep(directory, error) from None
+    try:
+        lines.writelines(sys.stdin)
+        lines.seek(0)
+    except BaseException as error:
+        with suppress(OSError):  # it cannot write what is still in its buffer
+            lines.close()
+        if not isinstance(error, OSError):
+            raise
+        failed = error
+    else:
+        return lines
+    raise _cannot_keep(directory, failed)
+
+
+def _cannot_keep(directory: str, error: OSError) -> StorageError:
+    return StorageError(
+        f"cannot keep what comes from standard input in {directory}: {error.strerror}; make room"
+        " there, or import a file"
+    )
 
 
 def _counted(lines: Iterable[str], size: int, bar: terminal.Report) -> Iterator[str]:

@@ -89,7 +89,9 @@ def program_of(
 ) -> Program:
     """A program as a caller describes it. Raises InvalidValueError."""
     number = APPLICATION_ID if application_id is None else check_application_id(application_id)
-    brought = [Program(one.migrations, number, (), one.name, directory) for one in extensions]
+    brought = [
+        Program(one.migrations, number, (), one.name, directory, engine) for one in extensions
+    ]
     return Program(directory, number, tuple(brought), engine=engine)
 
 

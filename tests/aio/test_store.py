@@ -29,6 +29,7 @@ from cwstore.errors import (
     StoreClosedError,
 )
 from cwstore.store import Store
+from tests.kits.database import open_async, open_at
 from tests.kits.disk import (
     failing_sync,
     faulty_disk,
@@ -36,6 +37,7 @@ from tests.kits.disk import (
 from tests.kits.engine import (
     Other,
 )
+from tests.kits.postgres import address_of
 
 T = TypeVar("T")
 
@@ -44,12 +46,13 @@ def run(file: Path, scene: Callable[[AsyncStore], Awaitable[T]], **options: Any)
     """Play a scene under asyncio on a store of its own."""
 
     async def play() -> T:
-        async with await AsyncStore.open(file, **options) as store:
+        async with await open_async(file, **options) as store:
             return await scene(store)
 
     return asyncio.run(play())
 
 
+@pytest.mark.only_sqlite("tells a path")
 def test_an_awaited_store_tells_its_file(file: Path) -> None:
     async def scene(store: AsyncStore) -> tuple[str, str]:
         return store.path, repr(store)
@@ -62,6 +65,12 @@ def test_an_awaited_store_is_opened_with_the_options_of_the_plain_one(
     plain: type[Database], awaited: type[AsyncDatabase]
 ) -> None:
     assert signature(awaited.open).parameters == signature(plain.open).parameters
+
+
+def assert_alone(file: Path) -> None:
+    """The last connection that closes removes the write-ahead log."""
+    if not address_of(file):
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
 class GatedClock:
@@ -91,7 +100,7 @@ def test_awaited_methods_do_and_return_what_the_plain_ones_do(file: Path) -> Non
         return [initiative, await store.tasks.find_by_id(task.id), claimed]
 
     initiative, found, claimed = run(file, scene)
-    with Store.open(file) as store:
+    with open_at(file) as store:
         assert [initiative] == store.initiatives.find_all()
         assert [found] == [claimed] == store.tasks.find_all()
 
@@ -116,7 +125,7 @@ def test_a_transaction_is_kept_as_a_whole_and_returns_the_result(file: Path) -> 
         return await store.transaction(plan)
 
     ids = run(file, scene)
-    with Store.open(file) as store:
+    with open_at(file) as store:
         assert [task.id for task in store.tasks.find_all()] == ids
 
 
@@ -208,7 +217,7 @@ def test_writes_and_transactions_wait_for_one_of_another_task_for_the_busy_timeo
     began, go = threading.Event(), threading.Event()
 
     async def scene() -> None:
-        async with await AsyncStore.open(file, busy_timeout=0.05) as store:
+        async with await open_async(file, busy_timeout=0.05) as store:
             long = asyncio.create_task(store.transaction(lambda _: (began.set(), go.wait(30))))
             await set_in_thread(began)
             waiting = [
@@ -297,12 +306,12 @@ def test_a_coroutine_function_is_asked_who_is_alive_in_the_loop(file: Path) -> N
 
 
 def test_a_store_that_is_dropped_warns_and_leaves_no_thread_and_no_descriptor(file: Path) -> None:
-    Store.open(file).close()
+    open_at(file).close()
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     threads = set(threading.enumerate())
 
     async def leave_open() -> list[threading.Thread]:
-        store = await AsyncStore.open(file)
+        store = await open_async(file)
         await store.tasks.find_all()
         await store.transaction(lambda tx: tx.initiatives.create(name="kept"))
         return [one for one in threading.enumerate() if one not in threads]
@@ -318,7 +327,7 @@ def test_a_store_that_is_dropped_warns_and_leaves_no_thread_and_no_descriptor(fi
         thread.join(30)
         assert not thread.is_alive()
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
-    with Store.open(file) as again:
+    with open_at(file) as again:
         assert [one.name for one in again.initiatives.find_all()] == ["kept"]
 
 
@@ -397,6 +406,7 @@ def test_a_call_that_fails_after_it_was_cancelled_says_so(file: Path) -> None:
     run(file, scene)
 
 
+@pytest.mark.only_sqlite("the disk of a server is its own")
 def test_a_call_whose_commit_fails_after_it_was_cancelled_says_that_it_may_be_kept(
     file: Path,
 ) -> None:
@@ -433,7 +443,7 @@ def test_who_is_cancelled_by_a_scope_of_anyio_waits_without_spinning(file: Path)
     async def play() -> None:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, CountingLoop)
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             with anyio.CancelScope() as scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(store.transaction, lambda _: (began.set(), go.wait(30)))
@@ -526,20 +536,20 @@ def test_reads_go_on_beside_a_long_transaction_and_do_not_see_it(file: Path) -> 
 
 def test_closing_waits_for_every_call_that_was_made(file: Path) -> None:
     async def play() -> list[object]:
-        store = await AsyncStore.open(file)
+        store = await open_async(file)
         calls = [asyncio.create_task(store.tasks.create(name=f"t{n}")) for n in range(30)]
         await asyncio.sleep(0)
         await store.close()
         return await asyncio.gather(*calls)
 
     made = asyncio.run(play())
-    with Store.open(file) as store:
+    with open_at(file) as store:
         assert store.tasks.find_all() == made
 
 
 def test_a_closed_store_refuses_calls_and_closes_again(file: Path) -> None:
     async def play() -> None:
-        store = await AsyncStore.open(file)
+        store = await open_async(file)
         await store.close()
         await store.close()
         with pytest.raises(StoreClosedError):
@@ -566,7 +576,7 @@ def test_closing_waits_for_what_runs_aside_and_so_does_closing_again(
     monkeypatch.setattr(Store, "check", slow_check)
 
     async def play() -> None:
-        store = await AsyncStore.open(file)
+        store = await open_async(file)
         checking = asyncio.create_task(store.check())
         await set_in_thread(began)
         closing = [asyncio.create_task(store.close()) for _ in range(2)]
@@ -584,15 +594,14 @@ def test_closing_waits_for_what_runs_aside_and_so_does_closing_again(
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_store_that_is_left_by_cancellation_is_closed(file: Path, backend: str) -> None:
     async def play() -> None:
-        store = await AsyncStore.open(file)
+        store = await open_async(file)
         await store.initiatives.create(name="i")
         with anyio.CancelScope() as scope:
             async with store:
                 scope.cancel()
                 await anyio.sleep_forever()
         assert scope.cancelled_caught
-        # The last connection that closes removes the write-ahead log.
-        assert [path.name for path in file.parent.iterdir()] == [file.name]
+        assert_alone(file)
 
     anyio.run(play, backend=backend)
 
@@ -618,11 +627,11 @@ def test_another_loop_is_refused_and_may_close_the_store_once_its_own_is_over(
         await use_elsewhere(store)
         await store.close()
         await store.close()
-        assert [path.name for path in file.parent.iterdir()] == [file.name]
+        assert_alone(file)
 
-    store = anyio.run(AsyncStore.open, file, backend=home)
+    store = anyio.run(open_async, file, backend=home)
     anyio.run(use, store, backend=backend)
-    with Store.open(file) as again:
+    with open_at(file) as again:
         assert again.initiatives.find_all() == []
 
 
@@ -633,7 +642,7 @@ def test_another_loop_may_not_close_a_store_while_its_own_runs(file: Path, home:
             await store.close()
 
     async def play() -> None:
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             await anyio.to_thread.run_sync(anyio.run, close, store)
             await store.initiatives.create(name="i")
 
@@ -668,6 +677,7 @@ anyio.run(main, backend=sys.argv[2])
 """
 
 
+@pytest.mark.only_sqlite("PostgreSQL has no feed yet")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_forked_child_is_refused_and_closes_at_once(file: Path, backend: str) -> None:
     told = (
@@ -681,13 +691,14 @@ def test_a_forked_child_is_refused_and_closes_at_once(file: Path, backend: str) 
         assert other.end() == ["3", "initiatives"]
 
 
+@pytest.mark.only_sqlite("opens a directory")
 def test_an_open_that_is_refused_raises_and_leaves_no_thread(file: Path) -> None:
     file.mkdir()
     before = threading.active_count()
 
     async def play() -> None:
         with pytest.raises(Exception, match="is a directory"):
-            await AsyncStore.open(file)
+            await open_async(file)
 
     asyncio.run(play())
     for thread in threading.enumerate():
@@ -696,6 +707,7 @@ def test_an_open_that_is_refused_raises_and_leaves_no_thread(file: Path) -> None
     assert threading.active_count() <= before
 
 
+@pytest.mark.only_sqlite("makes a file")
 def test_an_open_that_is_cancelled_leaves_no_store_open(file: Path) -> None:
     reached, go = threading.Event(), threading.Event()
 
@@ -704,7 +716,7 @@ def test_an_open_that_is_cancelled_leaves_no_store_open(file: Path) -> None:
         assert go.wait(30)
 
     async def play() -> None:
-        task = asyncio.create_task(AsyncStore.open(file, on_progress=stop_at_migration))
+        task = asyncio.create_task(open_async(file, on_progress=stop_at_migration))
         await set_in_thread(reached)
         task.cancel()
         await asyncio.sleep(0)
@@ -745,12 +757,13 @@ def test_an_iteration_can_be_left_early(file: Path) -> None:
     assert run(file, scene) == "0"
 
 
+@pytest.mark.only_sqlite("PostgreSQL is backed up by its own tools")
 def test_the_whole_file_is_looked_after_like_with_a_plain_store(file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
 
     async def scene(store: AsyncStore) -> None:
         before = await store.data_version()
-        with Store.open(file) as other:
+        with open_at(file) as other:
             other.initiatives.create(name="i")
             assert await store.check() == other.check()
             assert (await store.stats()).tables == other.stats().tables
@@ -758,7 +771,7 @@ def test_the_whole_file_is_looked_after_like_with_a_plain_store(file: Path, tmp_
         await store.backup(copy)
 
     run(file, scene)
-    with Store.open(copy) as store, Store.open(file) as original:
+    with open_at(copy) as store, open_at(file) as original:
         assert store.initiatives.find_all() == original.initiatives.find_all() != []
 
 
@@ -773,7 +786,7 @@ def test_in_memory_tasks_share_one_database() -> None:
 
 def test_trio_tasks_use_the_same_store(file: Path) -> None:
     async def play() -> None:
-        async with await AsyncStore.open(file) as store:
+        async with await open_async(file) as store:
             async with anyio.create_task_group() as group:
                 for n in range(20):
                     group.start_soon(lambda n=n: store.initiatives.create(name="i", id=f"{n:02}"))
@@ -789,7 +802,7 @@ def test_under_trio_a_call_that_runs_is_completed_and_the_cancellation_says_so(f
     notes: list[str] = []
 
     async def play() -> None:
-        async with await AsyncStore.open(file, clock=clock) as store:
+        async with await open_async(file, clock=clock) as store:
 
             async def create() -> None:
                 try:
@@ -814,7 +827,7 @@ def test_under_trio_a_call_that_has_not_begun_is_withdrawn(file: Path) -> None:
     notes: list[str] = []
 
     async def play() -> None:
-        async with await AsyncStore.open(file, clock=clock) as store:
+        async with await open_async(file, clock=clock) as store:
 
             async def create(name: str) -> None:
                 try:
@@ -848,7 +861,7 @@ def test_a_result_that_comes_when_the_loop_is_closed_is_dropped_and_the_work_is_
         tx.initiatives.create(name="kept")
 
     async def leave_early() -> tuple[AsyncStore, Any]:
-        store = await AsyncStore.open(file)
+        store = await open_async(file)
         task = asyncio.ensure_future(store.transaction(work))
         await set_in_thread(began)
         return store, task
@@ -864,7 +877,7 @@ def test_a_result_that_comes_when_the_loop_is_closed_is_dropped_and_the_work_is_
         worker._thread.join(30)
         assert not worker._thread.is_alive()
     store._store.close()
-    with Store.open(file) as again:
+    with open_at(file) as again:
         assert [one.name for one in again.initiatives.find_all()] == ["kept"]
 
 
@@ -881,6 +894,8 @@ asyncio.run(main())
 
 
 def test_a_store_that_nobody_closed_does_not_hang_the_exit(file: Path) -> None:
-    subprocess.run([sys.executable, "-c", UNCLOSED, str(file)], check=True, timeout=60)
-    with Store.open(file) as store:
+    subprocess.run(
+        [sys.executable, "-c", UNCLOSED, str(address_of(file) or file)], check=True, timeout=60
+    )
+    with open_at(file) as store:
         assert [one.name for one in store.initiatives.find_all()] == ["kept"]

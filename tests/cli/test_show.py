@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -145,8 +146,8 @@ def test_an_initiative_shows_its_phases_and_tasks_and_what_blocks_what(
         f"{TREE}"
         "\n"
         "Phase Ranking  pending  waits for phase Index (in progress)  P2\n"
-        "  waiting         Weights  waits for phase Ranking (pending), phase Index (in progress)"
-        "  T6\n"
+        "  waiting         Weights  waits for phase Ranking to be open (pending), phase Index"
+        " (in progress)  T6\n"
         "\n"
         "Without a phase\n"
         "  blocked         Loose end  T7\n"
@@ -159,7 +160,7 @@ def test_an_initiative_shows_its_phases_and_tasks_and_what_blocks_what(
         "  [--------------------] 0 of 1 tasks completed, 1 waiting\n"
         "\n"
         "Without a phase\n"
-        "  waiting         Elsewhere  waits for initiative Search (archived)  T9\n"
+        "  waiting         Elsewhere  waits for initiative Search to be active (archived)  T9\n"
     )
 
 
@@ -294,8 +295,14 @@ def test_json_has_what_the_lines_say(filled: Filled, capsys: pytest.CaptureFixtu
     board = json.loads(shown(capsys, filled.path, "I1", "--json"))
     tasks = {one["id"]: one for one in board["tasks"]}
     assert tasks["T6"]["waits_for"] == [
-        {"kind": "phase", "id": "P2", "name": "Ranking", "status": "pending"},
-        {"kind": "phase", "id": "P1", "name": "Index", "status": "in_progress"},
+        {"kind": "phase", "id": "P2", "name": "Ranking", "status": "pending", "until": "open"},
+        {
+            "kind": "phase",
+            "id": "P1",
+            "name": "Index",
+            "status": "in_progress",
+            "until": "completed",
+        },
     ]
     assert [one["outcome"] for one in tasks["T1"]["attempts"]] == ["failed", None]
     assert board["phases"][1]["depends_on"] == ["P1"]
@@ -357,6 +364,24 @@ def test_a_terminal_gets_colours_and_lines_of_its_width(
     (line,) = (line for line in text.splitlines() if "[bold]nnn" in line)
     assert "…" in line
     assert len(line.split("m", 1)[1]) < 130
+
+
+@pytest.mark.parametrize(("columns", "alone"), [(40, True), (79, False)])
+def test_on_a_narrow_terminal_the_id_that_people_type_stays_whole(
+    columns: int, alone: bool, filled: Filled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, _ = attach(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    with Store.open(filled.path) as store:
+        long = store.tasks.create(name="n" * 200, initiative_id="I1").id
+    assert main(["show", filled.path, "I1"]) == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert max(map(len, lines)) == columns
+    (line,) = (line for line in lines if long in line)
+    name = lines[lines.index(line) - 1] if alone else line
+    assert line == (f"  {long}" if alone else f"{name.partition('…')[0]}…  {long}")
+    assert name.startswith("  ready           nnnnn")
 
 
 def test_a_terminal_that_wants_no_colours_gets_none(

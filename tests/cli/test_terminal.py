@@ -9,7 +9,7 @@ from cwstore.cli import main, terminal
 from cwstore.core.watching import watched_by
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
-from tests.kits.terminal import attach, show_bars_at_once, without_rich
+from tests.kits.terminal import attach, let_time_pass, without_rich
 
 NEWEST = migrations.status(":memory:").newest
 
@@ -25,7 +25,7 @@ def test_a_terminal_gets_a_drawn_table_and_a_bar(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, err = attach(monkeypatch)
-    show_bars_at_once(monkeypatch)
+    let_time_pass(monkeypatch, a_second=True)
     assert main(["migrate", str(file)]) == 0
     assert "╭" in out.getvalue()
     assert "0001_initiatives_and_projects" in out.getvalue()
@@ -45,7 +45,7 @@ def test_a_terminal_without_rich_gets_plain_text_and_no_bar(
 
 def test_json_is_not_mixed_with_progress(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, err = attach(monkeypatch)
-    show_bars_at_once(monkeypatch)
+    let_time_pass(monkeypatch, a_second=True)
     assert main(["migrate", str(file), "--json"]) == 0
     assert json.loads(out.getvalue())["version"] == NEWEST
     assert "migration" in err.getvalue()
@@ -55,6 +55,17 @@ def test_what_takes_less_than_a_second_has_no_bar(
     current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, err = attach(monkeypatch)
+    let_time_pass(monkeypatch, a_second=False)
+    assert main(["check", str(current)]) == 0
+    assert err.getvalue() == ""
+
+
+def test_a_terminal_that_can_draw_nothing_gets_no_bar(
+    current: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, err = attach(monkeypatch)
+    monkeypatch.setenv("TERM", "dumb")
+    let_time_pass(monkeypatch, a_second=True)
     assert main(["check", str(current)]) == 0
     assert err.getvalue() == ""
 

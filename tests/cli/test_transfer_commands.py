@@ -3,7 +3,9 @@
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -90,6 +92,49 @@ def test_it_goes_through_a_pipe(
         "references_dropped": 1,
         "agents_renamed": {},
     }
+
+
+class Slow:
+    """Standard input whose sender takes its time: meanwhile others write."""
+
+    def __init__(self, text: str, store: Path) -> None:
+        self._lines = text.splitlines(keepends=True)
+        self._store = store
+
+    def __iter__(self) -> Iterator[str]:
+        with Store.open(self._store, busy_timeout=0) as store:
+            for line in self._lines:
+                store.tasks.create(name="by another")
+                yield line
+
+
+def test_nobody_waits_for_a_slow_sender(
+    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(source), "I"]) == 0
+    monkeypatch.setattr(sys, "stdin", Slow(capsys.readouterr().out, target))
+    assert main(["import", str(target), "-"]) == 0
+    with Store.open(target) as store:
+        assert len(store.tasks.find_all()) == 6 + 1
+
+
+@pytest.mark.parametrize("when", ["TemporaryFile", "writelines"])
+def test_input_that_finds_no_room_is_told_and_nothing_is_imported(
+    when: str, target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+    class Full(io.StringIO):
+        writelines = full
+
+    temporary_file = full if when == "TemporaryFile" else Full
+    monkeypatch.setattr(transfer_commands, "TemporaryFile", lambda *_, **__: temporary_file())
+    assert main(["import", str(target), "-"]) == 1
+    assert capsys.readouterr().err == (
+        f"cwstore: cannot keep what comes from standard input in {target.parent}: No space left on"
+        " device; make room there, or import a file\n"
+    )
 
 
 def test_a_taken_name_is_told(

@@ -19,7 +19,7 @@ from cwstore._demo.report import (
 )
 from cwstore.cli import demo_command, main
 from cwstore.store import Store
-from tests.kits.terminal import attach
+from tests.kits.terminal import attach, let_time_pass
 
 BACKLOG = Path(__file__).parents[1] / "data" / "backlog.jsonl"
 
@@ -213,6 +213,7 @@ def test_the_command_shows_progress_on_a_terminal(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, err = attach(monkeypatch)
+    let_time_pass(monkeypatch, a_second=True)
     assert main(["demo", str(file), "--workers", "1"]) == 0
     assert "40 of 40 tasks" in err.getvalue()
     assert "tasks completed" in out.getvalue()

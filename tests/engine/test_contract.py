@@ -65,10 +65,10 @@ class Stage(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def populated(migrated: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
+def populated(migrated_here: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, World]:
     """A populated file that nobody has open: to copy."""
     file = tmp_path_factory.mktemp("populated") / "store.db"
-    copy_database(migrated, file)
+    copy_database(migrated_here, file)
     with open_at(file) as store:
         return file, World(store)
 
@@ -96,8 +96,10 @@ def locked_store(
 
 
 @pytest.fixture(scope="module")
-def closed_store(migrated: Path) -> Store:
-    store = open_at(migrated)
+def closed_store(migrated_here: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    file = tmp_path_factory.mktemp("closed") / "store.db"
+    copy_database(migrated_here, file)
+    store = open_at(file)
     for attribute in ENTITIES:
         getattr(store, attribute)
     store.close()
@@ -203,9 +205,9 @@ def test_a_bad_value_is_refused_and_the_error_names_its_argument(
 ) -> None:
     store, file, world = stage
     with raw(file) as outside:
-        before = outside.commits()
         for argument in method.arguments:
             arguments = world.arguments(store, method, argument)
+            before = outside.commits()
             for field, value in bad_values(method, argument, world):
                 what = f"{argument.name} = {value!a}"
                 assert refused_field(store, method, arguments | {argument.name: value}) == field, (
@@ -243,6 +245,7 @@ def test_a_closed_store_refuses_every_call(
 # A failing disk
 
 
+@pytest.mark.only_sqlite("the disk of a server is its own")
 @each(METHODS)
 def test_a_read_error_of_the_disk_is_an_error_of_ours_and_passes(
     method: Method, faulty: Faulty, stage: Stage
@@ -259,6 +262,7 @@ def test_a_read_error_of_the_disk_is_an_error_of_ours_and_passes(
         method(tried, arguments)
 
 
+@pytest.mark.only_sqlite("the disk of a server is its own")
 @each(WRITES)
 def test_a_write_error_of_the_disk_is_an_error_of_ours_and_nothing_is_kept(
     method: Method, faulty: Faulty, stage: Stage

@@ -12,6 +12,7 @@ from cwstore.errors import StoreClosedError
 from cwstore.store import Store
 from tests.kits.database import OpenStore, open_at, open_private
 from tests.kits.engine import Other, in_child, locked, names
+from tests.kits.postgres import address_of
 
 # Each method of multiprocessing
 
@@ -37,7 +38,10 @@ def test_workers_started_by_any_method_write_beside_the_open_store_of_the_parent
     store.initiatives.create(name="by the parent")
     assert names(store) == ["by the parent"]
     asked = context.SimpleQueue()
-    workers = [context.Process(target=serve_lines, args=(str(file), asked)) for _ in range(2)]
+    workers = [
+        context.Process(target=serve_lines, args=(address_of(file) or str(file), asked))
+        for _ in range(2)
+    ]
     for worker in workers:
         worker.start()
     for number in range(6):
@@ -104,7 +108,7 @@ def test_a_store_that_the_fork_server_opened_is_refused_in_its_children(
     start += "os.execv(sys.executable, [sys.executable, *sys.argv])"
     with Other(start, main, file) as other:
         refusal = (
-            f"the store of {file} was opened before this process was forked;"
+            f"the store of {store.path} was opened before this process was forked;"
             " open a store of its own in the child"
         )
         assert other.end() == [f"0 {refusal}"] * 2

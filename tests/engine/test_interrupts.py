@@ -44,6 +44,8 @@ def looked(store: Store, name: str) -> None:
     single(store, name)
 
 
+# On PostgreSQL, who is interrupted where a connection is lent leaves it to be freed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("work", [single, refused, counted, nested, looked])
 def test_wherever_ctrl_c_comes_a_write_is_whole_or_not_there_and_the_next_is_kept(
     store: Store, work: Callable[[Store, str], None], open_store: OpenStore

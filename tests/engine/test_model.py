@@ -46,15 +46,19 @@ def methods_named_by_rules() -> set[tuple[str, str]]:
     }
 
 
-def test_the_whole_store_does_what_the_model_does() -> None:
+#: On a server each step takes as long as ten in a file.
+EXAMPLES = {"sqlite": 100, "postgresql": 20}
+
+
+def test_the_whole_store_does_what_the_model_does(engine: str, migrated_here: Path) -> None:
     # A bug that is found is made small before it is shown, for longer than the watchdog allows
     # (pyproject.toml): that would end the process, and the example be lost.
     faulthandler.cancel_dump_traceback_later()
     profile = settings()
     run_state_machine_as_test(
-        WholeStore,
+        type("Here", (WholeStore,), {"migrated": migrated_here}),
         settings=settings(
-            max_examples=max(100, profile.max_examples),
+            max_examples=max(EXAMPLES[engine], profile.max_examples),
             stateful_step_count=max(50, profile.stateful_step_count),
             # What explaining adds is not worth the minutes that it takes with 50 steps.
             phases=[phase for phase in profile.phases if phase is not Phase.explain],
@@ -67,7 +71,7 @@ def test_every_method_of_every_repository_is_called_by_a_rule() -> None:
     assert public_methods() - methods_named_by_rules() == set()
 
 
-def test_the_model_knows_every_table() -> None:
-    with raw(planned()[0]) as database:
+def test_the_model_knows_every_table(migrated: Path) -> None:
+    with raw(planned(migrated)[0]) as database:
         names = database.tables()
     assert names == {*TABLES, *INTERNAL, "schema_migrations", "sqlite_sequence"}

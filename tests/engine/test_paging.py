@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterator
 from itertools import count, pairwise
+from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -15,7 +16,7 @@ from cwstore.entities.tasks import TaskRepository
 from cwstore.errors import InvalidValueError, NotFoundError
 from cwstore.store import Store
 from tests.kits.checker import repositories
-from tests.kits.database import OpenStore, open_at
+from tests.kits.database import OpenStore, copy_database, open_at
 from tests.kits.lists import LISTS, List, fill_lists
 
 BY_NUMBER = [name for name in LISTS if name.startswith("log_chunks")]
@@ -23,8 +24,9 @@ BY_ID = [name for name in LISTS if name not in BY_NUMBER]
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def world(migrated_here: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     file = tmp_path_factory.mktemp("lists") / "lists.db"
+    copy_database(migrated_here, file)
     fill_lists(file)
     with open_at(file) as store:
         yield store

@@ -24,6 +24,7 @@ from tests.kits.engine import (
     names,
     reached,
 )
+from tests.kits.postgres import address_of
 
 # Waiting
 
@@ -47,11 +48,10 @@ def test_who_waits_too_long_for_another_process_is_told_so(
                 with pytest.raises(BusyError) as caught:
                     call()
                 message = str(caught.value)
-                assert str(file) in message
+                assert store.path in message
                 assert message.endswith(
                     f": another connection held the lock for all of the {busy_timeout:g} s that"
-                    f" this"
-                    " store may wait; look for a long write transaction, or raise busy_timeout"
+                    " this store may wait; look for a long write transaction, or raise busy_timeout"
                 )
                 assert_ours_alone(caught.value)
             assert store.tasks.find_all() == [task]
@@ -83,6 +83,8 @@ _LEFT_OPEN = [
 def test_a_program_that_ends_without_closing_ends_in_silence(
     file: Path, open_store: OpenStore, act: str
 ) -> None:
+    if "changes" in act and address_of(file):
+        pytest.skip("PostgreSQL has no feed yet")
     program = f"import sys; from cwstore import Store; store = Store.open(sys.argv[1]); {act}"
     with Other(program, file, stderr=subprocess.STDOUT) as other:
         assert other.end() == []
@@ -230,6 +232,7 @@ def test_what_a_child_writes_outlives_the_parents_store(open_store: OpenStore) -
         os.close(descriptor)
 
 
+@pytest.mark.only_sqlite("the lock of a file is the process's")
 def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
     store: Store, file: Path, open_store: OpenStore
 ) -> None:
@@ -252,6 +255,7 @@ def test_a_child_forked_in_a_transaction_neither_keeps_nor_undoes_it(
     assert names(store) == ["parent", "parent goes on"]
 
 
+@pytest.mark.only_sqlite("the lock of a file is the process's")
 def test_a_child_forked_while_a_thread_writes_may_not_open_the_file(
     store: Store, file: Path, open_store: OpenStore
 ) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone
 from enum import StrEnum
 from itertools import product
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints, is_typeddict
@@ -33,7 +34,13 @@ from cwstore.errors import (
 from cwstore.store import Store
 from cwstore.testing.strategies import _hints
 from tests.kits.checker import repositories
-from tests.kits.database import open_at, referenced_tables, rows_written
+from tests.kits.database import (
+    copy_of,
+    open_at,
+    referenced_tables,
+    remove_database,
+    rows_written,
+)
 from tests.kits.entities import moment, undone
 
 UNKNOWN = "no-such-row"
@@ -121,10 +128,11 @@ class Method:
                 yield store
             return
         with TemporaryDirectory() as place:
-            copy = f"{place}/copy.db"
-            store.backup(copy)
+            copy = Path(place) / "copy.db"
+            copy_of(store, copy)
             with open_at(copy) as tried:
                 yield tried
+            remove_database(copy)
 
     def __call__(self, store: Store, arguments: Mapping[str, object]) -> Any:
         """Call it; what a stream yields as a list."""

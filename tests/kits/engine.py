@@ -14,18 +14,23 @@ from typing import Self
 
 from cwstore.errors import CwstoreError
 from cwstore.store import Store
+from tests.kits import postgres
 from tests.kits.database import DRIVER_ERROR, HOLD_LOCK
+from tests.kits.postgres import address_of
 
 # Longer than anything here takes; a test that waits so long has failed.
 PATIENCE = 60.0
 
 
 class Other:
-    """Another process that runs `code` with `sys.argv[1:]`; both sides send lines."""
+    """Another process that runs `code` with `sys.argv[1:]`; both sides send lines.
+
+    A path that stands for a database comes as its address.
+    """
 
     def __init__(self, code: str, *arguments: object, stderr: int | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, *(str(one) for one in arguments)],
+            [sys.executable, "-c", code, *(address_of(one) or str(one) for one in arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -63,8 +68,8 @@ class Other:
 
 @contextmanager
 def locked(file: Path) -> Generator[Other, None, None]:
-    """Another process holds the write lock of the file, until it is told to go on."""
-    with Other(HOLD_LOCK, file) as other:
+    """Another process holds the write lock of the database, until it is told to go on."""
+    with Other(postgres.HOLD_LOCK if address_of(file) else HOLD_LOCK, file) as other:
         assert other.hear() == "holding"
         yield other
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -14,10 +15,70 @@ from tests.kits.postgres_server import ADDRESSES
 
 Row = tuple[Any, ...]
 
+#: A program that holds the lane of the database at its argument, until it reads a line.
+HOLD_LOCK = """
+import sys, psycopg
+with psycopg.connect(sys.argv[1]) as db:
+    db.execute("SELECT set_config('application_name', 'the holder', false)")
+    db.execute("SELECT pg_advisory_xact_lock(hashtextextended('cwstore public', 0))")
+    print("holding", flush=True)
+    sys.stdin.readline()
+    db.rollback()
+"""
+_COPIES = count(1)
+#: By address: the database that was copied to it.
+_SOURCES: dict[str, str] = {}
+
 
 def address_of(file: object) -> str | None:
     """The address of the database that a path stands for; None: it is a file."""
     return ADDRESSES.get(str(file))
+
+
+def _administer(address: str, statement: str) -> None:
+    """As superuser, outside of the database at the address."""
+    name = address.partition("///")[2].partition("?")[0]
+    with psycopg.connect(address.replace(f"///{name}?", "///postgres?"), autocommit=True) as other:
+        other.execute(statement.format(name).encode())
+
+
+def copy(address: str, target: object) -> None:
+    """A database that nobody has open, once more; the path `target` stands for it."""
+    name = address.partition("///")[2].partition("?")[0]
+    new = f"copy_{next(_COPIES)}"
+    _administer(address, f"CREATE DATABASE {new} TEMPLATE {{}} STRATEGY file_copy")
+    ADDRESSES[str(target)] = made = address.replace(f"///{name}?", f"///{new}?")
+    _SOURCES[made] = address
+
+
+def copy_again(store: Store, target: object) -> None:
+    """What the database of the store was copied from, once more."""
+    copy(_SOURCES[store.path], target)
+
+
+def remove(address: str, path: object) -> None:
+    del ADDRESSES[str(path)]
+    _administer(address, "DROP DATABASE {} WITH (FORCE)")
+
+
+def referenced_tables(store: Database) -> dict[str, str]:
+    """See `tests/kits/database.py`."""
+    text = """
+        SELECT attribute.attname, parent.relname
+        FROM pg_constraint AS key
+        JOIN pg_class AS parent ON parent.oid = key.confrelid
+        JOIN pg_attribute AS attribute
+          ON attribute.attrelid = key.conrelid AND attribute.attnum = key.conkey[1]
+        WHERE key.contype = 'f'
+    """
+    return {str(a): str(b) for a, b in writer_of(store).connection.execute(text).fetchall()}
+
+
+def rows_written(store: Database) -> int:
+    """How many rows the open transaction has inserted, updated and deleted."""
+    text = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del)::bigint FROM pg_stat_xact_user_tables"
+    ((rows,),) = writer_of(store).connection.execute(text).fetchall()
+    return int(rows or 0)
 
 
 def give_its_own_time(store: Store, clock: Callable[[], datetime]) -> None:
@@ -56,7 +117,7 @@ class RawPostgres:
         return self._connection.execute(sql.encode()).fetchall()
 
     def commits(self) -> object:
-        return self.query("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
+        return self.query("SELECT xid::text FROM pg_last_committed_xact()")
 
     def problems(self) -> list[Row]:
         return []

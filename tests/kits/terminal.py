@@ -3,6 +3,7 @@
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -29,19 +30,24 @@ def without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rich", None)
 
 
-class _AtOnce:
-    """A Timer whose seconds have passed."""
+class _Timer:
+    """A Timer whose seconds have passed, or never pass."""
 
-    def __init__(self, seconds: float, act: Callable[[], None]) -> None:
-        self.start = act
+    def __init__(self, seconds: float, act: Callable[[], None], *, passed: bool) -> None:
+        assert seconds == 1
+        self._act = act if passed else None
+
+    def start(self) -> None:
+        if self._act is not None:
+            self._act()
 
     def cancel(self) -> None:
-        """Too late."""
+        """Too late, or not needed."""
 
     def join(self) -> None:
         """It is over."""
 
 
-def show_bars_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Progress bars do not wait for a second, and are drawn at the end of a job at the latest."""
-    monkeypatch.setattr("cwstore.cli.terminal.Timer", _AtOnce)
+def let_time_pass(monkeypatch: pytest.MonkeyPatch, *, a_second: bool) -> None:
+    """Each job of a command takes a second, after which there is a bar; or none does."""
+    monkeypatch.setattr("cwstore.cli.terminal.Timer", partial(_Timer, passed=a_second))

@@ -9,7 +9,7 @@ import pytest
 from tests.kits.postgres import address_of
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def engine() -> str:
     """See `tests/conftest.py`."""
     return "postgresql"

@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 import pytest
 
-import cwstore
 from cwstore._postgres import connection as connections
 from cwstore._postgres.engine import PostgresDatabase
 from cwstore._postgres.schema.target import refuse_bad_place
@@ -268,9 +267,8 @@ def test_readers_that_are_too_many_are_closed(store: Store) -> None:
         lambda store: store.query("SELECT 1"),
         lambda store: store.changes(),
         lambda store: Store.open(store.path, read_only=True),
-        lambda store: cwstore.rehearse(store.path),
     ],
-    ids=["query", "changes", "read_only", "rehearse"],
+    ids=["query", "changes", "read_only"],
 )
 def test_what_is_not_there_yet_says_so(store: Store, call: Any) -> None:
     with pytest.raises(CwstoreError, match="not there for PostgreSQL yet"):

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from cwstore.store import Store
-from tests.kits.engine import PATIENCE
+from tests.kits.engine import PATIENCE, Task
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -134,3 +134,45 @@ def test_a_chunk_may_bring_its_number_and_later_ones_are_greater(
         agent_id="a", agent_name="a", session_number=1, content="x"
     )
     assert made.seq == 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+def test_however_many_writers_draw_edges_at_once_no_ring_gets_in(
+    store: Store, address: str, level: str
+) -> None:
+    """Eight that know nothing of the lane, each with edges that close a ring with the others'."""
+    rounds, writers = 40, 8
+    with store.transaction():
+        for number in range(writers):
+            store.tasks.create(name="x", id=f"{number}")
+    barrier = threading.Barrier(writers)
+
+    def draw(number: int) -> None:
+        edge = (f"{number}", f"{(number + 1) % writers}")
+        with psycopg.connect(address) as connection:
+            for _ in range(rounds):
+                barrier.wait(PATIENCE)
+                try:
+                    connection.execute(f"SET TRANSACTION ISOLATION LEVEL {level}".encode())
+                    connection.execute("SELECT count(*) FROM task_dependencies")
+                    connection.execute("INSERT INTO task_dependencies VALUES (%s, %s)", edge)
+                    connection.commit()
+                except psycopg.Error as error:
+                    connection.rollback()
+                    refused.add(str(error.sqlstate))
+                barrier.wait(PATIENCE)
+                if number == 0:
+                    drawn = connection.execute("DELETE FROM task_dependencies").rowcount
+                    connection.commit()
+                    counts.append(drawn)
+                barrier.wait(PATIENCE)
+
+    counts: list[int] = []
+    refused: set[str] = set()
+    tasks = [Task(lambda number=number: draw(number)) for number in range(writers)]
+    for task in tasks:
+        task.finish()
+    assert len(counts) == rounds
+    assert refused <= {"CW001", "40001", "40P01"}
+    assert 0 < min(counts) <= max(counts) < writers  # all eight would be a ring

@@ -1,6 +1,8 @@
 """Migrations of a schema: made, refused, compared, and by whom they are applied."""
 
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import psycopg
@@ -8,7 +10,6 @@ import pytest
 
 import cwstore
 from cwstore._postgres.schema.target import PostgresTarget, open_target, program_for
-from cwstore.core.extension import Extension
 from cwstore.errors import (
     BusyError,
     CwstoreError,
@@ -21,7 +22,7 @@ from cwstore.errors import (
 )
 from cwstore.migrations.scripts import newest, scripts_of
 from cwstore.store import Store
-from tests.kits.engine import Task, names
+from tests.kits.engine import Other, Task, names
 from tests.kits.postgres_server import Server
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -165,6 +166,8 @@ def test_what_somebody_added_is_told_and_left_alone(
         ("SET search_path = x;", "may not change settings"),
         ("VACUUM;", "cannot be part of a transaction"),
         ("CREATE INDEX CONCURRENTLY x ON wishes (n);", "CONCURRENTLY"),
+        ("SELECT set_config('search_path', 'x', false);", "may not change settings"),
+        ("SELECT setval('some_seq', 1);", "setval is not undone with a transaction"),
         ("ALTER SYSTEM SET fsync = off;", "cannot be part of a transaction"),
         ("DO $$ BEGIN END $$;", "cannot see through it"),
         ("CREATE TABLE wishes (id bigint);", 'relation "wishes" already exists'),
@@ -250,6 +253,56 @@ def test_a_user_without_rights_is_told_so(address: str, superuser: Connection) -
         superuser.execute("DROP ROLE somebody")
 
 
+_OPEN = """
+import sys
+import cwstore
+print("ready", flush=True)
+sys.stdin.readline()
+print(len(cwstore.migrate(sys.argv[1]).applied))
+with cwstore.Store.open(sys.argv[1]) as store:
+    store.initiatives.create(name="x")
+"""
+
+
+@pytest.mark.slow
+def test_of_six_processes_that_start_at_once_one_migrates(empty: str) -> None:
+    with ExitStack() as stack:
+        racers = [stack.enter_context(Other(_OPEN, f"{empty}&schema=new")) for _ in range(6)]
+        assert [racer.hear() for racer in racers] == ["ready"] * 6
+        for racer in racers:
+            racer.tell()
+        assert sorted(racer.end() for racer in racers) == [["0"]] * 5 + [["1"]]
+    with Store.open(f"{empty}&schema=new") as store:
+        assert names(store) == ["x"] * 6
+        assert store.check().ok
+
+
+_MIGRATE = """
+import sys
+import cwstore
+print("ready", flush=True)
+cwstore.migrate(sys.argv[1], directory=sys.argv[2], application_id=7)
+"""
+
+
+def test_a_migrator_that_is_killed_leaves_no_trace_and_no_lock(empty: str, scripts: Path) -> None:
+    (scripts / "0003_waits.sql").write_text(
+        "UPDATE wishes SET n = 1;\nSELECT pg_advisory_xact_lock(5);\nDROP INDEX wishes_ix;\n"
+        "-- drops: index wishes_ix"
+    )
+    waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with psycopg.connect(empty, autocommit=True) as gate:
+        gate.execute("SELECT pg_advisory_lock(5)")
+        with Other(_MIGRATE, empty, scripts) as migrator:
+            assert migrator.hear() == "ready"
+            while gate.execute(waits).fetchall() == [(0,)]:
+                Event().wait(0.005)
+        assert gate.execute("SELECT count(*) FROM wishes WHERE n = 1").fetchall() == [(0,)]
+        gate.execute("SELECT pg_advisory_unlock(5)")
+        report = cwstore.migrate(empty, directory=scripts, application_id=7)
+    assert (report.version_before, report.applied) == (2, ("0003_waits",))
+
+
 def test_of_threads_that_start_at_once_one_migrates(empty: str) -> None:
     tasks = [Task(lambda: cwstore.migrate(f"{empty}&schema=new")) for _ in range(4)]
     applied = [task.finish().applied for task in tasks]  # type: ignore[attr-defined]
@@ -269,8 +322,6 @@ def test_a_table_in_use_is_waited_for_in_vain(
 
 
 def test_what_a_file_can_do_and_a_server_cannot_is_said(address: str) -> None:
-    with pytest.raises(InvalidValueError, match="not there for PostgreSQL yet"):
-        Store.open(address, extensions=[Extension("billing", migrations="x")])
     with pytest.raises(InvalidValueError, match="must be a version from 17"):
         cwstore.migrate(address, target=3)
 

@@ -9,6 +9,7 @@ import pytest
 
 from cwstore._sqlite.inspection import CheckReport, check_file
 from cwstore.cli import main
+from cwstore.core.watching import watched_by
 from cwstore.errors import (
     ConflictError,
     CorruptDatabaseError,
@@ -43,6 +44,20 @@ def damage(file: Path, table: str) -> None:
     ((page,),) = run(file, f"SELECT max(pageno) FROM dbstat WHERE name = '{table}'")
     whole = file.read_bytes()
     file.write_bytes(whole[: (page - 1) * 4096] + b"\xff" * 4096 + whole[page * 4096 :])
+
+
+def test_ctrl_c_gets_through_while_a_file_is_checked(
+    current: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(done: float, of: float, note: str) -> None:
+        if note == "looking for damage":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("cwstore._sqlite.backup._OPERATIONS", 10)
+    with Store.open(current) as store:
+        with watched_by(interrupt), pytest.raises(KeyboardInterrupt):
+            store.check()
+        assert store.check().ok
 
 
 def reported(file: Path, capsys: pytest.CaptureFixture[str]) -> CheckReport:

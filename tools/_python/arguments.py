@@ -274,6 +274,10 @@ def soak() -> ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of what is random (default: 1)")
     parser.add_argument("--kills", type=int, default=60, help="a round, at most (default: 60)")
     parser.add_argument("--calm", type=int, default=15, help="progress between kills (default: 15)")
+    parser.add_argument(
+        "--address",
+        help="of a database of PostgreSQL; each round leaves two schemas there (default: a file)",
+    )
     return parser
 
 

@@ -29,6 +29,7 @@ _SETTINGS = {
     "max_connections": "200",
     "max_wal_senders": "0",
     "shared_buffers": "16MB",
+    "track_commit_timestamp": "on",  # who looks at a database notices commits
     "wal_level": "minimal",
 }
 _INITDB = ["-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C", "--no-instructions"]

@@ -10,6 +10,7 @@ from cwstore._postgres.version import read_catalogue
 from cwstore.core.lexer import spoken
 from cwstore.errors import MigrationError
 from cwstore.migrations.headers import Script
+from cwstore.migrations.scripts import LEDGER, Program
 
 if TYPE_CHECKING:
     from cwstore._postgres.connection import Connection
@@ -26,9 +27,21 @@ _DENIED_FIRST = {
     ),
     **dict.fromkeys(("CALL", "COPY", "DO"), "the checks before and after cannot see through it"),
 }
+# Wherever they stand in a statement.
+_DENIED_WORDS = {
+    "CONCURRENTLY": "nothing can be done CONCURRENTLY in a transaction: leave the word out",
+    "SET_CONFIG": _DENIED_FIRST["SET"],
+    "SETVAL": "setval is not undone with a transaction: write ALTER SEQUENCE … RESTART WITH",
+}
 _NOTHING = ". Nothing of it was kept"
 _ADVICE = ": mend the script and migrate again"
 _COUNT = "SELECT count(*) FROM {}"
+# Of the open transaction, and of the tables of the schema alone.
+_WRITTEN = """
+    SELECT relname, n_tup_ins + n_tup_upd + n_tup_del
+    FROM pg_stat_xact_user_tables
+    WHERE schemaname = current_schema()
+"""
 
 
 class _Inventory(NamedTuple):
@@ -36,9 +49,13 @@ class _Inventory(NamedTuple):
 
     objects: dict[tuple[str, str], str]  #: by kind and name: the table
     rows: dict[str, int]  #: by table
+    texts: dict[tuple[str, str], str]  #: by kind and name
+    written: dict[str, int]  #: by table: rows, so far in the transaction
 
 
-def apply_script(connection: "Connection", script: Script, notify: Callable[[int], None]) -> int:
+def apply_script(
+    connection: "Connection", script: Script, notify: Callable[[int], None], program: Program
+) -> int:
     """Run the statements and compare before and after; the number of rows changed.
 
     The caller owns the transaction and rolls it back if this raises MigrationError, with statement,
@@ -47,10 +64,34 @@ def apply_script(connection: "Connection", script: Script, notify: Callable[[int
     before = _take_inventory(connection)
     notify(0)
     changed = run_statements(connection, script, notify)
-    gone = _losses(before, _take_inventory(connection), script)
-    if gone:
-        raise _refusal(script.file_name, "; ".join(gone[:3]), script.version)
+    after = _take_inventory(connection)
+    harm = _touched(before, after, program) or _losses(before, after, script)
+    if harm:
+        raise _refusal(script.file_name, "; ".join(harm[:3]), script.version)
     return changed
+
+
+def _touched(before: _Inventory, after: _Inventory, program: Program) -> list[str]:
+    """What the script changed that is not its program's to change: ledgers, and of others."""
+    written = [name for name, rows in after.written.items() if rows > before.written.get(name, 0)]
+    ledgers = [name for name in written if name.endswith(LEDGER)]
+    gone = [name for _, name in before.objects.keys() - after.objects.keys()]
+    ledgers += [name for name in gone if name.endswith(LEDGER)]
+    if ledgers:
+        return [f"it may not touch {LEDGER}: the runner keeps it"]
+    prefix = program.prefix
+    changed = before.texts.items() ^ after.texts.items()
+    theirs = {
+        name
+        for (kind, name), _ in changed
+        for table in (before.objects.get((kind, name)), after.objects.get((kind, name)))
+        if table is not None and not (name.startswith(prefix) and table.startswith(prefix))
+    }
+    theirs |= {name for name in written if not name.startswith(prefix)}
+    return [
+        f"an extension makes and changes only what is named {prefix}…, not {name}"
+        for name in sorted(theirs if prefix else ())
+    ]
 
 
 def run_statements(connection: "Connection", script: Script, notify: Callable[[int], None]) -> int:
@@ -80,18 +121,22 @@ def _denied(first_word: str, text: str) -> str | None:
     if reason := _DENIED_FIRST.get(first_word):
         return reason
     words = [token.text.upper() for token in spoken(text) if token.kind == "word"]
-    if "CONCURRENTLY" in words:
-        return "nothing can be done CONCURRENTLY in a transaction: leave the word out"
+    for word in words:
+        if reason := _DENIED_WORDS.get(word):
+            return reason
     return _DENIED_FIRST.get(" ".join(words[:2]))
 
 
 def _take_inventory(connection: "Connection") -> _Inventory:
-    objects = {(kind, name): table for _, name, kind, table in read_catalogue(connection)}
+    found = read_catalogue(connection, ledger="")
+    objects = {(kind, name): table for _, name, kind, table in found}
+    texts = {(kind, name): text for text, name, kind, _ in found}
     rows: dict[str, int] = {}
     for kind, name in objects:
         if kind == "table":
             ((rows[name],),) = connection.execute(_COUNT.format(quoted(name)).encode()).fetchall()
-    return _Inventory(objects, rows)
+    written = {str(name): int(count) for name, count in connection.execute(_WRITTEN).fetchall()}
+    return _Inventory(objects, rows, texts, written)
 
 
 def _losses(before: _Inventory, after: _Inventory, script: Script) -> list[str]:

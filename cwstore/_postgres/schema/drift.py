@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from cwstore._postgres.schema.apply import run_statements
-from cwstore._postgres.version import Object, read_catalogue
+from cwstore._postgres.version import Object, part_of, read_catalogue
 from cwstore.core.lexer import lowered
 from cwstore.migrations.ledger import Addition, Drift
-from cwstore.migrations.scripts import MigrationFile
+from cwstore.migrations.scripts import MigrationFile, Program, scripts_of
 
 if TYPE_CHECKING:
     from cwstore._postgres.connection import Connection
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 _EXPECTED = "cwstore_expected"  # a schema that is never committed
 
 
-def drift(connection: "Connection", files: list[MigrationFile]) -> Drift:
+def drift(connection: "Connection", files: list[MigrationFile], program: Program) -> Drift:
     """How a schema differs from a new one made by these scripts, which is undone at once.
+
+    Extensions do not count; or of an extension: how what is the extension's differs.
 
     In the transaction that is open, or in one of its own. This user must be allowed to make a
     schema.
@@ -23,12 +25,13 @@ def drift(connection: "Connection", files: list[MigrationFile]) -> Drift:
     inside = connection.info.transaction_status != 0
     connection.execute("SAVEPOINT drift" if inside else "BEGIN")
     try:
-        found = read_catalogue(connection)
+        found = part_of(program, read_catalogue(connection))
         connection.execute(f"CREATE SCHEMA {_EXPECTED}")
         connection.execute(f"SET LOCAL search_path = {_EXPECTED}")
-        for file in files:
+        host = scripts_of(Program(program.host, engine=program.engine)) if program.extension else []
+        for file in (*host, *files):
             run_statements(connection, file.parse(), lambda _: None)
-        expected = read_catalogue(connection)
+        expected = part_of(program, read_catalogue(connection))
     finally:
         connection.execute("ROLLBACK TO drift" if inside else "ROLLBACK")
     return compare(expected, found)

@@ -12,11 +12,12 @@ from cwstore._postgres.connection import Connection, connect, lock_timeout, quot
 from cwstore._postgres.error_map import is_lost, map_error, outcome_unknown
 from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.lane import STAMPS, Lane
-from cwstore._postgres.version import read_state
+from cwstore._postgres.version import extensions_in, read_state
+from cwstore.core.extension import check_extensions
 from cwstore.core.reports import MigrationReport, RehearsalReport
-from cwstore.errors import InvalidValueError, StorageError
+from cwstore.errors import MigrationError, StorageError
 from cwstore.migrations.ledger import Drift, Row, State
-from cwstore.migrations.scripts import LEDGER, MigrationFile, Program, program_of
+from cwstore.migrations.scripts import MigrationFile, Program, program_of
 
 if TYPE_CHECKING:
     from cwstore.core.extension import Extension
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _BUSY_TIMEOUT = 5.0  # seconds
-_CREATE_LEDGER = f"""
-    CREATE TABLE {LEDGER} (
+_CREATE_LEDGER = """
+    CREATE TABLE {ledger} (
         version          bigint  NOT NULL  PRIMARY KEY,
         name             text    NOT NULL,  -- of the file, without .sql
         checksum         text    NOT NULL,  -- of its SQL tokens
@@ -43,8 +44,8 @@ _SIZE = """
     WHERE relkind = 'r'
       AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 """
-_RECORD = f"""
-    INSERT INTO {LEDGER} (
+_RECORD = """
+    INSERT INTO {ledger} (
         version, name, checksum, text_sum, compatible_with, structure, applied_at, application_id
     ) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 """
@@ -56,9 +57,7 @@ def program_for(
     extensions: "Sequence[Extension]",
 ) -> Program:
     """A program as a caller describes it. Raises InvalidValueError."""
-    if extensions:
-        raise InvalidValueError("extensions", "are not there for PostgreSQL yet")
-    return program_of(directory, application_id, (), "postgresql")
+    return program_of(directory, application_id, check_extensions(extensions), "postgresql")
 
 
 def resolve(path: object) -> str:
@@ -95,9 +94,17 @@ class PostgresTarget:
     """A connection for one run; it may go on as a store's writer."""
 
     def __init__(
-        self, connection: Connection, address: Address, busy_timeout: float, program: Program
+        self,
+        connection: Connection,
+        address: Address,
+        busy_timeout: float,
+        program: Program,
+        *,
+        rehearses: bool = False,
     ) -> None:
         self.name = address.name
+        # One transaction is open for the whole run, and is undone after it.
+        self._rehearses = rehearses
         self._address = address
         self._program = program
         self._connection = connection
@@ -112,7 +119,9 @@ class PostgresTarget:
     def drift(self, files: list[MigrationFile]) -> Drift:
         from cwstore._postgres.schema.drift import drift
 
-        return self._ours("reading the version of", lambda: drift(self._connection, files))
+        return self._ours(
+            "reading the version of", lambda: drift(self._connection, files, self._program)
+        )
 
     def leave_alone(self) -> None:
         """Closing a connection changes nothing."""
@@ -124,6 +133,11 @@ class PostgresTarget:
     def lock(self) -> Generator[None]:
         """Held by the session: it ends with it, however that ends."""
         connection = self._connection
+        if self._rehearses:
+            self._ours("rehearsing on", self._make_schema)
+            self._ours("rehearsing on", lambda: connection.execute(*self._lane().take))
+            yield
+            return
         self._ours("migrating", self._make_schema)
         key = self._lane().key + 1
         set_timeout = "SELECT set_config('lock_timeout', $1::text, false)"
@@ -163,6 +177,9 @@ class PostgresTarget:
         return Lane(self._connection, schema)
 
     def begin(self) -> None:
+        if self._rehearses:
+            return
+
         def take() -> None:
             self._connection.execute("BEGIN")
             self._connection.execute(*self._lane().take)
@@ -170,8 +187,9 @@ class PostgresTarget:
         self._ours("migrating", take)
 
     def commit(self, file_name: str) -> None:
+        end = "SET CONSTRAINTS ALL IMMEDIATE" if self._rehearses else "COMMIT"
         try:
-            self._connection.execute("COMMIT")
+            self._connection.execute(end.encode())
             return
         except psycopg.Error as error:
             fault = (
@@ -182,6 +200,8 @@ class PostgresTarget:
         raise fault
 
     def rollback(self) -> None:
+        if self._rehearses:
+            return
         if not self._connection.closed and self._connection.info.transaction_status != 0:
             self._connection.execute("ROLLBACK")
 
@@ -200,25 +220,35 @@ class PostgresTarget:
         from cwstore._postgres.schema.apply import apply_script
 
         del earlier
-        return self._ours("migrating", lambda: apply_script(self._connection, script, notify))
+        return self._ours(
+            "migrating", lambda: apply_script(self._connection, script, notify, self._program)
+        )
 
     def record(self, row: Row, applied_at: int) -> None:
         def write() -> None:
+            ledger = self._program.ledger
             if not self.read_state().rows:
-                self._connection.execute(_CREATE_LEDGER)
-                self._connection.execute(f"CREATE SEQUENCE {STAMPS}")
+                self._connection.execute(_CREATE_LEDGER.format(ledger=ledger).encode())
+                if not self._program.extension:
+                    self._connection.execute(f"CREATE SEQUENCE {STAMPS}")
             values = [*row, applied_at, self._program.application_id]
-            self._connection.execute(_RECORD, values)
+            self._connection.execute(_RECORD.format(ledger=ledger).encode(), values)
 
         self._ours("migrating", write)
 
     def extensions(self) -> dict[str, int]:
-        """None so far."""
-        return {}
+        """The extensions that the schema has, and the version of each."""
+        return self._ours("reading the version of", lambda: extensions_in(self._connection))
 
     def with_program(self, program: Program) -> "PostgresTarget":
         """The same schema as that program sees it."""
-        return PostgresTarget(self._connection, self._address, self._busy_timeout, program)
+        return PostgresTarget(
+            self._connection,
+            self._address,
+            self._busy_timeout,
+            program,
+            rehearses=self._rehearses,
+        )
 
     def size(self) -> int:
         """Bytes of the tables of the schema, with their indexes."""
@@ -246,7 +276,26 @@ class PostgresTarget:
 def rehearse_on(
     file: str, program: Program, migrate: Callable[[PostgresTarget], MigrationReport]
 ) -> RehearsalReport:
-    """Not there yet."""
-    del program, migrate
-    name = parse(file).name
-    raise StorageError(f"{name}: rehearse() is not there for PostgreSQL yet; try it on a copy")
+    """Let `migrate` work in a transaction that is undone afterwards; writers wait for its end."""
+    address = parse(file)
+    connection = connect(address, busy_timeout=_BUSY_TIMEOUT)
+    target = PostgresTarget(connection, address, _BUSY_TIMEOUT, program, rehearses=True)
+    try:
+        connection.execute("BEGIN")
+        size = target.size()
+        report = migrate(target)
+        return RehearsalReport(
+            path=address.name,
+            steps=report.steps,
+            version_before=report.version_before,
+            version=report.version,
+            size_before=size,
+            size=target.size(),
+            violations=(),  # PostgreSQL checks each foreign key at the latest at the end
+            seconds=report.seconds,
+        )
+    except MigrationError as error:
+        refusal = MigrationError(f"rehearsed on {address.name}, and undone: {error}")
+    finally:
+        connection.close()  # which undoes it
+    raise refusal

@@ -15,7 +15,7 @@ from cwstore._sqlite.database_file import MEMORY, is_there, refuse_bad_place, re
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.version import extensions_in, read_state
 from cwstore.core.reports import MigrationReport, RehearsalReport
-from cwstore.errors import StorageError
+from cwstore.errors import CwstoreError, MigrationError, StorageError
 from cwstore.migrations.ledger import Drift, Row, State
 from cwstore.migrations.scripts import OURS, MigrationFile, Program
 from cwstore.migrations.scripts import program_of as program_for
@@ -247,9 +247,12 @@ def rehearse_on(
     """Let `migrate` work on a copy, in a directory beside the file that is removed afterwards."""
     from cwstore._sqlite.drafts import draft_beside
 
+    fault: CwstoreError
     try:
         with draft_beside(file) as draft:
             return _rehearse(file, draft, program, migrate)
+    except MigrationError as error:
+        fault = MigrationError(f"rehearsed on a copy of {file}, which was not touched: {error}")
     except apsw.Error as error:
         fault = map_error(error, f"rehearsing on a copy of {file}", BUSY_TIMEOUT)
     except OSError as error:

@@ -33,7 +33,7 @@ from tests.engine.model.data import (
     raw,
 )
 from tests.engine.model.plan import planned
-from tests.kits.database import copy_database, open_at, open_raw
+from tests.kits.database import copy_database, open_at, open_raw, remove_database
 from tests.kits.engine import DeliberateError
 
 #: A row, by position; now and then none that exists, or NULL where that is allowed.
@@ -113,9 +113,11 @@ def step(**values: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], An
 class Machine(RuleBasedStateMachine):
     """What the rules are made of."""
 
+    migrated: Path  #: a database of the engine, to copy
+
     @initialize()
     def start(self) -> None:
-        template, model = planned()
+        template, model = planned(self.migrated)
         self.place = tempfile.TemporaryDirectory()
         self.file = Path(self.place.name) / "store.db"
         copy_database(template, self.file)
@@ -142,6 +144,7 @@ class Machine(RuleBasedStateMachine):
             return
         with ExitStack() as left:
             left.callback(self.place.cleanup)
+            left.callback(remove_database, self.file)
             for store in self.stores:
                 left.callback(store.close)
             left.callback(self.database.close)

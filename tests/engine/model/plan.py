@@ -14,7 +14,7 @@ from cwstore.entities.projects import InitiativeProject
 from cwstore.entities.tasks import TaskDependency
 from cwstore.store import Store
 from tests.engine.model.data import TABLES, Model
-from tests.kits.database import open_at
+from tests.kits.database import copy_database, open_at
 
 
 class Twins:
@@ -40,12 +40,13 @@ class Twins:
 
 
 @cache
-def planned() -> tuple[Path, Model]:
-    """A file, made once and to be copied, and what is in it."""
+def planned(migrated: Path) -> tuple[Path, Model]:
+    """A database, made once and to be copied, and what is in it."""
     place = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, place)
     file = Path(place) / "template.db"
     model = Model({name: {} for name in TABLES}, 0)
+    copy_database(migrated, file)
     twins = Twins(file)
     _phases(twins, model)
     _tasks(twins, model)

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
+from cwstore import status
 from cwstore.store import Store
 from tools._python import arguments as accepted
 from tools._python.soak.crew import Plan, Round, run_round
@@ -47,7 +48,7 @@ class Soak:
         self.seconds += done.seconds
         self.histories += verdict.histories
         self.largest_wal = max(self.largest_wal, done.largest_wal)
-        self.file_bytes = done.plan.file.stat().st_size
+        self.file_bytes = status(done.plan.place).size
         self.faults.update({kind: len(lines) for kind, lines in verdict.faults.items()})
         took: dict[str, list[float]] = {}
         for op in done.ops:
@@ -107,9 +108,10 @@ def soak(arguments: argparse.Namespace, directory: Path) -> int:
             seconds=min(_ROUND, left),
             kills=arguments.kills,
             calm=arguments.calm,
+            address=arguments.address,
         )
         done = run_round(plan)
-        with Store.open(plan.file) as store:
+        with Store.open(plan.place) as store:
             verdict = judge(done, store)
         whole.add(done, verdict)
         _tell(whole, verdict)

@@ -1,14 +1,15 @@
 """What is left when every worker is gone: tasks stuck, results overwritten, attempts left open.
 
-It is found out on a copy of the file, in which the time of every lease has passed.
+It is found out on a copy of the file, in which the time of every lease has passed; on PostgreSQL in
+the schema itself, which is the round's own.
 """
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from cwstore.entities.agents import Agent
 from cwstore.store import Store
+from tools._python.soak.crew import Plan
 from tools._python.soak.history import Op
 from tools._python.soak.pool import FOR, POOL_TASKS, WAITS
 
@@ -19,13 +20,17 @@ _LATER = timedelta(days=1)  # than any lease
 
 
 def judge_afterwards(
-    add: Callable[[str, str], None], store: Store, copy: Path, ops: list[Op]
+    add: Callable[[str, str], None], store: Store, plan: Plan, ops: list[Op]
 ) -> None:
     """`add` takes the kind of a fault, and a line about it. `ops` are of all pools."""
     _judge_results(add, store, ops)
     pools = sorted({op.key.partition("/")[2] for op in ops})
-    store.backup(copy)
-    with Store.open(copy, clock=lambda: datetime.now(UTC) + _LATER) as later:
+    copy = plan.directory / f"{plan.name}.afterwards.db"
+    if not plan.address:
+        store.backup(copy)
+    with Store.open(
+        plan.place if plan.address else copy, clock=lambda: datetime.now(UTC) + _LATER
+    ) as later:
         _judge_attempts(add, later)
         for pool in pools:
             _judge_tasks(add, later, pool)

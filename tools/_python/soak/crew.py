@@ -35,6 +35,7 @@ class Plan:
     kills: int = 0  #: at most
     calm: int = 20  #: marks of progress between two kills, on average
     busy_timeout: float = 5.0
+    address: str | None = None  #: of a database of PostgreSQL; None: a file
 
     @property
     def season_ns(self) -> int:
@@ -50,6 +51,19 @@ class Plan:
     def fresh(self) -> Path:
         """A store that is new in each round."""
         return self.directory / f"{self.name}.fresh.db"
+
+    @property
+    def place(self) -> str:
+        """The file; or a schema of the round's own."""
+        return self._schema(self.name) if self.address else str(self.file)
+
+    @property
+    def fresh_place(self) -> str:
+        """The same of `fresh`."""
+        return self._schema(f"{self.name}.fresh") if self.address else str(self.fresh)
+
+    def _schema(self, name: str) -> str:
+        return f"{self.address}{'&' if '?' in str(self.address) else '?'}schema={name}"
 
 
 @dataclass(slots=True)
@@ -108,8 +122,8 @@ class _Crew:
         token = f"{plan.name}.w{number}l{life}"
         journal = plan.directory / f"{token}.journal"
         job = Job(
-            file=str(plan.file),
-            fresh=str(plan.fresh),
+            file=plan.place,
+            fresh=plan.fresh_place,
             journal=str(journal),
             graveyard=str(self._graveyard),
             round=plan.name,
@@ -220,7 +234,7 @@ class _Crew:
             graveyard=self._graveyard,
             season_ns=self._plan.season_ns,
         )
-        with Store.open(self._plan.file, busy_timeout=self._plan.busy_timeout) as store:
+        with Store.open(self._plan.place, busy_timeout=self._plan.busy_timeout) as store:
             drive(me, store, self._last(me))
         journal.close()
         for journal_path, dead_at in self._dead_at.items():

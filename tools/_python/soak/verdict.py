@@ -80,10 +80,9 @@ def judge(done: Round, store: Store) -> Verdict:
                 judge_directly(verdict.add, store, key, whole)
                 _judge_order(verdict, key, whole)
     claims = [op for key, ops in histories.items() if key.startswith("pool/") for op in ops]
-    copy = done.plan.directory / f"{done.plan.name}.afterwards.db"
-    judge_afterwards(verdict.add, store, copy, claims)
     _judge_pruning(verdict, done, store)
     _judge_file(verdict, done, store)
+    judge_afterwards(verdict.add, store, done.plan, claims)
     return verdict
 
 
@@ -132,8 +131,9 @@ def _judge_file(verdict: Verdict, done: Round, store: Store) -> None:
     report = store.check()
     for problem in (*report.integrity, *report.foreign_keys, *report.drift):
         verdict.add("damage", problem)
-    with Store.open(plan.fresh) as fresh:
+    with Store.open(plan.fresh_place) as fresh:
         if not fresh.check().ok:
-            verdict.add("damage", f"{plan.fresh}: {fresh.check()}")
-    if status(plan.fresh).pending:
-        verdict.add("lost writes", f"{plan.fresh}: {status(plan.fresh)}")
+            verdict.add("damage", f"{fresh.path}: {fresh.check()}")
+    found = status(plan.fresh_place)
+    if found.pending:
+        verdict.add("lost writes", f"{found.path}: {found}")
