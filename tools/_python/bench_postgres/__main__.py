@@ -3,6 +3,7 @@
 import gc
 import json
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
@@ -11,12 +12,14 @@ from typing import Any
 
 from tools._python import arguments as accepted
 from tools._python.bench import world
+from tools._python.bench.child import plain
 from tools._python.bench.workloads import WORKLOADS, calls_of
 from tools._python.bench_postgres import claims
 from tools._python.postgres import Server, running_server
 
 #: How much cwstore may cost: as often as plain psycopg, which commits each write by itself.
 READS, WRITES = 1.3, 1.5
+#: How much it may cost, by workload.
 TARGETS = {
     **dict.fromkeys(("W2", "W3", "W6", "W14"), READS),
     **dict.fromkeys(("W1", "W4", "W5a", "W5b", "W7"), WRITES),
@@ -27,6 +30,8 @@ ADAPTERS = {
     "cwstore": "bench.with_cwstore",
 }
 INITIATIVES, CHUNKS = 4, 500
+#: Calls of a round, where they are not 50.
+CALLS = {"W2": 100, "W6": 100, "W5b": 3, "W14": 10}
 #: A server as it is installed: each COMMIT waits for the disk.
 DURABLE = {"fsync": "on", "full_page_writes": "on", "autovacuum": "on"}
 
@@ -34,32 +39,49 @@ DURABLE = {"fsync": "on", "full_page_writes": "on", "autovacuum": "on"}
 class Bench:
     """Each adapter has a database and a connection of its own."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, names: Sequence[str], initiatives: int) -> None:
+        self._initiatives = initiatives
         template = server.new_database()
-        world.build(server.address(template), INITIATIVES, CHUNKS)
+        world.build(server.address(template), initiatives, CHUNKS)
         self._adapters: dict[str, Any] = {}
-        for name, module in ADAPTERS.items():
+        for name in names:
+            module = ADAPTERS[name]
             database = server.new_database(template)
-            server.run(f"ALTER DATABASE {database} SET client_min_messages = warning")
             adapter = import_module(f"tools._python.{module}").Adapter()
             adapter.open(server.address(database))
             if hasattr(adapter, "bind"):
                 adapter.bind()
             self._adapters[name] = adapter
 
-    def measure(self, workload: str, rounds: int, scale: float) -> dict[str, list[float]]:
-        """Nanoseconds of an operation, by adapter and round; the first round is not told."""
-        of = WORKLOADS[workload]
-        count = max(1, round(of.calls * scale))
-        found: dict[str, list[float]] = {}
-        for number in range(rounds + 1):
-            calls = calls_of(workload, number, count, INITIATIVES)
-            for name, adapter in self._adapters.items():
-                method = getattr(adapter, calls[0][0])
-                if method is not None:
-                    took = _time(method, [arguments for _, arguments in calls])
-                    found.setdefault(name, []).append(took / count / of.operations)
-        return {name: took[1:] for name, took in found.items()}
+    def measure(self, workload: str, calls: int) -> dict[str, list[float]]:
+        """Nanoseconds of an operation, by adapter and call. The first tenth is not told.
+
+        The adapters take turns at each call: what disturbs the machine disturbs all alike.
+        """
+        able = [
+            (name, method)
+            for name, adapter in self._adapters.items()
+            if (method := getattr(adapter, calls_of(workload, 0, 1)[0][0])) is not None
+        ]
+        found: dict[str, list[float]] = {name: [] for name, _ in able}
+        operations = WORKLOADS[workload].operations
+        early = max(5, calls // 10)
+        gc.collect()
+        made = calls_of(workload, 0, calls + early, self._initiatives)
+        for number, (_, arguments) in enumerate(made):
+            for name, method in _turned(able, number):
+                started = perf_counter_ns()
+                method(*arguments)
+                found[name].append((perf_counter_ns() - started) / operations)
+        return {name: took[early:] for name, took in found.items()}
+
+    def samples(self, workload: str) -> dict[str, object]:
+        """What the first call of a workload returns, in plain values, by adapter."""
+        method, arguments = calls_of(workload, 0, 1, self._initiatives)[0]
+        return {
+            name: plain(getattr(adapter, method)(*arguments))
+            for name, adapter in self._adapters.items()
+        }
 
     def close(self) -> None:
         """Close the connections."""
@@ -67,12 +89,9 @@ class Bench:
             adapter.close()
 
 
-def _time(method: Any, calls: list[tuple[object, ...]]) -> int:
-    gc.collect()
-    started = perf_counter_ns()
-    for arguments in calls:
-        method(*arguments)
-    return perf_counter_ns() - started
+def _turned(able: list[Any], number: int) -> list[Any]:
+    start = number % len(able)
+    return able[start:] + able[:start]
 
 
 def line(workload: str, found: dict[str, list[float]]) -> str:
@@ -95,15 +114,15 @@ def _ratio(mine: list[float], limit: list[float]) -> float:
 def main() -> int:
     """Print both tables."""
     options = accepted.bench().parse_args()
-    rounds = options.rounds or (5 if options.quick else 11)
+    rounds = options.rounds or (9 if options.quick else 21)
     wanted = options.only.split(",") if options.only else [*TARGETS, "claims"]
     figures: dict[str, Any] = {}
     with running_server(**DURABLE) as server:
-        bench = Bench(server)
+        bench = Bench(server, [*ADAPTERS], INITIATIVES)
         names = "".join(f" {name:>10}" for name in ADAPTERS if name != "psycopg")
         print(f"{'':30} {'psycopg':>11}{names}", flush=True)
         for workload in [one for one in TARGETS if one in wanted]:
-            found = bench.measure(workload, rounds, 0.1 if options.quick else 0.25)
+            found = bench.measure(workload, rounds * CALLS.get(workload, 50))
             figures[workload] = {name: median(took) for name, took in found.items()}
             print(line(workload, found), flush=True)
         bench.close()

@@ -11,6 +11,6 @@ class Adapter(with_core.Adapter):
 
     claim = None  # type: ignore[assignment]
 
-    def open(self, address: str) -> None:
-        engine = alchemy.sa.create_engine(address.replace("postgresql", "postgresql+psycopg", 1))
+    def open(self, file: str) -> None:
+        engine = alchemy.sa.create_engine(file.replace("postgresql", "postgresql+psycopg", 1))
         self.reading = self.writing = engine
