@@ -81,6 +81,19 @@ def kill_once(cluster: Cluster, writers: Writers, seconds: float, *, alone: bool
     return took
 
 
+def switch_over_once(cluster: Cluster, writers: Writers) -> None:
+    """Let another node lead, and wait until every writer has found it."""
+    began = time.monotonic()
+    wait_for(lambda: writers.all_wrote_since(began), "a write of each writer")
+    asked = time.monotonic()
+    cluster.switch_over()
+    switched = time.monotonic()
+    wait_for(lambda: writers.all_wrote_since(switched), "a write of each writer")
+    took = time.monotonic() - asked
+    print(f"  switched over: every writer has written again after {took:.1f} s", flush=True)
+    cluster.wait_until_whole()
+
+
 def run(options: Namespace, kills: int, *, synchronous: bool) -> Counts:
     """One cluster, its kills, and what was lost."""
     mode = "synchronous" if synchronous else "asynchronous, the control"
@@ -90,6 +103,8 @@ def run(options: Namespace, kills: int, *, synchronous: bool) -> Counts:
         Cluster(Path(directory), synchronous=synchronous) as cluster,
     ):
         writers = Writers(cluster.address, options.writers)
+        for _ in range(options.switchovers):
+            switch_over_once(cluster, writers)
         took = [
             kill_once(cluster, writers, options.seconds, alone=number % 2 == 1)
             for number in range(kills)

@@ -125,6 +125,17 @@ class Cluster:
 
         return wait_for(look, "a leader")
 
+    def switch_over(self) -> None:
+        """Let another node lead, as before an upgrade of the one that leads."""
+        leader = self.leader()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{leader.api_port}/switchover",
+            data=json.dumps({"leader": leader.name}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=_LONGEST_WAIT):
+            pass
+
     def wait_until_whole(self) -> None:
         """Until one leads and two follow it, and in synchronous mode one of these confirms."""
         wait_for(self._is_whole, f"the three nodes (their logs are in {self._directory})")
