@@ -1,4 +1,4 @@
-"""Typed repositories over one SQLite file: the data store of Codewalkers.
+"""Typed repositories over one SQLite file, or PostgreSQL: the data store of Codewalkers.
 
 Begin with `Store.open(path)`, or `await AsyncStore.open(path)`. A store has repositories: `tasks`,
 `agents`, `log_chunks` and so on, whose methods return frozen rows. `transaction()` makes several

@@ -15,6 +15,7 @@ from cwstore._postgres.address import Address, parse
 from cwstore._postgres.connection import Connection
 from cwstore._postgres.error_map import map_statement_error
 from cwstore._postgres.handshake import connect_both
+from cwstore._postgres.listener import Listener
 from cwstore._postgres.reader_pool import Readers
 from cwstore._postgres.schema.target import PostgresTarget, program_for
 from cwstore._postgres.snapshot import PostgresSnapshot
@@ -74,6 +75,7 @@ class PostgresDatabase:
         self._readers = Readers(address, busy_timeout, reader)
         self._writer.when_standby = self._readers.close_idle
         self._transactions = TransactionStack(self._writer)
+        self._listener = Listener(address, busy_timeout, self._writer)
 
     # The port
 
@@ -202,8 +204,17 @@ class PostgresDatabase:
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """See `Store.changes`."""
-        del capacity
-        return self._not_yet("changes()")
+        from cwstore.core.changes import ChangeFeed
+
+        feed = ChangeFeed(capacity, self._listener.look, self._listener.leave)
+        if self._writer.owner == get_ident():
+            self._writer.refuse()
+            self._listener.add(feed)
+            return feed
+        with Transaction(self._transactions):  # whoever wrote before in the lane has ended
+            self._writer.let_tables_tell()
+            self._listener.add(feed)
+        return feed
 
     def data_version(self) -> int:
         """A number that changes when anybody commits."""
@@ -256,6 +267,7 @@ class PostgresDatabase:
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""
         if self._writer.close():  # in a forked child they are its parent's
+            self._listener.close()
             self._readers.close()
 
     def _refuse_if_closed(self) -> None:

@@ -54,6 +54,7 @@ class TransactionStack:
         self._entered.clear()
         writer.abort_error = writer.task = None
         writer.running = False
+        writer.ended += 1
         writer.owner = 0
         writer.lock.release()
 

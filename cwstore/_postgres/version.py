@@ -93,6 +93,7 @@ _CATALOGUE = """
     CROSS JOIN place
     WHERE object.name <> $1::text
       AND object.name <> $2::text
+      AND NOT (object.kind IN ('function', 'trigger') AND starts_with(object.name, $3::text))
       AND object."table" <> $1::text
 """
 _LEDGER_IS_THERE = """
@@ -120,8 +121,9 @@ def read_catalogue(connection: "Connection", ledger: str = LEDGER) -> list[Objec
     Without this ledger; those of extensions are among them.
     """
     from cwstore._postgres.lane import STAMPS
+    from cwstore._postgres.telling import TELL
 
-    rows = connection.execute(_CATALOGUE, [ledger, STAMPS]).fetchall()
+    rows = connection.execute(_CATALOGUE, [ledger, STAMPS, TELL]).fetchall()
     return [(str(text), str(name), str(kind), str(table)) for text, name, kind, table in rows]
 
 

@@ -32,6 +32,7 @@ from cwstore._postgres.error_map import (
 )
 from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
+from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import missing_reference, table_of, taken
 from cwstore.core.threads import FairLock, acquire, refuse_others
@@ -101,6 +102,7 @@ class Writer:
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
         self._wrote = False  # something in the open transaction
+        self.ended = 0  # transactions, so that a feed knows whether there may be something to hear
         self._adopt(connection)
 
     # A transaction, by the thread that holds the lock
@@ -398,6 +400,16 @@ class Writer:
             from cwstore.core.log import WARNING, log  # what most transactions do not need
 
             log(WARNING, "%s: a transaction waited %.1f s for the write lock", self.name, waited)
+
+    def let_tables_tell(self) -> None:
+        """Have every table tell what is changed, in the open transaction. Raises StorageError."""
+        try:
+            self._wrote = let_tables_tell(self.connection) or self._wrote
+            return
+        except psycopg.Error as error:
+            fault = map_error(error, f"listening to {self.name}", self.busy_timeout)
+        self._name_holder(fault)
+        raise fault
 
     # The connection
 

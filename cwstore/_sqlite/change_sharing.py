@@ -1,9 +1,9 @@
 """Tells the changes of a store to other processes, and theirs to it, in the order of the commits.
 
-Who commits while somebody listens appends what changed to the ring, and in which state the file is
-then (see log_end.py). Each entry says whether it follows the one before it. Who listens compares
-the file with the newest entry. So a commit that is not in the ring is noticed, by the next one or
-by who listens: of a process that was killed between its COMMIT and its entry, of another program,
+While somebody listens, each commit appends to the ring what changed, and in which state the file is
+then (see log_end.py). Each entry says whether it follows the one before it. A listener compares the
+file with the newest entry. So a commit that is not in the ring is noticed, by the next commit or by
+a listener: of a process that was killed between its COMMIT and its entry, of another program,
 of an older version of this one. It is told as "elsewhere".
 
 While nobody listens nothing is written. All that is looked at is a number in `<file>-turn`, which

@@ -41,7 +41,7 @@ class WalCheckpointer:
         """Begin the log anew if it is long. Looks after every fourth commit; a look takes 0.1 µs.
 
         `handler` is the busy handler of the connection, which must have no transaction open.
-        Raises no error of apsw: what was committed is kept, and any fault shows again by itself.
+        Raises nothing of apsw or the system: what was committed is kept, and a fault shows again.
         """
         self._unseen -= 1
         if self._unseen >= 0:
@@ -53,7 +53,7 @@ class WalCheckpointer:
                 self._limit, self._told = LONG, 0
             elif pages > self._limit:
                 self._shorten(connection, handler)
-        except apsw.Error:
+        except (apsw.Error, OSError):  # of the disk, or an import that found no descriptors left
             pass
 
     def _shorten(self, connection: "Connection", handler: Callable[[int], bool]) -> None:

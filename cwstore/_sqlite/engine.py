@@ -230,9 +230,10 @@ class SqliteDatabase:
         raise fault
 
     def _tell_slow(self, text: str, seconds: float) -> None:
-        from cwstore._sqlite.slow import tell_read
+        with suppress(OSError):  # a log is no reason to fail
+            from cwstore._sqlite.slow import tell_read
 
-        tell_read(self.file, text, seconds, self.lease_reader)
+            tell_read(self.file, text, seconds, self.lease_reader)
 
     def _read_beside(
         self, statement: Statement[Any], values: list[Any]
@@ -255,10 +256,10 @@ class SqliteDatabase:
                 or writer.dropped
             ):
                 return None, None
-            writer.running = True
-            started = monotonic()
-            self._beside = statement.text, get_ident(), started
             try:
+                writer.running = True
+                started = monotonic()
+                self._beside = statement.text, get_ident(), started
                 if statement.timed:
                     statement.tell_time(values, self._clock.read())
                 rows = writer.cursor.execute(statement.text, values).fetchall()

@@ -22,6 +22,9 @@ _CANNOT_OPEN = (
     "the file cannot be opened; check path and permissions, and how many open files are allowed"
 )
 _CANNOT_LOCK = "the file cannot be locked; its file system must have locks: keep it on a local disk"
+_NO_MEMORY = (
+    "there is no memory left; let this process have more (ulimit -v, the container's limit)"
+)
 _STORAGE: dict[int, str] = {
     apsw.SQLITE_FULL: "the disk is full; make room and try again",
     apsw.SQLITE_READONLY: (
@@ -36,6 +39,8 @@ _STORAGE: dict[int, str] = {
         "the disk or a quota has no room for the index of the write-ahead log (`-shm`), or the disk"
         " failed; make room, or check the disk, and try again"
     ),
+    apsw.SQLITE_NOMEM: _NO_MEMORY,
+    apsw.SQLITE_IOERR_NOMEM: _NO_MEMORY,
     # SQLite has tried for ten seconds.
     apsw.SQLITE_PROTOCOL: _CANNOT_LOCK,
 }

@@ -1,4 +1,4 @@
-"""What a user can run so that a file can be used: for messages."""
+"""The command that lets a user use a file: messages tell it."""
 
 import os
 

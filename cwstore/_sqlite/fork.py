@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Forked(Protocol):
-        """What a fork concerns."""
+        """A database that must be told of a fork."""
 
         def abandon_after_fork(self) -> Sequence[object]:
             """In the child: refuse every call; the connections that nobody was using."""
@@ -194,7 +194,7 @@ def _open_past_us(files: set[str]) -> set[str]:
 
 
 def _inode(file: str) -> tuple[int, int] | None:
-    """Of a path, or of the descriptor of that number."""
+    """Device and number of the file at a path, or behind a descriptor (digits)."""
     try:
         status = os.stat(int(file) if file.isdecimal() else file)
     except OSError:

@@ -59,8 +59,18 @@ def who_has_open(file: str) -> list[str]:
 def who_writes(file: str) -> str | None:
     """Who holds the write lock of the file, as text; None where nobody knows."""
     pids = _pids(f"{file}-shm", _WRITE_LOCK, _WRITE_LOCK, "WRITE")
-    found = [f"process {pid} ({_name(pid)})" for pid in sorted(pids)]
+    found = [f"process {pid} ({_name(pid)}{_rest(pid)})" for pid in sorted(pids)]
     return ", ".join(found) or None
+
+
+def _rest(pid: int) -> str:
+    """What to do about a process that was stopped: it keeps its locks, and never ends by itself."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as text:
+            state = text.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+    return f", which is stopped: `kill -CONT {pid}` lets it go on" if state in "Tt" else ""
 
 
 def _pids(file: str, first_byte: int, last_byte: int, wanted: str = "READ") -> set[int]:

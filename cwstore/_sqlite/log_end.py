@@ -58,6 +58,6 @@ def is_at(connection: "Connection", end: LogEnd) -> bool:
 
 
 def _header(connection: "Connection") -> bytes:
-    """Zeros if there is none."""
+    """The header of the log; zeros if there is no log."""
     _, header = connection.read("main", 1, 0, _HEADER)
     return header

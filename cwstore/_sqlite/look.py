@@ -72,7 +72,7 @@ def connect_read_only(
 
 
 def connect_to_look(file: str, *, busy_timeout: float, application_id: int) -> Connection:
-    """A connection to a file that is there, for who will only read; it need not see changes."""
+    """A connection to a file that is there, which will only read and need not see changes."""
     if may_only_read(file):
         return connect_read_only(file, busy_timeout=busy_timeout, application_id=application_id)[0]
     return connect(file, busy_timeout=busy_timeout, create=False, application_id=application_id)

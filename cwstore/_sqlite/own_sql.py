@@ -59,7 +59,7 @@ def run_query(
         fault = map_error(error, "query", busy_timeout)
         if isinstance(error, apsw.AuthError):
             fault = InvalidValueError("sql", "it may only read; write by a repository")
-        elif isinstance(error, apsw.SQLError):  # of who typed it, not of the file
+        elif isinstance(error, apsw.SQLError):  # the fault is in the SQL, not in the file
             fault = InvalidValueError("sql", str(error))
     finally:
         connection.set_authorizer(None)

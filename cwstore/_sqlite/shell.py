@@ -1,4 +1,4 @@
-"""apsw's own shell on one of our files, for who knows SQL. By default it cannot write."""
+"""apsw's own shell on one of our files, for people who know SQL. By default it cannot write."""
 
 import sys
 from importlib import import_module
@@ -24,8 +24,8 @@ _NOT_FOR_READERS = {"journal_mode", "locking_mode", "query_only", "writable_sche
 def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -> int:
     """Read SQL and commands from standard input until it ends; the exit code.
 
-    The file may have any version. Credentials are not shown: to who only reads they are NULL, and
-    to who writes they are forbidden, since a NULL that is read might be written back.
+    The file may have any version. Credentials are not shown: with `write` they are forbidden,
+    since a NULL that is read might be written back; else they are NULL.
     """
     file = resolve(path)
     if file == MEMORY or not is_there(file):

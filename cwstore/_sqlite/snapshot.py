@@ -1,4 +1,4 @@
-"""Read a whole lot as it is at one moment, while others write."""
+"""Read many rows as they are at one moment, while others write."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar

@@ -22,6 +22,7 @@ from cwstore.errors import (
     ConflictError,
     ConflictReason,
     OutcomeUnknownError,
+    StorageError,
     StoreClosedError,
 )
 
@@ -56,7 +57,7 @@ class TransactionStack:
         self._writer = writer
         self._depth = 0  # levels that are open; 1: the transaction alone
         self._entered: list[ref[Transaction]] = []  # the object of each level
-        self._checkpointer: WalCheckpointer | None = None  # made by the first commit
+        self._checkpointer: WalCheckpointer | None = None  # made by the first transaction
         self._thread_ends = ThreadEnds(self._end_of_thread)
         self._from_outside = RLock()  # held while a transaction is ended that was not left
 
@@ -67,7 +68,9 @@ class TransactionStack:
         """
         writer = self._writer
         waited = writer.acquire(text)
-        queue = writer.queue or writer.open_queue()
+        queue = writer.queue
+        if queue is None or self._checkpointer is None:
+            queue = self._open_queue()
         self._depth = 1
         try:
             queue.seconds_spent = waited
@@ -83,23 +86,41 @@ class TransactionStack:
         except apsw.Error as error:
             fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
             if isinstance(fault, BusyError):
-                from cwstore._sqlite.lock_holders import who_writes
+                with suppress(OSError):  # it cannot be imported: no descriptors are left
+                    from cwstore._sqlite.lock_holders import who_writes
 
-                fault.holder = who_writes(writer.file)
+                    fault.holder = who_writes(writer.file)
         finally:
             if queue.ticket is not None:
                 queue.leave()
         raise fault
 
+    def _open_queue(self) -> "WriteQueue":
+        """What the first transaction takes: after a COMMIT nothing may fail any more."""
+        writer = self._writer
+        try:
+            queue = writer.queue or writer.open_queue()
+            if not writer.leaves_checkpoints:
+                from cwstore._sqlite.checkpoint import WalCheckpointer  # reading does not need it
+
+                self._checkpointer = WalCheckpointer(queue)
+            return queue
+        except OSError as error:
+            raise StorageError(
+                f"{writer.file} cannot be written to: {error.strerror}; check its disk, and how"
+                " many files this process may have open (ulimit -n)"
+            ) from None
+
     def _tell_wait(self, queue: "WriteQueue", waited: float) -> None:
         """Log a long wait for the write lock; `waited` seconds of it were for other threads."""
         in_queue = 0.0 if queue.ticket is None else time.monotonic() - queue.queued_at
         if waited + in_queue > LONG:
-            from cwstore._sqlite.slow import tell_wait  # what most transactions do not need
-
             writer = self._writer
             thread = writer.waited_for if waited > in_queue else 0
-            tell_wait(writer.file, waited + in_queue, thread, queue.holder)
+            with suppress(OSError):  # a log is no reason to fail
+                from cwstore._sqlite.slow import tell_wait  # what most transactions do not need
+
+                tell_wait(writer.file, waited + in_queue, thread, queue.holder)
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
@@ -123,21 +144,12 @@ class TransactionStack:
                 writer.forget_recorder_if_unheard()
             self._depth = 0
             writer.note_commit()
-            if not writer.leaves_checkpoints:
-                checkpointer = self._checkpointer or self._make_checkpointer()
-                checkpointer.after_commit(writer.connection, writer.busy_handler)
+            if self._checkpointer is not None:
+                self._checkpointer.after_commit(writer.connection, writer.busy_handler)
             return
         if isinstance(fault, OutcomeUnknownError):
             writer.drop()
         raise fault
-
-    def _make_checkpointer(self) -> "WalCheckpointer":
-        from cwstore._sqlite.checkpoint import WalCheckpointer  # what reading does not need
-
-        queue = self._writer.queue
-        assert queue is not None  # since the transaction began
-        self._checkpointer = WalCheckpointer(queue)
-        return self._checkpointer
 
     def end(self) -> None:
         """Undo what is not committed and release the writer. Does nothing in another thread.

@@ -210,9 +210,12 @@ class WriteQueue:
     def look_for_holder(self, now: float) -> None:
         """Once the wait has become long: who has the write lock. It is told when the wait ends."""
         if self.holder is None and now - self.queued_at > LONG:
-            from cwstore._sqlite.lock_holders import who_writes
+            holder = None
+            with suppress(OSError):  # it cannot be imported: no descriptors are left
+                from cwstore._sqlite.lock_holders import who_writes
 
-            self.holder = who_writes(self._file) or "unknown"
+                holder = who_writes(self._file)
+            self.holder = holder or "unknown"
 
     def wait_at_most(self, seconds: float) -> float:
         """As `wait_for_head`, for that long at most. Returns the seconds it took."""

@@ -143,9 +143,10 @@ class Writer:
         return missing_reference(table, binds, self._missing_parents(table, binds))
 
     def _note_slow(self, text: str, seconds: float) -> None:
-        from cwstore._sqlite.slow import slow_statement
+        with suppress(OSError):  # a log is no reason to fail
+            from cwstore._sqlite.slow import slow_statement
 
-        self.slow.append(slow_statement(text, seconds))
+            self.slow.append(slow_statement(text, seconds))
 
     def _missing_parents(self, table: str, binds: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The first column of `table` whose bind names a row that is not there, and its table.

@@ -1,1 +1,1 @@
-"""Bring work in and out."""
+"""Move work: export and import an initiative, load a backlog."""

@@ -27,7 +27,7 @@ T = TypeVar("T")
 def _into(
     table: LiteralString, entity: type[T], columns: LiteralString, key: LiteralString = "id"
 ) -> Statement[T]:
-    """An INSERT that leaves a row alone which is there already: it changes no row then."""
+    """An INSERT that changes nothing if a row of that key is there already."""
     names = columns.split()
     listed = ", ".join(names)
     binds = ", ".join(f":{name}" for name in names)

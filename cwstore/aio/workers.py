@@ -382,10 +382,13 @@ class Worker:
         finally:
             self.load -= 1
         if call.error is not None:
+            # Else error, traceback, the frame of `Call.run` and the call would keep each other
+            # alive, and with them all that the call was given.
+            error, call.error = call.error, None
             try:
-                raise call.error
+                raise error
             finally:
-                del call  # or error, traceback and frame would keep each other alive
+                del error
         return call.result
 
     def refuse(self) -> None:

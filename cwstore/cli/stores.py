@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def open_store(path: str, *, to_read: bool = False) -> "Store":
-    """The store of a file that is there and up to date; `to_read` also for who may only read."""
+    """The store of a file that is up to date; with `to_read`, for users who can only read, too."""
     from cwstore.store import Store
 
     _refuse_missing_or_old(path, Program())

@@ -1,4 +1,4 @@
-"""How pydantic checks a patch: on Python 3.11 it takes no TypedDict of `typing` as it is.
+"""Let pydantic check patches: on Python 3.11 it does not take a TypedDict of `typing`.
 
 Pydantic calls it, so pydantic is there.
 """

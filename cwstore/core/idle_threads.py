@@ -1,4 +1,4 @@
-"""Whether whoever has a transaction open can never come to its end while somebody waits for it.
+"""Find out that a transaction cannot end, because its end waits for the thread that asks.
 
 That is what becomes of a dependency of a web framework that yields inside of `store.transaction()`.
 A plain one is entered on one thread of a pool, which then rests, and left on another one. An async

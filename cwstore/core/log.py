@@ -1,4 +1,4 @@
-"""Lines for the logger `cwstore`, for who has set up `logging`: never a bind, never a secret.
+"""Log lines, to the logger `cwstore`: never a bind, never a secret.
 
 Importing `logging` takes 12 ms. A process that has not imported it has nobody who listens.
 """

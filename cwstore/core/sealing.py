@@ -99,7 +99,7 @@ def _content(stored: str) -> str:
 
 
 def _run(function: Callable[[str], object], read: Callable[[], str]) -> tuple[str, str]:
-    """What a method of a codec returns, or else why that is none.
+    """The text that a method of a codec returns; or "", and why it returned none.
 
     The error itself is dropped: its message, its chain or the variables of its frames may hold the
     secret.

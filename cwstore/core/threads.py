@@ -210,7 +210,7 @@ def note_task(writer: "Writer") -> None:
 def running_task() -> object:
     """What this thread runs at this moment, among others that take turns on it.
 
-    A task of asyncio or trio, or a greenlet; None if none of these is in use. Who has not been
+    A task of asyncio or trio, or a greenlet; None if none of these is in use. What has not been
     imported runs nothing.
     """
     for name in ("asyncio", "trio.lowlevel"):

@@ -1,4 +1,4 @@
-"""What the methods share that take many: which item of a batch it was that went wrong."""
+"""Read the items of a batch; an error says which item it is about."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, cast

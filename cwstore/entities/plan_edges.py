@@ -1,4 +1,4 @@
-"""Store many edges between tasks, in any order, as one."""
+"""Store many edges between tasks, in any order, in one transaction."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable

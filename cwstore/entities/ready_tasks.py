@@ -357,7 +357,7 @@ def _look(
     known = None
     if key in idle and not db.in_transaction():  # a transaction may be undone, and this be kept
         # Asked for first, so that a commit which comes after the look is noticed by the next one;
-        # and only by who found nothing before, since it costs a busy dispatcher 2 µs.
+        # and only by a caller that found nothing before, since it costs a busy dispatcher 2 µs.
         known = db.look(_READINESS)
         if _is_idle_still(db, wanted, idle[key], known):
             idle[key] = known

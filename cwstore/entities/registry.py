@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cwstore.errors import ConflictError, ConflictReason, StorageError
+
 #: The modules of this package that have a repository, with their public names, the repository
 #: first. A store has the repository as an attribute that is called like the module.
 ENTITIES = {
@@ -38,9 +40,27 @@ SHARED = {
 
 
 def repository_class(attribute: str) -> Any:
-    """The class of the repository that a store has as this attribute. Imports its module."""
+    """The class of the repository that a store has as this attribute. Imports its module.
+
+    Raises StorageError where no file can be opened any more, and ConflictError in a handler of a
+    signal that has interrupted the import.
+    """
     kind = ENTITIES[attribute].partition(" ")[0]
-    return getattr(import_module(f"cwstore.entities.{attribute}"), kind)
+    try:
+        module = import_module(f"cwstore.entities.{attribute}")
+    except OSError as error:
+        raise StorageError(
+            f"`{attribute}` cannot be loaded: {error.strerror}; close files, or let this process"
+            " have more of them open (ulimit -n), then try again"
+        ) from None
+    found = getattr(module, kind, None)
+    if found is None:
+        raise ConflictError(
+            f"this thread is in the midst of loading `{attribute}`, which a signal handler or a"
+            " finalizer has interrupted; nothing was done: do it after that call",
+            reason=ConflictReason.TRANSACTION,
+        )
+    return found
 
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What to do when only a backup helps: the command, for who reads it in a hurry."""
+"""What to do when only a backup helps: the command to run."""
 
 import os
 

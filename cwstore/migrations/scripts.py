@@ -60,14 +60,14 @@ class Program(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As messages call it: they speak of its versions, not of ours."""
+        """What messages call it."""
         if self.extension:
             return f"the extension {self.extension}"
         return "cwstore" if self.application_id == APPLICATION_ID else "the program"
 
     @property
     def prefix(self) -> str:
-        """With what the names of all that it makes begin."""
+        """How the names of everything begin that its scripts make."""
         return f"{self.extension}_" if self.extension else ""
 
     @property

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from inspect import signature
@@ -301,6 +302,23 @@ def test_a_coroutine_function_is_asked_who_is_alive_in_the_loop(file: Path) -> N
             await store.agents.reconcile(forgets)  # type: ignore[arg-type]
         found = [one.status for one in await store.agents.find_all()]
         assert found == ["running", "crashed", "running"]
+
+    run(file, scene)
+
+
+def test_an_error_goes_once_nobody_has_it_with_what_the_call_was_given(file: Path) -> None:
+    async def scene(store: AsyncStore) -> None:
+        await store.tasks.find_all()
+        gc.disable()
+        try:
+            with pytest.raises(NotFoundError) as caught:
+                await store.tasks.get("nowhere")
+            raised = weakref.ref(caught.value)
+            del caught
+            await store.tasks.find_by_id("nowhere")  # what ran before is done with then
+            assert raised() is None
+        finally:
+            gc.enable()
 
     run(file, scene)
 

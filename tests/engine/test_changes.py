@@ -157,9 +157,18 @@ def test_iterating_ends_when_the_feed_or_the_store_is_closed(store: Store) -> No
         heard: list[Change] = []
         listener = threading.Thread(target=lambda feed=feed, heard=heard: heard.extend(feed))
         listener.start()
+        while not heard:
+            pass
         close(feed)
         listener.join(30)
         assert heard == [Change(INSERT, "tasks", f"{close}")]
+
+
+def test_what_was_committed_before_the_store_is_closed_is_still_told(store: Store) -> None:
+    feed = store.changes()
+    store.tasks.create(name="t", id="t")
+    store.close()
+    assert list(feed) == [Change(INSERT, "tasks", "t")]
 
 
 def test_when_nobody_listens_nothing_is_recorded(store: Store) -> None:

@@ -41,6 +41,7 @@ def nested(store: Store, name: str) -> None:
 
 def looked(store: Store, name: str) -> None:
     store.data_version()
+    store.initiatives.find_by_id("nobody")
     single(store, name)
 
 

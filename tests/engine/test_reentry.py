@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 
 import pytest
 
@@ -181,6 +181,24 @@ store.close()
 def test_a_signal_handler_that_uses_the_store_loses_nothing(file: Path) -> None:
     with Other(_SIGNALS, file) as other:
         assert other.end() == ["all there"]
+
+
+def test_a_handler_that_interrupts_the_loading_of_a_repository_is_told_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        name = "cwstore.entities.pages"
+        patch.setitem(sys.modules, name, ModuleType(name))  # begun, and nothing is in it yet
+        with pytest.raises(
+            ConflictError,
+            match=(
+                r"^this thread is in the midst of loading `pages`, which a signal handler or a"
+                " finalizer has interrupted; nothing was done: do it after that call$"
+            ),
+        ) as caught:
+            store.pages.find_all()
+    assert caught.value.reason == "transaction"
+    assert store.pages.find_all() == []
 
 
 # Greenlets: `patch` says what of the standard library gevent has replaced, and when

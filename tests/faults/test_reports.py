@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -43,6 +44,114 @@ with Store.open(sys.argv[1]) as store:
 def test_a_process_without_descriptors_is_told_so_and_goes_on_when_it_has_some(file: Path) -> None:
     with Other(NO_DESCRIPTORS, file) as other:
         assert other.end() == ["True", "True", "1"]
+
+
+NO_DESCRIPTORS_FROM_THE_START = """
+import os, resource, sys
+from cwstore._sqlite import engine, transaction, writer
+from cwstore.errors import CwstoreError
+from cwstore.store import Store
+
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+def limit():
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+
+def unlimit():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+def write():
+    with store.transaction():
+        pass
+
+def told(call):
+    limit()
+    try:
+        call()
+        print("done")
+    except CwstoreError as error:
+        print(type(error).__name__, "open files" in str(error))
+    unlimit()
+
+store = Store.open(sys.argv[1], busy_timeout=0.05)
+told(lambda: store.initiatives)
+told(write)
+with store.transaction():
+    made = store.initiatives.create(name="kept")
+    limit()
+unlimit()
+engine.LONG = transaction.LONG = writer.LONG = -1.0  # whatever it does is told to the log
+told(lambda: store.initiatives.update(made.id, branch="b"))
+told(lambda: store.initiatives.get(made.id))
+print("hold the lock", flush=True)
+input()
+told(write)
+limit()
+store.close()
+"""
+
+
+def test_a_process_that_has_never_had_descriptors_is_told_so_and_what_it_commits_is_kept(
+    file: Path,
+) -> None:
+    """What Python imports on use is a file, too."""
+    with Other(NO_DESCRIPTORS_FROM_THE_START, file) as other:
+        told = [other.hear() for _ in range(5)]
+        with locked(file):
+            other.tell()
+            told += other.end()
+    expected = ["StorageError True"] * 2 + ["done"] * 2 + ["hold the lock", "BusyError False"]
+    assert told == expected
+    with Store.open(file) as store:
+        assert [(one.name, one.branch) for one in store.initiatives.find_all()] == [("kept", "b")]
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from cwstore.errors import StorageError
+from cwstore.store import Store
+
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+
+def write(number):
+    with store.transaction():
+        for _ in range(2):
+            store.log_chunks.insert_chunk(
+                "agent", agent_name="a", session_number=number, content="x" * 200_000
+            )
+
+def room(size):
+    with open("/proc/self/statm") as pages:
+        used = int(pages.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + size, hard))
+
+with Store.open(sys.argv[1]) as store:
+    write(1)
+    kept = {1}
+    for number in range(2, 40):
+        room(number * 30_000)
+        try:
+            write(number)
+            kept.add(number)
+            store.log_chunks.find_by_agent_id("agent", last=5)
+        except (MemoryError, StorageError):
+            pass
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    write(99)
+    numbers = [one.session_number for one in store.log_chunks.find_by_agent_id("agent")]
+    assert numbers == sorted([*kept, 99] * 2), (numbers, kept)
+    assert store.check().ok
+"""
+
+
+def test_a_process_whose_memory_ends_keeps_what_it_committed_and_goes_on_when_it_has_some(
+    file: Path,
+) -> None:
+    with Other(LITTLE_MEMORY, file) as other:
+        assert other.end() == []
 
 
 class FullForTheLog(Guard):
@@ -103,9 +212,12 @@ def test_a_process_that_is_stopped_in_a_transaction_holds_up_writers_and_nobody_
         store.initiatives.create(name="before")
         with locked(file) as other:
             os.kill(other.process.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, other.process.pid, os.WSTOPPED | os.WNOWAIT)
             with pytest.raises(BusyError) as refused:
                 store.initiatives.create(name="late")
-            assert f"process {other.process.pid}" in str(refused.value.holder)
+            pid = other.process.pid
+            stopped = rf"process {pid} \(.*, which is stopped: `kill -CONT {pid}` lets it go on\)"
+            assert re.fullmatch(stopped, str(refused.value.holder))
             assert names(store) == ["before"]
             assert store.check().ok
             store.backup(file.with_name("copy"))

@@ -276,11 +276,15 @@ def referenced_tables(store: Store) -> dict[str, str]:
 
 def records_changes(store: Database) -> bool:
     """Whether the store notes what it changes, as it does while somebody listens."""
+    if listener := postgres.listener_of(store):
+        return bool(listener._feeds)
     return engine_of(store)._writer.recorder is not None
 
 
 def feeds_heard(store: Store) -> int:
     """How many feeds each commit of the store is told to."""
+    if listener := postgres.listener_of(store):
+        return len(listener.feeds)
     recorder = engine_of(store)._writer.recorder
     return 0 if recorder is None else len(recorder._feeds)
 

@@ -100,6 +100,11 @@ def writer_of(store: Database) -> Any:
     return store._db._writer if isinstance(store._db, PostgresDatabase) else None
 
 
+def listener_of(store: Database) -> Any:
+    """What hears the changes of a store on PostgreSQL; None: it is on a file."""
+    return store._db._listener if isinstance(store._db, PostgresDatabase) else None
+
+
 class RawPostgres:
     """A connection of its own, which reads what is committed."""
 

@@ -265,10 +265,9 @@ def test_readers_that_are_too_many_are_closed(store: Store) -> None:
     "call",
     [
         lambda store: store.query("SELECT 1"),
-        lambda store: store.changes(),
         lambda store: Store.open(store.path, read_only=True),
     ],
-    ids=["query", "changes", "read_only"],
+    ids=["query", "read_only"],
 )
 def test_what_is_not_there_yet_says_so(store: Store, call: Any) -> None:
     with pytest.raises(CwstoreError, match="not there for PostgreSQL yet"):

@@ -99,6 +99,17 @@ def test_a_value_that_is_too_large_is_refused(store: Store) -> None:
     assert store.initiatives.find_all() == []
 
 
+def test_memory_that_is_used_up_is_told_with_what_to_do(store: Store) -> None:
+    before = apsw.hard_heap_limit(apsw.memory_used() + 100_000)
+    try:
+        with pytest.raises(StorageError, match="initiatives: there is no memory left") as caught:
+            store.initiatives.create(name="x" * 1_000_000)
+    finally:
+        apsw.hard_heap_limit(before)
+    assert_ours_alone(caught.value)
+    assert store.initiatives.find_all() == []
+
+
 def test_rows_that_are_nested_too_deep_to_be_deleted_at_once_are_a_conflict(
     raw: apsw.Connection,
 ) -> None:

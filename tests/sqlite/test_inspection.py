@@ -250,6 +250,29 @@ def test_a_damaged_ledger_is_damage(current: Path, capsys: pytest.CaptureFixture
     assert report == CheckReport(report.integrity, (), ())
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_pages_of_one_form_that_have_changed_places_are_damage(file: Path, kept: bool) -> None:
+    """SQLite finds nothing wrong with them. A stamp is kept where the rows do not tell it."""
+    with Store.open(file) as store:
+        made = store.initiatives.create(name="first")
+        if kept:
+            store.initiatives.update(made.id, name="renamed")
+    assert check_file(file) == WHOLE
+    one, other = (
+        run(file, f"SELECT (pageno - 1) * 4096 FROM dbstat WHERE name = '{table}'")[0][0]
+        for table in ("readiness", "stamps")
+    )
+    old = file.read_bytes()
+    new = bytearray(old)
+    new[one : one + 4096], new[other : other + 4096] = old[other:][:4096], old[one:][:4096]
+    file.write_bytes(new)
+    assert check_file(file) == CheckReport(
+        ("readiness: it has no count; its page may have changed places with that of stamps",),
+        (),
+        (),
+    )
+
+
 # In memory
 
 

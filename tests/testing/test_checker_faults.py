@@ -358,6 +358,19 @@ def test_none_for_a_column_that_is_not_null_is_reported(service: Service) -> Non
     ]
 
 
+def test_none_is_reported_too_where_the_row_is_found_by_another_table(service: Service) -> None:
+    service.plant("_CLOSE, id=id, state", "_CLOSE, id=id, to")
+    service.plant(
+        "SET state = :state, updated_at = {NEXT_UPDATED_AT} WHERE id = :id",
+        "SET updated_at = {NEXT_UPDATED_AT}, state = :to FROM owners"
+        " WHERE owners.id = notes.owner_id AND notes.id = :id",
+    )
+    end = _END.replace("WHERE id", "AND notes.id")
+    assert service.faults(end, end.replace(")", ", to=State | None)")) == [
+        "notes._CLOSE: :to and state: the bind may be None, the column is NOT NULL [null]"
+    ]
+
+
 def test_a_comparison_with_what_may_be_none_is_reported(service: Service) -> None:
     assert service.faults("before=datetime)", "before=datetime | None)") == [
         "notes._DUE: :before and due_at: the bind may be None, which equals nothing [null]"
@@ -518,6 +531,14 @@ def test_a_limit_that_is_no_integer_is_reported(service: Service) -> None:
 
 def test_an_update_that_leaves_updated_at_alone_is_reported(service: Service) -> None:
     assert service.faults("state = :state, updated_at = {NEXT_UPDATED_AT}", "state = :state") == [
+        "notes._CLOSE: it does not set updated_at = {NEXT_UPDATED_AT} [stamp]"
+    ]
+
+
+def test_a_time_that_only_the_other_table_of_an_update_has_is_no_stamp(service: Service) -> None:
+    passage = "state = :state, updated_at = {NEXT_UPDATED_AT} WHERE id = :id"
+    other = "(SELECT updated_at = {NEXT_UPDATED_AT} AS a FROM notes WHERE id = :id) AS other"
+    assert service.faults(passage, f"state = :state FROM {other} WHERE notes.id = :id") == [
         "notes._CLOSE: it does not set updated_at = {NEXT_UPDATED_AT} [stamp]"
     ]
 

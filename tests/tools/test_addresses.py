@@ -2,9 +2,10 @@
 
 import ast
 import re
-import subprocess
 import tomllib
 from pathlib import Path
+
+from tools._python.mutation.parts import PARTS, file_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tools" / "_data"
@@ -30,15 +31,11 @@ def test_every_reason_for_a_surviving_mutant_names_a_function() -> None:
 
 
 def test_every_module_and_test_that_mutation_runs_on_is_there() -> None:
-    text = (ROOT / "tools" / "mutate").read_text(encoding="utf-8")
-    found = re.findall(r"^ +(modules|tests|again)\+=(\(.*\))$", text, re.MULTILINE)
-    assert {kind for kind, _ in found} == {"modules", "tests", "again"}
-    for kind, names in found:
-        command = f'names={names}; printf "%s\\n" "${{names[@]}}"'
-        for name in subprocess.check_output(["bash", "-c", command], text=True).split():
-            folder, _, stem = name.rpartition("/")
-            path = f"cwstore/{name}.py" if kind == "modules" else f"tests/{folder}/test_{stem}.py"
-            assert (ROOT / path).is_file(), path
+    for part in PARTS.values():
+        for name in part.modules:
+            assert (ROOT / f"cwstore/{name}.py").is_file(), name
+        for name in part.tests:
+            assert (ROOT / "tests" / file_of(name)).is_file(), name
 
 
 def test_every_plan_that_is_tolerated_is_of_a_statement() -> None:

@@ -12,6 +12,7 @@ from cwstore._postgres.connection import Connection, connect, lock_timeout, quot
 from cwstore._postgres.error_map import is_lost, map_error, outcome_unknown
 from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.lane import STAMPS, Lane
+from cwstore._postgres.telling import let_tables_tell
 from cwstore._postgres.version import extensions_in, read_state
 from cwstore.core.extension import check_extensions
 from cwstore.core.reports import MigrationReport, RehearsalReport
@@ -233,6 +234,7 @@ class PostgresTarget:
                     self._connection.execute(f"CREATE SEQUENCE {STAMPS}")
             values = [*row, applied_at, self._program.application_id]
             self._connection.execute(_RECORD.format(ledger=ledger).encode(), values)
+            let_tables_tell(self._connection)
 
         self._ours("migrating", write)
 

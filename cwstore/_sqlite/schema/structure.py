@@ -72,7 +72,7 @@ def read_structure(connection: Connection) -> Structure:
 
 
 def part_of(structure: Structure, prefixes: tuple[str, ...], inside: bool) -> Structure:
-    """What is of tables whose names begin with one of these, or what is not."""
+    """The tables whose names begin with one of these prefixes, or (not `inside`) all others."""
     return Structure(
         {
             name: part
@@ -88,7 +88,7 @@ def part_of(structure: Structure, prefixes: tuple[str, ...], inside: bool) -> St
 
 
 def without_additions(expected: Structure, found: Structure) -> tuple[Structure, list[Addition]]:
-    """The structure without what somebody added to it, and that.
+    """Take out what somebody added: the structure without it, and the additions.
 
     A column that was added is a change of its table, and stays.
     """

@@ -68,7 +68,7 @@ def open_target(file: str, program: Program) -> "SqliteTarget":
 
 
 def open_to_look(file: str, program: Program) -> "SqliteTarget":
-    """The database at a resolved path that is there; for who may only read, too."""
+    """The database at a resolved path that is there; the user may be one who can only read."""
     from cwstore._sqlite.look import connect_to_look
 
     connection = connect_to_look(

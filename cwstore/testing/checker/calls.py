@@ -136,48 +136,44 @@ def _values(
 ) -> Iterator[ast.expr]:
     """What an expression may stand for.
 
-    That is each arm of a choice, each value that the function assigns to a variable, and each value
-    that a function of the module returns; of a tuple that is unpacked the part in that place.
-    Anything else stands for itself.
+    That is each arm of a choice, each part of a tuple, each value that the function assigns to a
+    variable, and each value that a function of the module returns. Anything else stands for itself.
     """
     match node:
         case ast.IfExp():
-            for arm in (node.body, node.orelse):
-                yield from _values(arm, function, source, seen)
-        case ast.Name() if assigned := list(_assigned(node.id, function)):
+            inner = [node.body, node.orelse]
+        case ast.Tuple():  # of which one part is the statement
+            inner = node.elts
+        case ast.Name() if assigned := _assigned(node.id, function):
             key = (function, node.id)
-            for value in assigned if key not in seen else ():
-                yield from _values(value, function, source, seen | {key})
+            inner = assigned if key not in seen else []
+            seen |= {key}
         case ast.Attribute():  # of a container
             for value in _values(node.value, function, source, seen):
                 yield ast.Attribute(value, node.attr)
-        case ast.Call(func=ast.Name(name)) | ast.Subscript(ast.Call(func=ast.Name(name))):
+            return
+        case ast.Call(func=ast.Name(name)):
             for called in _functions(name, source) if name not in seen else ():
-                for value in _returned(called, node):
+                for value in _returned(called):
                     yield from _values(value, called, source, seen | {name})
+            return
         case _:
             yield node
+            return
+    for one in inner:
+        yield from _values(one, function, source, seen)
 
 
-def _assigned(name: str, function: ast.AST) -> Iterator[ast.expr]:
-    """What the function assigns to the variable, anywhere."""
-    for node in ast.walk(function):
-        if not isinstance(node, ast.Assign):
-            continue
-        for target in node.targets:
-            if ast.unparse(target) == name:
-                yield node.value
-            elif isinstance(target, ast.Tuple):
-                for place, part in enumerate(target.elts):
-                    if ast.unparse(part) == name:
-                        yield _part(node.value, place)
-
-
-def _part(value: ast.expr, place: int) -> ast.expr:
-    """What stands in that place of a tuple, or of one that a call returns; else the whole."""
-    if isinstance(value, ast.Tuple):
-        return value.elts[place]
-    return ast.Subscript(value, ast.Constant(place)) if isinstance(value, ast.Call) else value
+def _assigned(name: str, function: ast.AST) -> list[ast.expr]:
+    """What the function assigns to the variable, anywhere: alone, or with others as a tuple."""
+    return [
+        node.value
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        for part in (target.elts if isinstance(target, ast.Tuple) else [target])
+        if ast.unparse(part) == name
+    ]
 
 
 def _functions(name: str, source: Source) -> list[ast.FunctionDef]:
@@ -186,15 +182,10 @@ def _functions(name: str, source: Source) -> list[ast.FunctionDef]:
     ]
 
 
-def _returned(function: ast.FunctionDef, call: ast.expr) -> Iterator[ast.expr]:
-    """What the function returns; of a tuple the part that the call is asked for."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Return) and node.value:
-            match call:
-                case ast.Subscript(slice=ast.Constant(int(place))):
-                    yield _part(node.value, place)
-                case _:
-                    yield node.value
+def _returned(function: ast.FunctionDef) -> list[ast.expr]:
+    return [
+        node.value for node in ast.walk(function) if isinstance(node, ast.Return) and node.value
+    ]
 
 
 def _named(node: ast.expr, constants: dict[tuple[str, str], Found]) -> list[Found]:

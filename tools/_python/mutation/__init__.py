@@ -1,0 +1,1 @@
+"""Mutation testing: changes the code a little, and sees whether a test notices."""

@@ -1,0 +1,117 @@
+"""What is changed together, and the tests that are asked: modules of cwstore, files of tests."""
+
+from typing import NamedTuple
+
+
+class Part(NamedTuple):
+    """Names as in `core/mapping`: cwstore/core/mapping.py, tests/core/test_mapping.py."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def _in(folder: str, names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}" for name in names.split())
+
+
+def file_of(name: str) -> str:
+    """The file of tests, below tests/."""
+    folder, _, stem = name.rpartition("/")
+    return f"{folder}/test_{stem}.py"
+
+
+PARTS = {
+    "statements": Part(
+        ("core/statement", "core/checks"),
+        (
+            "core/mapping",
+            *_in("entities", "initiatives accounts agents proposals ready_tasks"),
+        ),
+    ),
+    "mapping": Part(
+        ("core/mapping",),
+        (
+            "core/mapping",
+            *_in("entities", "initiatives accounts agents tasks ready_tasks"),
+            "testing/for_services",
+        ),
+    ),
+    "claims": Part(
+        _in("entities", "claims ready_tasks obstacles"),
+        (
+            *_in("entities", "claims ready_tasks idle_claims reconcile"),
+            "engine/paging",
+        ),
+    ),
+    "changes": Part(
+        ("core/changes", *_in("_sqlite", "change_recorder change_ring change_sharing log_end")),
+        ("engine/changes", "sqlite/change_recorder", "sqlite/shared_changes", "engine/tailing"),
+    ),
+    "engine": Part(
+        ("core/threads", *_in("_sqlite", "engine writer transaction reader_pool")),
+        (
+            *_in("sqlite", "store disk_faults stats transactions change_recorder processes"),
+            *_in("core", "clock threads"),
+            *_in("engine", "transactions threads errors interrupts fork changes processes"),
+            *_in("entities", "initiatives reconcile log_chunks log_retention proposals"),
+        ),
+    ),
+    "runner": Part(
+        (
+            *_in("migrations", "api runner scripts headers ledger"),
+            "core/lexer",
+            "_sqlite/version",
+            *_in("_sqlite/schema", "target apply guard inventory foreign_keys"),
+        ),
+        (
+            *_in("migrations", "migrate scenarios guard history disk_faults rehearsal processes"),
+            *_in("sqlite", "backup creation store structure"),
+            "core/lexer",
+        ),
+    ),
+    "backup": Part(
+        _in("_sqlite", "backup drafts restore new_names side_files network_disk identity"),
+        (
+            *_in("sqlite", "backup restore places creation around_the_file replaced_files"),
+            "cli/restore",
+        ),
+    ),
+    "inspection": Part(
+        _in("_sqlite", "inspection health permissions lock_holders"),
+        (
+            *_in("sqlite", "inspection stats exposed_files lock_holder"),
+            "engine/seeing_it_run",
+        ),
+    ),
+    "transfer": Part(
+        _in("_transfer", "backlog backlog_lines exporting format importing inserts selects"),
+        _in("transfer", "backlog moving"),
+    ),
+    "aio": Part(
+        _in("aio", "awaited database lanes listener own_ways store workers"),
+        (*_in("aio", "awaited_classes change_feed store thread_limit"), "engine/changes"),
+    ),
+    "cli": Part(
+        _in(
+            "cli",
+            "migration_commands output parser show_command stores terminal transfer_commands"
+            " upkeep_commands values",
+        ),
+        _in(
+            "cli",
+            "commands migration_commands output restore show terminal transfer_commands"
+            " upkeep_commands usage",
+        ),
+    ),
+    "testing": Part(
+        (
+            "testing/strategies",
+            *_in("testing/checker", "calls check columns dialect lists plans reading schema words"),
+        ),
+        _in(
+            "testing",
+            "checker_dialect checker_faults checker_lists checker_plans checker_reading"
+            " for_services",
+        ),
+    ),
+}

@@ -1,0 +1,48 @@
+"""Which tests reach which line: all tests of a part run once, and coverage notes it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from coverage import CoverageData
+
+from tools._python.mutation.reasons import Change
+
+
+class Reached:
+    """The tests of a part, the quickest first, and the lines that each of them reaches."""
+
+    def __init__(self, tree: Path, files: list[str]) -> None:
+        """Run them in a copy of the checkout. Raises SystemExit if they fail."""
+        self._tree = tree
+        times = tree / "times"
+        options = ["--cov=cwstore", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
+        log = tree / "reached.log"
+        with log.open("w", encoding="utf-8") as out:
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "pytest", "-q", "-m", "not slow"),
+                    *("-p", "tools._python.mutation.timing", *options, *files),
+                ],
+                cwd=tree,
+                env={**os.environ, "PYTHONPATH": str(tree), "MUTATION_TIMES": str(times)},
+                stdout=out,
+                stderr=out,
+                check=False,
+            )
+        if done.returncode:
+            sys.exit(f"the tests fail without a change: see {log}")
+        lines = (line.split(" ", 1) for line in times.read_text(encoding="utf-8").splitlines())
+        self.seconds = {test: float(seconds) for seconds, test in lines}
+        self.all = sorted(self.seconds, key=lambda test: self.seconds[test])
+        self._data = CoverageData(basename=str(tree / ".cache" / "coverage" / "data"))
+        self._data.read()
+
+    def tests_of(self, change: Change) -> list[str]:
+        """Those that reach the line, else the function; all, where only other processes do."""
+        by_line = self._data.contexts_by_lineno(str(self._tree / change.file))
+        last = change.first + max(1, len(change.old))
+        lines = range(change.first + 1, last + 1)
+        found = {one.partition("|")[0] for line in lines for one in by_line.get(line, ())} - {""}
+        return [test for test in self.all if test in found] or self.all
