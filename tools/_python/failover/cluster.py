@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -133,8 +134,15 @@ class Cluster:
             data=json.dumps({"leader": leader.name}).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=_LONGEST_WAIT):
-            pass
+
+        def ask() -> bool:
+            try:
+                with urllib.request.urlopen(request, timeout=_LONGEST_WAIT):
+                    return True
+            except urllib.error.HTTPError:  # the other two are not known to be ready yet
+                return False
+
+        wait_for(ask, "a planned change of the leader")
 
     def wait_until_whole(self) -> None:
         """Until one leads and two follow it, and in synchronous mode one of these confirms."""
