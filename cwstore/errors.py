@@ -5,6 +5,10 @@ pickled, so they come through a process pool as they are.
 """
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 class CwstoreError(Exception):
@@ -117,11 +121,19 @@ class BusyError(CwstoreError):
     """Another connection held the lock for the whole busy timeout; nothing was changed."""
 
     def __init__(
-        self, message: str, *, waited: float | None = None, holder: str | None = None
+        self,
+        message: str,
+        *,
+        waited: float | None = None,
+        holder: str | None = None,
+        since: "datetime | None" = None,
     ) -> None:
         super().__init__(message)
         self.waited = waited  #: seconds; None where it was not measured
         self.holder = holder  #: process and thread; None where nobody knows
+        #: When the transaction of the holder began, by the clock of this store. None where nobody
+        #: knows: it is another program, or a write of a process that opened no transaction for it.
+        self.since = since
 
 
 class OutcomeUnknownError(CwstoreError):

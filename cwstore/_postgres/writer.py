@@ -34,7 +34,7 @@ from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
 from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import missing_reference, table_of, taken
+from cwstore.core.faults import missing_reference, name_holder, table_of, taken
 from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
@@ -52,6 +52,7 @@ from cwstore.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from cwstore._postgres.address import Address
     from cwstore.core.clock import Clock
@@ -99,6 +100,7 @@ class Writer:
         self.task: object = None  # the task or greenlet that opened the transaction
         self.when_standby: Callable[[], None] = lambda: None  # called once it has become one
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
+        self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
         self._wrote = False  # something in the open transaction
@@ -172,11 +174,15 @@ class Writer:
         left = max(1, round((self.busy_timeout - self._waited) * 1000))
         return [(b"SELECT set_config('lock_timeout', $1::text, true)", (f"{left}ms",))]
 
+    def time_of(self, moment: float) -> "datetime":
+        """What the clock of the store showed then."""
+        return self._clock.at(moment)
+
     def _name_holder(self, fault: CwstoreError) -> None:
         if isinstance(fault, BusyError) and not self.dropped:
             self.rollback()
             with suppress(psycopg.Error):
-                fault.holder = self.lane.holder(self.connection)
+                name_holder(fault, self.lane.holder(self.connection), None)
 
     # Statements, by the thread that holds the lock
 

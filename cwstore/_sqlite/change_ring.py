@@ -16,10 +16,9 @@ system calls, not mapped: whoever cuts a mapped file kills those who look at it 
 
 import os
 from binascii import crc32
-from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from cwstore._sqlite.log_end import UNKNOWN, LogEnd
 from cwstore._sqlite.side_files import open_side_file
@@ -28,28 +27,22 @@ from cwstore.core.clock import real_time as time
 
 ROOM = 1 << 20  # bytes for entries
 _HINT = Struct("=Q8s")  # the place of an entry, and a mark
-_ENTRY = Struct("=Q8sQII")  # place, the state of the file after it, bytes that follow, checksum
-_MARK = b"cwring1\n"  # another layout gets another mark
+_ENTRY = Struct("=Q8sQI")  # place, the state of the file after it, bytes that follow
+_CHECKSUM = 4  # bytes, behind those
+_MARK = b"cwring2\n"  # another layout gets another mark
 _START = 64  # where the entries begin
 _HINT_EVERY = 4096  # bytes of entries
 _GLANCE = 1024  # bytes that are read of an entry at once
 _LONGEST = ROOM // 4  # bytes; of a greater transaction nobody is told what it changed
 _PATIENCE = 0.005  # seconds for another process, between its COMMIT and its entry
 
-_BEYOND: list[ChangeNote] = [NOTE_OF_ELSEWHERE]  # which has no letter
-_LETTERS = {
-    ChangeOperation.INSERT: "i1",
-    ChangeOperation.UPDATE: "u1",
-    ChangeOperation.DELETE: "d1",
-}
-_OPERATIONS = {letter[0]: operation for operation, letter in _LETTERS.items()}
+_BEYOND: list[ChangeNote] = [NOTE_OF_ELSEWHERE]  # which has no table
+_OPERATIONS = {one[0]: one for one in ChangeOperation}
 
 
-class Head(NamedTuple):
-    """How far somebody has read the ring, or it has come."""
-
-    place: int  # where the next entry begins
-    end: LogEnd  # the state of the file after the last one
+#: How far somebody has read the ring, or it has come: where the next entry begins, and the state of
+#: the file after the last one.
+Head: TypeAlias = tuple[int, LogEnd]
 
 
 class Entry(NamedTuple):
@@ -71,22 +64,26 @@ class ChangeRing:
 
     def try_lock(self, *, patiently: bool = True) -> bool:
         """Take the lock, if nobody has it; or, if `patiently`, if nobody has it for long."""
-        deadline = 0.0
-        while True:
-            try:
-                flock(self._descriptor, LOCK_EX | LOCK_NB)
+        try:
+            flock(self._descriptor, LOCK_EX | LOCK_NB)
+            return True
+        except BlockingIOError:
+            return patiently and self._wait_for_lock()
+
+    def _wait_for_lock(self) -> bool:
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            os.sched_yield()
+            if self.try_lock(patiently=False):
                 return True
-            except BlockingIOError:
-                now = time.monotonic()
-                deadline = deadline or now + _PATIENCE
-                if now > deadline or not patiently:
-                    return False
-                os.sched_yield()
+        return False
 
     def unlock(self) -> None:
         """Let go of the lock; does nothing without it."""
-        with suppress(OSError):
+        try:
             flock(self._descriptor, LOCK_UN)
+        except OSError:
+            pass
 
     def hint(self) -> int:
         """The place of a newer entry, or of one that was the newest some time ago."""
@@ -100,8 +97,8 @@ class ChangeRing:
         place = self.hint()
         found = self._entry_at(place)
         if found is None:
-            return Head(place, UNKNOWN)
-        _, head = self.read(Head(place, UNKNOWN))
+            return place, UNKNOWN
+        _, head = self.read((place, UNKNOWN))
         return head
 
     def read(self, head: Head) -> tuple[list[Entry] | None, Head]:
@@ -111,31 +108,33 @@ class ChangeRing:
         """
         hint = self.hint()
         entries: list[Entry] = []
-        while found := self._entry_at(head.place):
+        while found := self._entry_at(head[0]):
             entry, head = found
             entries.append(entry)
-        if head.place < hint:
+        if head[0] < hint:
             return None, self.find_head()
         return entries, head
 
     def has_news(self, head: Head) -> bool:
         """Whether an entry follows there. It may say no if so much followed that it is gone."""
-        noted = os.pread(self._descriptor, 8, _START + head.place % ROOM)
-        return int.from_bytes(noted, "little") == head.place
+        noted = os.pread(self._descriptor, 8, _START + head[0] % ROOM)
+        return int.from_bytes(noted, "little") == head[0]
 
-    def append(self, place: int, entry: Entry, end: LogEnd) -> Head:
-        """Add an entry at the place of the head; returns the head from then on."""
-        body = _encoded(entry)
-        start = _ENTRY.pack(place, *end, len(body), 0)[:-4]
-        data = b"".join((start, crc32(start + body).to_bytes(4, "little"), body))
+    def append(self, place: int, follows: bool, notes: list[ChangeNote] | None, end: LogEnd) -> int:
+        """Add an entry at the place of the head; returns the place of the next one."""
+        body = _encoded(follows, notes)
+        data = _ENTRY.pack(place, *end, len(body)) + body
+        data += crc32(data).to_bytes(_CHECKSUM, "little")
         at = place % ROOM
-        os.pwrite(self._descriptor, data[: ROOM - at], _START + at)
-        if len(data) > ROOM - at:
-            os.pwrite(self._descriptor, data[ROOM - at :], _START)
         following = place + len(data)
+        if at + len(data) <= ROOM:
+            os.pwrite(self._descriptor, data, _START + at)
+        else:
+            os.pwrite(self._descriptor, data[: ROOM - at], _START + at)
+            os.pwrite(self._descriptor, data[ROOM - at :], _START)
         if following // _HINT_EVERY > place // _HINT_EVERY:
             self.set_hint(place)
-        return Head(following, end)
+        return following
 
     def set_hint(self, place: int) -> None:
         """Let those who come new begin at the entry there."""
@@ -144,16 +143,16 @@ class ChangeRing:
     def _entry_at(self, place: int) -> tuple[Entry, Head] | None:
         """The entry, and the head after it; None if it is not there: not yet, or no more."""
         data = self._read(place, _GLANCE)
-        noted, salts, frames, length, checksum = _ENTRY.unpack_from(data)
+        noted, salts, frames, length = _ENTRY.unpack_from(data)
         if noted != place or length > _LONGEST:
             return None
-        size = _ENTRY.size + length
+        end = _ENTRY.size + length
+        size = end + _CHECKSUM
         if size > len(data):
             data = self._read(place, size)
-        body = data[_ENTRY.size : size]
-        if checksum != crc32(data[: _ENTRY.size - 4] + body):
+        if crc32(data[:end]).to_bytes(_CHECKSUM, "little") != data[end:size]:
             return None
-        return _decoded(body), Head(place + size, LogEnd(salts, frames))
+        return _decoded(data[_ENTRY.size : end]), (place + size, (salts, frames))
 
     def _read(self, place: int, count: int) -> bytes:
         at = place % ROOM
@@ -176,24 +175,27 @@ class ChangeRing:
 # letter with the number of its keys, the table, and the keys, each with a letter for its type.
 
 
-def _encoded(entry: Entry) -> bytes:
-    follows, notes = entry
-    fields = ["f" if follows else "g"]
+def _encoded(follows: bool, notes: list[ChangeNote] | None) -> bytes:
+    first = "f" if follows else "g"
+    fields = [first]
     body = b""
     try:
-        for operation, name, key in _BEYOND if notes is None else notes:
-            kind, table = _LETTERS[operation], str(name)
+        for operation, table, key in _BEYOND if notes is None else notes:
+            if table is None:
+                break  # nobody knows what
+            # By its first letter: an enum hashes, and so looks itself up, in Python.
             if isinstance(key, str) and "\0" not in key:
-                fields += (kind, table, f"s{key}")
+                fields += (f"{operation[0]}1", table, f"s{key}")
             elif isinstance(key, tuple):
-                fields += (f"{kind[0]}{len(key)}", table, *map(_key, key))
+                fields += (f"{operation[0]}{len(key)}", table, *map(_key, key))
             else:
-                fields += (kind, table, _key(key))
-        body = "\0".join(fields).encode()
-    except (LookupError, ValueError):  # an overflow, or a key of another type
+                fields += (f"{operation[0]}1", table, _key(key))
+        else:
+            body = "\0".join(fields).encode()
+    except ValueError:  # a key of another type
         pass
     if not body or len(body) > _LONGEST:
-        body = fields[0].upper().encode()
+        body = first.upper().encode()
     return body
 
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from cwstore._sqlite.change_ring import ChangeRing, Entry, Head
-from cwstore._sqlite.log_end import UNKNOWN, LogEnd, end_after, find_end, is_at
+from cwstore._sqlite.change_ring import ChangeRing, Head
+from cwstore._sqlite.log_end import UNKNOWN, LogEnd, end_of_commit, find_end, is_at
 from cwstore.core.changes import NOTE_OF_ELSEWHERE, ChangeNote
 from cwstore.core.clock import real_time as time
 
@@ -40,11 +40,11 @@ class Sharing:
         self._tell = tell
         self.listens = False  # whether this store tells changes
         self._told = RLock()  # held while changes are told, so that they stay in order
-        self._head = Head(0, UNKNOWN)  # up to where they were told
+        self._head: Head = (0, UNKNOWN)  # up to where they were told
         self._version = -1  # of the file as the connection saw it then
         self._follows = False  # whether the commit at hand does
         self._locked: ChangeRing | None = None  # the ring, for the commit at hand
-        self._written = 0  # frames that the connection had written before that
+        self._frames = 0  # of the log after it; 0 while it has written nothing
         self._next_look = 0.0  # at what costs more
         self._refusals = 0
         self._ring = self._open()
@@ -69,11 +69,11 @@ class Sharing:
             self._version = connection.data_version()
             if ring is not None and ring.try_lock():
                 self._head = ring.find_head()
-                if not is_at(connection, self._head.end):
+                if not is_at(connection, self._head[1]):
                     end = UNKNOWN if connection.in_transaction else find_end(connection)
-                    self._append(ring, Entry(False, None), end)
+                    self._append_gap(ring, end)
         except (apsw.Error, OSError):
-            self._head = Head(0, UNKNOWN)  # the next look tells that something may have come
+            self._head = (0, UNKNOWN)  # the next look tells that something may have come
         finally:
             if ring is not None:
                 ring.unlock()
@@ -131,7 +131,7 @@ class Sharing:
             self._ring = self._open()
             self._begin(connection)
         elif ring is not None:
-            if is_at(connection, self._head.end):
+            if is_at(connection, self._head[1]):
                 self._version = version
                 return
             # Whoever has committed has the lock until it has appended what it was.
@@ -149,16 +149,16 @@ class Sharing:
         """Append an entry for what is not in the ring, if that is so; then let go of the ring."""
         try:
             self._tell_new()
-            if not is_at(connection, self._head.end):
-                self._append(ring, Entry(False, None), find_end(connection))
+            if not is_at(connection, self._head[1]):
+                self._append_gap(ring, find_end(connection))
                 self._tell([NOTE_OF_ELSEWHERE])
         finally:
             ring.unlock()
 
-    def _append(self, ring: ChangeRing, entry: Entry, end: LogEnd) -> None:
-        """Append an entry that is no commit of this store."""
-        place = self._head.place
-        self._head = ring.append(place, entry, end)
+    def _append_gap(self, ring: ChangeRing, end: LogEnd) -> None:
+        """Append an entry for what nobody knows of, after which the file is in that state."""
+        place, _ = self._head
+        self._head = (ring.append(place, False, None, end), end)
         ring.set_hint(place)
 
     # What this store commits
@@ -166,8 +166,9 @@ class Sharing:
     def before_commit(self, connection: "Connection") -> None:
         """Take the lock of the ring, and tell what others have committed until now."""
         with self._told:
+            self._frames = 0
             version = connection.data_version()
-            self._follows = version == self._version and self._head.end != UNKNOWN
+            self._follows = version == self._version and self._head[1] != UNKNOWN
             try:
                 ring = self._ring if self.listens else self._ring_to_write()
                 if ring is not None and ring.try_lock():
@@ -177,8 +178,7 @@ class Sharing:
                             self._tell_new()
                         else:
                             self._head = ring.find_head()
-                        self._follows = is_at(connection, self._head.end)
-                    self._written = connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
+                        self._follows = is_at(connection, self._head[1])
             except (apsw.Error, OSError):
                 self._follows = False
                 self.release()
@@ -196,20 +196,23 @@ class Sharing:
                 self._follows = False
         return ring
 
+    def note_log(self, _connection: "Connection", _database: str, frames: int) -> int:
+        """Note how long a commit has left the log. SQLite calls it in the COMMIT."""
+        self._frames = frames
+        return apsw.SQLITE_OK
+
     def after_commit(self, connection: "Connection", notes: list[ChangeNote]) -> None:
         """Append what was committed, and tell it."""
         with self._told:
             ring, self._locked = self._locked, None
             try:
-                if ring is not None:
-                    written = connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0] - self._written
-                    if written:
-                        if self._follows:
-                            end = end_after(connection, self._head.end, written)
-                        else:  # it is told as elsewhere, whatever else is in that state
-                            end = find_end(connection)
-                        entry = Entry(self._follows, notes)
-                        self._head = ring.append(self._head.place, entry, end)
+                if ring is not None and self._frames:
+                    place, before = self._head
+                    if self._follows:
+                        end = end_of_commit(connection, before, self._frames)
+                    else:  # it is told as elsewhere, whatever else is in that state
+                        end = find_end(connection)
+                    self._head = (ring.append(place, self._follows, notes, end), end)
                 if ring is not None or self._ring is None:
                     self._version = connection.data_version()
             except (apsw.Error, OSError):

@@ -25,7 +25,7 @@ from cwstore.errors import StorageError
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
 
-TURN_BYTES = 56  # of `<file>-turn`
+TURN_BYTES = 80  # of `<file>-turn`
 _NOTE = 40  # where the note begins in it: the number and 1, in 8 bytes; 0: nobody knows
 _HEADER = 100  # bytes
 _SCHEMA_CHANGES = 1 << 16  # that one file may see between two looks

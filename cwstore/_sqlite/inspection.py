@@ -20,7 +20,7 @@ from cwstore._sqlite.schema.foreign_keys import find_broken_keys
 from cwstore._sqlite.version import extensions_in, read_state
 from cwstore.core.reports import CheckReport, ReaderStats, StoreStats, TableStats
 from cwstore.core.watching import tell
-from cwstore.errors import StorageError
+from cwstore.errors import CorruptDatabaseError, StorageError
 from cwstore.migrations.ledger import check_history, validate
 from cwstore.migrations.scripts import OURS, Program, load
 
@@ -69,9 +69,13 @@ def check_file(path: str | os.PathLike[str], program: Program = OURS) -> CheckRe
     file = resolve(path)
     if file == MEMORY or not is_there(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")
-    connection = connect_to_look(
-        file, busy_timeout=BUSY_TIMEOUT, application_id=program.application_id
-    )
+    try:
+        connection = connect_to_look(
+            file, busy_timeout=BUSY_TIMEOUT, application_id=program.application_id
+        )
+    except CorruptDatabaseError as error:  # its advice is to run a check
+        found = str(error).partition("; nothing was repaired")[0]
+        return CheckReport((found,), (), (), exposed_files(file), ())
     try:
         connection.execute("PRAGMA query_only = ON")
         skip_checkpoint_on_close(connection, file)

@@ -56,11 +56,11 @@ def who_has_open(file: str) -> list[str]:
     return [f"process {pid} ({_name(pid)})" for pid in sorted(found)]
 
 
-def who_writes(file: str) -> str | None:
-    """Who holds the write lock of the file, as text; None where nobody knows."""
-    pids = _pids(f"{file}-shm", _WRITE_LOCK, _WRITE_LOCK, "WRITE")
-    found = [f"process {pid} ({_name(pid)}{_rest(pid)})" for pid in sorted(pids)]
-    return ", ".join(found) or None
+def who_writes(file: str) -> tuple[str | None, int]:
+    """Who holds the write lock of the file, as text and process; None and 0 where nobody knows."""
+    for pid in _pids(f"{file}-shm", _WRITE_LOCK, _WRITE_LOCK, "WRITE"):
+        return f"process {pid} ({_name(pid)}{_rest(pid)})", pid
+    return None, 0
 
 
 def _rest(pid: int) -> str:

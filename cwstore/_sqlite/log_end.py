@@ -5,7 +5,7 @@ a number of its own, its salts, each time it is begun anew, and every commit add
 salts and the number of frames name a state of the file.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 import apsw
 
@@ -14,32 +14,35 @@ if TYPE_CHECKING:
 
 # See SQLite's file format, 4.1 and 4.2.
 _HEADER, _FRAME = 32, 24  # bytes
+_AT_SALTS = 16
 _PAGE_SIZE, _SALTS, _SALTS_OF_FRAME = slice(8, 12), slice(16, 24), slice(8, 16)
 
 
-class LogEnd(NamedTuple):
-    """One state of the file; of an empty log both are 0."""
+#: One state of the file, as salts and number of frames; of an empty log both are 0. A plain tuple:
+#: one is made at each commit while somebody listens.
+LogEnd: TypeAlias = tuple[bytes, int]
 
-    salts: bytes
-    frames: int
-
-
-UNKNOWN = LogEnd(bytes(8), 1)  # the state of no file
+UNKNOWN: LogEnd = (bytes(8), 1)  # the state of no file
 
 
 def find_end(connection: "Connection") -> LogEnd:
     """The state as it is now; for a connection without a transaction. Raises apsw.Error."""
     frames, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
-    return LogEnd(_header(connection)[_SALTS], frames)
+    return _header(connection)[_SALTS], frames
 
 
-def end_after(connection: "Connection", before: LogEnd, frames: int) -> LogEnd:
-    """The state after a commit that has added so many frames to that state. Raises apsw.Error.
+def end_of_commit(connection: "Connection", before: LogEnd, frames: int) -> LogEnd:
+    """The state after a commit of this connection, which has left the log so long.
 
-    Whoever finds the log as long as it may be begins it anew, before its first frame.
+    `before` is the state that it began with. Raises apsw.Error.
     """
-    salts = _header(connection)[_SALTS]
-    return LogEnd(salts, frames + before.frames if salts == before.salts else frames)
+    _, salts = connection.read("main", 1, _AT_SALTS, 8)
+    if salts != before[0]:  # it has begun the log anew, or somebody has who came after it
+        version = connection.data_version()
+        connection.pragma("data_version")  # reads what others have committed
+        if connection.data_version() != version:
+            return UNKNOWN
+    return salts, frames
 
 
 def is_at(connection: "Connection", end: LogEnd) -> bool:
@@ -48,13 +51,14 @@ def is_at(connection: "Connection", end: LogEnd) -> bool:
     It may say no where the log was begun anew, or holds what was not committed.
     """
     header = _header(connection)
-    if header[_SALTS] != end.salts:
+    salts, frames = end
+    if header[_SALTS] != salts:
         return False
-    if not end.frames:
+    if not frames:
         return True  # whoever adds to a log that is to begin anew gives it new salts
     size = _FRAME + int.from_bytes(header[_PAGE_SIZE], "big")
-    _, frame = connection.read("main", 1, _HEADER + end.frames * size, _FRAME)
-    return frame[_SALTS_OF_FRAME] != end.salts
+    _, frame = connection.read("main", 1, _HEADER + frames * size, _FRAME)
+    return frame[_SALTS_OF_FRAME] != salts
 
 
 def _header(connection: "Connection") -> bytes:

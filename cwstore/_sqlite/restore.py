@@ -42,7 +42,13 @@ from cwstore._sqlite.network_disk import refuse_network_disk
 from cwstore._sqlite.new_names import give_name, keep_as
 from cwstore._sqlite.schema.target import SqliteTarget
 from cwstore.core.reports import RestoreReport
-from cwstore.errors import BusyError, ForeignDatabaseError, InvalidValueError, StorageError
+from cwstore.errors import (
+    BusyError,
+    CorruptDatabaseError,
+    ForeignDatabaseError,
+    InvalidValueError,
+    StorageError,
+)
 from cwstore.migrations.runner import read_checked_state
 from cwstore.migrations.scripts import APPLICATION_ID, load
 
@@ -62,7 +68,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Res
     refuse_network_disk(file)
     try:
         with _held(file), draft_beside(file) as draft:
-            version = _copy(source, draft)
+            version = _copy(source, draft, file)
             _take_over_rights(draft, file)
             sync(draft)
             size = os.stat(draft).st_size
@@ -129,9 +135,10 @@ def _refuse_to_replace(file: str) -> None:
         )
 
 
-def _copy(source: str, draft: str) -> int:
+def _copy(source: str, draft: str, file: str) -> int:
     """Make the copy and check it; the version that it has."""
     what = f"a copy of {source}"
+    is_damaged = False
     refuse_bad_log(source, APPLICATION_ID)
     if find_leftover_log(source):
         reader = connect_reader(source, busy_timeout=BUSY_TIMEOUT)
@@ -140,8 +147,14 @@ def _copy(source: str, draft: str) -> int:
     try:
         refuse_foreign(reader, source, APPLICATION_ID)
         copy_to(draft, reader, what, BUSY_TIMEOUT)
+    except (apsw.CorruptError, CorruptDatabaseError):
+        is_damaged = True
     finally:
         reader.close()
+    if is_damaged:
+        raise CorruptDatabaseError(
+            f"{source} is damaged, and {file} was left as it is: restore another backup"
+        )
     copy = connect(draft, busy_timeout=BUSY_TIMEOUT, create=False)
     try:
         return read_checked_state(SqliteTarget(copy, source, BUSY_TIMEOUT), load()).version

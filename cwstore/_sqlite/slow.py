@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import apsw
 
+from cwstore.core.clock import real_time as time
 from cwstore.core.faults import table_of
 from cwstore.core.log import WARNING, log
 from cwstore.errors import CwstoreError
@@ -78,11 +79,19 @@ def tell_read(
     tell_statements(file, slow)
 
 
-def tell_wait(file: str, seconds: float, thread: int, holder: str | None) -> None:
-    """Log a wait for the write lock, and who had it. `thread`: of this process; 0: another one."""
+def tell_wait(
+    file: str, seconds: float, thread: int, holder: str | None, began: float | None
+) -> None:
+    """Log a wait for the write lock, and who had it. `thread`: of this process; 0: another one.
+
+    `began`: when the transaction of the holder did, as far as it is known.
+    """
     if thread:
         from cwstore.core.threads import name_of_thread
 
         holder = name_of_thread(thread)
     text = "%s: a transaction waited %.1f s for the write lock, which %s had"
-    log(WARNING, text, file, seconds, holder or "nobody known")
+    holder = holder or "nobody known"
+    if began is not None:
+        holder += f", in a transaction begun {time.monotonic() - began:.1f} s ago,"
+    log(WARNING, text, file, seconds, holder)

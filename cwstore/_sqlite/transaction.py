@@ -16,6 +16,7 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
+from cwstore.core.faults import name_holder
 from cwstore.core.threads import ThreadEnds, Transaction, note_task
 from cwstore.errors import (
     BusyError,
@@ -89,7 +90,9 @@ class TransactionStack:
                 with suppress(OSError):  # it cannot be imported: no descriptors are left
                     from cwstore._sqlite.lock_holders import who_writes
 
-                    fault.holder = who_writes(writer.file)
+                    holder, process = who_writes(writer.file)
+                    began = queue.began(process)
+                    name_holder(fault, holder, writer.time_of(began) if began else None)
         finally:
             if queue.ticket is not None:
                 queue.leave()
@@ -117,10 +120,11 @@ class TransactionStack:
         if waited + in_queue > LONG:
             writer = self._writer
             thread = writer.waited_for if waited > in_queue else 0
+            began = None if thread else queue.holder_began
             with suppress(OSError):  # a log is no reason to fail
                 from cwstore._sqlite.slow import tell_wait  # what most transactions do not need
 
-                tell_wait(writer.file, waited + in_queue, thread, queue.holder)
+                tell_wait(writer.file, waited + in_queue, thread, queue.holder, began)
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""
@@ -187,6 +191,7 @@ class TransactionStack:
         writer = self._writer
         if writer.recorder is not None:
             writer.recorder.discard()
+        writer.forget_block()
         try:
             if not writer.dropped and writer.connection.in_transaction:
                 writer.cursor.execute("ROLLBACK")
@@ -220,6 +225,7 @@ class TransactionStack:
         self._thread_ends.watch_this_thread()
         try:
             self.begin("")
+            writer.note_block()
             note_task(writer)
             self._remember(transaction, 1)
             writer.running = False

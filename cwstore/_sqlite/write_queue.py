@@ -55,13 +55,15 @@ _SPINS = 20  # looks without a pause: some 50 µs
 _TRIES = 50  # 2 ms apart: how long to wait for the process that removes the file
 
 # What `<file>-turn` holds: two numbers, two times, and the last stamp of the file. Then follow the
-# note of identity.py, and until when somebody listens to changes.
+# note of identity.py, until when somebody listens to changes, and who has a `with` block open: its
+# process, when that began, and the last stamp then. It holds as long as that is the last stamp.
 _NEXT_TICKET, _HEAD_TICKET = 0, 1
 _HEAD_SEEN, _HEAD_SINCE = 0, 1  # when the head last looked, and when it became the head
-_TIMES, _STAMP, _LISTENED = 16, 32, 48  # where they begin; the numbers are the first
+_TIMES, _STAMP, _LISTENED, _HOLDER = 16, 32, 48, 56  # where they begin; the numbers are the first
 LISTENED = 30.0  # seconds for which a listener counts who does not look again
 _NUMBER, _TIME, _SIGNED = Struct("=Q"), Struct("=d"), Struct("=q")
 _FIRST_LOOK = Struct("=QQ32xd")  # the numbers, and until when somebody listens
+_HOLDING = Struct("=qdq")
 
 
 class _File:
@@ -124,8 +126,10 @@ class WriteQueue:
         "_listened",
         "_listens_until",
         "_numbers",
+        "_process",
         "_times",
         "holder",
+        "holder_began",
         "listened_until",
         "queued_at",
         "seconds_spent",
@@ -135,6 +139,7 @@ class WriteQueue:
     def __init__(self, descriptor: int, file: str) -> None:
         self._descriptor = descriptor
         self._file = file
+        self._process = os.getpid()
         self._bytes: _Bytes = _File(descriptor) if descriptor >= 0 else _OwnBytes()
         self._numbers = _Cells(self._bytes, 0, _NUMBER)
         # By the clock that all processes of a machine share.
@@ -146,6 +151,7 @@ class WriteQueue:
         self.queued_at = 0.0  # when the ticket was taken
         self.seconds_spent = 0.0  # of the busy timeout, before SQLite was asked
         self.holder: str | None = None  # who had the write lock when the wait became long
+        self.holder_began: float | None = None  # when its transaction did
 
     def is_listened(self) -> bool:
         """Whether somebody listens to changes, as far as `may_barge` has seen."""
@@ -179,9 +185,23 @@ class WriteQueue:
     def last_stamp(self, stamp: int) -> None:
         self._bytes.write(_SIGNED.pack(stamp), _STAMP)
 
+    def note_holder(self, began: float, stamp: int) -> None:
+        """Note that this process has the write lock, for a `with` block: others may ask."""
+        self._bytes.write(_HOLDING.pack(self._process, began, stamp), _HOLDER)
+
+    def forget_holder(self) -> None:
+        """Take it back. Needless once a later stamp is handed on."""
+        self._bytes.write(bytes(_HOLDING.size), _HOLDER)
+
+    def began(self, process: int) -> float | None:
+        """When the process that has the write lock began its block; None if it has noted none."""
+        noted, began, stamp = _HOLDING.unpack(self._bytes.read(_HOLDING.size, _HOLDER))
+        known = noted == process and stamp == self.last_stamp
+        return float(began) if known and process else None
+
     def may_barge(self) -> bool:
         """Whether a newcomer may ask SQLite ahead of those who wait."""
-        following, head, self.listened_until = _FIRST_LOOK.unpack(self._bytes.read(TURN_BYTES, 0))
+        following, head, self.listened_until = _FIRST_LOOK.unpack(self._bytes.read(_HOLDER, 0))
         waiting = following - head
         return waiting <= 0 or not (
             waiting > MAX_BARGED or time.monotonic() - self._times[_HEAD_SINCE] > HEAD_STARVING
@@ -214,7 +234,8 @@ class WriteQueue:
             with suppress(OSError):  # it cannot be imported: no descriptors are left
                 from cwstore._sqlite.lock_holders import who_writes
 
-                holder = who_writes(self._file)
+                holder, process = who_writes(self._file)
+                self.holder_began = self.began(process)
             self.holder = holder or "unknown"
 
     def wait_at_most(self, seconds: float) -> float:
@@ -239,7 +260,7 @@ class WriteQueue:
         if ticket > _MAX_TICKET:
             ticket = head = self._numbers[_HEAD_TICKET] = 0
         self.ticket = ticket
-        self.holder = None
+        self.holder = self.holder_began = None
         self.queued_at = time.monotonic()
         self._numbers[_NEXT_TICKET] = ticket + 1
         if ticket == head:

@@ -19,6 +19,7 @@ from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.error_map import FOREIGN_KEYS, HOLDING_KEYS, map_error, map_statement_error
 from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
+from cwstore.core.clock import real_time as time
 from cwstore.core.faults import (
     missing_reference,
     not_json,
@@ -39,6 +40,8 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
     from cwstore._sqlite.slow import SlowStatement
@@ -92,6 +95,8 @@ class Writer:
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
+        self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
+        self._noted = False  # others can read who has it open, and since when
         self._handed_on = 0  # the stamp of the last writer, whatever its process
         self._knows_stamps = False  # of what the file holds, and other writers gave out
         self.names = None if file == MEMORY else FileNames(file, connection)
@@ -230,6 +235,25 @@ class Writer:
         last = self._clock.last
         if self.queue is not None and last > self._handed_on:
             self.queue.last_stamp = self._handed_on = last
+            self._noted = False
+        elif self._noted:
+            self.forget_block()
+
+    def note_block(self) -> None:
+        """Let others know since when a `with` block is open. For one that has just begun."""
+        assert self.queue is not None
+        self._noted = True
+        self.queue.note_holder(time.monotonic(), self._handed_on)
+
+    def forget_block(self) -> None:
+        """Take it back, while the block has the write lock still."""
+        if self._noted and self.queue is not None:
+            self.queue.forget_holder()
+        self._noted = False
+
+    def time_of(self, moment: float) -> "datetime":
+        """What the clock of the store showed then."""
+        return self._clock.at(moment)
 
     def note_commit(self) -> None:
         """Note what the transaction that was just committed leaves behind."""

@@ -188,7 +188,8 @@ def make_parser() -> ArgumentParser:
         prog="cwstore",
         description="Look after a cwstore file.",
         epilog=f"Where PATH is left out, the environment variable {PATH_VARIABLE} names the file."
-        " Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 Ctrl-C.",
+        " Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 something is pending"
+        " (`status --exit-code`), 130 Ctrl-C.",
     )
     parser.set_defaults(json=False, command=None, path=None)
     parser.add_argument("--version", action="store_true", help="print the version")

@@ -6,10 +6,10 @@ do.
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from time import CLOCK_MONOTONIC, clock_gettime, sleep, time_ns
 
-from cwstore.core.checks import to_micros
+from cwstore.core.checks import EPOCH, to_micros
 from cwstore.errors import InvalidValueError
 
 _LAST_MICROSECOND = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
@@ -58,6 +58,11 @@ class Clock:
         """What the clock shows, whatever stamps were given out."""
         source = self._source
         return time_ns() // 1000 if source is None else to_micros("clock", source())
+
+    def at(self, moment: float) -> datetime:
+        """What the clock showed then, by CLOCK_MONOTONIC; had nobody set it since."""
+        shown = EPOCH + timedelta(microseconds=self.read())
+        return shown - timedelta(seconds=real_time.monotonic() - moment)
 
     def __call__(self) -> int:
         """The next stamp."""

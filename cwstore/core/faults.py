@@ -103,14 +103,20 @@ def of_item(error: InvalidValueError, index: int) -> InvalidValueError:
     return InvalidValueError(error.field, str(error).removeprefix(f"{error.field}: "), index=index)
 
 
-def busy_thread(text: str, file: str, busy_timeout: float, holder: str | None) -> BusyError:
+def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:
     """The statement waited in vain for another thread."""
     return BusyError(
         f"{table_of(text)}: another thread of this process had a transaction open on {file} for all"
         f" of the {busy_timeout:g} s that this store may wait",
         waited=busy_timeout,
-        holder=holder,
     )
+
+
+def name_holder(error: BusyError, holder: str | None, since: datetime | None) -> None:
+    """Let the error name who had the lock, and since when; its message too."""
+    error.holder, error.since = holder, since
+    if holder is not None:
+        error.args = (f"{error} ({holder} had it{f', since {since}' if since else ''})",)
 
 
 def refused_bind(binds: Mapping[str, object]) -> InvalidValueError:

@@ -10,6 +10,7 @@ from collections import deque
 from contextlib import suppress
 from threading import Lock, RLock, get_ident, local
 from threading import enumerate as running_threads
+from time import CLOCK_MONOTONIC, clock_gettime
 from typing import TYPE_CHECKING
 from weakref import WeakMethod
 
@@ -18,6 +19,7 @@ from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
     from types import TracebackType
     from typing import Protocol
 
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
         task: object  # the task or greenlet that opened the transaction
         busy_timeout: float  # seconds
         waited_for: int  # ident of the thread that had the lock when one last waited
+        began: float  # when the owner took the lock, by CLOCK_MONOTONIC
+
+        def time_of(self, moment: float) -> "datetime":
+            """What the clock of the store showed then."""
+            ...
 
     class Stack(Protocol):
         """The levels that are open on the writer of an engine."""
@@ -126,9 +133,12 @@ def acquire(writer: "Writer", text: str, where: str) -> float:
         writer.waited_for = writer.owner
         started = time.monotonic()
         if not _wait_for_lock(writer):
-            from cwstore.core.faults import busy_thread
+            from cwstore.core.faults import busy_thread, name_holder
 
-            raise busy_thread(text, where, writer.busy_timeout, name_of_thread(writer.owner))
+            holder = name_of_thread(writer.owner)
+            fault = busy_thread(text, where, writer.busy_timeout)
+            name_holder(fault, holder, writer.time_of(writer.began))
+            raise fault
         waited = time.monotonic() - started
     if writer.running:  # the lock lets its own thread in again
         writer.lock.release()
@@ -136,6 +146,7 @@ def acquire(writer: "Writer", text: str, where: str) -> float:
     if writer.closed_reason:
         raise StoreClosedError(writer.closed_reason)
     writer.owner = get_ident()
+    writer.began = clock_gettime(CLOCK_MONOTONIC)
     writer.running = True
     writer.acquisition += 1
     return waited

@@ -33,7 +33,10 @@ LADEN: list[tuple[CwstoreError, dict[str, object]]] = [
     (MissingReferenceError("m", field="f"), {"field": "f"}),
     (InvalidValueError("f", "m", index=3), {"field": "f", "index": 3}),
     (CycleError("m", path=("a", "b")), {"path": ("a", "b")}),
-    (BusyError("m", waited=1.5, holder="process 7"), {"waited": 1.5, "holder": "process 7"}),
+    (
+        BusyError("m", waited=1.5, holder="process 7", since=moment(7)),
+        {"waited": 1.5, "holder": "process 7", "since": moment(7)},
+    ),
 ]
 BARE: list[tuple[CwstoreError, dict[str, object]]] = [
     (NotFoundError("m"), {"table": None, "id": None}),
@@ -41,7 +44,7 @@ BARE: list[tuple[CwstoreError, dict[str, object]]] = [
     (MissingReferenceError("m"), {"field": None}),
     (InvalidValueError("f", "m"), {"field": "f", "index": None}),
     (CycleError("m"), {"path": ()}),
-    (BusyError("m"), {"waited": None, "holder": None}),
+    (BusyError("m"), {"waited": None, "holder": None, "since": None}),
     *(
         (kind("m"), {})
         for kind in vars(errors).values()

@@ -109,7 +109,8 @@ def test_a_long_wait_for_another_store_is_logged(
         thread.join()
     pid, name = os.getpid(), Path("/proc/self/comm").read_text(encoding="utf-8").strip()
     assert without_numbers(lines(caplog)[0]) == (
-        f"{file}: a transaction waited N s for the write lock, which process {pid} ({name}) had"
+        f"{file}: a transaction waited N s for the write lock, which process {pid} ({name}),"
+        " in a transaction begun N s ago, had"
     )
 
 

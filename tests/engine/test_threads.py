@@ -192,6 +192,7 @@ def test_who_waits_too_long_for_another_thread_is_told_so(
             assert message == (
                 f"{what}: another thread of this process had a transaction open on {store.path} for"
                 f" all of the {busy_timeout:g} s that this store may wait"
+                f" ({caught.value.holder} had it, since {caught.value.since})"
             )
             assert_ours_alone(caught.value)
         refused.set()

@@ -217,6 +217,15 @@ def test_damage_is_told_as_far_as_it_could_be_read_and_the_rest_is_checked(
         store.backup(current.with_name("copy.db"))
 
 
+def test_a_file_that_cannot_even_be_opened_is_a_finding(
+    current: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    current.write_bytes(current.read_bytes()[: 4096 * 3])
+    assert reported(current, capsys) == CheckReport(
+        (f"opening {current}: database disk image is malformed",), (), ()
+    )
+
+
 def test_where_rows_that_refer_cannot_be_read_the_structure_is_still_compared(
     current: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -204,7 +204,10 @@ def test_a_damaged_backup_is_refused(file: Path, backup: Path) -> None:
     data = bytearray(backup.read_bytes())
     data[4096 * 3 : 4096 * 12] = b"x" * 4096 * 9
     backup.write_bytes(data)
-    assert_refused(CorruptDatabaseError, "source is damaged|malformed", backup, file)
+    told = f"^{backup} is damaged, and {file} was left as it is: restore another backup$"
+    assert_refused(CorruptDatabaseError, told, backup, file)
+    backup.write_bytes(data[: 4096 * 3])
+    assert_refused(CorruptDatabaseError, told, backup, file)
 
 
 def test_what_is_no_backup_of_ours_is_refused(file: Path, backup: Path, tmp_path: Path) -> None:

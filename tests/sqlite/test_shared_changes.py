@@ -15,7 +15,7 @@ import pytest
 
 from cwstore import Change, ChangeFeed, ChangeOperation, Store
 from cwstore._sqlite import change_recorder, change_ring, change_sharing, write_queue
-from cwstore._sqlite.change_ring import ChangeRing, Entry, Head
+from cwstore._sqlite.change_ring import ChangeRing, Entry
 from cwstore._sqlite.log_end import UNKNOWN
 from tests.kits.database import OpenStore, engine_of, records_changes
 from tests.kits.engine import Other, Task
@@ -145,14 +145,14 @@ def test_keys_of_all_kinds_come_as_they_are(tmp_path: Path) -> None:
         (INSERT, "edges", ("a", 1)),
         (INSERT, "none", ()),
     ]
-    head = ring.append(0, Entry(True, notes), UNKNOWN)
-    head = ring.append(head.place, Entry(False, []), UNKNOWN)
+    place = ring.append(0, True, notes, UNKNOWN)
+    place = ring.append(place, False, [], UNKNOWN)
     for key in (1.5, b"x", "a\0b", "\ud800"):
-        head = ring.append(head.place, Entry(True, [(INSERT, "t", key)]), UNKNOWN)  # type: ignore[list-item]
-    entries, end = ring.read(Head(0, UNKNOWN))
+        place = ring.append(place, True, [(INSERT, "t", key)], UNKNOWN)  # type: ignore[list-item]
+    entries, end = ring.read((0, UNKNOWN))
     assert (entries, end) == (
         [Entry(True, notes), Entry(False, []), *[Entry(True, None)] * 4],
-        head,
+        (place, UNKNOWN),
     )
     ring.close()
     ring.close()
@@ -160,9 +160,9 @@ def test_keys_of_all_kinds_come_as_they_are(tmp_path: Path) -> None:
 
 def test_an_entry_that_goes_over_the_end_of_the_room_is_read_whole(tmp_path: Path) -> None:
     ring = ChangeRing(str(tmp_path / "one.db"))
-    head = Head(change_ring.ROOM - 40, UNKNOWN)
+    head = (change_ring.ROOM - 40, UNKNOWN)
     long: list[Any] = [(INSERT, "t", "x" * 5000)]
-    after = ring.append(head.place, Entry(True, long), UNKNOWN)
+    after = (ring.append(head[0], True, long, UNKNOWN), UNKNOWN)
     assert ring.read(head) == ([Entry(True, long)], after)
     assert ring.find_head() == after  # by the hint
     ring.close()
@@ -250,6 +250,40 @@ def test_a_log_that_is_begun_anew_between_two_commits_hides_none(
         other.tasks.create(name="b", id="b")
         store.tasks.create(name="c", id="c")
         assert told(feed, task("c")) == [task("b"), task("c")]
+        assert feed.get(timeout=0.1) == []
+
+
+def test_a_program_that_begins_the_log_anew_right_after_a_commit_is_told(
+    file: Path, store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = change_sharing.Sharing.after_commit
+
+    def come_between(sharing: change_sharing.Sharing, *given: Any) -> None:
+        monkeypatch.undo()
+        run(file, "PRAGMA wal_checkpoint(RESTART)")
+        run(file, PROJECT.format("p"))
+        append(sharing, *given)
+
+    with store.changes() as feed:
+        other.tasks.create(name="a", id="a")
+        monkeypatch.setattr(change_sharing.Sharing, "after_commit", come_between)
+        other.tasks.create(name="b", id="b")
+        assert told(feed, ELSEWHERE) == [task("a"), task("b"), ELSEWHERE]
+        assert store.projects.find_by_id("p")
+        other.tasks.create(name="c", id="c")
+        assert told(feed, task("c")) == [task("c")]
+
+
+def test_a_transaction_that_is_too_great_for_the_cache_is_told_as_it_is(
+    store: Store, other: Store
+) -> None:
+    engine_of(other)._writer.connection.pragma("cache_size", 10)  # pages; SQLite writes the rest
+    ids = [f"{number}" for number in range(300)]
+    with store.changes() as feed:
+        other.tasks.create(name="t", id="first")
+        other.tasks.create_many({"name": "t", "id": one} for one in ids)
+        store.tasks.create(name="t", id="own")
+        assert told(feed, task("own")) == [*map(task, ["first", *ids, "own"])]
         assert feed.get(timeout=0.1) == []
 
 
