@@ -117,6 +117,34 @@ def test_what_check_finds_is_told_without_the_password(
     assert err == f"cwstore: {shown(secret)} has the problems listed; restore a backup\n"
 
 
+@pytest.mark.parametrize(
+    ("compatible_with", "structure", "code", "told"),
+    [
+        ("version", "structure", 0, "schema as expected"),
+        ("version + 1", "structure", 1, "version 18"),
+        ("version", "structure + 1", 1, "version 18"),
+    ],
+    ids=["usable", "not usable", "changed"],
+)
+def test_check_looks_at_newer_tables_only_if_this_code_may_use_them(
+    store: Store,
+    secret: str,
+    superuser: "psycopg.Connection[tuple[Any, ...]]",
+    capsys: pytest.CaptureFixture[str],
+    *,
+    compatible_with: str,
+    structure: str,
+    code: int,
+    told: str,
+) -> None:
+    later = (
+        "INSERT INTO schema_migrations SELECT version + 1, 'later', checksum, text_sum,"
+        f" {compatible_with}, {structure}, applied_at, application_id FROM schema_migrations"
+    )
+    superuser.execute(later.encode())
+    assert told in "".join(said(capsys, code, "check", secret))
+
+
 NOWHERE = f"postgresql://me:{PASSWORD}@/db?host=/nowhere"
 TORN = f"postgresql://me:1/{PASSWORD}@h/db"
 OTHERS = f"mysql://me:{PASSWORD}@h/db"
