@@ -88,6 +88,7 @@ ON_EVERY_ENGINE = (
     "tests/aio/test_store.py",
     "tests/engine/test_batches.py",
     "tests/engine/test_changes.py",
+    "tests/engine/test_changes.py",
     "tests/engine/test_order.py",
     "tests/engine/test_tailing.py",
     "tests/engine/test_threads.py",

@@ -23,9 +23,14 @@ MIGRATIONS = sorted(name for name in SQL if name.startswith("sql/migrations/"))
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packaging")]
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    """Standard output of a command that must succeed, and sees nothing of this checkout."""
+def run(*command: str | Path, cwd: Path, path: str = "") -> str:
+    """Standard output of a command that must succeed, and sees nothing of this checkout.
+
+    Modules are found in `path` first.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if path:
+        environment["PYTHONPATH"] = path
     done = subprocess.run(
         command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
     )
@@ -117,6 +122,26 @@ def test_it_runs_optimised_and_isolated_from_packages_that_cannot_be_written(
     finally:
         for folder in folders:
             folder.chmod(0o755)
+
+
+def test_a_program_that_pyinstaller_made_opens_a_store(python: Path, tmp_path: Path) -> None:
+    pytest.importorskip("PyInstaller", reason="PyInstaller is not installed")
+    (tmp_path / "program.py").write_text(
+        "import cwstore, sys\n"
+        "with cwstore.Store.open(sys.argv[1]) as store, store.changes() as feed:\n"
+        "    store.tasks.create(name='t', id='t')\n"
+        "    print(store.version, store.tasks.claim_next_ready().name, feed.get()[0].id)\n"
+    )
+    site = run(
+        python, "-c", "import apsw, os; print(os.path.dirname(apsw.__path__[0]))", cwd=tmp_path
+    )
+    options = ["--onedir", "--noconfirm", "--log-level=WARN"]
+    for extra in ("numpy", "pandas", "psycopg", "psycopg_binary", "opentelemetry", "trio", "rich"):
+        options += ["--exclude-module", extra]  # the environment of the tests has them all
+    build = (sys.executable, "-m", "PyInstaller", *options, "program.py")
+    run(*build, cwd=tmp_path, path=site.strip())
+    program = tmp_path / "dist" / "program" / "program"
+    assert run(program, tmp_path / "new.db", cwd=tmp_path) == f"{len(MIGRATIONS)} t t\n"
 
 
 def test_an_installed_store_opens_a_database_at_the_newest_version(

@@ -24,7 +24,7 @@ COMMIT: "Message" = (b"COMMIT", ())
 _TAKE = b"SELECT pg_advisory_xact_lock($1::bigint)"
 _KEY = "SELECT hashtextextended('cwstore ' || $1::text, 0)"
 _HOLDER = """
-    SELECT activity.application_name
+    SELECT coalesce(nullif(activity.application_name, ''), 'server process ' || activity.pid)
     FROM pg_locks AS held
     JOIN pg_stat_activity AS activity ON activity.pid = held.pid
     WHERE held.locktype = 'advisory'

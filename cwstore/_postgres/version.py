@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from cwstore._postgres.connection import Connection
 
 # Each text is what the server makes of its catalogue, so it does not depend on how a script wrote
-# it. With the name of the schema cut out, two schemas can be compared. What extensions of the
+# it. With the name of the schema cut out where the server writes it, two schemas can be compared:
+# a schema may be called `new`, as the row of a trigger is, or `tasks`. What extensions of the
 # server brought, and the engine's own, is left out.
 _CATALOGUE = """
     WITH place AS (
@@ -88,7 +89,12 @@ _CATALOGUE = """
             WHERE classid = 'pg_proc'::regclass AND objid = routine.oid AND deptype = 'e'
         )
     )
-    SELECT replace(object.text, place.prefix, ''), object.name, object.kind, object."table"
+    SELECT
+        replace(
+            replace(object.text, ' ON ' || place.prefix, ' ON '),
+            ' FUNCTION ' || place.prefix, ' FUNCTION '
+        ),
+        object.name, object.kind, object."table"
     FROM object
     CROSS JOIN place
     WHERE object.name <> $1::text

@@ -69,7 +69,7 @@ class Recorder:
             columns = connection.execute(_ID_COLUMNS, {"table": table}).fetchall()
             self._id_columns[table] = [column for (column,) in columns]
         connection.preupdate_hook(self._note)
-        connection.set_wal_hook(self.sharing.note_log)
+        self.sharing.watch_log(connection)
         self.sharing.replace_connection()
 
     @property
@@ -98,7 +98,7 @@ class Recorder:
         heard = self.others_listen or bool(self._feeds)
         if not heard:
             self._connection.preupdate_hook(None)
-            self._connection.set_wal_hook(None)
+            self.sharing.leave_log(self._connection)
             self.sharing.close()
         return heard
 

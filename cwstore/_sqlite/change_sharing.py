@@ -45,6 +45,7 @@ class Sharing:
         self._follows = False  # whether the commit at hand does
         self._locked: ChangeRing | None = None  # the ring, for the commit at hand
         self._frames = 0  # of the log after it; 0 while it has written nothing
+        self._moved_at = 0  # frames of the log from which on a commit moves it into the file
         self._next_look = 0.0  # at what costs more
         self._refusals = 0
         self._ring = self._open()
@@ -196,9 +197,25 @@ class Sharing:
                 self._follows = False
         return ring
 
-    def note_log(self, _connection: "Connection", _database: str, frames: int) -> int:
-        """Note how long a commit has left the log. SQLite calls it in the COMMIT."""
+    def watch_log(self, connection: "Connection") -> None:
+        """Note after each commit of this connection how long it has left the log.
+
+        SQLite has one hook for that and for moving the log into the file by itself. So this does
+        that, too. See sqlite3_wal_autocheckpoint.
+        """
+        self._moved_at = connection.pragma("wal_autocheckpoint")
+        connection.set_wal_hook(self._note_log)
+
+    def leave_log(self, connection: "Connection") -> None:
+        """Note it no more: SQLite moves the log again."""
+        connection.set_wal_hook(None)
+        connection.wal_autocheckpoint(self._moved_at)
+
+    def _note_log(self, connection: "Connection", database: str, frames: int) -> int:
         self._frames = frames
+        if self._moved_at and frames >= self._moved_at:
+            with suppress(apsw.Error):  # what was committed is kept, and a fault shows again
+                connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_PASSIVE)
         return apsw.SQLITE_OK
 
     def after_commit(self, connection: "Connection", notes: list[ChangeNote]) -> None:

@@ -268,6 +268,7 @@ def create_file(file: str, application_id: int) -> None:
     finally:
         with suppress(OSError):  # who opens the file removes it
             remove(draft)
+            remove(f"{draft}-journal")  # SQLite leaves it where it could undo nothing
     raise fault
 
 

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.lock_holders import log_readers
+from cwstore._sqlite.lock_holders import STOPPED, log_readers, who_writes
 from cwstore.core.reports import HealthReport
 from cwstore.errors import CwstoreError
 
@@ -44,6 +44,9 @@ def look(
             problems.append(f"{file}: its directory cannot be looked at; see whether it is there")
         elif room < _LEAST_ROOM:
             problems.append(f"{file}: its disk has {room:,} bytes left; make room")
+        holder, _ = who_writes(file)
+        if holder and STOPPED in holder:
+            problems.append(f"{file}: nobody can write: {holder} has the write lock")
         if log > _LONGEST_LOG:
             readers = log_readers(file, open_snapshots())
             who = ", ".join(f"{one.pid} ({one.process or 'unknown'})" for one in readers)

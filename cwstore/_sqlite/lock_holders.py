@@ -18,6 +18,8 @@ _LAST_BYTE = 1 << 62
 _WRITE_LOCK = 120  # byte that the writer holds
 _FIRST_MARK, _LAST_MARK = 123, 127  # bytes of which each reader holds one: SQLite's walformat
 
+STOPPED = "which is stopped"
+
 
 def log_readers(file: str, own: list[Reading]) -> tuple[ReaderStats, ...]:
     """Threads of this store, the longest first; then other processes by number.
@@ -66,11 +68,11 @@ def who_writes(file: str) -> tuple[str | None, int]:
 def _rest(pid: int) -> str:
     """What to do about a process that was stopped: it keeps its locks, and never ends by itself."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as text:
-            state = text.read().rpartition(")")[2].split()[0]
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as text:
+            is_stopped = "\nState:\tT" in text.read()
     except OSError:
         return ""
-    return f", which is stopped: `kill -CONT {pid}` lets it go on" if state in "Tt" else ""
+    return f", {STOPPED}: `kill -CONT {pid}` lets it go on" if is_stopped else ""
 
 
 def _pids(file: str, first_byte: int, last_byte: int, wanted: str = "READ") -> set[int]:

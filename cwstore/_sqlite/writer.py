@@ -312,9 +312,12 @@ class Writer:
         return not_json(field, text if isinstance(text, str) else text.reveal())
 
     def ask(self, text: str, binds: Mapping[str, str] | None = None) -> "list[Row]":
-        """Run SQL of the engine's own, and fetch every row."""
+        """Run SQL of the engine's own, and fetch every row.
+
+        On a cursor of its own: a signal handler may read in the transaction before all is fetched.
+        """
         try:
-            return self.cursor.execute(text, binds).fetchall()
+            return self.connection.execute(text, binds).fetchall()
         except apsw.Error as error:
             fault = map_error(error, f"{text} ({self.file})", self.busy_timeout)
         raise fault

@@ -147,9 +147,11 @@ def load(directory: str | os.PathLike[str] | None = None, first: int = 1) -> lis
             scripts = [e for e in entries if e.name.lower().endswith(".sql") and e.name[0] != "."]
         found = [_read(entry) for entry in sorted(scripts, key=lambda entry: entry.name)]
     except OSError as error:
+        remedy = "give a directory with 0001_<name>.sql that this user may read"
+        if directory is None and not os.path.exists(__file__):
+            remedy = "a package in an archive has no files: unpack cwstore, and apsw, beside it"
         raise MigrationError(
-            f"cannot read the migrations in {place}: {error.strerror}; give a directory with"
-            " 0001_<name>.sql that this user may read"
+            f"cannot read the migrations in {place}: {error.strerror}; {remedy}"
         ) from None
     _check_numbers(found, place, first)
     if own:

@@ -695,7 +695,6 @@ anyio.run(main, backend=sys.argv[2])
 """
 
 
-@pytest.mark.only_sqlite("PostgreSQL has no feed yet")
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_forked_child_is_refused_and_closes_at_once(file: Path, backend: str) -> None:
     told = (

@@ -137,6 +137,18 @@ def test_input_that_finds_no_room_is_told_and_nothing_is_imported(
     )
 
 
+def test_ctrl_c_ends_the_wait_for_a_sender(
+    target: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sent() -> Iterator[str]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(sys, "stdin", sent())
+    assert main(["import", str(target), "-"]) == 130
+    assert [one.name for one in target.parent.iterdir()] == [target.name]
+
+
 def test_a_taken_name_is_told(
     source: Path, target: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

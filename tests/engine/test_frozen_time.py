@@ -44,7 +44,6 @@ def test_a_wait_for_a_lock_ends(store: Store, open_store: OpenStore, whose: str)
             waiting.tasks.create(name="b")
 
 
-@pytest.mark.only_sqlite("PostgreSQL has no feed yet")
 def test_a_wait_for_a_change_ends(store: Store) -> None:
     with freeze_time("2026-01-01"), store.changes() as feed:
         assert feed.get(timeout=0.05) == []

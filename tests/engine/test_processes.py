@@ -44,6 +44,8 @@ def test_who_waits_too_long_for_another_process_is_told_so(
                 lambda: store.transaction().__enter__(),
                 lambda: store.log_chunks.prune(keep_sessions=1),
             ]
+            if address_of(file):
+                calls.pop()  # nothing is there to prune, and a server takes space back by itself
             for call in calls:
                 with pytest.raises(BusyError) as caught:
                     call()
@@ -84,8 +86,6 @@ _LEFT_OPEN = [
 def test_a_program_that_ends_without_closing_ends_in_silence(
     file: Path, open_store: OpenStore, act: str
 ) -> None:
-    if "changes" in act and address_of(file):
-        pytest.skip("PostgreSQL has no feed yet")
     program = f"import sys; from cwstore import Store; store = Store.open(sys.argv[1]); {act}"
     with Other(program, file, stderr=subprocess.STDOUT) as other:
         assert other.end() == []

@@ -10,7 +10,7 @@ import pytest
 
 from cwstore.errors import ConflictError
 from cwstore.store import Store
-from tests.kits.database import open_private
+from tests.kits.database import engine_of, open_private
 from tests.kits.engine import Other, names
 from tests.kits.interrupts import CODE
 
@@ -181,6 +181,12 @@ store.close()
 def test_a_signal_handler_that_uses_the_store_loses_nothing(file: Path) -> None:
     with Other(_SIGNALS, file) as other:
         assert other.end() == ["all there"]
+
+
+@pytest.mark.only_sqlite("PostgreSQL shrinks its files itself")
+def test_a_read_takes_no_answer_from_the_shrinking_of_the_file(store: Store) -> None:
+    store.initiatives.create(name="0")
+    assert at_each_step(lambda: names(store), engine_of(store).vacuum) > 10
 
 
 def test_a_handler_that_interrupts_the_loading_of_a_repository_is_told_so(

@@ -295,6 +295,7 @@ def test_a_store_that_can_work_is_healthy(store: Store) -> None:
     report = store.health()
     assert (report.ok, report.problems) == (True, ())
     assert report.disk_free_bytes
+    assert report.seconds > 0
     assert report.wal_bytes is not None
     with open_private() as private:
         inside = private.health()
@@ -315,8 +316,16 @@ def test_what_is_wrong_is_told_with_what_to_do(
     room, log = store.health().problems
     assert room.startswith(f"{file}: its disk has ")
     assert room.endswith(" bytes left; make room")
-    assert log.startswith(f"{file}: its write-ahead log has ")
-    assert "cannot begin anew; who reads: process" in log
+    size = Path(f"{file}-wal").stat().st_size
+    text = f"{file}: its write-ahead log has {size:,} bytes and"
+    assert log == f"{text} cannot begin anew; who reads: process unknown"
+    with Store.open(file, read_only=True) as reader:
+        assert "cannot begin anew" in reader.health().problems[1]
+    with Store.open(file, checkpoints="external") as external:
+        assert external.health().problems[1] == (
+            f"{text} this store leaves checkpoints to another program: see whether that runs;"
+            " who reads: process unknown"
+        )
 
 
 def test_a_probe_of_a_closed_store_raises_nothing(store: Store) -> None:

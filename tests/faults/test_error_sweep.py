@@ -1,5 +1,6 @@
 """The n-th file operation fails: a true error, nothing half done, nothing lost, usable again."""
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import apsw
 import pytest
 
 from cwstore._sqlite import error_map, transaction
-from cwstore.errors import OutcomeUnknownError
-from tools._python.faults.error_sweep import KINDS, SUBJECTS, Outcome, Sweep
+from cwstore.errors import OutcomeUnknownError, StorageError
+from cwstore.store import Store
+from tools._python.faults.error_sweep import KINDS, SUBJECTS, FailingDisk, Outcome, Sweep
 from tools._python.faults.system_calls import Guard, watched
 
 SUBJECT = {subject.name: subject for subject in SUBJECTS}
@@ -28,7 +30,7 @@ def swept(name: str, place: Path, every: int, kinds: Iterable[str] = KINDS) -> O
         pytest.param("transaction over five", 13, marks=pytest.mark.slow),
         pytest.param("claim next", 17, marks=pytest.mark.slow),
         pytest.param("backup", 149, marks=pytest.mark.slow),
-        ("prune", 83),
+        pytest.param("prune", 83, marks=pytest.mark.slow),
         ("compact", 31),
         pytest.param("restore", 29, marks=pytest.mark.slow),
         pytest.param("restore after a kill", 29, marks=pytest.mark.slow),
@@ -54,6 +56,16 @@ def test_whatever_fails_is_told_truly_and_leaves_nothing_half_done(
 )
 def test_one_kind_of_failure_at_each_place_is_told_truly(name: str, kind: str, place: Path) -> None:
     assert swept(name, place, 1, [kind]).faults == []
+
+
+def test_a_file_that_cannot_be_made_on_a_full_disk_leaves_nothing_behind(place: Path) -> None:
+    for at in range(1, 26):
+        disk = FailingDisk("write", at, errno.ENOSPC, lasting=True)
+        with watched(str(place), disk), pytest.raises(StorageError, match=r"is full|no room"):
+            Store.open(place / "store.db", backup=False)
+        assert list(place.glob(".*")) == []
+        for one in place.iterdir():
+            one.unlink()
 
 
 # The sweep itself can fail

@@ -37,7 +37,7 @@ def few_writes(migrated: Path) -> FewWrites:
 def test_after_a_power_cut_the_file_is_whole_and_has_what_was_acknowledged(
     durable: bool, few_writes: FewWrites, place: Path
 ) -> None:
-    outcome = sweep(few_writes(durable), place, every=61)
+    outcome = sweep(few_writes(durable), place, every=97)
 
     assert outcome.faults == []
     assert outcome.cuts > 20
@@ -76,7 +76,7 @@ def test_a_migration_is_whole_or_not_there_though_the_power_is_cut(place: Path) 
 
 def faults_of(case: Case, place: Path) -> set[str]:
     """What a sweep finds, without where."""
-    found = sweep(case, place, ways=("lost", "names lost", "data lost"), every=13)
+    found = sweep(case, place, ways=("lost", "names lost", "data lost"), every=29)
     return {fault.rpartition(": ")[2] for fault in found.faults}
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import cwstore
-from cwstore.errors import BusyError, StorageError
+from cwstore.errors import BusyError, CorruptDatabaseError, StorageError
 from cwstore.store import Store
 from tests.kits.database import OpenStore
 from tests.kits.engine import Other, locked, names
+from tests.kits.migrations import run
 from tools._python.faults.broken_files import make_base
 from tools._python.faults.system_calls import Guard, Operation, watched
 from tools._python.faults.work import make_old, picture_of
@@ -196,6 +197,27 @@ def test_side_files_that_a_killed_process_left_are_no_damage(place: Path) -> Non
         assert store.check().ok
 
 
+def test_an_index_that_lacks_one_row_is_damage_and_no_backup_is_kept_of_it(file: Path) -> None:
+    with Store.open(file) as store:
+        store.initiatives.create(name="before")
+    ((page,),) = run(
+        file, "SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_autoindex_initiatives_1'"
+    )
+    place = slice((page - 1) * 4096, page * 4096)
+    old = file.read_bytes()[place]
+    with Store.open(file) as store:
+        store.initiatives.create(name="late")
+    whole = bytearray(file.read_bytes())
+    whole[place] = old
+    file.write_bytes(whole)
+    with Store.open(file) as store:
+        missing = "row 2 missing from index sqlite_autoindex_initiatives_1"
+        assert missing in store.check().integrity
+        with pytest.raises(CorruptDatabaseError, match="was not kept, its source is damaged"):
+            store.backup(file.with_name("copy"))
+    assert not file.with_name("copy").exists()
+
+
 def test_a_backup_of_a_store_at_work_takes_no_side_file_from_it(store: Store, file: Path) -> None:
     store.initiatives.create(name="before")
     there = {one.name for one in file.parent.iterdir()}
@@ -218,6 +240,8 @@ def test_a_process_that_is_stopped_in_a_transaction_holds_up_writers_and_nobody_
             pid = other.process.pid
             stopped = rf"process {pid} \(.*, which is stopped: `kill -CONT {pid}` lets it go on\)"
             assert re.fullmatch(stopped, str(refused.value.holder))
+            (problem,) = store.health().problems
+            assert problem == f"{file}: nobody can write: {refused.value.holder} has the write lock"
             assert names(store) == ["before"]
             assert store.check().ok
             store.backup(file.with_name("copy"))

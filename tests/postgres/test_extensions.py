@@ -41,6 +41,14 @@ def with_invoice(address: str, billing: Extension, superuser: Connection) -> Con
     return superuser
 
 
+def catalogue(connection: Connection) -> list[tuple[Any, ...]]:
+    """All that the schema is made of, and how many columns it has."""
+    return connection.execute(
+        "SELECT relname, relkind, relnatts FROM pg_class"
+        " WHERE relnamespace = 'public'::regnamespace ORDER BY relname"
+    ).fetchall()
+
+
 def more(extension: Extension, *texts: str) -> Extension:
     """The same one, later."""
     place = Path(extension.migrations)
@@ -77,6 +85,7 @@ def test_its_tables_come_into_a_schema_that_is_there(
 def test_a_rehearsal_leaves_no_trace_and_tells_what_would_be_refused(
     with_invoice: Connection, address: str, billing: Extension
 ) -> None:
+    before = catalogue(with_invoice)
     late = more(
         billing,
         "ALTER TABLE billing_invoices ADD COLUMN b bigint;",
@@ -94,10 +103,10 @@ def test_a_rehearsal_leaves_no_trace_and_tells_what_would_be_refused(
     with pytest.raises(CwstoreError):
         cwstore.rehearse(address, extensions=[deferred])
     assert with_invoice.execute("SELECT * FROM billing_invoices").fetchall() == [("i", "t", 5)]
-    with Store.open(address, extensions=[billing]) as store:
-        assert store.check().added == ()
+    assert catalogue(with_invoice) == before
 
 
+@pytest.mark.slow
 def test_a_schema_that_is_not_there_is_made_by_a_rehearsal_and_gone_after_it(
     store: Store, address: str, superuser: Connection
 ) -> None:
@@ -107,6 +116,7 @@ def test_a_schema_that_is_not_there_is_made_by_a_rehearsal_and_gone_after_it(
     assert superuser.execute("SELECT 1 FROM pg_namespace WHERE nspname = 'elsewhere'").rowcount == 0
 
 
+@pytest.mark.slow
 def test_it_is_upgraded_and_an_older_program_is_refused(
     with_invoice: Connection, address: str, billing: Extension
 ) -> None:
@@ -142,7 +152,7 @@ HARM = [
     ("INSERT INTO billing_invoices VALUES ('j', 'none', 5);", "violates foreign key"),
     ("CREATE TABLE mistake", "statement 1, line 1"),
 ]
-FAST = ("CREATE TABLE invoices", "ALTER TABLE tasks ADD", "UPDATE tasks", "DROP TABLE billing_s")
+FAST = ("ALTER TABLE tasks ADD", "UPDATE tasks")
 
 
 @pytest.mark.parametrize(
@@ -152,14 +162,15 @@ FAST = ("CREATE TABLE invoices", "ALTER TABLE tasks ADD", "UPDATE tasks", "DROP 
 def test_what_it_may_not_do_is_refused_and_nothing_is_left(
     with_invoice: Connection, address: str, billing: Extension, script: str, cause: str
 ) -> None:
+    before = catalogue(with_invoice)
     with pytest.raises(MigrationError) as refusal:
         cwstore.migrate(address, extensions=[more(billing, script)])
     assert cause in str(refusal.value)
     assert with_invoice.execute("SELECT * FROM billing_open").fetchall() == [("i", "t")]
-    with Store.open(address, extensions=[billing]) as store:
-        assert store.check().added == ()
+    assert catalogue(with_invoice) == before
 
 
+@pytest.mark.slow
 def test_its_structure_is_checked_apart_from_ours(
     with_invoice: Connection, address: str, billing: Extension
 ) -> None:
@@ -173,6 +184,7 @@ def test_its_structure_is_checked_apart_from_ours(
         Store.open(address, extensions=[billing])
 
 
+@pytest.mark.slow
 def test_an_edited_migration_and_an_emptied_ledger_are_named(
     with_invoice: Connection, address: str, billing: Extension
 ) -> None:
@@ -197,6 +209,7 @@ def test_a_name_that_is_taken_and_what_is_no_extension_are_refused(
     assert names(store) == []
 
 
+@pytest.mark.slow
 def test_of_those_who_start_at_once_one_migrates(
     store: Store, address: str, billing: Extension
 ) -> None:

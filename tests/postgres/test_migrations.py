@@ -10,6 +10,8 @@ import pytest
 
 import cwstore
 from cwstore._postgres.schema.target import PostgresTarget, open_target, program_for
+from cwstore.core.database import Database
+from cwstore.core.reports import CheckReport
 from cwstore.errors import (
     BusyError,
     CwstoreError,
@@ -86,6 +88,14 @@ def test_a_schema_of_its_own_is_made_and_keeps_to_itself(empty: str) -> None:
             other.initiatives.create(name="at once")
     with Store.open(own) as store:
         assert names(store) == ["mine"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["new", "old", "tasks", "t", "ON%20", "public.x"])
+def test_a_schema_may_have_the_name_of_what_its_tables_speak_of(empty: str, name: str) -> None:
+    for _ in range(2):
+        with Store.open(f"{empty}&schema={name}") as store:
+            assert store.check() == CheckReport((), (), ())
 
 
 def test_no_schema_of_the_search_path_is_refused(empty: str) -> None:
@@ -251,6 +261,22 @@ def test_a_user_without_rights_is_told_so(address: str, superuser: Connection) -
             Store.open(address.replace("user=cwstore", "user=somebody"))
     finally:
         superuser.execute("DROP ROLE somebody")
+
+
+def test_a_script_may_take_longer_than_a_statement_may(
+    empty: str, scripts: Path, superuser: Connection
+) -> None:
+    name = empty.partition("///")[2].partition("?")[0]
+    superuser.execute(f"ALTER DATABASE {name} SET statement_timeout = '1h'".encode())
+    (scripts / "0003_tells.sql").write_text(
+        "CREATE TABLE told (t text);\nINSERT INTO told SELECT current_setting('statement_timeout');"
+    )
+    with Database.open(empty, migrations=scripts, application_id=7) as opened:
+        assert opened._db._writer.connection.execute("SHOW statement_timeout").fetchall() == [  # type: ignore[attr-defined]
+            ("1h",)
+        ]
+    with psycopg.connect(empty) as other:
+        assert other.execute("SELECT t FROM told").fetchall() == [("0",)]
 
 
 _OPEN = """

@@ -103,6 +103,17 @@ def test_what_was_acknowledged_is_there_when_the_server_has_crashed_and_stores_g
     assert sum(writer.refused for writer in writers) + len(unknown) >= CRASHES
 
 
+def test_a_holder_that_has_no_name_is_told_by_its_number(
+    open_store: OpenStore, address: str
+) -> None:
+    lane = b"SELECT pg_advisory_xact_lock(hashtextextended('cwstore public', 0))"
+    with psycopg.connect(address) as nameless, open_store(busy_timeout=0.02) as store:
+        nameless.execute(lane)
+        with pytest.raises(BusyError) as caught:
+            store.initiatives.create(name="refused")
+        assert caught.value.holder == f"server process {nameless.info.backend_pid}"
+
+
 HOLD = """
 import sys
 from cwstore.store import Store

@@ -123,6 +123,12 @@ def test_each_method_does_the_same_with_good_arguments(twins: Twins) -> None:
     assert different == {}
 
 
+def without_id(arguments: dict[str, object]) -> dict[str, object]:
+    """A row that is there already is a second fault, and of two each engine names its own."""
+    taken = ("id", "some id")
+    return {name: value for name, value in arguments.items() if (name, value) != taken}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_a_method_refuses_the_same_in_the_same_words(
@@ -139,7 +145,7 @@ def test_a_method_refuses_the_same_in_the_same_words(
     different += [
         found
         for arguments in twins.refused(method)
-        if (found := worn.differences(method, arguments, alone=True))
+        if (found := worn.differences(method, without_id(arguments), alone=True))
     ]
     assert different == []
 

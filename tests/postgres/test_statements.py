@@ -1,35 +1,32 @@
 """Every statement is one that PostgreSQL can prepare on its schema."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 import cwstore._overview
 import cwstore._transfer
 import cwstore.entities
-from cwstore._postgres.statement_text import text_of
+from cwstore._postgres.preparing import prepared_at
 from cwstore.core.statement import Statement, values_of
 from cwstore.entities.initiatives import Initiative
+from cwstore.errors import InvalidValueError
+from cwstore.migrations.scripts import default_directory
 from cwstore.store import Store
+from cwstore.testing import check_statements
 from cwstore.testing.checker.found import find_statements, sources_of
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 
-
-def faults(connection: Connection, statements: dict[str, Statement[Any]]) -> dict[str, str]:
+def faults(address: str, statements: dict[str, Statement[Any]]) -> dict[str, str | None]:
     """What is wrong with those that cannot be prepared."""
-    found: dict[str, str] = {}
-    for name, statement in statements.items():
-        try:
-            connection.execute(b"PREPARE statement AS " + text_of(statement))
-            connection.execute("DEALLOCATE statement")
-        except psycopg.Error as error:
-            found[name] = str(error)
-    return found
+    with prepared_at(address) as problem_of:
+        told = {name: problem_of(statement) for name, statement in statements.items()}
+    return {name: problem for name, problem in told.items() if problem is not None}
 
 
-def test_every_statement_can_be_prepared(store: Store, superuser: Connection) -> None:
+def test_every_statement_can_be_prepared(store: Store, address: str) -> None:
     statements = {
         f"{one.subject}{label}": statement
         for package in (cwstore.entities, cwstore._transfer, cwstore._overview)
@@ -37,7 +34,7 @@ def test_every_statement_can_be_prepared(store: Store, superuser: Connection) ->
         for label, statement in one.variants().items()
     }
     assert len(statements) > 700
-    assert faults(superuser, statements) == {}
+    assert faults(address, statements) == {}
 
 
 @pytest.mark.parametrize(
@@ -48,5 +45,34 @@ def test_every_statement_can_be_prepared(store: Store, superuser: Connection) ->
         "INSERT OR IGNORE INTO initiatives (id) VALUES (:id)",
     ],
 )
-def test_what_only_sqlite_takes_is_found(store: Store, superuser: Connection, text: Any) -> None:
-    assert list(faults(superuser, {"planted": values_of(str, Initiative)(text)})) == ["planted"]
+def test_what_only_sqlite_takes_is_found(store: Store, address: str, text: Any) -> None:
+    assert list(faults(address, {"planted": values_of(str, Initiative)(text)})) == ["planted"]
+
+
+SERVICE = """
+from cwstore.core import Repository, command, values_of
+from cwstore.entities.initiatives import Initiative
+
+LONGEST = values_of(int, Initiative)("SELECT max(length(name), 5) FROM initiatives")
+NAMES = values_of(str, Initiative)("SELECT name FROM initiatives WHERE id = :id")
+"""
+
+
+def test_the_checker_of_a_service_asks_both_engines(
+    store: Store, address: str, tmp_path: Path
+) -> None:
+    (tmp_path / "service.py").write_text(SERVICE)
+    spec = spec_from_file_location("service", tmp_path / "service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    service = module_from_spec(spec)
+    spec.loader.exec_module(service)
+
+    def found(**options: Any) -> list[tuple[str, str]]:
+        report = check_statements(service, Path(default_directory()), whole=False, **options)
+        return [(one.check, one.subject) for one in report.faults if one.check == "postgresql"]
+
+    assert found() == []
+    assert found(address=address) == [("postgresql", "service.LONGEST")]
+    with pytest.raises(InvalidValueError, match="address: expected postgresql://"):
+        found(address="store.db")

@@ -2,14 +2,17 @@
 
 import os
 import time
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
 import pytest
 
+from cwstore._sqlite.schema import lock
 from cwstore.cli import main
 from cwstore.migrations.api import migrate
 from cwstore.store import Store
 from tests.kits.database import engine_of
+from tests.kits.migrations import run
 
 
 @pytest.mark.parametrize("name", ["a.b.db", "a+b.db", "a(b.db", "a[b].db"])
@@ -77,3 +80,49 @@ def test_the_name_of_a_backup_has_the_time_in_utc(
         time.tzset()
     (made,) = file.parent.glob("store.db.*.bak")
     assert before <= made.name.split(".")[2] <= after
+
+
+def test_rows_are_counted_exactly_whatever_form_their_table_has(file: Path) -> None:
+    with Store.open(file) as store:
+        task = store.tasks.create(name="tried again and again")
+    run(
+        file,
+        "INSERT INTO task_attempts (id, task_id, number, outcome, ended_at, created_at, updated_at)"
+        " WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500)"
+        f" SELECT i, '{task.id}', i, 'released', 1, 1, 1 FROM n",
+    )
+    with Store.open(file) as store:
+        tables = {table.name: table.rows for table in store.stats().tables}
+    assert (tables["task_attempts"], tables["tasks"]) == (500, 1)
+    assert tables == {name: run(file, f"SELECT count(*) FROM {name}")[0][0] for name in tables}
+
+
+def test_free_and_pending_bytes_are_counted_exactly(file: Path) -> None:
+    with Store.open(file) as store:
+        store.log_chunks.insert_chunks(("agent", "a", 1, "x" * 3_000) for _ in range(20))
+        store.log_chunks.delete_by_agent_id("agent")
+    with Store.open(file) as store:
+        store.initiatives.create(name="in the log")
+        stats = store.stats()
+        ((free,),) = run(file, "PRAGMA freelist_count")
+        size = Path(f"{file}-wal").stat().st_size
+    assert free > 0
+    assert stats.free_bytes == free * 4096
+    assert stats.wal_pending_bytes == size - 32  # all but the head of the log
+
+
+def test_the_lock_of_a_migration_is_held_until_its_file_has_no_name(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever waits could lock a file that is then removed, and another makes a new one."""
+    removed: list[str] = []
+
+    def remove(path: str) -> None:
+        with Path(path).open("rb") as again, pytest.raises(BlockingIOError):
+            flock(again, LOCK_EX | LOCK_NB)
+        removed.append(path)
+
+    monkeypatch.setattr(lock, "remove", remove)
+    with lock.migration_lock(str(file)):
+        pass
+    assert removed == [f"{file}.migrating"]

@@ -21,6 +21,7 @@ from cwstore.errors import (
 from cwstore.migrations.api import migrate, status
 from cwstore.migrations.scripts import default_directory
 from cwstore.store import Store
+from tests.kits.database import engine_of
 from tests.kits.engine import assert_ours_alone, locked
 from tests.kits.migrations import run
 from tests.kits.schema import HEAD
@@ -291,6 +292,8 @@ def test_in_memory_a_store_is_copied_checked_and_counted(tmp_path: Path) -> None
         store.backup(tmp_path / "copy.db")
         assert store.check() == WHOLE
         assert {table.name: table.rows for table in store.stats().tables}["initiatives"] == 1
+        ((pages,),) = engine_of(store)._writer.ask("PRAGMA page_count")
+        assert store.stats().file_bytes == pages * 4096
         with store.transaction():
             store.initiatives.create(name="not yet")
             with pytest.raises(ConflictError, match="leave it first"):

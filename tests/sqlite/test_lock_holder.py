@@ -109,3 +109,47 @@ def test_another_process_is_named(
     busy = refused(store)
     assert (busy.holder, busy.since) == (None, None)
     other.communicate("go\n")
+
+
+def test_only_locks_on_the_file_count_whatever_else_the_system_lists(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(file) as store:
+        store.tasks.create(name="t")
+        inode = Path(f"{file}-shm").stat().st_ino
+        me, place = os.getpid(), f"08:01:{inode}"
+        table = tmp_path / "locks"
+        table.write_text(
+            f"1: POSIX  ADVISORY  WRITE 1 08:01:{inode + 1} 123 123\n"  # of another file
+            f"2: POSIX  ADVISORY  READ 2 09:09:{inode} 123 123\n"  # on another disk
+            f"3: -> POSIX  ADVISORY  READ 3 {place} 123 123\n"  # waits for one
+            f"4: POSIX  ADVISORY  READ {me} {place} 128 128\n"
+            f"5: POSIX  ADVISORY  WRITE 5 {place} 123 123\n"
+            f"6: POSIX  ADVISORY  READ 6 {place} 0 EOF\n"
+            f"7: POSIX  ADVISORY  READ 7 {place} 128 130\n"
+            f"8: POSIX  ADVISORY  READ 8 {place} 0 122\n"
+            f"9: POSIX  ADVISORY  READ 9 {place} 127 127\n"
+        )
+        monkeypatch.setattr(lock_holders, "_LOCKS", str(table))
+        assert [(one.pid, one.thread) for one in store.stats().readers] == [(6, None), (9, None)]
+
+
+def test_those_who_read_are_told_the_longest_first_and_other_processes_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lock_holders, "_pids", lambda *_: {7})
+    monkeypatch.setattr(lock_holders, "_name", str)
+    now, thread = time.monotonic(), threading.get_ident()
+    name = threading.current_thread().name
+    own = [
+        ("SELECT 1 FROM tasks", thread, now - 10),
+        ("transaction", thread, None),
+        ("backup", 1, now - 20),
+    ]
+    found = lock_holders.log_readers("file", list(own))
+    assert [(one.pid, one.process, one.thread, one.what) for one in found] == [
+        (os.getpid(), str(os.getpid()), "thread 1", "backup"),
+        (os.getpid(), str(os.getpid()), name, "tasks"),
+        (os.getpid(), str(os.getpid()), name, "transaction"),
+        (7, "7", None, None),
+    ]

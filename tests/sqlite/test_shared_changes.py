@@ -253,6 +253,25 @@ def test_a_log_that_is_begun_anew_between_two_commits_hides_none(
         assert feed.get(timeout=0.1) == []
 
 
+def test_the_log_stays_as_short_as_without_a_listener(
+    store: Store, other: Store, file: Path
+) -> None:
+    log = Path(f"{file}-wal")
+
+    def write_ten() -> None:
+        for _ in range(10):
+            other.tasks.create(name="long", description="x" * 1_000_000)
+
+    most = 6_000_000  # bytes: from 1,000 pages on the next transaction begins the log anew
+    with store.changes():
+        write_ten()
+        assert records_changes(other)
+        assert log.stat().st_size < most
+    write_ten()
+    assert not records_changes(other)
+    assert log.stat().st_size < most
+
+
 def test_a_program_that_begins_the_log_anew_right_after_a_commit_is_told(
     file: Path, store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

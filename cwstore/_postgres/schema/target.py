@@ -132,7 +132,11 @@ class PostgresTarget:
 
     @contextmanager
     def lock(self) -> Generator[None]:
-        """Held by the session: it ends with it, however that ends."""
+        """Held by the session: it ends with it, however that ends.
+
+        Meanwhile no statement takes too long, whatever the user's `statement_timeout` is: a script
+        has as long as it needs, and so has the process that this one waits for.
+        """
         connection = self._connection
         if self._rehearses:
             self._ours("rehearsing on", self._make_schema)
@@ -142,8 +146,11 @@ class PostgresTarget:
         self._ours("migrating", self._make_schema)
         key = self._lane().key + 1
         set_timeout = "SELECT set_config('lock_timeout', $1::text, false)"
+        set_limit = "SELECT set_config('statement_timeout', $1::text, false)"
+        ((limit,),) = connection.execute("SELECT current_setting('statement_timeout')").fetchall()
 
         def take() -> None:
+            connection.execute(set_limit, ["0"])
             connection.execute(set_timeout, ["0"])  # as long as another process migrates
             connection.execute("SELECT pg_advisory_lock($1::bigint)", [key])
             connection.execute(set_timeout, [lock_timeout(self._busy_timeout)])
@@ -154,6 +161,7 @@ class PostgresTarget:
         finally:
             if not connection.closed:
                 connection.execute("SELECT pg_advisory_unlock($1::bigint)", [key])
+                connection.execute(set_limit, [limit])
 
     def _make_schema(self) -> None:
         """The one that the address names, if it is not there."""

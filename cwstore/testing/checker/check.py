@@ -1,14 +1,17 @@
 """The statement checker: everything about a statement that can be known without running it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
 import apsw
 
+from cwstore.core.drivers import engine_for, is_address
 from cwstore.core.lexer import UnfinishedTextError, spoken
-from cwstore.core.statement import Listing, Patch
+from cwstore.core.statement import Listing, Patch, Statement
+from cwstore.errors import InvalidValueError
 from cwstore.testing.checker.calls import check_calls
 from cwstore.testing.checker.columns import check_binds, check_columns, check_patch
 from cwstore.testing.checker.dialect import check_dialect
@@ -25,6 +28,8 @@ from cwstore.testing.checker.report import Allowances, Fault, Line, Report, sett
 from cwstore.testing.checker.schema import Schema, open_schema
 from cwstore.testing.checker.words import clause, name_of, upper
 
+_Problem = Callable[[Statement[Any]], str | None]
+
 
 def check_statements(
     target: ModuleType,
@@ -32,6 +37,7 @@ def check_statements(
     *,
     allow: Allowances | None = None,
     whole: bool = True,
+    address: str | None = None,
 ) -> Report:
     """Check every Statement, Listing and Patch in the constants of the module, or the package.
 
@@ -39,7 +45,8 @@ def check_statements(
     (0001_name.sql ...) or of a database file, of which the structure alone is read. Statements
     are prepared on an in-memory copy of it and never run. `allow` tolerates what a check found:
     check -> subject -> reason; an allowance that is not needed is a fault itself. With
-    `whole=False` other programs use the schema too: an unused index is none then.
+    `whole=False` other programs use the schema too: an unused index is none then. `address` is of a
+    database of PostgreSQL with the same tables: each statement is prepared there, too.
 
     The checks, by the word that reports and allowances use:
     sql          it does not parse
@@ -53,20 +60,35 @@ def check_statements(
     scan, sort   a whole table is read, a temporary b-tree is built
     stamp        an UPDATE leaves `updated_at` as it was, although the table has one
     dialect      SQL that SQLite and PostgreSQL do not share
+    postgresql   it cannot be prepared at `address`
     unused       no call runs the statement
     index, foreign-key   nobody needs the index; a foreign key has none
     allowance    it has no reason, or is not needed
 
-    Raises ValueError if the schema cannot be built.
+    Raises ValueError if the schema cannot be built, and StorageError for an address that cannot be
+    reached.
     """
     opened = open_schema(schema)
     try:
-        return _check(target, opened, allow or {}, whole)
+        with _there(address) as problem_there:
+            return _check(target, opened, allow or {}, whole, problem_there)
     finally:
         opened.connection.close()
 
 
-def _check(target: ModuleType, schema: Schema, allow: Allowances, whole: bool) -> Report:
+def _there(address: str | None) -> AbstractContextManager[_Problem]:
+    """What PostgreSQL says of a statement; nothing where there is no address."""
+    if address is None:
+        return nullcontext(lambda _: None)
+    if not is_address(address):
+        raise InvalidValueError("address", "expected postgresql://host/database")
+    there: AbstractContextManager[_Problem] = engine_for(address, "preparing").prepared_at(address)
+    return there
+
+
+def _check(
+    target: ModuleType, schema: Schema, allow: Allowances, whole: bool, problem_there: _Problem
+) -> Report:
     sources = sources_of(target)
     statements: list[Found] = []
     faults: list[Fault] = []
@@ -95,6 +117,8 @@ def _check(target: ModuleType, schema: Schema, allow: Allowances, whole: bool) -
             rows[found.subject] = bool(info.description)
             variants.append(line_of(found.subject, info, plan, schema))
             faults += _faults(found, _check_one(statement, info, plan, schema))
+            if problem := problem_there(statement):
+                faults.append(Fault(found.place, found.subject, "postgresql", problem))
         if variants:
             lines.append(merged(variants, found.subject))
     faults += check_calls(sources, statements, writes, rows)

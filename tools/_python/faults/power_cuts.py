@@ -200,6 +200,10 @@ def record(case: Case, directory: Path) -> Run:
     return run
 
 
+#: Of what lies beside it, SQLite reads these: whoever opens the file first makes `-shm` anew.
+_TELLING = ("store.db", "store.db-wal", "store.db-journal")
+
+
 class Sweep:
     """The cuts of one recorded run."""
 
@@ -239,7 +243,7 @@ class Sweep:
 
     def _note(self, disk: Disk) -> None:
         """Write down what the file shows, if that is something new."""
-        files = disk.now()
+        files = {path: data for path, data in disk.now().items() if Path(path).name in _TELLING}
         state = _key(files)
         if state in self._noted:
             return

@@ -79,8 +79,9 @@ PARTS = {
     "inspection": Part(
         _in("_sqlite", "inspection health permissions lock_holders"),
         (
-            *_in("sqlite", "inspection stats exposed_files lock_holder"),
-            "engine/seeing_it_run",
+            *_in("sqlite", "inspection stats exposed_files lock_holder error_map restore"),
+            *_in("sqlite", "around_the_file external_checkpoints"),
+            *("engine/seeing_it_run", "migrations/extensions", "faults/reports"),
         ),
     ),
     "transfer": Part(
