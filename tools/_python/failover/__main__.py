@@ -19,6 +19,7 @@ from tools._python.failover.counts import Counts, Told, count
 from tools._python.failover.writers import write
 
 _CUT_OFF = 1.5  # seconds that the leader goes on alone before it is killed
+_ON_ITS_WAY = 1.0  # seconds in which an answer of a killed leader may still be read
 
 
 class Writers:
@@ -72,7 +73,7 @@ def kill_once(cluster: Cluster, writers: Writers, seconds: float, *, alone: bool
         Event().wait(_CUT_OFF)
     leader.kill()
     killed = time.monotonic()
-    wait_for(lambda: writers.one_wrote_since(killed), "a write")
+    wait_for(lambda: writers.one_wrote_since(killed + _ON_ITS_WAY), "a write")
     took = time.monotonic() - killed
     how = "cut off, then killed" if alone else "killed"
     print(f"  {leader.name} {how}: a write again after {took:.1f} s", flush=True)
