@@ -90,6 +90,7 @@ ON_EVERY_ENGINE = (
     "tests/engine/test_changes.py",
     "tests/engine/test_changes.py",
     "tests/engine/test_order.py",
+    "tests/engine/test_query.py",
     "tests/engine/test_tailing.py",
     "tests/engine/test_threads.py",
     "tests/engine/test_reentry.py",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import psycopg
 
@@ -63,6 +63,7 @@ class PostgresDatabase:
         clock: Clock,
         busy_timeout: float,
         durable: bool,
+        read_only: bool,
         program: Program,
     ) -> None:
         self.file = address.name
@@ -71,7 +72,9 @@ class PostgresDatabase:
         self._clock = clock
         self._program = program
         self._busy_timeout = busy_timeout
-        self._writer = Writer(writer, address, clock, busy_timeout, schema, durable=durable)
+        self._writer = Writer(
+            writer, address, clock, busy_timeout, schema, durable=durable, read_only=read_only
+        )
         self._readers = Readers(address, busy_timeout, reader)
         self._writer.when_standby = self._readers.close_idle
         self._transactions = TransactionStack(self._writer)
@@ -133,6 +136,7 @@ class PostgresDatabase:
 
     def vacuum(self) -> None:
         """Nothing to do: PostgreSQL uses the space of deleted rows again by itself."""
+        self._writer.refuse_to_write()
 
     def compact(self) -> int:
         """PostgreSQL does that by itself, or by VACUUM FULL."""
@@ -199,8 +203,16 @@ class PostgresDatabase:
 
     def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
         """See `Database.query`."""
-        del sql, binds
-        return self._not_yet("query()")
+        from cwstore._postgres.own_sql import run_query
+
+        seconds, hidden = self._busy_timeout, self._program.hidden
+        writer = self._writer
+        if writer.owner != get_ident():
+            with self.lease_reader() as reader:
+                return run_query(reader, sql, binds, busy_timeout=seconds, hidden=hidden)
+        writer.refuse_unless_ours()
+        with writer.in_call():
+            return run_query(writer.connection, sql, binds, busy_timeout=seconds, hidden=hidden)
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """See `Store.changes`."""
@@ -210,6 +222,10 @@ class PostgresDatabase:
         if self._writer.owner == get_ident():
             self._writer.refuse()
             self._listener.add(feed)
+            return feed
+        if self._writer.read_only:
+            self._refuse_if_closed()
+            self._listener.add(feed, wait=True)
             return feed
         with Transaction(self._transactions):  # whoever wrote before in the lane has ended
             self._writer.let_tables_tell()
@@ -242,10 +258,6 @@ class PostgresDatabase:
         """See `Store.stats`."""
         with self.lease_reader() as reader:
             return reports.stats(reader, self.version)
-
-    def _not_yet(self, what: str) -> NoReturn:
-        self._refuse_if_closed()
-        raise StorageError(f"{self.file}: {what} is not there for PostgreSQL yet")
 
     def __del__(self) -> None:
         writer = getattr(self, "_writer", None)  # None: it was never made
@@ -299,18 +311,20 @@ def open_database(
     stamps = Clock(clock)
     check_flags(durable=durable, backup=backup, read_only=read_only)
     check_progress(on_progress)
-    if read_only:
-        raise StorageError(f"{address.name}: read_only is not there for PostgreSQL yet")
-    connection, reader = connect_both(address, busy_timeout=seconds, own_clock=clock is not None)
+    connection, reader = connect_both(
+        address, busy_timeout=seconds, own_clock=clock is not None, read_only=read_only
+    )
     try:
         version = version_if_current(connection, program, address.name)
         if version is None:
-            from cwstore.migrations.runner import upgrade_all
+            from cwstore.migrations.runner import readable_version, upgrade_all
 
             target = PostgresTarget(connection, address, seconds, program)
-            # There is nothing to copy it to: see `backup`.
-            report = upgrade_all(target, program, backup=False, on_progress=on_progress)
-            version = report.version
+            if read_only:
+                version = readable_version(target, program)
+            else:  # there is nothing to copy it to: see `backup`
+                report = upgrade_all(target, program, backup=False, on_progress=on_progress)
+                version = report.version
         return PostgresDatabase(
             connection,
             reader,
@@ -320,6 +334,7 @@ def open_database(
             clock=stamps,
             busy_timeout=seconds,
             durable=durable,
+            read_only=read_only,
             program=program,
         )
     except BaseException:

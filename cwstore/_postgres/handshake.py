@@ -32,18 +32,18 @@ _TRY = b"SELECT pg_backend_pid(), pg_try_advisory_xact_lock($1::bigint)"
 
 
 def connect_both(
-    address: "Address", *, busy_timeout: float, own_clock: bool = False
+    address: "Address", *, busy_timeout: float, own_clock: bool = False, read_only: bool = False
 ) -> "tuple[Connection, Connection]":
-    """A connection that writes and one that reads, to a server on which a store may work.
+    """A connection that writes, unless `read_only`, and one that reads, to a fit server.
 
     Raises StorageError with the reason why it may not. With `own_clock` this machine's is not
     compared with the server's: the caller gives times of its own.
     """
-    writer = connect(address, busy_timeout=busy_timeout)
+    writer = connect(address, busy_timeout=busy_timeout, read_only=read_only)
     reader: Connection | None = None
     try:
         reader = connect(address, busy_timeout=busy_timeout, read_only=True)
-        _refuse_unfit(writer, reader, address.name, own_clock)
+        _refuse_unfit(writer, reader, address.name, own_clock, read_only)
         return writer, reader
     except psycopg.Error as error:
         fault = map_error(error, f"opening {address.name}", busy_timeout)
@@ -60,12 +60,14 @@ def _close(*connections: "Connection | None") -> None:
             connection.close()
 
 
-def _refuse_unfit(writer: "Connection", reader: "Connection", name: str, own_clock: bool) -> None:
+def _refuse_unfit(
+    writer: "Connection", reader: "Connection", name: str, own_clock: bool, read_only: bool
+) -> None:
     # Not a clock that somebody has frozen for a test.
     asked, began = clock_gettime(CLOCK_REALTIME), time.monotonic()
     ((pid, standby, encoding, server_time),) = writer.execute(_ABOUT).fetchall()
     took = time.monotonic() - began
-    if standby:
+    if standby and not read_only:
         raise StorageError(
             f"{name}: the server is a standby, which cannot be written: name all servers in the"
             " address, and target_session_attrs=read-write; or open the store with read_only"

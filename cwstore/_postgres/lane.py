@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 from cwstore._postgres.connection import quoted
 from cwstore._postgres.statement_text import STAMP_SETTING
+from cwstore.core.checks import EPOCH, MICROSECOND
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from cwstore._postgres.connection import Connection, Message
 
 #: The sequence of the last stamp, in the schema of the tables.
@@ -24,7 +27,9 @@ COMMIT: "Message" = (b"COMMIT", ())
 _TAKE = b"SELECT pg_advisory_xact_lock($1::bigint)"
 _KEY = "SELECT hashtextextended('cwstore ' || $1::text, 0)"
 _HOLDER = """
-    SELECT coalesce(nullif(activity.application_name, ''), 'server process ' || activity.pid)
+    SELECT
+        coalesce(nullif(activity.application_name, ''), 'server process ' || activity.pid),
+        (extract(epoch FROM activity.xact_start) * 1000000)::bigint
     FROM pg_locks AS held
     JOIN pg_stat_activity AS activity ON activity.pid = held.pid
     WHERE held.locktype = 'advisory'
@@ -66,7 +71,13 @@ class Lane:
         """Gives out the next stamp, for a transaction of one statement: where `:now` finds it."""
         return self._stamp_alone, (now,)
 
-    def holder(self, connection: "Connection") -> str | None:
-        """The process that holds the lane, as text; None where nobody does any more."""
+    def holder(self, connection: "Connection") -> "tuple[str | None, datetime | None]":
+        """The process that holds the lane, as text, and since when, by the clock of the server.
+
+        None where nobody does any more, or this user may not know.
+        """
         found = connection.execute(_HOLDER, [self.key]).fetchall()
-        return found[0][0] if found else None
+        if not found:
+            return None, None
+        ((name, since),) = found
+        return name, None if since is None else EPOCH + MICROSECOND * since

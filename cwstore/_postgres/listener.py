@@ -9,8 +9,8 @@ import psycopg
 
 from cwstore._postgres.connection import connect
 from cwstore._postgres.error_map import map_error
-from cwstore._postgres.reader_pool import is_stale
 from cwstore._postgres.telling import LISTENERS
+from cwstore._postgres.writer import is_stale
 from cwstore.core.changes import (
     NOTE_OF_ELSEWHERE,
     NOTE_OF_OVERFLOW,
@@ -58,14 +58,16 @@ class Listener:
         known = [one() for one in self._feeds]
         return [feed for feed in known if feed is not None and not feed.is_closed]
 
-    def add(self, feed: ChangeFeed) -> None:
-        """Let it hear what is committed from now on. For who holds the lane. Raises StorageError.
+    def add(self, feed: ChangeFeed, *, wait: bool = False) -> None:
+        """Let it hear what is committed from now on. For who holds the lane, or may `wait` for it.
+
+        Raises BusyError, StorageError.
 
         Whoever has begun to write before, outside of the lane, is heard from his next statement on.
         """
         with self._lock:
             if self._connection is None:
-                self._connection = self._connect()
+                self._connection = self._connect_after_writers() if wait else self._connect()
             else:
                 self._hear()  # what was committed before is not for it
             self._ended = self._writer.ended
@@ -116,17 +118,25 @@ class Listener:
         if time.monotonic() < self._retry_at:
             return
         self._retry_at = time.monotonic() + _RETRY
+        self._connection = self._connect_after_writers("100ms")
+
+    def _connect_after_writers(self, lock_timeout: str | None = None) -> "Connection":
+        """Whoever writes now found that nobody listens: what comes is known when he is done."""
         connection = self._connect()
         try:
-            # Who writes now found that nobody listens: what comes is known when he is done.
-            connection.execute("SET lock_timeout = '100ms'")
+            if lock_timeout is not None:
+                connection.execute(f"SET lock_timeout = '{lock_timeout}'".encode())
             connection.execute("BEGIN")
             connection.execute(*self._writer.lane.take)
             connection.execute("COMMIT")
+            return connection
+        except psycopg.Error as error:
+            fault = map_error(error, f"listening to {self._address.name}", self._busy_timeout)
         except BaseException:
             connection.close()
             raise
-        self._connection = connection
+        connection.close()
+        raise fault
 
     def _publish(self) -> None:
         heard, self._heard = self._heard, []

@@ -43,4 +43,8 @@ def _translate(statement: Statement[Any]) -> str:
 
 def _type_of(kind: type[Any]) -> str:
     # A subclass of datetime is one while a test freezes the time.
-    return "bigint" if issubclass(kind, int | datetime) else "text"
+    if issubclass(kind, int | datetime):
+        return "bigint"
+    if issubclass(kind, float):
+        return "double precision"
+    return "bytea" if issubclass(kind, bytes) else "text"

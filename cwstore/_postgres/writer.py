@@ -5,7 +5,7 @@ Transactions on it are opened and ended in transaction.py.
 
 import os
 import select
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from threading import TIMEOUT_MAX, get_ident
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.statement_text import text_of
 from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
-from cwstore.core.faults import missing_reference, name_holder, table_of, taken
+from cwstore.core.faults import missing_reference, name_holder, read_only_refusal, table_of, taken
 from cwstore.core.threads import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
@@ -51,7 +51,7 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from datetime import datetime
 
     from cwstore._postgres.address import Address
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from cwstore.core.statement import Statement
 
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
+_BEGIN_TO_READ: Message = (b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
 _SAVEPOINT: Message = (b"SAVEPOINT statement", ())
 _RELEASE: Message = (b"RELEASE statement", ())
 _ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
@@ -80,6 +81,7 @@ class Writer:
         schema: str,
         *,
         durable: bool,
+        read_only: bool,
     ) -> None:
         self.address = address
         self.name = address.name
@@ -87,6 +89,7 @@ class Writer:
         self.lane = Lane(connection, schema)
         self._clock = clock
         self._durable = durable
+        self.read_only = read_only
         self._process = os.getpid()
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
@@ -112,6 +115,9 @@ class Writer:
     def begin(self) -> None:
         """Begin, take the lane, go on behind the last stamp. Raises BusyError, StorageError."""
         self._wrote = False
+        if self.read_only:  # keeps nobody waiting
+            self._batch([_BEGIN_TO_READ], "BEGIN")
+            return
         started = time.monotonic()
         made = self._batch(
             [BEGIN, *self._lock_timeout(), self.lane.take, self.lane.last_stamp()], "BEGIN"
@@ -182,7 +188,7 @@ class Writer:
         if isinstance(fault, BusyError) and not self.dropped:
             self.rollback()
             with suppress(psycopg.Error):
-                name_holder(fault, self.lane.holder(self.connection), None)
+                name_holder(fault, *self.lane.holder(self.connection))
 
     # Statements, by the thread that holds the lock
 
@@ -191,6 +197,7 @@ class Writer:
 
         Not one with `:rising_id`: its stamp is known only when it was run.
         """
+        self.refuse_to_write()
         messages = [BEGIN, *self._lock_timeout(), self.lane.take]
         if statement.timed:
             now = self._clock.read()
@@ -254,6 +261,21 @@ class Writer:
         finally:
             self.running = False
 
+    @contextmanager
+    def in_call(self) -> "Generator[None]":
+        """Use the connection in the open transaction. After an interruption nothing of it stays."""
+        self.running = True
+        try:
+            yield
+        except CwstoreError:
+            raise
+        except BaseException:
+            self.drop()
+            self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
+            raise
+        finally:
+            self.running = False
+
     def run_many(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         """Run a statement that returns nothing once for each row.
 
@@ -278,6 +300,8 @@ class Writer:
 
         None: it is no batch.
         """
+        if not reads:
+            self.refuse_to_write()
         for values in rows:
             if statement.timed:
                 statement.give_stamp(values, self._clock)
@@ -369,6 +393,11 @@ class Writer:
         self._name_holder(fault)
         return fault
 
+    def refuse_to_write(self) -> None:
+        """Raise StorageError if the store was opened to read only."""
+        if self.read_only:
+            raise read_only_refusal(self.name)
+
     def refuse_unless_ours(self) -> None:
         """As `refuse`, for each statement of an open transaction: a quick look first."""
         if self.running or self.abort_error is not None or self.task is not None:
@@ -422,7 +451,7 @@ class Writer:
     def _reconnect(self) -> None:
         if not self.dropped:
             self.drop()
-        new = connect(self.address, busy_timeout=self.busy_timeout)
+        new = connect(self.address, busy_timeout=self.busy_timeout, read_only=self.read_only)
         try:
             self._adopt(new)
             return

@@ -18,15 +18,15 @@ from cwstore._sqlite.snapshot import SqliteSnapshot, read_rows
 from cwstore._sqlite.version import version_if_current
 from cwstore.core.checks import for_each
 from cwstore.core.clock import Clock
+from cwstore.core.faults import read_only_refusal
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
 from cwstore.errors import (
     CwstoreError,
-    MigrationError,
     StorageError,
     StoreClosedError,
 )
-from cwstore.migrations.scripts import Program, load
+from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
@@ -45,20 +45,9 @@ def _readable_version(
     if version is not None:
         return version
     from cwstore._sqlite.schema.target import SqliteTarget
-    from cwstore.migrations.runner import read_checked_state
+    from cwstore.migrations.runner import readable_version
 
-    found: list[int] = []
-    for one in (program, *program.extensions):
-        files = load(one.directory)
-        target = SqliteTarget(connection, file, busy_timeout, one)
-        found.append(read_checked_state(target, files).version)
-        if found[-1] < len(files):
-            raise MigrationError(
-                f"{file} has version {found[-1]} of {one.name}, this program works on"
-                f" {len(files)}, and a store that only reads does not migrate: open it once as a"
-                " user who may write, or run `cwstore migrate`"
-            )
-    return found[0]
+    return readable_version(SqliteTarget(connection, file, busy_timeout, program), program)
 
 
 class ReadOnlyDatabase:
@@ -192,9 +181,7 @@ class ReadOnlyDatabase:
         raise self._refusal()
 
     def _refusal(self) -> StorageError:
-        return StorageError(
-            f"{self.file} was opened with read_only=True, so nothing is written; open it without"
-        )
+        return read_only_refusal(self.file)
 
     def vacuum(self) -> None:
         raise self._refusal()

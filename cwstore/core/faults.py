@@ -15,6 +15,7 @@ from cwstore.errors import (
     InvalidValueError,
     MissingReferenceError,
     NotFoundError,
+    StorageError,
 )
 
 _TABLE = r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)"  # compiled with the first fault
@@ -101,6 +102,13 @@ def cycle(where: str) -> CycleError:
 def of_item(error: InvalidValueError, index: int) -> InvalidValueError:
     """The same fault, of that item of a batch, from 0."""
     return InvalidValueError(error.field, str(error).removeprefix(f"{error.field}: "), index=index)
+
+
+def read_only_refusal(name: str) -> StorageError:
+    """The store was opened to read only."""
+    return StorageError(
+        f"{name} was opened with read_only=True, so nothing is written; open it without"
+    )
 
 
 def busy_thread(text: str, file: str, busy_timeout: float) -> BusyError:

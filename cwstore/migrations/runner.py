@@ -168,6 +168,21 @@ def read_checked_state(database: "Target", files: list[MigrationFile]) -> State:
     return state
 
 
+def readable_version(database: "Target", program: Program) -> int:
+    """The version, for a store that only reads. Raises MigrationError if it is an older one."""
+    found: list[int] = []
+    for one in (program, *program.extensions):
+        files = scripts_of(one)
+        found.append(read_checked_state(database.with_program(one), files).version)
+        if found[-1] < newest(files):
+            raise MigrationError(
+                f"{database.name} has version {found[-1]} of {one.name}, this program works on"
+                f" {newest(files)}, and a store that only reads does not migrate: open it once as a"
+                " user who may write, or run `cwstore migrate`"
+            )
+    return found[0]
+
+
 def goal_of(target: object, files: list[MigrationFile]) -> int:
     """The version to stop at. Raises InvalidValueError if `target` is none of the scripts'."""
     if target is None:

@@ -1,16 +1,18 @@
 """Every statement is one that PostgreSQL can prepare on its schema."""
 
+from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 import cwstore._overview
 import cwstore._transfer
 import cwstore.entities
 from cwstore._postgres.preparing import prepared_at
-from cwstore.core.statement import Statement, values_of
+from cwstore.core.statement import Statement, rows_of, values_of
 from cwstore.entities.initiatives import Initiative
 from cwstore.errors import InvalidValueError
 from cwstore.migrations.scripts import default_directory
@@ -24,6 +26,29 @@ def faults(address: str, statements: dict[str, Statement[Any]]) -> dict[str, str
     with prepared_at(address) as problem_of:
         told = {name: problem_of(statement) for name, statement in statements.items()}
     return {name: problem for name, problem in told.items() if problem is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One row of a service's own table."""
+
+    id: str
+    weight: float
+    body: bytes
+
+
+_LIGHTER = rows_of(Sample)("""
+    SELECT id, weight, body FROM samples WHERE weight < :weight AND body = :body
+""")
+
+
+def test_numbers_with_a_point_and_bytes_of_a_service_are_taken_as_they_are(
+    store: Store, superuser: "psycopg.Connection[tuple[Any, ...]]"
+) -> None:
+    superuser.execute("CREATE TABLE samples (id text, weight double precision, body bytea)")
+    superuser.execute("INSERT INTO samples VALUES ('s', 0.1, '\\x0061'), ('t', 3, '\\x0061')")
+    found = store._db.fetch_all(_LIGHTER, weight=0.5, body=b"\0a")
+    assert found == [Sample("s", 0.1, b"\0a")]
 
 
 def test_every_statement_can_be_prepared(store: Store, address: str) -> None:

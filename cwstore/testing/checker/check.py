@@ -117,8 +117,8 @@ def _check(
             rows[found.subject] = bool(info.description)
             variants.append(line_of(found.subject, info, plan, schema))
             faults += _faults(found, _check_one(statement, info, plan, schema))
-            if problem := problem_there(statement):
-                faults.append(Fault(found.place, found.subject, "postgresql", problem))
+            if refused := problem_there(statement):
+                faults.append(Fault(found.place, found.subject, "postgresql", refused))
         if variants:
             lines.append(merged(variants, found.subject))
     faults += check_calls(sources, statements, writes, rows)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, cast
 
 from tools._python.failover.settings import settings_of
 from tools._python.postgres import as_somebody, binaries
@@ -40,10 +40,10 @@ class Node:
             with urllib.request.urlopen(
                 f"http://127.0.0.1:{self.api_port}/patroni", timeout=2
             ) as answer:
-                return json.load(answer)
+                return cast("dict[str, Any]", json.load(answer))
         except OSError as error:  # 503 is an answer too: it has no server, or that is starting
             with suppress(OSError, ValueError, AttributeError):
-                return json.load(error)  # type: ignore[arg-type]
+                return cast("dict[str, Any]", json.load(cast(Any, error)))
             return {}
 
     def servers(self) -> list[int]:
@@ -124,7 +124,7 @@ class Cluster:
         def look() -> Node | None:
             return next((node for node in self.nodes if _leads(node.told())), None)
 
-        return wait_for(look, "a leader")
+        return cast(Node, wait_for(look, "a leader"))
 
     def switch_over(self) -> None:
         """Let another node lead, as before an upgrade of the one that leads."""

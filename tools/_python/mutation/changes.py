@@ -23,7 +23,8 @@ settings._guess_source_paths = lambda: ["."]
 def functions_of(source: str) -> list[tuple[int, int, str]]:
     """First and last line of each function and method, and its name in the module."""
     tree = ast.parse(source)
-    owners = [("", tree), *((f"{n.name}.", n) for n in tree.body if isinstance(n, ast.ClassDef))]
+    owners: list[tuple[str, ast.Module | ast.ClassDef]] = [("", tree)]
+    owners += [(f"{node.name}.", node) for node in tree.body if isinstance(node, ast.ClassDef)]
     return [
         (node.lineno, node.end_lineno or 0, owner + node.name)
         for owner, body in owners
