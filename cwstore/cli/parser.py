@@ -205,7 +205,12 @@ def make_parser() -> ArgumentParser:
         added.set_defaults(command=name, parser=added, takes_path=path, second=second)
         added.add_argument("--json", action="store_true", help="print JSON, for programs")
         if path:
-            added.add_argument("path", nargs="?", metavar="PATH", help="the cwstore file")
+            added.add_argument(
+                "path",
+                nargs="?",
+                metavar="PATH",
+                help="the cwstore file, or postgresql://user@host/database",
+            )
         return added
 
     _add_show(add)

@@ -117,31 +117,69 @@ def test_what_check_finds_is_told_without_the_password(
     assert err == f"cwstore: {shown(secret)} has the problems listed; restore a backup\n"
 
 
+@pytest.mark.parametrize(
+    ("compatible_with", "structure", "code", "told"),
+    [
+        ("version", "structure", 0, "schema as expected"),
+        ("version + 1", "structure", 1, "version 18"),
+        ("version", "structure + 1", 1, "version 18"),
+    ],
+    ids=["usable", "not usable", "changed"],
+)
+def test_check_looks_at_newer_tables_only_if_this_code_may_use_them(
+    store: Store,
+    secret: str,
+    superuser: "psycopg.Connection[tuple[Any, ...]]",
+    capsys: pytest.CaptureFixture[str],
+    *,
+    compatible_with: str,
+    structure: str,
+    code: int,
+    told: str,
+) -> None:
+    later = (
+        "INSERT INTO schema_migrations SELECT version + 1, 'later', checksum, text_sum,"
+        f" {compatible_with}, {structure}, applied_at, application_id FROM schema_migrations"
+    )
+    superuser.execute(later.encode())
+    assert told in "".join(said(capsys, code, "check", secret))
+
+
 NOWHERE = f"postgresql://me:{PASSWORD}@/db?host=/nowhere"
 TORN = f"postgresql://me:1/{PASSWORD}@h/db"
 OTHERS = f"mysql://me:{PASSWORD}@h/db"
+MISSPELT = f"postgress://me:{PASSWORD}@h/db"
+TWICE = f"postgresql://me:{PASSWORD}@postgresql://[::1]:1/db"
 
 
-@pytest.mark.parametrize("given", [NOWHERE, TORN, OTHERS], ids=["nowhere", "torn", "of another"])
+COMMANDS = """
+    status | check --json | show | show x | stats | prune --keep-sessions 1 | report | migrate
+    | rehearse | backup | compact | shell | demo | export {} x | import {} x | restore x
+    | restore {} x.db | import x.db | show x.db | export x.db x -o | report x.db -o
+    | demo x.db --backlog | check x.db --directory | backup x.db
+"""
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("given", "commands"),
     [
-        "status", "check --json", "show", "show x", "stats", "prune --keep-sessions 1", "report",
-        "migrate", "rehearse", "backup", "compact", "shell", "demo", "export {} x", "import {} x",
-        "restore x", "restore {} x.db", "import x.db", "show x.db", "export x.db x -o",
-        "report x.db -o", "demo x.db --backlog", "check x.db --directory", "backup x.db",
+        (NOWHERE, COMMANDS),
+        (TORN, COMMANDS),
+        *((one, "status | import x.db | import {} x") for one in (OTHERS, MISSPELT, TWICE)),
     ],
-)  # fmt: skip
+    ids=["nowhere", "torn", "of another", "misspelt", "twice"],
+)
 def test_no_command_repeats_a_password_wherever_the_address_stands(
-    command: str,
     given: str,
+    commands: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [word.format(given) for word in command.split()]
-    said(capsys, 1, *(words if "{}" in command else [*words, given]))
+    for command in commands.split("|"):
+        words = [word.format(given) for word in command.split()]
+        said(capsys, 1, *(words if given in words else [*words, given]))
     assert [*tmp_path.iterdir()] == []
 
 

@@ -46,6 +46,13 @@ def bench() -> ArgumentParser:
         " and `drizzle` need node and npm, and are compiled where no binary can be had.",
     )
     parser.add_argument(
+        "--engine",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="postgresql: beside plain psycopg with the same statements, and SQLAlchemy; and claims"
+        " beside procrastinate and DBOS",
+    )
+    parser.add_argument(
         "--schema", choices=("plain", "own"), default="plain", help="of the others (default: plain)"
     )
     parser.add_argument("--only", metavar="W1,W7", help="these workloads")
@@ -111,8 +118,8 @@ def failover() -> ArgumentParser:
         description="""\
 Starts three nodes of PostgreSQL under Patroni and etcd on this machine, lets processes create,
 claim and complete tasks, and kills the leader with all its processes again and again. In every
-second kill the leader goes on for a while with no way to the other two. Then it looks what is
-there.
+second kill the leader goes on for a while with no way to the other two. Before, the leader changes
+as planned. Then it looks what is there.
 
 A control runs without synchronous replication: it must lose rows, or nothing is shown. It takes
 some 45 s a kill, and Debian's package etcd-server, which it installs where it may. Exit codes:
@@ -127,6 +134,9 @@ some 45 s a kill, and Debian's package etcd-server, which it installs where it m
         default=4,
         metavar="KILLS",
         help="of the control (default: 4; 0: none)",
+    )
+    parser.add_argument(
+        "--switchovers", type=int, default=2, metavar="N", help="planned, before (default: 2)"
     )
     parser.add_argument("--writers", type=int, default=4, help="processes (default: 4)")
     parser.add_argument("--seconds", type=float, default=5.0, help="between kills (default: 5)")

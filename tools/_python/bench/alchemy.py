@@ -29,7 +29,7 @@ Stamp: Any = type(
     "Stamp",
     (sa.types.TypeDecorator,),
     {
-        "impl": sa.Integer,
+        "impl": sa.BigInteger,
         "cache_ok": True,
         "process_bind_param": _to_micros,
         "process_result_value": _from_micros,

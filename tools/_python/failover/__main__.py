@@ -19,6 +19,7 @@ from tools._python.failover.counts import Counts, Told, count
 from tools._python.failover.writers import write
 
 _CUT_OFF = 1.5  # seconds that the leader goes on alone before it is killed
+_ON_ITS_WAY = 1.0  # seconds in which an answer of a killed leader may still be read
 
 
 class Writers:
@@ -72,13 +73,26 @@ def kill_once(cluster: Cluster, writers: Writers, seconds: float, *, alone: bool
         Event().wait(_CUT_OFF)
     leader.kill()
     killed = time.monotonic()
-    wait_for(lambda: writers.one_wrote_since(killed), "a write")
+    wait_for(lambda: writers.one_wrote_since(killed + _ON_ITS_WAY), "a write")
     took = time.monotonic() - killed
     how = "cut off, then killed" if alone else "killed"
     print(f"  {leader.name} {how}: a write again after {took:.1f} s", flush=True)
     cluster.start(leader)
     cluster.wait_until_whole()
     return took
+
+
+def switch_over_once(cluster: Cluster, writers: Writers) -> None:
+    """Let another node lead, and wait until every writer has found it."""
+    began = time.monotonic()
+    wait_for(lambda: writers.all_wrote_since(began), "a write of each writer")
+    asked = time.monotonic()
+    cluster.switch_over()
+    switched = time.monotonic()
+    wait_for(lambda: writers.all_wrote_since(switched), "a write of each writer")
+    took = time.monotonic() - asked
+    print(f"  switched over: every writer has written again after {took:.1f} s", flush=True)
+    cluster.wait_until_whole()
 
 
 def run(options: Namespace, kills: int, *, synchronous: bool) -> Counts:
@@ -90,6 +104,8 @@ def run(options: Namespace, kills: int, *, synchronous: bool) -> Counts:
         Cluster(Path(directory), synchronous=synchronous) as cluster,
     ):
         writers = Writers(cluster.address, options.writers)
+        for _ in range(options.switchovers):
+            switch_over_once(cluster, writers)
         took = [
             kill_once(cluster, writers, options.seconds, alone=number % 2 == 1)
             for number in range(kills)

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -124,6 +125,24 @@ class Cluster:
             return next((node for node in self.nodes if _leads(node.told())), None)
 
         return cast(Node, wait_for(look, "a leader"))
+
+    def switch_over(self) -> None:
+        """Let another node lead, as before an upgrade of the one that leads."""
+        leader = self.leader()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{leader.api_port}/switchover",
+            data=json.dumps({"leader": leader.name}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+
+        def ask() -> bool:
+            try:
+                with urllib.request.urlopen(request, timeout=_LONGEST_WAIT):
+                    return True
+            except urllib.error.HTTPError:  # the other two are not known to be ready yet
+                return False
+
+        wait_for(ask, "a planned change of the leader")
 
     def wait_until_whole(self) -> None:
         """Until one leads and two follow it, and in synchronous mode one of these confirms."""

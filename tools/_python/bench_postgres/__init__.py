@@ -1,0 +1,1 @@
+"""Times of a store on PostgreSQL beside other ways to it."""
