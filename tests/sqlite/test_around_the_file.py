@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cwstore._sqlite import side_files
 from cwstore._sqlite.schema import lock
 from cwstore.cli import main
 from cwstore.migrations.api import migrate
@@ -126,3 +127,15 @@ def test_the_lock_of_a_migration_is_held_until_its_file_has_no_name(
     with lock.migration_lock(str(file)):
         pass
     assert removed == [f"{file}.migrating"]
+
+
+def test_a_side_file_is_its_owners_alone_before_it_is_shared_whatever_the_umask(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_files, "_share_as", lambda *_: None)  # as where a process dies then
+    before = os.umask(0)
+    try:
+        os.close(side_files.open_side_file(f"{file}-turn", str(file)))
+    finally:
+        os.umask(before)
+    assert Path(f"{file}-turn").stat().st_mode & 0o777 == 0o600

@@ -124,7 +124,7 @@ def test_only_locks_on_the_file_count_whatever_else_the_system_lists(
             f"2: POSIX  ADVISORY  READ 2 09:09:{inode} 123 123\n"  # on another disk
             f"3: -> POSIX  ADVISORY  READ 3 {place} 123 123\n"  # waits for one
             f"4: POSIX  ADVISORY  READ {me} {place} 128 128\n"
-            f"5: POSIX  ADVISORY  WRITE 5 {place} 123 123\n"
+            f"5: POSIX  ADVISORY  WRITE {2**22 + 1} {place} 120 123\n"  # no process has that number
             f"6: POSIX  ADVISORY  READ 6 {place} 0 EOF\n"
             f"7: POSIX  ADVISORY  READ 7 {place} 128 130\n"
             f"8: POSIX  ADVISORY  READ 8 {place} 0 122\n"
@@ -132,6 +132,7 @@ def test_only_locks_on_the_file_count_whatever_else_the_system_lists(
         )
         monkeypatch.setattr(lock_holders, "_LOCKS", str(table))
         assert [(one.pid, one.thread) for one in store.stats().readers] == [(6, None), (9, None)]
+        assert lock_holders.who_writes(str(file)) == (f"process {2**22 + 1} (None)", 2**22 + 1)
 
 
 def test_those_who_read_are_told_the_longest_first_and_other_processes_last(
