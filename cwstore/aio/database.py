@@ -18,6 +18,7 @@ from cwstore.aio.listener import AsyncChangeFeed, Listeners
 from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
 from cwstore.core import public
 from cwstore.core.database import Database
+from cwstore.core.drivers import is_address
 from cwstore.core.repository import Async, Handle
 from cwstore.errors import InvalidValueError, StorageError
 
@@ -96,7 +97,7 @@ class AsyncDatabase:
             writer.stop()
             raise
         try:
-            return cls(store, Lanes(loop, writer))
+            return cls(store, Lanes(loop, writer, of_server=is_address(path)))
         except StorageError:  # no further thread can be started
             await writer.run(store.close)
             writer.stop()

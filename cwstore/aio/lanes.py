@@ -1,7 +1,9 @@
 """The threads of an AsyncStore. No call waits for another unless both need the same lock.
 
-Point reads have one thread and small writes have one. Lists, whole transactions, and work on many
-rows or on the whole file may take longer: they have threads of their own.
+Point reads have one thread and small writes have one: to change threads takes longer than to read
+from a file. Reads from a server have many, for each waits for a round trip. Lists, whole
+transactions, and work on many rows or on the whole file may take longer: they have threads of their
+own.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -9,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cwstore.aio.workers import Worker
+from cwstore.aio.workers import Call, Worker
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LISTS = 4  # threads; more at once take Python's lock from each other
+_READS_OF_SERVER = 16  # threads; with 1 ms a round trip 11 times the reads of one
 _TRANSACTIONS = 8  # threads that wait for the write lock, each for its own busy timeout
 _ITEMS_A_HOP = 500  # that a stream brings over at once
 
@@ -46,22 +49,40 @@ class Pool:
                     raise
         return least
 
+    async def run(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        """As `Worker.run`."""
+        return await self.run_call(Call(function, args, kwargs))
+
+    async def run_call(self, call: Call) -> Any:
+        """As `Worker.run_call`."""
+        self.refuse()
+        return await self.pick().run_call(call)
+
+    def refuse(self) -> None:
+        """As `Worker.refuse`: they are all stopped together."""
+        if self.workers:
+            self.workers[0].refuse()
+
 
 class Lanes:
     """Which thread runs what."""
 
-    def __init__(self, loop: "Loop", writes: Worker) -> None:
+    def __init__(self, loop: "Loop", writes: Worker, *, of_server: bool) -> None:
         self.loop = loop
-        self.points = Worker(loop, "cwstore reader")
         self.writes = writes
-        self.lists = Pool(loop, "cwstore lists", _LISTS)
+        self.lists = Pool(loop, "cwstore lists", _READS_OF_SERVER if of_server else _LISTS)
+        if of_server:
+            self.points: Pool | Worker = Pool(loop, "cwstore reader", _READS_OF_SERVER)
+            self.points.pick()
+        else:
+            self.points = Worker(loop, "cwstore reader")
         self.transactions = Pool(loop, "cwstore transactions", _TRANSACTIONS)
         self._aside: set[Worker] = set()
 
     def workers(self) -> list[Worker]:
         """All of them, those that write last."""
         return [
-            self.points,
+            *([self.points] if isinstance(self.points, Worker) else self.points.workers),
             *self.lists.workers,
             *self._aside,
             *self.transactions.workers,
@@ -82,7 +103,7 @@ class Lanes:
     async def read_many(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run a read that may return many rows."""
         self.points.refuse()
-        return await self.lists.pick().run(function, *args, **kwargs)
+        return await self.lists.run(function, *args, **kwargs)
 
     async def stream(
         self, method: Callable[..., Iterator[T]], /, *args: Any, **kwargs: Any
