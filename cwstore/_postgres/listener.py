@@ -9,6 +9,7 @@ import psycopg
 
 from cwstore._postgres.connection import connect
 from cwstore._postgres.error_map import map_error
+from cwstore._postgres.lane import BEGIN, COMMIT
 from cwstore._postgres.telling import LISTENERS
 from cwstore._postgres.writer import is_stale
 from cwstore.core.changes import (
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cwstore._postgres.connection import Connection
     from cwstore._postgres.writer import Writer
 
+_PATIENCE = 0.1  # seconds that a look may take
 _RETRY = 1.0  # seconds until a server that is away is asked again
 _OPERATIONS = {
     "INSERT": ChangeOperation.INSERT,
@@ -67,22 +69,30 @@ class Listener:
         """
         with self._lock:
             if self._connection is None:
-                self._connection = self._connect_after_writers() if wait else self._connect()
+                self._connection = self._connect(self._busy_timeout if wait else None)
             else:
                 self._hear()  # what was committed before is not for it
             self._ended = self._writer.ended
             self._feeds.append(ref(feed, lambda _: self.leave()))
 
-    def _connect(self) -> "Connection":
-        connection = connect(self._address, busy_timeout=self._busy_timeout, read_only=True)
+    def _connect(self, wait: float | None = None) -> "Connection":
+        """A session that listens. With `wait`, so many seconds at most are left to who writes now.
+
+        He found that nobody listens: what comes is known when he is done.
+        """
+        seconds = self._busy_timeout if wait is None else wait
+        connection = connect(self._address, busy_timeout=seconds, read_only=True)
         try:
             ((place,),) = connection.execute(_PLACE, [self._writer.lane.schema]).fetchall()
             connection.add_notify_handler(self._note)
             connection.execute(f'LISTEN "cwstore {place}"'.encode())
             connection.execute("SELECT pg_advisory_lock_shared($1::bigint)", [place])
+            if wait is not None:
+                for text, values in (BEGIN, self._writer.lane.take, COMMIT):
+                    connection.execute(text, values)
             return connection
         except psycopg.Error as error:
-            fault = map_error(error, f"listening to {self._address.name}", self._busy_timeout)
+            fault = map_error(error, f"listening to {self._address.name}", seconds)
         except BaseException:
             connection.close()
             raise
@@ -118,25 +128,7 @@ class Listener:
         if time.monotonic() < self._retry_at:
             return
         self._retry_at = time.monotonic() + _RETRY
-        self._connection = self._connect_after_writers("100ms")
-
-    def _connect_after_writers(self, lock_timeout: str | None = None) -> "Connection":
-        """Whoever writes now found that nobody listens: what comes is known when he is done."""
-        connection = self._connect()
-        try:
-            if lock_timeout is not None:
-                connection.execute(f"SET lock_timeout = '{lock_timeout}'".encode())
-            connection.execute("BEGIN")
-            connection.execute(*self._writer.lane.take)
-            connection.execute("COMMIT")
-            return connection
-        except psycopg.Error as error:
-            fault = map_error(error, f"listening to {self._address.name}", self._busy_timeout)
-        except BaseException:
-            connection.close()
-            raise
-        connection.close()
-        raise fault
+        self._connection = self._connect(_PATIENCE)
 
     def _publish(self) -> None:
         heard, self._heard = self._heard, []

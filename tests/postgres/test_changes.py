@@ -110,7 +110,7 @@ def test_a_server_that_is_away_is_asked_again_once_a_second_and_nobody_is_failed
     listener: Any = store._db._listener  # type: ignore[attr-defined]
     asked: list[str] = []
 
-    def refuse() -> None:
+    def refuse(_: float) -> None:
         asked.append("in vain")
         raise StorageError("the server is away")
 
@@ -210,3 +210,33 @@ def test_the_triggers_are_the_engines_own(store: Store, superuser: Connection) -
     ((triggers, tables),) = found
     assert triggers == 4 * tables
     assert tables > 20
+
+
+def test_listening_that_is_interrupted_while_it_begins_leaves_nothing_behind(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(psycopg.Connection, "add_notify_handler", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.changes()
+    monkeypatch.undo()
+    with store.changes() as feed:
+        store.tasks.create(name="t", id="t")
+        assert feed.get(timeout=0) == [Change(INSERT, "tasks", "t")]
+
+
+def test_a_feed_may_be_closed_while_the_server_is_away(
+    store: Store, superuser: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener: Any = store._db._listener  # type: ignore[attr-defined]
+    with store.changes() as feed:
+        cut(superuser)
+        assert feed.get(timeout=0) == []
+        assert listener._connection is None
+    feed.look()
+    assert (listener._connection, listener._feeds) == (None, [])
+    with store.changes() as feed:
+        store.tasks.create(name="t", id="t")
+        assert feed.get(timeout=0) == [Change(INSERT, "tasks", "t")]
