@@ -6,10 +6,10 @@ transactions, and work on many rows or on the whole file may take longer: they h
 own.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from cwstore.aio.workers import Call, Worker
 from cwstore.errors import StorageError
@@ -17,6 +17,7 @@ from cwstore.errors import StorageError
 if TYPE_CHECKING:
     from cwstore.aio.workers import Loop
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _LISTS = 4  # threads; more at once take Python's lock from each other
@@ -49,9 +50,11 @@ class Pool:
                     raise
         return least
 
-    async def run(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def run(
+        self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, T]:
         """As `Worker.run`."""
-        return await self.run_call(Call(function, args, kwargs))
+        return self.run_call(Call(function, args, kwargs))
 
     async def run_call(self, call: Call) -> Any:
         """As `Worker.run_call`."""

@@ -10,7 +10,6 @@ from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from threading import Timer
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TextIO
 
 from cwstore.core.watching import watched_by
@@ -23,7 +22,6 @@ Report = Callable[[float, float, str], None]
 
 _ID = re.compile(r"  [^ ]+")  # as the end of a line has it
 _SHOWN_AFTER = 1.0  # seconds
-_REDRAWN_AFTER = 0.05  # seconds: what is reported meanwhile is left out
 
 #: Parts of one line, each with its style, which only a terminal shows.
 Line = list[tuple[str, str]]
@@ -160,14 +158,8 @@ def _rich_bar(what: str) -> Generator[Report]:
     screen = Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
     bar = bars.Progress(*columns, console=screen, transient=True)
     job = bar.add_task(what, total=None, note="")
-    next_time = 0.0
 
     def report(done: float, total: float, note: str) -> None:
-        nonlocal next_time
-        now = monotonic()
-        if now < next_time and done != total:
-            return
-        next_time = now + _REDRAWN_AFTER
         bar.update(job, completed=done, total=total or None, note=clean(note, sys.stderr))
 
     appears = Timer(_SHOWN_AFTER, bar.start)
