@@ -16,6 +16,7 @@ system calls, not mapped: whoever cuts a mapped file kills those who look at it 
 
 import os
 from binascii import crc32
+from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from struct import Struct
 from typing import Any, NamedTuple, TypeAlias
@@ -80,10 +81,8 @@ class ChangeRing:
 
     def unlock(self) -> None:
         """Let go of the lock; does nothing without it."""
-        try:
+        with suppress(OSError):
             flock(self._descriptor, LOCK_UN)
-        except OSError:
-            pass
 
     def hint(self) -> int:
         """The place of a newer entry, or of one that was the newest some time ago."""

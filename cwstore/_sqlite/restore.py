@@ -153,7 +153,8 @@ def _copy(source: str, draft: str, file: str) -> int:
         reader.close()
     if is_damaged:
         raise CorruptDatabaseError(
-            f"{source} is damaged, and {file} was left as it is: restore another backup"
+            f"{source} is damaged, and {file} was left as it is: restore another backup;"
+            f" if `cwstore check {source}` finds no damage, check the disk"
         )
     copy = connect(draft, busy_timeout=BUSY_TIMEOUT, create=False)
     try:

@@ -145,9 +145,9 @@ def acquire(writer: "Writer", text: str, where: str) -> float:
         refuse_others(writer)
     if writer.closed_reason:
         raise StoreClosedError(writer.closed_reason)
-    writer.owner = get_ident()
     writer.began = clock_gettime(CLOCK_MONOTONIC)
-    writer.running = True
+    writer.owner = get_ident()
+    writer.running = True  # no call lies between, in which a signal handler could come
     writer.acquisition += 1
     return waited
 

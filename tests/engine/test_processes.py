@@ -51,10 +51,11 @@ def test_who_waits_too_long_for_another_process_is_told_so(
                     call()
                 message = str(caught.value)
                 assert store.path in message
+                since = caught.value.since
                 assert message.endswith(
                     f": another connection held the lock for all of the {busy_timeout:g} s that"
                     " this store may wait; look for a long write transaction, or raise busy_timeout"
-                    f" ({caught.value.holder} had it)"
+                    f" ({caught.value.holder} had it{f', since {since}' if since else ''})"
                 )
                 assert_ours_alone(caught.value)
             assert store.tasks.find_all() == [task]

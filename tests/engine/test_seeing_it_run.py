@@ -309,7 +309,7 @@ def test_a_store_that_can_work_is_healthy(store: Store) -> None:
 
 
 def test_what_is_wrong_is_told_with_what_to_do(
-    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, file: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cwstore._sqlite.health._LEAST_ROOM", 1 << 62)
     monkeypatch.setattr("cwstore._sqlite.health._LONGEST_LOG", -1)
@@ -319,9 +319,9 @@ def test_what_is_wrong_is_told_with_what_to_do(
     size = Path(f"{file}-wal").stat().st_size
     text = f"{file}: its write-ahead log has {size:,} bytes and"
     assert log == f"{text} cannot begin anew; who reads: process unknown"
-    with Store.open(file, read_only=True) as reader:
+    with open_store(read_only=True) as reader:
         assert "cannot begin anew" in reader.health().problems[1]
-    with Store.open(file, checkpoints="external") as external:
+    with open_store(checkpoints="external") as external:
         assert external.health().problems[1] == (
             f"{text} this store leaves checkpoints to another program: see whether that runs;"
             " who reads: process unknown"

@@ -50,19 +50,20 @@ def test_what_was_spent_on_waiting_for_a_thread_is_counted(
         spent.append(queue.seconds_spent)
         return datetime(2026, 1, 1, tzinfo=UTC)
 
-    moments = iter([100.0, 142.0])
+    now = 100.0
     waiting = Event()
 
     def monotonic() -> float:
         waiting.set()
-        return next(moments)
+        return now
 
     with open_store(clock=clock, busy_timeout=60) as store:
-        monkeypatch.setattr("cwstore._sqlite.writer.time", SimpleNamespace(monotonic=monotonic))
+        monkeypatch.setattr("cwstore.core.threads.time", SimpleNamespace(monotonic=monotonic))
         with store.transaction():
             store.initiatives.create(name="had not to wait")
             writing = Task(lambda: store.initiatives.create(name="waited"))
             reached(waiting)
+            now = 142.0
         writing.finish()
         store.initiatives.create(name="had not to wait")
     assert spent == [0.0, 42.0, 0.0]

@@ -204,7 +204,10 @@ def test_a_damaged_backup_is_refused(file: Path, backup: Path) -> None:
     data = bytearray(backup.read_bytes())
     data[4096 * 3 : 4096 * 12] = b"x" * 4096 * 9
     backup.write_bytes(data)
-    told = f"^{backup} is damaged, and {file} was left as it is: restore another backup$"
+    told = (
+        f"^{backup} is damaged, and {file} was left as it is: restore another backup;"
+        f" if `cwstore check {backup}` finds no damage, check the disk$"
+    )
     assert_refused(CorruptDatabaseError, told, backup, file)
     backup.write_bytes(data[: 4096 * 3])
     assert_refused(CorruptDatabaseError, told, backup, file)
