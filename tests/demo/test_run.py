@@ -209,6 +209,7 @@ def few_quick_tasks(file: Path) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_was_at_is_given_to_another(file: Path, tmp_path: Path) -> None:
     killed: list[int] = []
 

@@ -47,7 +47,7 @@ def methods_named_by_rules() -> set[tuple[str, str]]:
 
 
 #: On a server each step takes as long as ten in a file.
-EXAMPLES = {"sqlite": 100, "postgresql": 20}
+EXAMPLES = {"sqlite": 60, "postgresql": 20}
 
 
 def test_the_whole_store_does_what_the_model_does(engine: str, migrated_here: Path) -> None:

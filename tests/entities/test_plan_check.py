@@ -255,6 +255,7 @@ def test_rings_come_before_what_is_blocked(store: Store) -> None:
     assert [kind for kind, _ in found(store)] == [RING, BLOCKED]
 
 
+@pytest.mark.slow
 def test_a_plan_of_20_000_tasks_is_read_with_a_few_steps_for_each(store: Store) -> None:
     plan(store, "i", *(f"p{number}" for number in range(20)))
     for early, late in pairwise(range(20)):

@@ -44,6 +44,7 @@ def test_it_adds_under_asyncio_alone(cwstore_async_store):
 '''
 
 
+@pytest.mark.slow
 def test_a_suite_of_a_service_runs_without_a_warning(tmp_path: Path) -> None:
     (tmp_path / "test_service.py").write_text(SUITE, encoding="utf-8")
     program = "import cwstore, pytest, sys; sys.exit(pytest.main(['-q', '-W', 'error']))"

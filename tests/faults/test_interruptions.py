@@ -15,10 +15,10 @@ SUBJECT = {subject.name: subject for subject in SUBJECTS}
 @pytest.mark.parametrize(
     ("way", "name", "every"),
     [
-        ("ctrl-c", "transaction over five", 89),
+        ("ctrl-c", "transaction over five", 149),
         ("ctrl-c", "claim next", 71),
         pytest.param("ctrl-c", "backup", 9, marks=pytest.mark.slow),
-        ("ctrl-c", "open", 139),
+        ("ctrl-c", "open", 331),
         ("ctrl-c", "close", 31),
         pytest.param("ctrl-c", "restore", 101, marks=pytest.mark.slow),
         pytest.param("ctrl-c", "migrate 15", 211, marks=pytest.mark.slow),

@@ -12,6 +12,8 @@ from tests.kits.database import OpenStore
 from tests.kits.engine import Other
 from tests.postgres.test_connections import cut
 
+pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 INSERT, UPDATE, DELETE = ChangeOperation.INSERT, ChangeOperation.UPDATE, ChangeOperation.DELETE
 ELSEWHERE = Change(ChangeOperation.ELSEWHERE)

@@ -14,6 +14,8 @@ from cwstore.cli import main
 from cwstore.core.drivers import shown
 from cwstore.store import Store
 
+pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
+
 PASSWORD = "hunter2-do-not-tell"
 
 

@@ -24,6 +24,8 @@ from cwstore.store import Store
 from tests.kits.database import OpenStore
 from tests.kits.engine import Task, in_child, names, reached
 
+pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 CUT = """

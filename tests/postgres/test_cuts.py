@@ -14,6 +14,8 @@ from cwstore.store import Store
 from tests.kits.engine import DeliberateError
 from tests.kits.proxy import ANSWERED, ASKED, Proxy, proxy_to
 
+pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 Work = Callable[[Store, str], object]
 

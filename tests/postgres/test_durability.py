@@ -14,6 +14,8 @@ from tests.kits.database import OpenStore
 from tests.kits.engine import Task, names
 from tests.kits.postgres_server import Server, running_server
 
+pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 Way = Callable[[Store], Callable[[], object]]
 

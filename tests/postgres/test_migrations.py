@@ -27,6 +27,8 @@ from cwstore.store import Store
 from tests.kits.engine import Other, Task, names
 from tests.kits.postgres_server import Server
 
+pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 OURS = program_for(None, None, ())
 VERSION = newest(scripts_of(OURS))

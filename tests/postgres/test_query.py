@@ -11,6 +11,8 @@ from cwstore.store import Store
 from tests.kits.engine import DeliberateError, names
 from tests.postgres.test_connections import cut
 
+pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 

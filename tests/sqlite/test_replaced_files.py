@@ -290,7 +290,7 @@ def test_each_copy_and_each_new_file_is_a_file_of_its_own(tmp_path: Path, backup
             Store.open(tmp_path / f"new {name}").close()
     for path in (backup, tmp_path / "a", tmp_path / "b", tmp_path / "new a", tmp_path / "new b"):
         connection = apsw.Connection(str(path))
-        numbers.add(connection.pragma("schema_version") >> 17)
+        numbers.add(connection.pragma("schema_version"))
         connection.close()
     assert len(numbers) == 5
 

@@ -78,6 +78,7 @@ def test_a_page_of_ready_tasks_looks_at_no_task_that_lies_before_it(
     assert f"{entry}<expr>{beyond}?)" in plan
 
 
+@pytest.mark.slow
 def test_the_tool_shows_plan_tables_and_indexes_of_each_statement_and_finds_no_fault() -> None:
     done = run("--table")
     assert (done.returncode, done.stderr) == (0, "")

@@ -87,7 +87,9 @@ def test_each_migration_and_the_structure_after_it_are_as_they_were_recorded() -
     assert len({line.structure for line in recorded(SQL)}) == len(load())
 
 
-@pytest.mark.parametrize("version", [1, 10, 11])
+@pytest.mark.parametrize(
+    "version", [*(pytest.param(version, marks=pytest.mark.slow) for version in (1, 10)), 11]
+)
 def test_a_migration_edited_by_one_token_is_refused_and_nothing_is_written(
     sql: Path, version: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_recorded_migration_that_is_gone_is_told(sql: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_migration_that_was_never_released_can_be_recorded_anew(sql: Path) -> None:
     with (sql / "migrations" / NEWEST).open("a", encoding="utf-8") as stream:
         stream.write("CREATE TABLE x (y);\n")
@@ -270,7 +273,7 @@ def test_a_claim_is_held_against_each_version_since_and_not_before_it(sql: Path)
 # the command
 
 
-QUICK = {"edited", "statement", "false claim"}  # in the fast tests, too
+QUICK = {"statement"}  # in the fast tests, too
 FALSE_CLAIM = f"-- compatible-with: {HEAD}\nDROP TABLE tasks;"
 SPOILT: dict[str, Callable[[Path], object]] = {
     "edited": lambda sql: edit(sql / "schema.sql", "TEXT", "text"),
@@ -304,6 +307,7 @@ def test_the_check_fails_on_anything_that_is_not_as_it_should_be(
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 def test_the_tool_writes_what_is_missing_and_leaves_older_statements_alone(
     sql: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
