@@ -18,6 +18,7 @@ from cwstore.core.changes import (
     ChangeFeed,
     ChangeNote,
     ChangeOperation,
+    open_feeds,
 )
 from cwstore.core.clock import real_time as time
 from cwstore.errors import CwstoreError
@@ -57,8 +58,7 @@ class Listener:
     @property
     def feeds(self) -> list[ChangeFeed]:
         """Those that are neither closed nor dropped."""
-        known = [one() for one in self._feeds]
-        return [feed for feed in known if feed is not None and not feed.is_closed]
+        return open_feeds(self._feeds)
 
     def add(self, feed: ChangeFeed, *, wait: bool = False) -> None:
         """Let it hear what is committed from now on. For who holds the lane, or may `wait` for it.

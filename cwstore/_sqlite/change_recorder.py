@@ -15,6 +15,7 @@ from cwstore.core.changes import (
     ChangeFeed,
     ChangeNote,
     ChangeOperation,
+    open_feeds,
 )
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ class Recorder:
     @property
     def feeds(self) -> list[ChangeFeed]:
         """Those that are neither closed nor dropped."""
-        known = [one() for one in self._feeds]
-        return [feed for feed in known if feed is not None and not feed.is_closed]
+        return open_feeds(self._feeds)
 
     def add_feed(self, feed: ChangeFeed) -> None:
         """Let it hear what is published from now on."""

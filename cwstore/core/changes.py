@@ -9,6 +9,7 @@ from enum import StrEnum
 from os import getpid
 from types import TracebackType
 from typing import Self, TypeAlias
+from weakref import ref
 
 from cwstore.core import publish
 from cwstore.core.checks import is_integer, is_number
@@ -190,3 +191,9 @@ def seconds_of(timeout: object) -> float:
 
 
 publish(globals())
+
+
+def open_feeds(known: "list[ref[ChangeFeed]]") -> list[ChangeFeed]:
+    """Those that are neither closed nor dropped."""
+    feeds = [one() for one in known]
+    return [feed for feed in feeds if feed is not None and not feed.is_closed]

@@ -1,16 +1,15 @@
 """SQL that is made up on the spot: `store.query` reads, and does nothing else."""
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from cwstore import InvalidValueError, StoreClosedError, TaskStatus
+from cwstore import StoreClosedError, TaskStatus
 from cwstore.store import Store
 from tests.kits.database import open_async
-from tests.kits.engine import DeliberateError
+from tests.kits.engine import assert_no_query
 
 
 def test_rows_come_as_dicts_of_what_is_stored(store: Store) -> None:
@@ -90,17 +89,7 @@ def test_it_tells_how_a_query_is_planned(store: Store) -> None:
 def test_what_is_no_query_is_refused_and_does_nothing(
     store: Store, sql: Any, binds: dict[str, Any], message: str
 ) -> None:
-    store.tasks.create(name="t", id="t")
-    with pytest.raises(InvalidValueError) as refusal:
-        store.query(sql, **binds)
-    assert str(refusal.value).startswith(message)
-    with suppress(DeliberateError), store.transaction():
-        store.tasks.update("t", name="u")
-        with pytest.raises(InvalidValueError):
-            store.query(sql, **binds)
-        assert store.tasks.get("t").name == "u"
-        raise DeliberateError
-    assert store.tasks.get("t").name == "t"
+    assert_no_query(store, sql, binds, message)
 
 
 def test_credentials_stay_where_they_are(store: Store) -> None:

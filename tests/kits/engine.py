@@ -10,9 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from cwstore.errors import CwstoreError
+import pytest
+
+from cwstore.errors import CwstoreError, InvalidValueError
 from cwstore.store import Store
 from tests.kits import postgres
 from tests.kits.database import DRIVER_ERROR, HOLD_LOCK
@@ -162,3 +164,18 @@ def in_child(work: Callable[[], str]) -> Callable[[], str]:
         return said
 
     return outcome
+
+
+def assert_no_query(store: Store, sql: Any, binds: dict[str, Any], message: str) -> None:
+    """`store.query` refuses it with this message, and an open transaction can go on."""
+    store.tasks.create(name="t", id="t")
+    with pytest.raises(InvalidValueError) as refusal:
+        store.query(sql, **binds)
+    assert str(refusal.value).startswith(message)
+    with suppress(DeliberateError), store.transaction():
+        store.tasks.update("t", name="u")
+        with pytest.raises(InvalidValueError):
+            store.query(sql, **binds)
+        assert store.tasks.get("t").name == "u"
+        raise DeliberateError
+    assert store.tasks.get("t").name == "t"

@@ -1,6 +1,5 @@
 """`store.query` on PostgreSQL: it reads, hides credentials, and leaves nothing behind."""
 
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -8,7 +7,7 @@ import pytest
 
 from cwstore.errors import InvalidValueError, StorageError
 from cwstore.store import Store
-from tests.kits.engine import DeliberateError, names
+from tests.kits.engine import assert_no_query, names
 from tests.postgres.test_connections import cut
 
 pytestmark = pytest.mark.slow  # test_store and what engines share are the fast part
@@ -33,17 +32,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 def test_what_is_no_query_is_refused_and_does_nothing(
     store: Store, sql: str, binds: dict[str, Any], message: str
 ) -> None:
-    store.tasks.create(name="t", id="t")
-    with pytest.raises(InvalidValueError) as refusal:
-        store.query(sql, **binds)
-    assert str(refusal.value).startswith(message)
-    with suppress(DeliberateError), store.transaction():
-        store.tasks.update("t", name="u")
-        with pytest.raises(InvalidValueError):
-            store.query(sql, **binds)
-        assert store.tasks.get("t").name == "u"
-        raise DeliberateError
-    assert store.tasks.get("t").name == "t"
+    assert_no_query(store, sql, binds, message)
 
 
 def test_casts_and_plans_and_a_comment_at_the_end_are_taken(store: Store) -> None:

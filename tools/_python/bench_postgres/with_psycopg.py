@@ -1,33 +1,13 @@
 """Plain psycopg with cwstore's own statements: a round trip a call, rows as tuples, no checks."""
 
-from types import ModuleType
 from typing import Any
 
 import psycopg
 
 from cwstore._postgres.statement_text import text_of
 from cwstore.core.statement import Statement, bind_names
-from cwstore.entities import (
-    accounts,
-    conversations,
-    log_chunks,
-    new_tasks,
-    ready_tasks,
-    task,
-    tasks,
-)
-from tools._python.bench.common import make_id, now
-
-_NEW_TASK = {
-    "parent_task_id": None,
-    "type": "auto",
-    "category": "execute",
-    "priority": "medium",
-    "status": "pending",
-    "requires_approval": None,
-    "sort_order": 0,
-    "summary": None,
-}
+from tools._python.bench import own_statements as own
+from tools._python.bench.common import now
 
 
 class _Text:
@@ -41,19 +21,15 @@ class _Text:
         return [binds[name] for name in self._names]
 
 
-def _of(module: ModuleType, name: str) -> _Text:
-    return _Text(vars(module)[name])
-
-
-CREATE = _of(new_tasks, "_CREATE_IN_PHASE")
-FIND = _of(task, "FIND_TASK")
-PHASE = _of(tasks, "_FIND_BY_PHASE")
-SET = _Text(vars(tasks)["_UPDATE"].statement({"status": "pending"}, False))
-APPEND = _of(log_chunks, "_INSERT_CHUNK")
-APPEND_MANY = _of(log_chunks, "_INSERT_ONE_OF_MANY")
-POLL = _of(conversations, "_FIND_PENDING_FOR_AGENT")
-CLAIM = _of(accounts, "_CLAIM_NEXT_AVAILABLE")
-READY = _Text(vars(ready_tasks)["_READY_OF_INITIATIVE"].find)
+CREATE = _Text(own.CREATE)
+FIND = _Text(own.FIND)
+PHASE = _Text(own.PHASE)
+SET = _Text(own.SET)
+APPEND = _Text(own.APPEND)
+APPEND_MANY = _Text(own.APPEND_MANY)
+POLL = _Text(own.POLL)
+CLAIM = _Text(own.CLAIM)
+READY = _Text(own.READY)
 
 
 class Adapter:
@@ -74,17 +50,7 @@ class Adapter:
         return self._connection.execute(text.text, text.values(binds)).fetchall()
 
     def create(self, name: str, phase_id: str, initiative_id: str, text: str) -> object:
-        row = self._run(
-            CREATE,
-            id=make_id(),
-            phase_id=phase_id,
-            initiative_id=initiative_id,
-            name=name,
-            description=text,
-            now=now(),
-            **_NEW_TASK,
-        )
-        return row[0]
+        return self._run(CREATE, **own.new_task(name, phase_id, initiative_id, text))[0]
 
     def find(self, id: str) -> object:
         rows = self._run(FIND, id=id)
@@ -97,10 +63,10 @@ class Adapter:
         return self._run(SET, id=id, status=status, now=now())[0]
 
     def append(self, agent_id: str, name: str, session: int, content: str) -> object:
-        return self._run(APPEND, **_chunk(agent_id, name, session, content))[0]
+        return self._run(APPEND, **own.new_chunk(agent_id, name, session, content))[0]
 
     def append_many(self, chunks: list[tuple[str, str, int, str]]) -> object:
-        rows = [APPEND_MANY.values(_chunk(*chunk)) for chunk in chunks]
+        rows = [APPEND_MANY.values(own.new_chunk(*chunk)) for chunk in chunks]
         with self._connection.transaction():
             self._connection.cursor().executemany(APPEND_MANY.text, rows)
         return None
@@ -113,15 +79,3 @@ class Adapter:
 
     def ready(self, initiative_id: str) -> object:
         return self._run(READY, initiative_id=initiative_id, type="auto", limit=2**63 - 1)
-
-
-def _chunk(agent_id: str, name: str, session: int, content: str) -> dict[str, Any]:
-    return {
-        "id": make_id(),
-        "agent_id": agent_id,
-        "agent_name": name,
-        "session_number": session,
-        "content": content,
-        "now": now(),
-        "rising_id": make_id(),
-    }
