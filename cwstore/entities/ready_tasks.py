@@ -26,13 +26,13 @@ from cwstore.core.statement import (
     values_of,
 )
 from cwstore.entities.claims import (
-    A_LEASE_HAS_PASSED,
     EXPIRED,
+    HELD_BY_AGENT,
     claim_again,
+    claim_by,
     hand_over,
     held_by,
     lease_micros,
-    look_held_by,
     take_back_expired,
 )
 from cwstore.entities.task import (
@@ -46,6 +46,7 @@ from cwstore.entities.task import (
     TaskTypeLike,
     task_rows,
 )
+from cwstore.errors import ConflictError, MissingReferenceError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
@@ -58,6 +59,8 @@ class _Front(NamedTuple):
     """What a look at the front of the line tells."""
 
     a_lease_has_passed: bool
+    #: Whether the agent that asks has a task in hand.
+    holds_one: bool
     #: None: none of them is ready.
     id: NonEmpty | None
 
@@ -66,20 +69,26 @@ class _Readiness(NamedTuple):
     """What changes when a task may have become ready: by a change, by a new task, by time."""
 
     a_lease_has_passed: bool
+    #: Whether the agent that asks has a task in hand.
+    holds_one: bool
     changes: int
     #: Of the last task that came; 0: there is none.
     number: int
 
 
 _front = rows_of(_Front)
-_READINESS = rows_of(_Readiness)(f"""
+_READINESS = rows_of(_Readiness)(
+    f"""
     SELECT
         EXISTS (SELECT 1 {EXPIRED}) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+        EXISTS (SELECT 1 {HELD_BY_AGENT}) AS holds_one /* never NULL: 0 or 1 */,
         changes,
         coalesce((SELECT max(number) FROM task_arrivals), 0) AS number
     FROM readiness
     WHERE id = 1
-""")
+    """,
+    agent_id=NonEmpty | None,
+)
 
 
 class _Choice(NamedTuple):
@@ -119,9 +128,11 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: Any) -> _Ch
             f"""
             SELECT
                 EXISTS (SELECT 1 {EXPIRED}) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+                EXISTS (SELECT 1 {HELD_BY_AGENT}) AS holds_one /* never NULL: 0 or 1 */,
                 (SELECT ready.id {_ready_of(line, _FRONT)} LIMIT 1) AS id
             """,
             **extra,
+            agent_id=NonEmpty | None,
         ),
         _is(
             f"""
@@ -284,6 +295,8 @@ _MOST_IDLE = 100  # filters; more than a service has
 class _Found(NamedTuple):
     """What a look found out, besides how to claim."""
 
+    #: Nobody's lease has passed, and the agent has nothing in hand.
+    plain: bool = True
     a_lease_has_passed: bool = False
     #: The task that is first in line; None: the claim has to find it.
     task_id: str | None = None
@@ -303,6 +316,11 @@ def claim_next_ready(
     claim, found = _look(db, idle, wanted, agent_id)
     if claim is None:
         return None
+    if found.plain and found.state is None:
+        try:
+            return claim_by(db, claim, {**_choose(wanted)[1], "limit": 1}, agent_id, micros)
+        except (ConflictError, MissingReferenceError):
+            pass  # the agent has got a task since, or there is no such agent
     with db.transaction():
         # If nobody committed since the look, it need not be repeated.
         if found.task_id is not None and found.state == db.state_token():
@@ -349,28 +367,23 @@ def _look(
     None as statement: there is nothing to claim. Takes no lock.
     """
     choice, binds = _choose(wanted)
-    held, seen = look_held_by(db, agent_id)
-    if held is not None:
-        passed, _ = db.look(A_LEASE_HAS_PASSED)
-        return choice.claim, _Found(bool(passed))
     key = (choice.claim.text, *binds.values())
     known = None
     if key in idle and not db.in_transaction():  # a transaction may be undone, and this be kept
         # Asked for first, so that a commit which comes after the look is noticed by the next one;
         # and only by a caller that found nothing before, since it costs a busy dispatcher 2 µs.
-        known = db.look(_READINESS)
+        known = db.look(_READINESS, agent_id=agent_id)
         if _is_idle_still(db, wanted, idle[key], known):
             idle[key] = known
             return None, _Found()
-    front, state = db.look(choice.look_at_front, **binds)
+    front, state = db.look(choice.look_at_front, **binds, agent_id=agent_id)
     assert front is not None  # it reads no table: there is always a row
-    if front.a_lease_has_passed:
+    if front.a_lease_has_passed or front.holds_one:
         idle.pop(key, None)
-        return choice.claim, _Found(a_lease_has_passed=True)
+        return choice.claim, _Found(False, front.a_lease_has_passed)
     if front.id is not None:
         idle.pop(key, None)
-        seen = state if agent_id is None else seen  # the first look, if there were two
-        return choice.claim, _Found(task_id=front.id, state=seen)
+        return choice.claim, _Found(task_id=front.id, state=state)
     if db.fetch_one(choice.is_one_anywhere, **binds):
         return choice.claim_anywhere, _Found()
     if len(idle) >= _MOST_IDLE:
@@ -383,7 +396,7 @@ def _is_idle_still(db: "Database", wanted: Wanted, before: _Known | None, now: _
     """Whether nothing has become ready since: no task by a change, by time, or by being new."""
     if before is None or before[0] is None or now[0] is None:
         return False
-    if now[0].a_lease_has_passed or now[0].changes != before[0].changes:
+    if now[0].a_lease_has_passed or now[0].holds_one or now[0].changes != before[0].changes:
         return False
     if now[1] is not None and now[1] == before[1]:
         return True  # nothing at all was committed
