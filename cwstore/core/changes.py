@@ -190,10 +190,10 @@ def seconds_of(timeout: object) -> float:
     return float(max(0, min(timeout, threading.TIMEOUT_MAX)))  # an int may be too large for one
 
 
-publish(globals())
-
-
-def open_feeds(known: "list[ref[ChangeFeed]]") -> list[ChangeFeed]:
+def open_feeds(known: list[ref[ChangeFeed]]) -> list[ChangeFeed]:
     """Those that are neither closed nor dropped."""
     feeds = [one() for one in known]
     return [feed for feed in feeds if feed is not None and not feed.is_closed]
+
+
+publish(globals())

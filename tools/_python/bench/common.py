@@ -7,6 +7,7 @@ this file imports next to nothing.
 from binascii import b2a_base64
 from os import urandom
 from time import time_ns
+from typing import Any
 
 URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -14,6 +15,7 @@ TASK_COLUMNS = (
     "id, phase_id, initiative_id, parent_task_id, name, description, type, category, priority,"
     " status, requires_approval, sort_order, summary, created_at, updated_at"
 )
+_TASK_NAMES = TASK_COLUMNS.split(", ")[:-2]  # but for the two stamps
 ACCOUNT_COLUMNS = (
     "id, email, provider, config_json, credentials, is_exhausted, exhausted_until, last_used_at,"
     " sort_order, created_at, updated_at"
@@ -124,3 +126,20 @@ def task_values(id: str, name: str, phase_id: str, initiative_id: str, text: str
         *(id, phase_id, initiative_id, None, name, text),
         *("auto", "execute", "medium", "pending", None, 0, None),
     ]
+
+
+def task_row(name: str, phase_id: str, initiative_id: str, text: str) -> dict[str, Any]:
+    """A new row of `tasks` but for the two stamps."""
+    values = task_values(make_id(), name, phase_id, initiative_id, text)
+    return dict(zip(_TASK_NAMES, values, strict=True))
+
+
+def chunk_row(agent_id: str, name: str, session: int, content: str) -> dict[str, Any]:
+    """A new row of `agent_log_chunks` but for the stamp."""
+    return {
+        "id": make_id(),
+        "agent_id": agent_id,
+        "agent_name": name,
+        "session_number": session,
+        "content": content,
+    }

@@ -13,7 +13,7 @@ from cwstore.entities import (
     task,
     tasks,
 )
-from tools._python.bench.common import make_id, now
+from tools._python.bench.common import chunk_row, make_id, now, task_row
 
 
 def _of(module: ModuleType, name: str) -> Statement[Any]:
@@ -35,32 +35,10 @@ READY: Statement[Any] = vars(ready_tasks)["_READY_OF_INITIATIVE"].find
 
 def new_task(name: str, phase_id: str, initiative_id: str, text: str) -> dict[str, Any]:
     """The binds of CREATE."""
-    return {
-        "id": make_id(),
-        "phase_id": phase_id,
-        "initiative_id": initiative_id,
-        "parent_task_id": None,
-        "name": name,
-        "description": text,
-        "type": "auto",
-        "category": "execute",
-        "priority": "medium",
-        "status": "pending",
-        "requires_approval": None,
-        "sort_order": 0,
-        "summary": None,
-        "now": now(),
-    }
+    return {**task_row(name, phase_id, initiative_id, text), "now": now()}
 
 
 def new_chunk(agent_id: str, name: str, session: int, content: str) -> dict[str, Any]:
     """The binds of APPEND and of APPEND_MANY."""
-    return {
-        "id": make_id(),
-        "agent_id": agent_id,
-        "agent_name": name,
-        "session_number": session,
-        "content": content,
-        "now": now(),
-        "rising_id": make_id(),
-    }
+    row = chunk_row(agent_id, name, session, content)
+    return {**row, "now": now(), "rising_id": make_id()}

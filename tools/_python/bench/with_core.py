@@ -14,7 +14,7 @@ from tools._python.bench.alchemy import (
     tasks,
     utc_now,
 )
-from tools._python.bench.common import make_id
+from tools._python.bench.common import chunk_row, make_id, task_row
 
 bind: Any = sa.bindparam
 CREATE = sa.insert(tasks).returning(tasks)
@@ -139,35 +139,13 @@ class Adapter:
 def task_values(name: str, phase_id: str, initiative_id: str, text: str) -> dict[str, Any]:
     """A new row of `tasks`."""
     stamp = utc_now()
-    return {
-        "id": make_id(),
-        "phase_id": phase_id,
-        "initiative_id": initiative_id,
-        "parent_task_id": None,
-        "name": name,
-        "description": text,
-        "type": "auto",
-        "category": "execute",
-        "priority": "medium",
-        "status": "pending",
-        "requires_approval": None,
-        "sort_order": 0,
-        "summary": None,
-        "created_at": stamp,
-        "updated_at": stamp,
-    }
+    row = task_row(name, phase_id, initiative_id, text)
+    return {**row, "created_at": stamp, "updated_at": stamp}
 
 
 def chunk_values(agent_id: str, name: str, session: int, content: str) -> dict[str, Any]:
     """A new row of `agent_log_chunks`."""
-    return {
-        "id": make_id(),
-        "agent_id": agent_id,
-        "agent_name": name,
-        "session_number": session,
-        "content": content,
-        "created_at": utc_now(),
-    }
+    return {**chunk_row(agent_id, name, session, content), "created_at": utc_now()}
 
 
 def initiative_values() -> dict[str, Any]:
