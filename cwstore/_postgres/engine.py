@@ -136,8 +136,8 @@ class PostgresDatabase:
         calls = [Call(statement, first, statement.bind(binds))]
         stamps = int(statement.timed)
         for other, its_binds in others:
-            values = other.bind({**its_binds, link: "known to the server"})
             linked = linked_text_of(other, link, stamps)
+            values = other.bind({**its_binds, link: "not known yet"})
             values[linked.place] = None
             calls.append(Call(other, linked.text, values))
             stamps += other.timed

@@ -34,7 +34,7 @@ def guarded(text: str, statement: "Statement[Any]", then: str = "") -> str:
         return text
     columns = ", ".join(f'"{name}"' for name in names)
     return (
-        f"WITH written ({columns}) AS (\n{text}\n)\n"
+        f"WITH written ({columns}) AS (\n{text.rstrip('; ')}\n)\n"
         f"SELECT * FROM written WHERE {' AND '.join(conditions)}"
     )
 
@@ -48,6 +48,7 @@ def _fit(column: str, rule: "ValueRule") -> str:
     elif rule.is_time:
         fit = f"{column} BETWEEN {FIRST_MICROS} AND {LAST_MICROS}"
     else:
-        values = ", ".join(f"'{member}'" for member in members_of(rule))
+        members = [member.replace("'", "''") for member in members_of(rule)]
+        values = ", ".join(f"'{member}'" for member in members)
         fit = f"{column} IN ({values})"
     return f"({column} IS NULL OR {fit})" if rule.optional else fit

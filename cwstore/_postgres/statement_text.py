@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from cwstore._postgres.row_guard import guarded
+from cwstore.core.ids import DIGITS, LAST_STAMP
 from cwstore.core.statement import Statement, bind_names
 
 # As in core/statement.py: a bind outside of quoted text and comments.
@@ -18,8 +19,6 @@ _PART = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|/\*[\s\S]*?\*/|(?<!:):([a-z_]+)"
 STAMP_SETTING = "cwstore.stamp"
 _LINK_SETTING = "cwstore.linked"
 _KEEP_ID = f"""set_config('{_LINK_SETTING}', "id", true) IS NOT NULL"""
-
-_OF_THE_ENGINE = {"clock": int, "rising_id": str}
 
 
 class Linked(NamedTuple):
@@ -72,18 +71,34 @@ def _translate(statement: Statement[Any], link: str = "", stamps: int = 0) -> st
     numbers = {name: number for number, name in enumerate(bind_names(statement.text), 1)}
     rules = statement.rules()
     written: dict[str, str] = {}
+    # The planner asks for the setting also where it is not needed: it may not be there.
+    stamp = f"{_setting(STAMP_SETTING)}::bigint" + (f" + {stamps}" if stamps else "")
     for name, number in numbers.items():
         if name == "now":
-            # The planner asks for the setting also where it is not needed: it may not be there.
-            there = f"{_setting(STAMP_SETTING)}::bigint"
-            there += f" + {stamps}" if stamps else ""
-            written[name] = f"coalesce(${number}::bigint, {there})"
+            written[name] = f"coalesce(${number}::bigint, {stamp})"
+        elif name == "rising_id":
+            written[name] = _rising_id(f"${number}::text", stamp)
         elif name == link:
             written[name] = f"coalesce(${number}::text, {_setting(_LINK_SETTING)})"
         else:
-            kind = rules[name].type if name in rules else _OF_THE_ENGINE[name]
+            kind = rules[name].type if name in rules else int  # `:clock`
             written[name] = f"${number}::{_type_of(kind)}"
     return _PART.sub(lambda part: written.get(part[1] or "", part[0]), statement.text)
+
+
+def _rising_id(id: str, stamp: str) -> str:
+    """An expression: the id, with the stamp at its beginning if the server gave one out.
+
+    As core/ids.py makes it: nine digits of six bits, and two bits of the tenth.
+    """
+    digits = [f"(stamp >> {bits} & 63)::integer + 1" for bits in range(50, 1, -6)]
+    digits.append(f"(stamp & 3)::integer * 16 + strpos('{DIGITS}', substr({id}, 10, 1))")
+    begins = " || ".join(f"substr('{DIGITS}', {digit}, 1)" for digit in digits)
+    return (
+        f"(SELECT coalesce({begins} || substr({id}, 11), {id})"
+        f" FROM (SELECT CASE WHEN {stamp} < 0 THEN 0 WHEN {stamp} > {LAST_STAMP} THEN {LAST_STAMP}"
+        f" ELSE {stamp} END AS stamp) AS given)"
+    )
 
 
 def _setting(name: str) -> str:

@@ -209,8 +209,9 @@ class Writer:
         """
         self.refuse_to_write()
         messages = [BEGIN, *self._lock_timeout(), self.lane.take]
-        stamped = self._stamp_alone([call for call in calls if call.statement.timed])
-        messages += stamped
+        timed = [call for call in calls if call.statement.timed]
+        if timed:
+            messages.append(self._give_out(timed))
         at = len(messages)
         messages += [(call.text, call.values) for call in calls]
         messages.append(COMMIT)
@@ -228,29 +229,23 @@ class Writer:
         else:
             self.tell_wait(time.monotonic() - started)
             self._refuse_if_not_replicated()
-            if stamped:
-                self._clock.raise_to(int(made[at - 1].fetchall()[0][0]))
+            if timed:
+                ((first,),) = made[at - 1].fetchall()
+                self._clock.raise_to(int(first) + len(timed) - 1)
             return made[at].fetchall() if made[at].description else [(made[at].rowcount,)]
         if fault is None:
             return None
         raise fault
 
-    def _stamp_alone(self, calls: "list[Call]") -> list[Message]:
-        """What gives their stamps out, which are known only once they were run.
-
-        An id that begins with a stamp begins with what this store expects. It is less than the
-        stamp if another store's clock is ahead; that is of no account to where rows lie.
-        """
-        if not calls:
-            return []
-        now = self._clock.read()
-        expected = max(now, self._clock.last + 1)
-        for number, (statement, _, values) in enumerate(calls):
+    def _give_out(self, calls: "list[Call]") -> Message:
+        """What gives each a stamp, which is known only once they were run."""
+        shown = [self._clock.read() for _ in calls]
+        for (statement, _, values), now in zip(calls, shown, strict=True):
             if statement.clock is not None:
                 values[statement.clock] = now
             if statement.rising_id is not None:
-                values[statement.rising_id] = make_rising_id(expected + number)
-        return [self.lane.give_out(expected, len(calls) - 1)]
+                values[statement.rising_id] = make_rising_id(0)  # the server puts the stamp in
+        return self.lane.give_out(max(shown[0], self._clock.last + 1), len(calls) - 1)
 
     def _fault_alone(
         self, error: psycopg.Error | UnicodeError, calls: "Sequence[Call]", at: int

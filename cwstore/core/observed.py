@@ -136,7 +136,7 @@ class ObservedDatabase:
         link: str,
         others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
     ) -> T | None:
-        """See `core.port`."""
+        """See `core.port`. In steps: the listener is told of each."""
         return write_in_steps(self, statement, binds, link, others)
 
     def transaction(self) -> AbstractContextManager[None]:

@@ -300,7 +300,7 @@ class _Found(NamedTuple):
     a_lease_has_passed: bool = False
     #: The task that is first in line; None: the claim has to find it.
     task_id: str | None = None
-    #: That was looked at.
+    #: In which it is that; None: unknown.
     state: object = None
 
 
@@ -316,14 +316,15 @@ def claim_next_ready(
     claim, found = _look(db, idle, wanted, agent_id)
     if claim is None:
         return None
+    _, binds = _choose(wanted)
     if found.plain and found.state is None:
         try:
-            return claim_by(db, claim, {**_choose(wanted)[1], "limit": 1}, agent_id, micros)
+            return claim_by(db, claim, {**binds, "limit": 1}, agent_id, micros)
         except (ConflictError, MissingReferenceError):
             pass  # the agent has got a task since, or there is no such agent
     with db.transaction():
         # If nobody committed since the look, it need not be repeated.
-        if found.task_id is not None and found.state == db.state_token():
+        if found.state is not None and found.state == db.state_token():
             task = db.write_one(_CLAIM_FOUND, task_id=found.task_id)
             return None if task is None else hand_over(db, task, agent_id, micros)
         if found.a_lease_has_passed:
@@ -331,7 +332,6 @@ def claim_next_ready(
         held = held_by(db, agent_id)
         if held is not None:
             return claim_again(db, held, micros)
-        _, binds = _choose(wanted)
         task = db.write_one(claim, **binds, limit=1)
         return None if task is None else hand_over(db, task, agent_id, micros)
 
