@@ -10,8 +10,8 @@ from binascii import b2a_base64
 from os import urandom
 from time import time_ns
 
-#: The digits of an id: safe in a URL, and in the order of their bytes, so that the text sorts as the
-#: number does.
+#: The digits of an id: safe in a URL, and in the order of their bytes, so that the text sorts as
+#: the number does.
 DIGITS = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _IN_ORDER = bytes.maketrans(_BASE64, DIGITS.encode())
