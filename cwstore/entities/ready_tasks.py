@@ -87,7 +87,7 @@ _READINESS = rows_of(_Readiness)(
     FROM readiness
     WHERE id = 1
     """,
-    agent_id=NonEmpty | None,
+    agent_id=str,
 )
 
 
@@ -132,7 +132,7 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: Any) -> _Ch
                 (SELECT ready.id {_ready_of(line, _FRONT)} LIMIT 1) AS id
             """,
             **extra,
-            agent_id=NonEmpty | None,
+            agent_id=str,
         ),
         _is(
             f"""
@@ -368,15 +368,16 @@ def _look(
     """
     choice, binds = _choose(wanted)
     key = (choice.claim.text, *binds.values())
+    asking = agent_id or ""  # which is the id of nobody
     known = None
     if key in idle and not db.in_transaction():  # a transaction may be undone, and this be kept
         # Asked for first, so that a commit which comes after the look is noticed by the next one;
         # and only by a caller that found nothing before, since it costs a busy dispatcher 2 µs.
-        known = db.look(_READINESS, agent_id=agent_id)
+        known = db.look(_READINESS, agent_id=asking)
         if _is_idle_still(db, wanted, idle[key], known):
             idle[key] = known
             return None, _Found()
-    front, state = db.look(choice.look_at_front, **binds, agent_id=agent_id)
+    front, state = db.look(choice.look_at_front, **binds, agent_id=asking)
     assert front is not None  # it reads no table: there is always a row
     if front.a_lease_has_passed or front.holds_one:
         idle.pop(key, None)

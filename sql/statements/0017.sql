@@ -1493,8 +1493,7 @@ LIMIT :limit;
 
 -- claims._FIND_OPEN_ATTEMPT_OF_AGENT
 SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
-detail, ended_at, created_at, updated_at
-FROM task_attempts
+detail, ended_at, created_at, updated_at FROM task_attempts
 WHERE agent_id = :agent_id
   AND outcome IS NULL;
 
@@ -1525,7 +1524,7 @@ updated_at;
 UPDATE agents
 SET task_id = :task_id, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE id = :agent_id
-RETURNING id;
+  AND :task_id IS NOT NULL;
 
 -- claims._LEAVE
 UPDATE tasks
@@ -1554,15 +1553,16 @@ RETURNING task_id;
 -- claims._OPEN_ATTEMPT
 INSERT INTO task_attempts (id, task_id, agent_id, agent_name, number, lease_until, outcome,
 detail, ended_at, created_at, updated_at)
-VALUES (
-    :rising_id, :task_id, :agent_id,
+SELECT
+    :rising_id, id, :agent_id,
     (SELECT name FROM agents WHERE id = :agent_id),
     (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
     CASE
         WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
         WHEN :lease IS NOT NULL THEN 253402300799999999
     END, NULL, NULL, NULL, :now, :now
-);
+FROM tasks
+WHERE id = :task_id;
 
 -- conversations._ANSWER
 UPDATE conversations
@@ -4228,6 +4228,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+    EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
     changes,
     coalesce((SELECT max(number) FROM task_arrivals), 0) AS number
 FROM readiness
@@ -4421,6 +4424,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id
@@ -4646,6 +4652,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id
@@ -4859,6 +4868,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id
@@ -5084,6 +5096,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id
