@@ -4236,6 +4236,28 @@ WHERE agent_id = :agent_id
 FROM readiness
 WHERE id = 1;
 
+-- ready_tasks._READY.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type = :type
+   ) AS line
+LIMIT 1 OFFSET 5000);
+
 -- ready_tasks._READY.claim
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
@@ -4396,8 +4418,25 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND type = :type
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -4416,7 +4455,15 @@ SELECT EXISTS (SELECT 1
          AND phase_id IS NULL
          AND type = :type
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY.look_at_front
 SELECT
@@ -4449,6 +4496,30 @@ SELECT EXISTS (
       AND ready_tasks.id = arrival.id
       AND type = :type
 );
+
+-- ready_tasks._READY_AMONG.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+LIMIT 1 OFFSET 5000);
 
 -- ready_tasks._READY_AMONG.claim
 UPDATE tasks
@@ -4622,8 +4693,26 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY_AMONG.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY_AMONG.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY_AMONG.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -4644,7 +4733,15 @@ SELECT EXISTS (SELECT 1
          AND type IN (SELECT value FROM json_each(:types))
      AND category IN (SELECT value FROM json_each(:categories))
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY_AMONG.look_at_front
 SELECT
@@ -4679,6 +4776,28 @@ SELECT EXISTS (
         AND type IN (SELECT value FROM json_each(:types))
 AND category IN (SELECT value FROM json_each(:categories))
   );
+
+-- ready_tasks._READY_OF_INITIATIVE.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type = :type
+   ) AS line
+LIMIT 1 OFFSET 5000);
 
 -- ready_tasks._READY_OF_INITIATIVE.claim
 UPDATE tasks
@@ -4840,8 +4959,25 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY_OF_INITIATIVE.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type = :type
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY_OF_INITIATIVE.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -4860,7 +4996,15 @@ SELECT EXISTS (SELECT 1
          AND phase_id IS NULL
          AND initiative_id = :initiative_id AND type = :type
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
 SELECT
@@ -4893,6 +5037,30 @@ SELECT EXISTS (
       AND ready_tasks.id = arrival.id
       AND initiative_id = :initiative_id AND type = :type
 );
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+LIMIT 1 OFFSET 5000);
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.claim
 UPDATE tasks
@@ -5066,8 +5234,26 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -5088,7 +5274,15 @@ SELECT EXISTS (SELECT 1
          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
      AND category IN (SELECT value FROM json_each(:categories))
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
 SELECT
