@@ -90,7 +90,10 @@ PARTS = {
     ),
     "aio": Part(
         _in("aio", "awaited database lanes listener own_ways store workers"),
-        (*_in("aio", "awaited_classes change_feed store thread_limit"), "engine/changes"),
+        (
+            *_in("aio", "awaited_classes change_feed store thread_limit"),
+            *("engine/changes", "examples/wishes", "transfer/moving"),
+        ),
     ),
     "cli": Part(
         _in(
