@@ -85,7 +85,7 @@ class TransactionStack:
                 self._tell_wait(queue, waited)
             return
         except apsw.Error as error:
-            fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
+            fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout, writer.file)
             if isinstance(fault, BusyError):
                 with suppress(OSError):  # it cannot be imported: no descriptors are left
                     from cwstore._sqlite.lock_holders import who_writes
@@ -142,7 +142,7 @@ class TransactionStack:
         try:
             writer.cursor.execute("COMMIT")
         except apsw.Error as error:
-            fault = commit_fault(error, writer.file, writer.busy_timeout)
+            fault = commit_fault(error, writer.busy_timeout, writer.file)
         else:
             version = writer.note_commit()
             if recorder is not None:
@@ -285,7 +285,7 @@ class TransactionStack:
                 writer.cursor.execute(savepoint)
             except apsw.Error as error:
                 writer.abort_error = map_error(
-                    error, f"{savepoint} ({writer.file})", writer.busy_timeout
+                    error, f"{savepoint} ({writer.file})", writer.busy_timeout, writer.file
                 )
 
     # Transactions that are not left as they should be: see the table above
