@@ -35,7 +35,7 @@ from cwstore._postgres.statement_text import text_of
 from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import missing_reference, name_holder, read_only_refusal, table_of, taken
-from cwstore.core.threads import FairLock, acquire, refuse_others
+from cwstore.core.writer_lock import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
     ConflictError,
