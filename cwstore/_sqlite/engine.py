@@ -217,7 +217,9 @@ class SqliteDatabase:
             readers.drop(reader)  # at once: it may still hold a snapshot
             if not isinstance(error, apsw.Error | UnicodeError):
                 raise
-            fault = map_statement_error(error, text, statement.named(values), self.busy_timeout)
+            fault = map_statement_error(
+                error, text, statement.named(values), self.busy_timeout, self.file
+            )
         else:
             seconds = monotonic() - reader.since
             reader.what = ""

@@ -216,7 +216,9 @@ class ReadOnlyDatabase:
             try:
                 return int(self._watch.pragma("data_version"))
             except apsw.Error as error:
-                fault = map_error(error, f"data_version ({self.file})", self._busy_timeout)
+                fault = map_error(
+                    error, f"data_version ({self.file})", self._busy_timeout, self.file
+                )
         raise fault
 
     def _tell_elsewhere(self) -> None:

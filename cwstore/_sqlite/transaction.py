@@ -85,7 +85,7 @@ class TransactionStack:
                 self._tell_wait(queue, waited)
             return
         except apsw.Error as error:
-            fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
+            fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout, writer.file)
             if isinstance(fault, BusyError):
                 with suppress(OSError):  # it cannot be imported: no descriptors are left
                     from cwstore._sqlite.lock_holders import who_writes
@@ -136,18 +136,19 @@ class TransactionStack:
         if writer.names is not None:
             writer.names.refuse_if_moved()
         writer.hand_on_stamps()
-        if writer.recorder is not None:
-            writer.recorder.sharing.before_commit(writer.connection)
+        recorder = writer.recorder
+        if recorder is not None:
+            recorder.sharing.before_commit(writer.connection, writer.began)
         try:
             writer.cursor.execute("COMMIT")
         except apsw.Error as error:
-            fault = commit_fault(error, writer.file, writer.busy_timeout)
+            fault = commit_fault(error, writer.busy_timeout, writer.file)
         else:
-            if writer.recorder is not None:
-                writer.recorder.publish()
+            version = writer.note_commit()
+            if recorder is not None:
+                recorder.publish(version)
                 writer.forget_recorder_if_unheard()
             self._depth = 0
-            writer.note_commit()
             if self._checkpointer is not None:
                 self._checkpointer.after_commit(writer.connection, writer.busy_handler)
             return
@@ -284,7 +285,7 @@ class TransactionStack:
                 writer.cursor.execute(savepoint)
             except apsw.Error as error:
                 writer.abort_error = map_error(
-                    error, f"{savepoint} ({writer.file})", writer.busy_timeout
+                    error, f"{savepoint} ({writer.file})", writer.busy_timeout, writer.file
                 )
 
     # Transactions that are not left as they should be: see the table above

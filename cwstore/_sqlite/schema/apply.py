@@ -164,7 +164,7 @@ def _failure(
     if reasons:
         return _refusal(where, reasons[0], script.version)
     if getattr(error, "extendedresult", -1) & 0xFF in _OUTSIDE:
-        return map_error(error, where, 0.0)
+        return map_error(error, where, 0.0, connection.filename)
     cause = str(error)
     if not connection.in_transaction:
         cause += " (and it ends the whole transaction: OR ROLLBACK or RAISE(ROLLBACK))"
