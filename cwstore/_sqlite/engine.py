@@ -30,6 +30,7 @@ from cwstore.core.checks import (
 )
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
+from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
 from cwstore.core.threads import Transaction
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
@@ -141,6 +142,15 @@ class SqliteDatabase:
     def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
         rows = self._write(statement, statement.bind(binds))
         return rows[0] if rows else None
+
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        return write_in_steps(self, statement, binds, link, others)
 
     def transaction(self) -> AbstractContextManager[None]:
         return Transaction(self._transactions)

@@ -1,7 +1,7 @@
 """The engine of a store that only reads: without writer, queue and log."""
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock, get_ident
 from time import monotonic
@@ -171,6 +171,16 @@ class ReadOnlyDatabase:
         raise self._refusal()
 
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
+        self._refuse(statement, binds)
+
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        del link, others
         self._refuse(statement, binds)
 
     def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
