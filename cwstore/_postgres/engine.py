@@ -14,10 +14,10 @@ from cwstore._postgres import reports
 from cwstore._postgres.address import Address, parse
 from cwstore._postgres.connection import Connection
 from cwstore._postgres.error_map import map_statement_error
-from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.listener import Listener
 from cwstore._postgres.reader_pool import Readers
 from cwstore._postgres.schema.target import PostgresTarget, program_for
+from cwstore._postgres.server_check import connect_both
 from cwstore._postgres.snapshot import PostgresSnapshot
 from cwstore._postgres.statement_text import guarded_text_of, linked_text_of, text_of
 from cwstore._postgres.transaction import TransactionStack
@@ -28,7 +28,7 @@ from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
-from cwstore.core.threads import Transaction
+from cwstore.core.writer_lock import Transaction
 from cwstore.errors import (
     ConflictError,
     ConflictReason,

@@ -13,7 +13,7 @@ from weakref import ref
 import psycopg
 
 from cwstore._postgres.error_map import map_error
-from cwstore.core.threads import ThreadEnds, Transaction, note_task
+from cwstore.core.writer_lock import ThreadEnds, Transaction, note_task
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import missing_reference, name_holder, read_only_refusal, table_of, taken
 from cwstore.core.ids import make_rising_id
-from cwstore.core.threads import FairLock, acquire, refuse_others
+from cwstore.core.writer_lock import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
     ConflictError,

@@ -32,7 +32,7 @@ from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
-from cwstore.core.threads import Transaction
+from cwstore.core.writer_lock import Transaction
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 

@@ -17,7 +17,7 @@ from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.faults import name_holder
-from cwstore.core.threads import ThreadEnds, Transaction, note_task
+from cwstore.core.writer_lock import ThreadEnds, Transaction, note_task
 from cwstore.errors import (
     BusyError,
     ConflictError,

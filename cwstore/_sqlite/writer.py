@@ -26,7 +26,7 @@ from cwstore.core.faults import (
     still_referred_to,
     table_of,
 )
-from cwstore.core.threads import FairLock, acquire, refuse_others
+from cwstore.core.writer_lock import FairLock, acquire, refuse_others
 from cwstore.errors import (
     ConflictError,
     ConflictReason,

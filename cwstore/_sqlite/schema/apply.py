@@ -8,13 +8,13 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.schema.forbidden import authorizer, denied_word
 from cwstore._sqlite.schema.foreign_keys import (
     Violation,
     find_misfits,
     find_violations,
     new_violations,
 )
-from cwstore._sqlite.schema.guard import authorizer, denied_word
 from cwstore._sqlite.schema.inventory import Inventory, take_inventory, undeclared_losses
 from cwstore._sqlite.version import read_catalogue
 from cwstore.core.lexer import lowered
