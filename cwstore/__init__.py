@@ -66,6 +66,8 @@ else:
             value = [*module_of, "__version__"]
         elif name in module_of:
             value = getattr(import_module(f"{__name__}.{module_of[name]}"), name)
+        elif name in _ROOMS:
+            value = import_module(f"{__name__}.{name}")
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value
@@ -76,6 +78,9 @@ else:
 
 
 __version__ = "0.1.0"
+
+# Public modules that type checkers see here: `except cwstore.errors.BusyError`.
+_ROOMS = ("aio", "core", "errors")
 
 # The public names by module; those of the entities are in their registry.
 _MODULES = {

@@ -1,7 +1,9 @@
 """The names that the package hands out: each listed once, each at home in `cwstore`."""
 
 import ast
+import asyncio
 import base64
+import copy
 import inspect
 import pickle
 import pkgutil
@@ -9,7 +11,7 @@ import pydoc
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import import_module
@@ -25,7 +27,7 @@ from cwstore.core.repository import Repository
 from cwstore.entities import registry
 from cwstore.entities.registry import ENTITIES, repository_class
 from cwstore.store import Store
-from tests.kits.database import OpenStore
+from tests.kits.database import OpenStore, open_async
 from tests.kits.entities import SetClock
 
 NAMES = [name for name in dir(cwstore) if name != "__version__"]
@@ -46,6 +48,14 @@ def seen_by_type_checkers(tree: ast.Module) -> list[ast.stmt]:
         for node in tree.body
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     )
+
+
+def said(program: str) -> str:
+    """What a new process prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    return done.stdout.strip()
 
 
 # The registry
@@ -144,6 +154,53 @@ def test_the_async_store_has_two_public_places() -> None:
     assert cwstore.aio.AsyncStore is cwstore.AsyncStore
 
 
+@pytest.mark.parametrize("room", ["aio", "core", "errors"])
+def test_a_public_module_is_there_before_anybody_imports_it(room: str) -> None:
+    """Type checkers see it, too: `except cwstore.errors.BusyError`."""
+    assert said(f"import cwstore; print(cwstore.{room}.__name__)") == f"cwstore.{room}"
+
+
+def test_no_package_imports_its_own_modules_when_it_is_imported() -> None:
+    """Else a thread that imports such a module, and one that imports the package, get half of it.
+
+    The command line is begun by one thread.
+    """
+    root = Path(cwstore.__path__[0])
+    for file in {*root.rglob("__init__.py")} - {root / "cli" / "__init__.py"}:
+        package = ".".join(("cwstore", *file.parent.relative_to(root).parts))
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        named = {node.module for node in body if isinstance(node, ast.ImportFrom) and node.module}
+        assert not {name for name in named if name.startswith(f"{package}.")}, file
+
+
+def test_a_name_that_is_patched_before_it_is_used_comes_back() -> None:
+    program = """
+import cwstore
+from unittest import mock
+
+with mock.patch("cwstore.Store") as patched:
+    assert cwstore.Store is patched
+with mock.patch("cwstore.restore", autospec=True):
+    try:
+        cwstore.restore("backup")
+    except TypeError as error:
+        print(cwstore.Store.__name__, error)
+"""
+    assert said(program) == "Store missing a required argument: 'path'"
+
+
+def test_after_a_reload_each_class_is_still_the_same() -> None:
+    program = """
+import cwstore
+from importlib import reload
+
+before = {name: getattr(cwstore, name) for name in dir(cwstore)}
+reload(cwstore)
+print(before == {name: getattr(cwstore, name) for name in dir(cwstore)})
+"""
+    assert said(program) == "True"
+
+
 # The home of a class
 
 
@@ -184,12 +241,12 @@ def pickled(value: object) -> object:
 
 
 @pytest.mark.parametrize("name", [name for name in CLASSES if is_dataclass(getattr(cwstore, name))])
-def test_a_row_and_a_report_come_back_from_a_pickle(name: str) -> None:
+def test_a_row_and_a_report_come_back_from_a_pickle_and_a_copy(name: str) -> None:
     kind = getattr(cwstore, name)
     made = kind(**{field.name: field.name for field in fields(kind)})
-    back = pickled(made)
-    assert back == made
-    assert type(back) is kind
+    for back in (pickled(made), copy.copy(made), copy.deepcopy(made), replace(made)):
+        assert back == made
+        assert type(back) is kind
 
 
 @pytest.mark.parametrize(
@@ -238,14 +295,35 @@ def test_a_row_that_an_earlier_release_pickled_can_be_read(open_store: OpenStore
     assert pickle.loads(base64.b64decode(_KEPT)) == task
 
 
+def test_what_is_open_is_neither_pickled_nor_copied_and_says_what_to_do(store: Store) -> None:
+    async def refused() -> list[str]:
+        async with await open_async(":memory:") as awaited:
+            feeds = [store.changes(), await awaited.changes()]
+            return [why_not(one) for one in (store, store.tasks, awaited, awaited.tasks, *feeds)]
+
+    kinds = "Store TaskRepository AsyncStore AsyncTaskRepository ChangeFeed AsyncChangeFeed"
+    assert asyncio.run(refused()) == [
+        f"cannot pickle or copy '{kind}' object: it belongs to this process; give the other one the"
+        " path, and let it open a store of its own"
+        for kind in kinds.split()
+    ]
+
+
+def why_not(one: object) -> str:
+    told: set[str] = set()
+    for leave in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError) as caught:
+            leave(one)
+        told.add(str(caught.value))
+    (reason,) = told
+    return reason
+
+
 @pytest.mark.parametrize("module", ["cwstore", "cwstore.aio", "cwstore.testing"])
 def test_names_are_listed_before_they_are_first_used(module: str) -> None:
     """For completion and for documentation: `help`, `inspect.getmembers`, `dir`."""
     program = f"import {module} as one; print(set(one.__all__) - set(dir(one)) or 'all')"
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == "all"
+    assert said(program) == "all"
 
 
 # What a process pays for

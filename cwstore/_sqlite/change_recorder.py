@@ -17,6 +17,7 @@ from cwstore.core.changes import (
     ChangeOperation,
     open_feeds,
 )
+from cwstore.core.clock import real_time as time
 
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
@@ -94,7 +95,7 @@ class Recorder:
             self.sharing.listens = bool(left)
             if queue is not None and not left:
                 queue.stop_listening()
-                self.others_listen = queue.is_listened()
+                self.others_listen = queue.is_listened(time.monotonic())
         heard = self.others_listen or bool(self._feeds)
         if not heard:
             self._connection.preupdate_hook(None)
@@ -125,9 +126,9 @@ class Recorder:
             # One that is not known is older than the recording: all changes belong to it.
             del self.changes[self._savepoints.get(level, 0) :]
 
-    def publish(self) -> None:
-        """Give what was committed to all who listen."""
-        self.sharing.after_commit(self._connection, self.changes)
+    def publish(self, version: int) -> None:
+        """Give what was committed to all who listen; `version` is what the connection left."""
+        self.sharing.after_commit(self._connection, self.changes, version)
         self._forget()
 
     def discard(self) -> None:

@@ -164,14 +164,19 @@ class Sharing:
 
     # What this store commits
 
-    def before_commit(self, connection: "Connection") -> None:
-        """Take the lock of the ring, and tell what others have committed until now."""
+    def before_commit(self, connection: "Connection", began: float) -> None:
+        """Take the lock of the ring, and tell what others have committed until now.
+
+        `began` is when the transaction did, by CLOCK_MONOTONIC.
+        """
         with self._told:
             self._frames = 0
             version = connection.data_version()
             self._follows = version == self._version and self._head[1] != UNKNOWN
             try:
-                ring = self._ring if self.listens else self._ring_to_write()
+                ring = self._ring
+                if began >= self._next_look and not self.listens:
+                    ring = self._ring_to_write(began)
                 if ring is not None and ring.try_lock():
                     self._locked = ring
                     if not self._follows:
@@ -186,10 +191,10 @@ class Sharing:
             if not self._follows and self.listens and version != self._version and self._file:
                 self._tell([NOTE_OF_ELSEWHERE])
 
-    def _ring_to_write(self) -> ChangeRing | None:
+    def _ring_to_write(self, now: float) -> ChangeRing | None:
         """The ring; another one if somebody has removed it. A look at that a second is enough."""
-        ring, now = self._ring, time.monotonic()
-        if ring is not None and now >= self._next_look:
+        ring = self._ring
+        if ring is not None:
             self._next_look = now + _NEXT_LOOK_OF_WRITER
             if not ring.is_there():
                 ring.close()
@@ -218,8 +223,8 @@ class Sharing:
                 connection.wal_checkpoint(database, apsw.SQLITE_CHECKPOINT_PASSIVE)
         return apsw.SQLITE_OK
 
-    def after_commit(self, connection: "Connection", notes: list[ChangeNote]) -> None:
-        """Append what was committed, and tell it."""
+    def after_commit(self, connection: "Connection", notes: list[ChangeNote], version: int) -> None:
+        """Append what was committed, and tell it. `version` is the one that it has left."""
         with self._told:
             ring, self._locked = self._locked, None
             try:
@@ -231,7 +236,7 @@ class Sharing:
                         end = find_end(connection)
                     self._head = (ring.append(place, self._follows, notes, end), end)
                 if ring is not None or self._ring is None:
-                    self._version = connection.data_version()
+                    self._version = version
             except (apsw.Error, OSError):
                 pass  # the commit is there: who listens finds that its entry is not
             finally:

@@ -139,18 +139,19 @@ class TransactionStack:
         if writer.names is not None:
             writer.names.refuse_if_moved()
         writer.hand_on_stamps()
-        if writer.recorder is not None:
-            writer.recorder.sharing.before_commit(writer.connection)
+        recorder = writer.recorder
+        if recorder is not None:
+            recorder.sharing.before_commit(writer.connection, writer.began)
         try:
             writer.cursor.execute("COMMIT")
         except apsw.Error as error:
             fault = commit_fault(error, writer.file, writer.busy_timeout)
         else:
-            if writer.recorder is not None:
-                writer.recorder.publish()
+            version = writer.note_commit()
+            if recorder is not None:
+                recorder.publish(version)
                 writer.forget_recorder_if_unheard()
             self._depth = 0
-            writer.note_commit()
             if self._checkpointer is not None:
                 self._checkpointer.after_commit(writer.connection, writer.busy_handler)
             return

@@ -153,9 +153,9 @@ class WriteQueue:
         self.holder: str | None = None  # who had the write lock when the wait became long
         self.holder_began: float | None = None  # when its transaction did
 
-    def is_listened(self) -> bool:
+    def is_listened(self, now: float) -> bool:
         """Whether somebody listens to changes, as far as `may_barge` has seen."""
-        return 0 < self.listened_until - time.monotonic() <= LISTENED
+        return 0 < self.listened_until - now <= 2 * LISTENED  # it may be said anew after `now`
 
     def keep_listening(self) -> None:
         """Let writers know that somebody listens to changes, for some time from now."""

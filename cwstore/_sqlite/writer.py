@@ -214,8 +214,8 @@ class Writer:
 
     def note_listeners(self, queue: "WriteQueue") -> None:
         """Record what the transaction that has just begun changes, if somebody listens."""
-        listened = queue.is_listened()
-        if listened or self.recorder is not None:
+        listened = queue.is_listened(self.began)
+        if self.recorder is not None or listened:
             self.open_recorder().note_listeners(queue, listened)
 
     def open_recorder(self) -> "Recorder":
@@ -255,9 +255,10 @@ class Writer:
         """What the clock of the store showed then."""
         return self._clock.at(moment)
 
-    def note_commit(self) -> None:
-        """Note what the transaction that was just committed leaves behind."""
-        self._left_at = self.connection.data_version()
+    def note_commit(self) -> int:
+        """Note the version of the file that the transaction has left, and return it."""
+        version = self._left_at = self.connection.data_version()
+        return version
 
     def _newest_stamp(self) -> int | None:
         """The newest stamp in the file, as far as it can be had without reading all of it."""
@@ -273,11 +274,11 @@ class Writer:
         recorder = self.recorder
         try:
             if recorder is not None:
-                recorder.sharing.before_commit(self.connection)
+                recorder.sharing.before_commit(self.connection, self.began)
             self._keep_last_stamp()
         finally:
             if recorder is not None:
-                recorder.publish()
+                recorder.publish(self.note_commit())
 
     def _keep_last_stamp(self) -> None:
         """Store the last stamp in the file, unless it tells by itself, or somebody else writes.

@@ -27,7 +27,6 @@ from cwstore._transfer.backlog_lines import Edge, Issue, edges_of, issue_of, par
 from cwstore._transfer.format import end_line, head_line, line_of
 from cwstore.errors import (
     ConflictError,
-    ConflictReason,
     CwstoreError,
     CycleError,
     InvalidValueError,
@@ -228,11 +227,9 @@ class Backlog:
             self.edges_read += len(edges)
             issue = issue_of(line, record)
             if issue.id in self._first_line:
-                raise ConflictError(
-                    f"id: the issue of line {self._first_line[issue.id]} has it",
-                    reason=ConflictReason.TAKEN,
-                )
-        except (ConflictError, InvalidValueError) as error:
+                line_of_first = self._first_line[issue.id]
+                raise InvalidValueError("id", f"the issue of line {line_of_first} has it")
+        except InvalidValueError as error:
             self.refuse_issue(line, known, str(error), edges)
             self.tried.add(known or "")
             return

@@ -19,6 +19,7 @@ from cwstore.aio.workers import Call, CancelledInTimeError, Worker, running_loop
 from cwstore.core import public
 from cwstore.core.database import Database
 from cwstore.core.drivers import is_address
+from cwstore.core.faults import refuse_to_leave
 from cwstore.core.repository import Async, Handle
 from cwstore.errors import InvalidValueError, StorageError
 
@@ -46,6 +47,8 @@ class AsyncDatabase:
         self.path = store.path
         #: Number of the newest migration that the file has.
         self.version = store.version
+
+    __reduce__ = refuse_to_leave
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}>"

@@ -16,6 +16,7 @@ from cwstore.aio.workers import begin_thread, refuse_elsewhere
 from cwstore.core import public
 from cwstore.core.changes import LOOK_INTERVAL, seconds_of
 from cwstore.core.clock import real_time as time
+from cwstore.core.faults import refuse_to_leave
 from cwstore.errors import StoreClosedError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class AsyncChangeFeed:
     closed. A task that is cancelled while it waits for a change loses none. Tasks may share a feed;
     each change goes to one of them.
     """
+
+    __reduce__ = refuse_to_leave
 
     def __init__(self, feed: "ChangeFeed", listeners: "Listeners") -> None:
         self._feed = feed

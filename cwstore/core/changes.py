@@ -14,6 +14,7 @@ from weakref import ref
 from cwstore.core import publish
 from cwstore.core.checks import is_integer, is_number
 from cwstore.core.clock import real_time as time
+from cwstore.core.faults import refuse_to_leave
 from cwstore.errors import InvalidValueError, StoreClosedError
 
 __all__ = ["Change", "ChangeFeed", "ChangeOperation"]
@@ -60,6 +61,8 @@ class ChangeFeed:
     back never shows. Threads may share a feed; each change goes to one of them. A forked child
     opens a feed of its own.
     """
+
+    __reduce__ = refuse_to_leave
 
     def __init__(
         self, capacity: object, look: Callable[[], None], leave: Callable[[], None]

@@ -11,6 +11,7 @@ from cwstore import core
 from cwstore.core import public
 from cwstore.core.checks import check_application_id, check_directory
 from cwstore.core.drivers import engine_for
+from cwstore.core.faults import refuse_to_leave
 from cwstore.core.repository import Handle, Sync
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class Database:
         self.path = db.file
         #: Number of the newest migration that the file has.
         self.version = db.version
+
+    __reduce__ = refuse_to_leave
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path!r}>"

@@ -6,6 +6,7 @@ No message holds a bound value that is not an id.
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NoReturn
 
 from cwstore.errors import (
     BusyError,
@@ -25,6 +26,15 @@ def table_of(text: str) -> str:
     """The table that a statement writes or, for a SELECT, reads first."""
     found = re.search(_TABLE, text)
     return found.group(1) if found else "database"
+
+
+def refuse_to_leave(self: object) -> NoReturn:
+    """Refuse to pickle and to copy what is open in this process alone. For `__reduce__`."""
+    kind = type(self).__name__
+    raise TypeError(
+        f"cannot pickle or copy {kind!r} object: it belongs to this process; give the other one the"
+        " path, and let it open a store of its own"
+    )
 
 
 def no_row(table: str, id: str) -> NotFoundError:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 from cwstore.core import public
 from cwstore.core.checks import check_id, check_limit
-from cwstore.core.faults import no_place, no_row, table_of, updated_since
+from cwstore.core.faults import no_place, no_row, refuse_to_leave, table_of, updated_since
 from cwstore.core.statement import Paging
 from cwstore.errors import InvalidValueError
 
@@ -151,6 +151,8 @@ class Repository(Generic[Mode]):
     """
 
     __slots__ = ("_db",)
+
+    __reduce__ = refuse_to_leave
 
     def __init__(self, db: "Handle[Mode] | Database") -> None:
         self._db = cast("Database", db)

@@ -311,6 +311,7 @@ def test_a_store_that_can_work_is_healthy(store: Store) -> None:
 def test_what_is_wrong_is_told_with_what_to_do(
     store: Store, file: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mine = store.initiatives.create(name="I").id
     monkeypatch.setattr("cwstore._sqlite.health._LEAST_ROOM", 1 << 62)
     monkeypatch.setattr("cwstore._sqlite.health._LONGEST_LOG", -1)
     room, log = store.health().problems
@@ -320,7 +321,15 @@ def test_what_is_wrong_is_told_with_what_to_do(
     text = f"{file}: its write-ahead log has {size:,} bytes and"
     assert log == f"{text} cannot begin anew; who reads: process unknown"
     with open_store(read_only=True) as reader:
-        assert "cannot begin anew" in reader.health().problems[1]
+        assert reader.health().problems[1] == log
+        lines = reader.export_initiative(mine)
+        next(lines)  # it reads from the log
+        me = f"{os.getpid()} ({Path('/proc/self/comm').read_text(encoding='utf-8').strip()})"
+        assert reader.health().problems[1].endswith(f"anew; who reads: process {me}")
+        monkeypatch.setattr("cwstore._sqlite.lock_holders._name", lambda _: None)
+        said = reader.health().problems[1]
+        assert said.endswith(f"anew; who reads: process {os.getpid()} (unknown)")
+        cast(Any, lines).close()
     with open_store(checkpoints="external") as external:
         assert external.health().problems[1] == (
             f"{text} this store leaves checkpoints to another program: see whether that runs;"

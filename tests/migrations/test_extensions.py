@@ -247,6 +247,12 @@ def test_its_structure_is_checked_apart_from_ours(
     assert "column billing_invoices.note is not expected" in str(refusal.value)
 
 
+def test_a_file_that_lacks_it_altogether_has_not_drifted(store: Store, file: Path) -> None:
+    run(file, "DROP VIEW billing_open")
+    run(file, "DROP TABLE billing_invoices; DROP TABLE billing_schema_migrations")
+    assert store.check().ok
+
+
 def test_drift_of_ours_is_told_beside_it(store: Store, file: Path) -> None:
     ((index,),) = run(
         file, "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'tasks_phase%'"

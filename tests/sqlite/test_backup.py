@@ -140,6 +140,18 @@ def test_ctrl_c_gets_through_while_a_copy_is_verified(
     assert names_in(target.parent) == before
 
 
+def test_a_copy_says_how_far_it_is(
+    store: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = store.stat().st_size // 4096
+    monkeypatch.setattr(_backup, "_PAGES", pages // 2)
+    monkeypatch.setattr(_backup, "_OPERATIONS", 100_000_000)
+    told: list[tuple[float, float, str]] = []
+    with watched_by(lambda *step: told.append(step)):
+        write_backup(str(store), target, busy_timeout=1)
+    assert told == [(done, pages, "copying") for done in (pages // 2, pages // 2 * 2)]
+
+
 def test_a_file_that_exists_is_not_overwritten(store: Path, target: Path) -> None:
     target.write_text("precious")
     for taken in (target, store):

@@ -61,6 +61,14 @@ def test_ctrl_c_gets_through_while_a_file_is_checked(
         assert store.check().ok
 
 
+def test_a_check_says_what_it_is_at(current: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cwstore._sqlite.backup._OPERATIONS", 100_000_000)
+    told: list[tuple[float, float, str]] = []
+    with watched_by(lambda *step: told.append(step)):
+        check_file(current)
+    assert told == [(99, 100, "looking for broken references")]
+
+
 def reported(file: Path, capsys: pytest.CaptureFixture[str]) -> CheckReport:
     """What is found; the command must list the same, exit with 1, and leave the file alone."""
     before = file.read_bytes()
@@ -216,6 +224,15 @@ def test_damage_is_told_as_far_as_it_could_be_read_and_the_rest_is_checked(
     told = r"not kept, its source is damaged: \*\*\* in"
     with Store.open(current) as store, pytest.raises(CorruptDatabaseError, match=told):
         store.backup(current.with_name("copy.db"))
+
+
+def test_a_count_that_cannot_be_read_is_damage_beside_what_sqlite_finds(current: Path) -> None:
+    ((page,),) = run(current, "SELECT pageno FROM dbstat WHERE name = 'readiness'")
+    damage(current, "readiness")
+    found = f"Tree {page} page {page}: btreeInitPage() returns error code 11"
+    assert check_file(current) == CheckReport(
+        (f"*** in database main ***\n{found}", MALFORMED), (), ()
+    )
 
 
 def test_a_file_that_cannot_even_be_opened_is_a_finding(

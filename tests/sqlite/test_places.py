@@ -36,7 +36,7 @@ def mount(table: Path, kind: str, number: str = "", root: str = "ext4") -> None:
     table.write_text(
         "22 27 0:1 / /proc rw,relatime - proc proc rw\n"
         f"36 35 {number or f'0:{minor}'} / {table.parent} rw shared:1 -"
-        f" {kind} host:/export rw,vers=4.2\n"
+        f" {kind} host:/export rw,label=a - b\n"
         f"27 1 0:3 / / rw - {root} /dev/vda rw\n"
     )
 

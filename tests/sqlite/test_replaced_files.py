@@ -9,6 +9,7 @@ import apsw
 import pytest
 
 from cwstore._sqlite import file_names
+from cwstore._sqlite.identity import _NOTE
 from cwstore.errors import StorageError
 from cwstore.store import Store
 from tests.kits.database import OpenStore, engine_of, run_raw
@@ -269,6 +270,26 @@ def test_nobody_knows_whose_a_log_is_beside_which_there_is_no_note(
         turn.truncate(40)
     with open_store() as store:
         assert names(store) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("noted", "told"),
+    [(1, True), (1 << 32, True), (0, False), ((1 << 32) + 1, False), ((1 << 64) - 1, False)],
+)
+def test_a_note_that_holds_no_number_of_a_file_tells_nothing(
+    file: Path, noted: int, told: bool
+) -> None:
+    """A number has 32 bits, and is noted plus one."""
+    write_and_be_killed(file, "first")
+    with file.with_name("store.db-turn").open("r+b") as turn:
+        turn.seek(_NOTE)
+        turn.write(noted.to_bytes(8, "little"))
+    if told:
+        with pytest.raises(StorageError, match="is not the log of"):
+            Store.open(file)
+    else:
+        with Store.open(file) as store:
+            assert names(store) == ["first"]
 
 
 def test_a_second_store_of_the_process_meets_the_copy_as_well(

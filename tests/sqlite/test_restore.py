@@ -98,6 +98,14 @@ def test_a_place_where_nothing_was_keeps_nothing(file: Path, backup: Path, tmp_p
     assert stored(tmp_path / "new.db") == ["first"]
 
 
+def test_an_empty_log_and_an_index_of_the_log_are_not_left(file: Path, backup: Path) -> None:
+    for part in ("-wal", "-shm"):
+        file.with_name(f"store.db{part}").touch()
+    report = restore(backup, file)
+    assert report.kept is not None
+    assert names_in(file.parent) == ["backups", "store.db", Path(report.kept).name]
+
+
 def test_the_log_of_a_killed_process_stays_with_its_file(file: Path, backup: Path) -> None:
     write_and_be_killed(file, "third")
     report = restore(backup, file)

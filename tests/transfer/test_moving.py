@@ -530,6 +530,8 @@ def test_an_agent_whose_name_is_taken_gets_another_one(filled: Store, elsewhere:
         ": agents: another agent is called fox here; to give this one another name,"
         ' import with on_conflict="skip" (`--on-conflict skip`)'
     )
+    error = refused.value
+    assert (error.reason, error.table, error.id) == (ConflictReason.TAKEN, "agents", "A1")
     report = elsewhere.import_initiative(lines, on_conflict="skip")
     assert report.agents_renamed == {"A1": "fox-3"}
     assert elsewhere.agents.get("A1").name == "fox-3"

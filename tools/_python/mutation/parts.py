@@ -32,8 +32,8 @@ PARTS = {
         ("core/mapping",),
         (
             "core/mapping",
-            *_in("entities", "initiatives accounts agents tasks ready_tasks"),
-            "testing/for_services",
+            *_in("entities", "initiatives accounts agents tasks ready_tasks sealed_accounts"),
+            *("faults/secrets", "testing/for_services"),
         ),
     ),
     "claims": Part(
