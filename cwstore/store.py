@@ -123,6 +123,7 @@ class Store(Repositories[Sync], Database):
         return import_lines(self._db, lines, on_conflict)
 
 
+@public
 def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "core.RestoreReport":
     """Put a verified copy of a backup in the place of a store's file.
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -50,11 +50,11 @@ def seen_by_type_checkers(tree: ast.Module) -> list[ast.stmt]:
     )
 
 
-def said(program: str) -> str:
-    """What a new process prints."""
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
+def said(program: str, *options: str) -> str:
+    """What a new process prints. It must succeed."""
+    command = [sys.executable, *options, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
@@ -201,6 +201,21 @@ print(before == {name: getattr(cwstore, name) for name in dir(cwstore)})
     assert said(program) == "True"
 
 
+@pytest.mark.slow
+def test_every_module_can_be_imported_without_docstrings_and_warns_of_nothing() -> None:
+    program = """
+import pkgutil, sys
+from importlib import import_module
+import cwstore
+
+names = [one.name for one in pkgutil.walk_packages(cwstore.__path__, "cwstore.")]
+for name in names:
+    if not name.endswith(("__main__", "hook-cwstore")):
+        import_module(name)
+"""
+    assert said(program, "-OO", "-W", "error") == ""
+
+
 # The home of a class
 
 
@@ -213,6 +228,16 @@ def test_a_class_says_its_public_home(name: str) -> None:
     assert f"class {name} in module {home}" in pydoc.render_doc(kind)
     if not issubclass(kind, StrEnum):  # whose repr names no module
         assert repr(kind) == f"<class '{home}.{name}'>"
+
+
+@pytest.mark.parametrize("name", ["migrate", "rehearse", "restore", "status"])
+def test_a_function_says_its_public_home_and_its_source_is_found(name: str) -> None:
+    function = getattr(cwstore, name)
+    assert (function.__module__, function.__qualname__) == ("cwstore", name)
+    assert pickled(function) is function
+    assert f"function {name} in module cwstore\n" in pydoc.plain(pydoc.render_doc(function))
+    assert f"def {name}(" in inspect.getsource(function)
+    assert get_type_hints(function)
 
 
 @pytest.mark.parametrize("name", CLASSES)

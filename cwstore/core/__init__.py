@@ -18,6 +18,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from types import FunctionType
+
     from cwstore.core.changes import Change as Change
     from cwstore.core.changes import ChangeFeed as ChangeFeed
     from cwstore.core.checks import Json as Json
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from cwstore.core.statement import rows_of as rows_of
     from cwstore.core.statement import values_of as values_of
 
-Kind = TypeVar("Kind", bound=type)
+Kind = TypeVar("Kind", bound="type | FunctionType")
 
 _MODULES = {
     "checks": "Json NonEmpty",
@@ -129,7 +131,7 @@ def _typed_dict_schema(kind: type[Any], source: object, handler: Any) -> Any:
 
 
 def public(kind: Kind) -> Kind:
-    """As `publish`, for one class.
+    """As `publish`, for one class or function.
 
     `inspect.getsource` looks for a class in the file of the module that it names, and finds none.
     Since Python 3.13 it trusts the line that the class knows, and would show other lines of that
@@ -138,6 +140,7 @@ def public(kind: Kind) -> Kind:
     kind.__module__ = "cwstore"
     if hasattr(kind, "__total__"):
         setattr(kind, "__get_pydantic_core_schema__", classmethod(_typed_dict_schema))  # noqa: B010
-    with suppress(AttributeError):  # an older Python
-        type.__delattr__(kind, "__firstlineno__")
+    if isinstance(kind, type):
+        with suppress(AttributeError):  # an older Python
+            type.__delattr__(kind, "__firstlineno__")
     return kind

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from cwstore.core import public
 from cwstore.core.checks import check_flags, check_progress
 from cwstore.core.drivers import engine_for
 from cwstore.core.extension import Extension, check_extensions
@@ -82,6 +83,7 @@ __all__ = [
 ]
 
 
+@public
 def migrate(
     path: str | os.PathLike[str],
     *,
@@ -119,6 +121,7 @@ def migrate(
         database.close()
 
 
+@public
 def status(
     path: str | os.PathLike[str],
     *,
@@ -184,6 +187,7 @@ def _added(database: "Target", state: State, files: list[MigrationFile]) -> tupl
     return tuple(map(str, database.drift(up_to(state.version, files)).added))
 
 
+@public
 def rehearse(
     path: str | os.PathLike[str],
     *,
