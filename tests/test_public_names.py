@@ -408,7 +408,7 @@ def test_a_process_that_opens_a_store_and_finds_one_row_loads_only_these_modules
         "cwstore.core.mapping",
         "cwstore.core.repository",
         "cwstore.core.statement",
-        "cwstore.core.threads",
+        "cwstore.core.writer_lock",
         "cwstore.entities",
         "cwstore.entities.registry",
         "cwstore.entities.task",

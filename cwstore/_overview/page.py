@@ -2,10 +2,10 @@
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
+from pkgutil import get_data
 
 from cwstore._overview.board import STATES, Waits, state_of, states_of, tree_of
 from cwstore._overview.layout import HEIGHT, WIDTH, layers_of
@@ -56,8 +56,9 @@ def page(
 
 
 def _text_of(name: str) -> str:
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="ascii") as stream:
-        return stream.read()
+    data = get_data(__name__, name)  # from an archive, too
+    assert data is not None
+    return data.decode("ascii")
 
 
 def _hash(text: str) -> str:

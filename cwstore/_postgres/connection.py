@@ -37,7 +37,8 @@ _KEEPALIVES = {
     "keepalives_count": "3",
 }
 # Tables that were never analysed: PostgreSQL would hash or sort a whole table for a walk along an
-# index. Compiling a plan costs more than running it, for all that is asked here.
+# index. A bitmap has no order: a claim looked at all that was ready and sorted it, 5.9 ms for 4,000
+# tasks instead of 0.15. Compiling a plan costs more than running it, for all that is asked here.
 _SETTINGS = """
     SELECT
         set_config('search_path', coalesce($1::text, current_setting('search_path')), false),
@@ -50,6 +51,7 @@ _SETTINGS = """
         set_config('enable_seqscan', 'off', false),
         set_config('enable_hashjoin', 'off', false),
         set_config('enable_mergejoin', 'off', false),
+        set_config('enable_bitmapscan', 'off', false),
         set_config('jit', 'off', false)
 """
 

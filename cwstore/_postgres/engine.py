@@ -14,21 +14,22 @@ from cwstore._postgres import reports
 from cwstore._postgres.address import Address, parse
 from cwstore._postgres.connection import Connection
 from cwstore._postgres.error_map import map_statement_error
-from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.listener import Listener
 from cwstore._postgres.reader_pool import Readers
 from cwstore._postgres.schema.target import PostgresTarget, program_for
+from cwstore._postgres.server_check import connect_both
 from cwstore._postgres.snapshot import PostgresSnapshot
-from cwstore._postgres.statement_text import text_of
+from cwstore._postgres.statement_text import guarded_text_of, linked_text_of, text_of
 from cwstore._postgres.transaction import TransactionStack
 from cwstore._postgres.version import current_schema, version_if_current
-from cwstore._postgres.writer import Writer
+from cwstore._postgres.writer import Call, Writer
 from cwstore.core.blocks import block
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
+from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
-from cwstore.core.threads import Transaction
+from cwstore.core.writer_lock import Transaction
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -89,19 +90,17 @@ class PostgresDatabase:
 
     def look(self, statement: Statement[T], /, **binds: object) -> tuple[T | None, object]:
         # Other programs may write outside of the lane: no state is known to be still the same.
-        return self.fetch_one(statement, **binds), object()
+        return self.fetch_one(statement, **binds), None
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
         return statement.map(self._read(statement, statement.bind(binds)))
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
         values = statement.bind(binds)
-        in_steps = statement.holds_secrets or statement.rising_id is not None
-        if in_steps or self._writer.owner == get_ident():
-            return self._write(statement, values)[0]
-        # What it returns is what was just checked, so that it can be read as an entity.
-        with self._transactions.exclusive(statement.text):
-            return statement.map(self._writer.run_alone(statement, values))[0]
+        # What it returns is what was just checked, so that it can be mapped. But a text may look as
+        # an encoded secret does.
+        text = guarded_text_of if statement.holds_secrets else text_of
+        return self._write(statement, values, text)[0]
 
     def write_one(self, statement: Statement[T], /, **binds: object) -> T | None:
         rows = self._write(statement, statement.bind(binds))
@@ -119,8 +118,34 @@ class PostgresDatabase:
         values = statement.bind(binds)
         if self._writer.owner == get_ident():
             return int(self._writer.run(statement, values)[0][0])
-        with self._transactions.exclusive(statement.text):
-            return int(self._writer.run_alone(statement, values)[0][0])
+        rows = self._run_alone([Call(statement, text_of(statement), values)])
+        if rows is None:
+            with Transaction(self._transactions):
+                rows = self._writer.run(statement, values)
+        return int(rows[0][0])
+
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        if self._writer.owner == get_ident() or self._decodes(statement):
+            return write_in_steps(self, statement, binds, link, others)
+        first = guarded_text_of(statement, keeps_id=True)
+        calls = [Call(statement, first, statement.bind(binds))]
+        stamps = int(statement.timed)
+        for other, its_binds in others:
+            linked = linked_text_of(other, link, stamps)
+            values = other.bind({**its_binds, link: "not known yet"})
+            values[linked.place] = None
+            calls.append(Call(other, linked.text, values))
+            stamps += other.timed
+        rows = self._run_alone(calls)
+        if rows is None:
+            return write_in_steps(self, statement, binds, link, others)
+        return statement.map(rows)[0] if rows else None
 
     def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
         rows = self._write(statement, statement.bind(binds))
@@ -193,12 +218,32 @@ class PostgresDatabase:
 
     # Writing
 
-    def _write(self, statement: Statement[T], values: list[Any]) -> list[T]:
-        """Run in the thread's open transaction, or in a new one. Maps rows before the COMMIT."""
-        if self._writer.owner == get_ident() and not statement.holds_secrets:
-            return statement.map(self._writer.run(statement, values))
+    def _write(
+        self,
+        statement: Statement[T],
+        values: list[Any],
+        text: Callable[[Statement[Any]], bytes] = guarded_text_of,
+    ) -> list[T]:
+        """Run in the thread's open transaction, or in a new one. Keeps no row that is no entity."""
+        if self._writer.owner == get_ident():
+            if not statement.holds_secrets:
+                return statement.map(self._writer.run(statement, values))
+        elif not self._decodes(statement):
+            rows = self._run_alone([Call(statement, text(statement), values)])
+            if rows is not None:
+                return statement.map(rows)
         with Transaction(self._transactions):  # a row that cannot be decoded is not changed
             return statement.map(self._writer.run(statement, values))
+
+    def _run_alone(self, calls: list[Call]) -> list[Row] | None:
+        """See `Writer.run_alone`."""
+        with self._transactions.exclusive(calls[0].statement.text):
+            return self._writer.run_alone(calls)
+
+    @staticmethod
+    def _decodes(statement: Statement[Any]) -> bool:
+        """Whether only a codec can tell that its rows can be mapped."""
+        return statement.holds_secrets and statement.codec is not None
 
     # What the store offers beside repositories
 

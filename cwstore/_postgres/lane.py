@@ -53,10 +53,10 @@ class Lane:
         self._hand_on = (
             f"SELECT setval('{literal}', greatest($1::bigint, last_value)) FROM {stamps}"
         ).encode()
-        self._stamp_alone = (
+        self._give_out = (
             f"SELECT set_config('{STAMP_SETTING}',"
-            f" setval('{literal}', greatest($1::bigint, last_value + 1))::text, true)"
-            f" FROM {stamps}"
+            f" (setval('{literal}', greatest($1::bigint, last_value + 1) + $2::bigint)"
+            f" - $2::bigint)::text, true) FROM {stamps}"
         ).encode()
 
     def last_stamp(self) -> "Message":
@@ -67,9 +67,12 @@ class Lane:
         """Leaves a stamp to who holds the lane next."""
         return self._hand_on, (stamp,)
 
-    def stamp_alone(self, now: int) -> "Message":
-        """Gives out the next stamp, for a transaction of one statement: where `:now` finds it."""
-        return self._stamp_alone, (now,)
+    def give_out(self, now: int, more: int) -> "Message":
+        """Gives out the next stamp, where `:now` of the statements that follow finds it.
+
+        And as many `more`, each one microsecond later.
+        """
+        return self._give_out, (now, more)
 
     def holder(self, connection: "Connection") -> "tuple[str | None, datetime | None]":
         """The process that holds the lane, as text, and since when, by the clock of the server.

@@ -7,7 +7,7 @@ import psycopg
 
 from cwstore._postgres.address import parse
 from cwstore._postgres.connection import connect
-from cwstore._postgres.statement_text import text_of
+from cwstore._postgres.statement_text import guarded_text_of, text_of
 from cwstore.core.blocks import block
 from cwstore.core.statement import Statement
 
@@ -20,8 +20,9 @@ def prepared_at(address: str) -> Generator[Callable[[Statement[Any]], str | None
     connection = connect(parse(address), busy_timeout=_BUSY_TIMEOUT, read_only=True)
 
     def problem_of(statement: Statement[Any]) -> str | None:
+        text = guarded_text_of if "RETURNING" in statement.text else text_of
         try:
-            connection.execute(b"PREPARE statement AS " + text_of(statement), prepare=False)
+            connection.execute(b"PREPARE statement AS " + text(statement), prepare=False)
             connection.execute("DEALLOCATE statement", prepare=False)
         except psycopg.Error as error:
             return error.diag.message_primary or str(error)

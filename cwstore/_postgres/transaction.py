@@ -14,7 +14,7 @@ import psycopg
 
 from cwstore._postgres.error_map import map_error
 from cwstore.core.blocks import block
-from cwstore.core.threads import Level, ThreadEnds, note_task
+from cwstore.core.writer_lock import Level, ThreadEnds, note_task
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:

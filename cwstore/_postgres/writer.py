@@ -7,7 +7,7 @@ import os
 import select
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
 
@@ -31,12 +31,14 @@ from cwstore._postgres.error_map import (
     outcome_unknown,
 )
 from cwstore._postgres.lane import BEGIN, COMMIT, Lane
+from cwstore._postgres.row_guard import UNFIT
 from cwstore._postgres.statement_text import text_of
 from cwstore._postgres.telling import let_tables_tell
 from cwstore.core.blocks import block
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import missing_reference, name_holder, read_only_refusal, table_of, taken
-from cwstore.core.threads import FairLock, acquire, refuse_others
+from cwstore.core.ids import make_rising_id
+from cwstore.core.writer_lock import FairLock, acquire, refuse_others
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -52,7 +54,7 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping, Sequence
     from datetime import datetime
 
     from cwstore._postgres.address import Address
@@ -68,6 +70,14 @@ _ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
 
 # A connection that was inherited by a fork is the parent's. To free it here would end its session.
 _inherited: list[Connection] = []
+
+
+class Call(NamedTuple):
+    """A statement that is sent with its COMMIT."""
+
+    statement: "Statement[Any]"
+    text: bytes
+    values: list[Any]
 
 
 class Writer:
@@ -193,20 +203,19 @@ class Writer:
 
     # Statements, by the thread that holds the lock
 
-    def run_alone(self, statement: "Statement[Any]", values: list[Any]) -> "list[Row]":
-        """Run a statement as a transaction of its own, in one round trip, and fetch every row.
+    def run_alone(self, calls: "Sequence[Call]") -> "list[Row] | None":
+        """Run statements as a transaction of their own, in one round trip; the rows of the first.
 
-        Not one with `:rising_id`: its stamp is known only when it was run.
+        None: one of these may be no entity, and nothing was changed. Run it in steps, which tell.
         """
         self.refuse_to_write()
         messages = [BEGIN, *self._lock_timeout(), self.lane.take]
-        if statement.timed:
-            now = self._clock.read()
-            messages.append(self.lane.stamp_alone(max(now, self._clock.last + 1)))
-            if statement.clock is not None:
-                values[statement.clock] = now
+        timed = [call for call in calls if call.statement.timed]
+        if timed:
+            messages.append(self._give_out(timed))
         at = len(messages)
-        messages += [(text_of(statement), values), COMMIT]
+        messages += [(call.text, call.values) for call in calls]
+        messages.append(COMMIT)
         if self._wait is not None:
             messages.append(self._wait)
         made: list[Cursor] = []
@@ -214,33 +223,47 @@ class Writer:
         try:
             run_batch(self.connection, messages, made)
         except (psycopg.Error, UnicodeError) as error:
-            fault = self._fault_alone(error, statement, values, failed_at(made) - at)
+            fault = self._fault_alone(error, calls, failed_at(made) - at)
         except BaseException:
             self.drop()
             raise
         else:
             self.tell_wait(time.monotonic() - started)
             self._refuse_if_not_replicated()
-            if statement.timed:
-                self._clock.raise_to(int(made[at - 1].fetchall()[0][0]))
+            if timed:
+                ((first,),) = made[at - 1].fetchall()
+                self._clock.raise_to(int(first) + len(timed) - 1)
             return made[at].fetchall() if made[at].description else [(made[at].rowcount,)]
+        if fault is None:
+            return None
         raise fault
 
+    def _give_out(self, calls: "list[Call]") -> Message:
+        """What gives each a stamp, which is known only once they were run."""
+        shown = [self._clock.read() for _ in calls]
+        for (statement, _, values), now in zip(calls, shown, strict=True):
+            if statement.clock is not None:
+                values[statement.clock] = now
+            if statement.rising_id is not None:
+                values[statement.rising_id] = make_rising_id(0)  # the server puts the stamp in
+        return self.lane.give_out(max(shown[0], self._clock.last + 1), len(calls) - 1)
+
     def _fault_alone(
-        self,
-        error: psycopg.Error | UnicodeError,
-        statement: "Statement[Any]",
-        values: list[Any],
-        at: int,
-    ) -> CwstoreError:
-        """`at`: which message failed; 0 is the statement, 1 the COMMIT, 2 the wait for it."""
-        if isinstance(error, psycopg.Error) and (is_lost(error) or at > 1):
+        self, error: psycopg.Error | UnicodeError, calls: "Sequence[Call]", at: int
+    ) -> CwstoreError | None:
+        """`at`: which message failed: of a statement its number, then the COMMIT, the wait for it.
+
+        None: a row may be no entity.
+        """
+        if isinstance(error, psycopg.Error) and (is_lost(error) or at > len(calls)):
             self.drop()
             return outcome_unknown(self.name)
         self.rollback()
         self._drop_if_standby(error)
-        if at == 0:
-            return self._fault(error, statement, values)
+        if 0 <= at < len(calls):
+            if isinstance(error, psycopg.Error) and error.sqlstate == UNFIT:
+                return None
+            return self._fault(error, calls[at].statement, calls[at].values)
         assert isinstance(error, psycopg.Error)
         fault = map_error(error, f"BEGIN ({self.name})", self.busy_timeout)
         self._name_holder(fault)

@@ -12,7 +12,7 @@ from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.connection import connect_reader
 from cwstore._sqlite.database_file import MEMORY, is_there, remove, resolve, sync
 from cwstore._sqlite.drafts import draft_beside
-from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.error_map import how_to_mend, map_error
 from cwstore._sqlite.identity import give_own_number
 from cwstore._sqlite.new_names import give_name
 from cwstore.core.watching import tell
@@ -172,14 +172,13 @@ def _copy(source: Connection, draft: str, what: str, busy_timeout: float) -> Non
             if problems:
                 raise CorruptDatabaseError(
                     f"{what} was not kept, its source is damaged: {'; '.join(problems)};"
-                    " run `cwstore check PATH`; if it finds damage,"
-                    " `cwstore restore BACKUP PATH`; if it finds none, check the disk"
+                    f" {how_to_mend(source.filename)}"
                 )
             give_own_number(copy)
         finally:
             copy.close()
     except apsw.Error as error:
-        fault = map_error(error, f"writing {what}", busy_timeout)
+        fault = map_error(error, f"writing {what}", busy_timeout, source.filename)
     else:
         return
     raise fault

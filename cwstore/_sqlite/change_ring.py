@@ -35,7 +35,9 @@ _HINT_EVERY = 4096  # bytes of entries
 _LOCK = LOCK_EX | LOCK_NB
 _GLANCE = 1024  # bytes that are read of an entry at once
 _LONGEST = ROOM // 4  # bytes; of a greater transaction nobody is told what it changed
-_PATIENCE = 0.005  # seconds for another process, between its COMMIT and its entry
+_PATIENCE = 0.05  # seconds for another process, between its COMMIT and its entry, on a busy machine
+_YIELDS = 0.001  # seconds of them without a sleep
+_IMPATIENCE = 1.0  # seconds after one that did not come to its entry, or was stopped before it
 
 _BEYOND: list[ChangeNote] = [NOTE_OF_ELSEWHERE]  # which has no table
 _OPERATIONS = {one[0]: one for one in ChangeOperation}
@@ -58,6 +60,7 @@ class ChangeRing:
 
     def __init__(self, file: str) -> None:
         self._descriptor = open_side_file(f"{file}-changes", file)
+        self._waits_from = 0.0  # when one may be waited for again
 
     def is_there(self) -> bool:
         """Whether the file has its name still. Who removes it loses changes, no more."""
@@ -72,11 +75,18 @@ class ChangeRing:
             return patiently and self._wait_for_lock()
 
     def _wait_for_lock(self) -> bool:
-        deadline = time.monotonic() + _PATIENCE
-        while time.monotonic() < deadline:
-            os.sched_yield()
+        began = now = time.monotonic()
+        if now < self._waits_from:
+            return False
+        while now < began + _PATIENCE:
+            if now < began + _YIELDS:
+                os.sched_yield()
+            else:
+                time.sleep(_YIELDS)
             if self.try_lock(patiently=False):
                 return True
+            now = time.monotonic()
+        self._waits_from = now + _IMPATIENCE
         return False
 
     def unlock(self) -> None:

@@ -45,7 +45,9 @@ def _cut_log(writer: "Writer") -> None:
         truncate(writer.connection, queue, writer.busy_handler)
         return
     except apsw.Error as error:
-        fault = map_error(error, f"wal_checkpoint ({writer.file})", writer.busy_timeout)
+        fault = map_error(
+            error, f"wal_checkpoint ({writer.file})", writer.busy_timeout, writer.file
+        )
     raise fault
 
 

@@ -100,7 +100,7 @@ def _try_wal(connection: Connection, busy_timeout: float) -> CwstoreError | None
         if connection.pragma("journal_mode") not in ("wal", "memory"):
             connection.execute("PRAGMA journal_mode = WAL").fetchall()
     except apsw.Error as error:
-        return map_error(error, "switching to WAL", busy_timeout)
+        return map_error(error, "switching to WAL", busy_timeout, connection.filename)
     return None
 
 
@@ -156,7 +156,7 @@ def _open(
             raise
         return connection
     except apsw.Error as error:
-        fault = map_error(error, f"opening {file}", busy_timeout)
+        fault = map_error(error, f"opening {file}", busy_timeout, file)
     raise fault
 
 

@@ -262,7 +262,7 @@ def create_file(file: str, application_id: int) -> None:
     except FileExistsError:
         return  # another process was faster: its file is as good
     except apsw.Error as error:
-        fault = map_error(error, f"creating {file}", 0.0)
+        fault = map_error(error, f"creating {file}", 0.0, file)
     except OSError as error:
         fault = StorageError(f"cannot create {file}: {error.strerror}; check the directory")
     finally:

@@ -31,8 +31,9 @@ from cwstore.core.checks import (
 )
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
+from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
-from cwstore.core.threads import Transaction
+from cwstore.core.writer_lock import Transaction
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 
@@ -143,6 +144,15 @@ class SqliteDatabase:
         rows = self._write(statement, statement.bind(binds))
         return rows[0] if rows else None
 
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        return write_in_steps(self, statement, binds, link, others)
+
     def transaction(self) -> AbstractContextManager[None]:
         return Transaction(self._transactions)
 
@@ -218,7 +228,9 @@ class SqliteDatabase:
             readers.drop(reader)  # at once: it may still hold a snapshot
             if not isinstance(error, apsw.Error | UnicodeError):
                 raise
-            fault = map_statement_error(error, text, statement.named(values), self.busy_timeout)
+            fault = map_statement_error(
+                error, text, statement.named(values), self.busy_timeout, self.file
+            )
         else:
             seconds = monotonic() - reader.since
             reader.what = ""

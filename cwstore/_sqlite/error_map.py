@@ -81,11 +81,12 @@ def map_statement_error(
     text: str,
     binds: Mapping[str, object],
     busy_timeout: float,
+    file: str,
 ) -> CwstoreError:
     """The error to raise for one of a statement."""
     if isinstance(error, UnicodeEncodeError):
         return faults.refused_bind(binds)
-    fault = map_error(error, faults.table_of(text), busy_timeout, text)
+    fault = map_error(error, faults.table_of(text), busy_timeout, file, text)
     if isinstance(fault, ConflictError) and _is_about_its_row(error, fault, text):
         given = binds.get("id")
         fault.id = given if isinstance(given, str) else None
@@ -101,7 +102,11 @@ def _is_about_its_row(error: apsw.Error | UnicodeError, fault: ConflictError, te
 
 
 def map_error(
-    error: apsw.Error | UnicodeError, what: str, busy_timeout: float, text: str = ""
+    error: apsw.Error | UnicodeError,
+    what: str,
+    busy_timeout: float,
+    file: str,
+    text: str = "",
 ) -> CwstoreError:
     """The error to raise for `error`, which happened in `what`, while running the SQL `text`.
 
@@ -109,7 +114,7 @@ def map_error(
     """
     code = getattr(error, "extendedresult", -1)
     if isinstance(error, UnicodeError) or code & 0xFF == apsw.SQLITE_CONSTRAINT:
-        return _of_a_value(error, code, what, text)
+        return _of_a_value(error, code, what, file, text)
     primary = code & 0xFF if code >= 0 else code
     if problem := _STORAGE.get(code) or _STORAGE.get(primary):
         return StorageError(f"{what}: {problem}")
@@ -121,7 +126,7 @@ def map_error(
                 waited=busy_timeout,
             )
         case apsw.SQLITE_NOTADB | apsw.SQLITE_CORRUPT | apsw.SQLITE_IOERR:
-            return _of_the_file(error, code, what)
+            return _of_the_file(error, code, what, file)
         case apsw.SQLITE_TOOBIG:
             return InvalidValueError("value", "too large for one SQLite row (1,000,000,000 bytes)")
         case apsw.SQLITE_ERROR if "too deep" in str(error) or "too many levels" in str(error):
@@ -132,7 +137,7 @@ def map_error(
         case apsw.SQLITE_ERROR | apsw.SQLITE_SCHEMA:
             return CorruptDatabaseError(
                 f"{what}: {error}; the structure of the file is not what its version says:"
-                " run `cwstore check`"
+                f" run `cwstore check {_path(file)}`"
             )
         case _ if isinstance(error, apsw.ConnectionClosedError):
             return StoreClosedError(f"{what}: the store is closed; open a new one")
@@ -140,15 +145,14 @@ def map_error(
             return CwstoreError(f"{what}: {type(error).__name__}: {error}")
 
 
-def _of_the_file(error: apsw.Error, code: int, what: str) -> CwstoreError:
+def _of_the_file(error: apsw.Error, code: int, what: str, file: str) -> CwstoreError:
     match code & 0xFF:
         case apsw.SQLITE_NOTADB:
             return ForeignDatabaseError(f"{what}: not an SQLite database; give another path")
         case apsw.SQLITE_CORRUPT:
             # A read that the disk refuses looks the same: SQLite makes it SQLITE_CORRUPT.
             return CorruptDatabaseError(
-                f"{what}: {error}; nothing was repaired: run `cwstore check PATH`; if it"
-                " finds damage, `cwstore restore BACKUP PATH`; if it finds none, check the disk"
+                f"{what}: {error}; nothing was repaired: {how_to_mend(file)}"
             )
         case _ if code in _LOCKS:
             return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
@@ -158,6 +162,21 @@ def _of_the_file(error: apsw.Error, code: int, what: str) -> CwstoreError:
                 f"{what}: the disk failed ({_name_of(code)}); check the disk, its room and quotas,"
                 " then reopen"
             )
+
+
+def how_to_mend(file: str) -> str:
+    """What to do about a file that seems to be damaged: the commands."""
+    path = _path(file)
+    return (
+        f"run `cwstore check {path}`; if it finds damage, `cwstore restore BACKUP {path}`; if it"
+        " finds none, check the disk"
+    )
+
+
+def _path(file: str) -> str:
+    from shlex import quote  # what most processes do not need
+
+    return quote(file)
 
 
 def _name_of(code: int) -> str:
@@ -172,21 +191,26 @@ def outcome_unknown(error: apsw.Error) -> bool:
     )
 
 
-def commit_fault(error: apsw.Error, file: str, busy_timeout: float) -> CwstoreError:
-    """The error to raise for one of a COMMIT."""
+def commit_fault(
+    error: apsw.Error, busy_timeout: float, file: str, script: str = ""
+) -> CwstoreError:
+    """The error to raise for one of a COMMIT, of that migration script if one is given."""
+    what = f"COMMIT ({file}, {script})" if script else f"COMMIT ({file})"
     if outcome_unknown(error):
         return OutcomeUnknownError(
-            f"COMMIT ({file}): the disk failed; the transaction may or may not be there:"
+            f"{what}: the disk failed; the transaction may or may not be there:"
             " read before you repeat it"
         )
-    return map_error(error, f"COMMIT ({file})", busy_timeout)
+    return map_error(error, what, busy_timeout, file)
 
 
-def _of_a_value(error: apsw.Error | UnicodeError, code: int, what: str, text: str) -> CwstoreError:
+def _of_a_value(
+    error: apsw.Error | UnicodeError, code: int, what: str, file: str, text: str
+) -> CwstoreError:
     if isinstance(error, UnicodeError):  # carries the bytes: it is not chained
         return CorruptDatabaseError(
             f"{what}: a text in the file is not UTF-8; nothing was repaired: restore a"
-            " backup: `cwstore restore BACKUP PATH`"
+            f" backup: `cwstore restore BACKUP {_path(file)}`"
         )
     return _constraint(error, code, text)
 

@@ -93,7 +93,7 @@ def _refuse_other_history(connection: Connection, file: str, program: Program) -
     except (apsw.CorruptError, UnicodeDecodeError):
         return
     except apsw.Error as error:
-        fault = map_error(error, f"reading the version of {file}", BUSY_TIMEOUT)
+        fault = map_error(error, f"reading the version of {file}", BUSY_TIMEOUT, file)
     else:
         validate(state, files, file)
         if state.version > len(files):
@@ -116,7 +116,7 @@ def check(connection: Connection, file: str, busy_timeout: float, program: Progr
         violations = _listed(lambda: _violations(connection), damage)
         changed = _listed(lambda: _drift(connection, program, added), damage)
     except apsw.Error as error:
-        fault = map_error(error, "checking", busy_timeout)
+        fault = map_error(error, "checking", busy_timeout, file)
     else:
         found = tuple(dict.fromkeys(damage))
         return CheckReport(found, violations, changed, exposed_files(file), tuple(added))
@@ -198,7 +198,7 @@ def stats(
         pages = connection.pragma("page_count")
         free = connection.pragma("freelist_count")
     except apsw.Error as error:
-        fault = map_error(error, "counting", busy_timeout)
+        fault = map_error(error, "counting", busy_timeout, file)
     else:
         return StoreStats(
             version=version,

@@ -67,7 +67,7 @@ def connect_read_only(
             " takes, is missing; open the store once as a user who may write"
         )
     except apsw.Error as error:
-        fault = map_error(error, f"opening {file}", busy_timeout)
+        fault = map_error(error, f"opening {file}", busy_timeout, file)
     raise fault
 
 

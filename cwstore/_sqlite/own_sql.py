@@ -52,7 +52,7 @@ def run_query(
     try:
         return [dict(zip(columns, row, strict=True)) for row in cursor.execute(text, values)]
     except apsw.Error as error:
-        fault = map_error(error, "query", busy_timeout)
+        fault = map_error(error, "query", busy_timeout, connection.filename)
         if isinstance(error, apsw.AuthError):
             fault = InvalidValueError("sql", "it may only read; write by a repository")
         elif isinstance(error, apsw.SQLError):  # the fault is in the SQL, not in the file

@@ -1,7 +1,7 @@
 """The engine of a store that only reads: without writer, queue and log."""
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock, get_ident
 from time import monotonic
@@ -174,6 +174,16 @@ class ReadOnlyDatabase:
     def execute(self, statement: Statement[Any], /, **binds: object) -> int:
         self._refuse(statement, binds)
 
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        del link, others
+        self._refuse(statement, binds)
+
     def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
         self._refuse(statement, binds)
 
@@ -217,7 +227,9 @@ class ReadOnlyDatabase:
             try:
                 return int(self._watch.pragma("data_version"))
             except apsw.Error as error:
-                fault = map_error(error, f"data_version ({self.file})", self._busy_timeout)
+                fault = map_error(
+                    error, f"data_version ({self.file})", self._busy_timeout, self.file
+                )
         raise fault
 
     def _tell_elsewhere(self) -> None:

@@ -98,7 +98,7 @@ def _held(file: str) -> Generator[None]:
                 handle.xClose()
         return
     except apsw.Error as error:
-        fault = map_error(error, f"restoring {file}", 0.0)
+        fault = map_error(error, f"restoring {file}", 0.0, file)
     raise fault
 
 

@@ -87,7 +87,7 @@ def tell_wait(
     `began`: when the transaction of the holder did, as far as it is known.
     """
     if thread:
-        from cwstore.core.threads import name_of_thread
+        from cwstore.core.writer_lock import name_of_thread
 
         holder = name_of_thread(thread)
     text = "%s: a transaction waited %.1f s for the write lock, which %s had"

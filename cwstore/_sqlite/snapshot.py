@@ -56,7 +56,7 @@ def read_rows(
         return
     except (apsw.Error, UnicodeError) as error:
         named = statement.named(values)
-        fault = map_statement_error(error, statement.text, named, busy_timeout)
+        fault = map_statement_error(error, statement.text, named, busy_timeout, connection.filename)
     raise fault
 
 

@@ -18,7 +18,7 @@ from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.blocks import block
 from cwstore.core.faults import name_holder
-from cwstore.core.threads import Level, ThreadEnds, note_task
+from cwstore.core.writer_lock import Level, ThreadEnds, note_task
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -88,7 +88,7 @@ class TransactionStack:
                 self._tell_wait(queue, waited)
             return
         except apsw.Error as error:
-            fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout)
+            fault = map_error(error, f"BEGIN ({writer.file})", writer.busy_timeout, writer.file)
             if isinstance(fault, BusyError):
                 with suppress(OSError):  # it cannot be imported: no descriptors are left
                     from cwstore._sqlite.lock_holders import who_writes
@@ -145,7 +145,7 @@ class TransactionStack:
         try:
             writer.cursor.execute("COMMIT")
         except apsw.Error as error:
-            fault = commit_fault(error, writer.file, writer.busy_timeout)
+            fault = commit_fault(error, writer.busy_timeout, writer.file)
         else:
             version = writer.note_commit()
             if recorder is not None:
@@ -301,7 +301,7 @@ class TransactionStack:
                 if "no such savepoint" in str(error) and writer.connection.in_transaction:
                     return False
                 writer.abort_error = map_error(
-                    error, f"{savepoint} ({writer.file})", writer.busy_timeout
+                    error, f"{savepoint} ({writer.file})", writer.busy_timeout, writer.file
                 )
         return True
 

@@ -26,7 +26,7 @@ from cwstore.core.faults import (
     still_referred_to,
     table_of,
 )
-from cwstore.core.threads import FairLock, acquire, refuse_others
+from cwstore.core.writer_lock import FairLock, acquire, refuse_others
 from cwstore.errors import (
     ConflictError,
     ConflictReason,
@@ -303,7 +303,7 @@ class Writer:
         statement: "Statement[Any]",
         binds: Mapping[str, Any],
     ) -> CwstoreError:
-        fault = map_statement_error(error, statement.text, binds, self.busy_timeout)
+        fault = map_statement_error(error, statement.text, binds, self.busy_timeout, self.file)
         if not isinstance(error, apsw.ConstraintError) or not isinstance(fault, InvalidValueError):
             return fault
         field = fault.field
@@ -320,7 +320,7 @@ class Writer:
         try:
             return self.connection.execute(text, binds).fetchall()
         except apsw.Error as error:
-            fault = map_error(error, f"{text} ({self.file})", self.busy_timeout)
+            fault = map_error(error, f"{text} ({self.file})", self.busy_timeout, self.file)
         raise fault
 
     def refuse(self) -> None:

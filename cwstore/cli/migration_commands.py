@@ -72,7 +72,7 @@ def status(options: Namespace) -> int:
 
 
 def rehearse(options: Namespace) -> int:
-    """Migrate a copy, and show what that did to it."""
+    """Migrate a copy, or on a server in a transaction that is undone, and show what that did."""
     with terminal.progress("Rehearsing") as report:
         done = api.rehearse(
             options.path,
@@ -84,14 +84,17 @@ def rehearse(options: Namespace) -> int:
     if options.json:
         terminal.print_json(done)
         return 0
+    how, left = "on a copy", "was not touched"
+    if is_address(options.path):
+        how, left = "in a transaction that was undone", "is as it was"
     if done.steps:
-        _show_steps(f"Rehearsed on a copy in {done.seconds:.2f} s", done.steps)
+        _show_steps(f"Rehearsed {how} in {done.seconds:.2f} s", done.steps)
     for violation in done.violations:
         terminal.say(f"broken foreign key: {violation}")
     if not done.violations:
         terminal.say("0 broken foreign keys")
     terminal.say(
-        f"{shown(options.path)} was not touched. It would go from version {done.version_before} to"
+        f"{shown(options.path)} {left}. It would go from version {done.version_before} to"
         f" {done.version}, from {done.size_before:,} to {done.size:,} bytes."
     )
     return 0

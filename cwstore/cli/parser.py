@@ -246,7 +246,7 @@ def _add_show(add: Callable[..., Any]) -> None:
 def _add_migrations(add: Callable[..., Any]) -> None:
     migrate = add("migrate", "Bring a file to the newest version, or make a new one.")
     status = add("status", "Show the version of a file and what is pending.")
-    rehearse = add("rehearse", "Run the pending migrations on a copy of the file.")
+    rehearse = add("rehearse", "Try the pending migrations on a copy; on a server undo them.")
     for command in (migrate, status, rehearse):
         _add_program(command)
     for command in (migrate, rehearse):

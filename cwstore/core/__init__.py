@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from types import FunctionType
+    from collections.abc import Callable
 
     from cwstore.core.changes import Change as Change
     from cwstore.core.changes import ChangeFeed as ChangeFeed
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from cwstore.core.statement import rows_of as rows_of
     from cwstore.core.statement import values_of as values_of
 
-Kind = TypeVar("Kind", bound="type | FunctionType")
+Kind = TypeVar("Kind", bound="Callable[..., Any]")  # classes are called, too
 
 _MODULES = {
     "checks": "Json NonEmpty",
@@ -140,7 +140,8 @@ def public(kind: Kind) -> Kind:
     kind.__module__ = "cwstore"
     if hasattr(kind, "__total__"):
         setattr(kind, "__get_pydantic_core_schema__", classmethod(_typed_dict_schema))  # noqa: B010
-    if isinstance(kind, type):
+    named: object = kind
+    if isinstance(named, type):
         with suppress(AttributeError):  # an older Python
-            type.__delattr__(kind, "__firstlineno__")
+            type.__delattr__(named, "__firstlineno__")
     return kind

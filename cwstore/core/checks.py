@@ -42,8 +42,9 @@ Binder = Callable[[Mapping[str, Any]], list[Any]]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-_FIRST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
-_LAST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+#: What a datetime can say, in microseconds since 1970.
+FIRST_MICROS = (datetime.min.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
+LAST_MICROS = (datetime.max.replace(tzinfo=UTC) - EPOCH) // MICROSECOND
 
 
 class ValueRule(NamedTuple):
@@ -125,7 +126,7 @@ def to_micros(field: str, value: object) -> int:
     if value.utcoffset() is None:
         raise InvalidValueError(field, "is a naive datetime; give it a time zone")
     micros = (value - EPOCH) // MICROSECOND
-    if not _FIRST <= micros <= _LAST:
+    if not FIRST_MICROS <= micros <= LAST_MICROS:
         raise InvalidValueError(field, "is outside of the years 1 to 9999 in UTC")
     return micros
 

@@ -10,14 +10,14 @@ from binascii import b2a_base64
 from os import urandom
 from time import time_ns
 
-# The characters of base64, and in their place those that are safe in a URL, in the order of their
-# bytes: so the text sorts as the number does.
+#: The digits of an id: safe in a URL, and in the order of their bytes, so that the text sorts as
+#: the number does.
+DIGITS = "-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_IN_ORDER = bytes.maketrans(
-    _BASE64, b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
-)
+_IN_ORDER = bytes.maketrans(_BASE64, DIGITS.encode())
 
-_LAST_STAMP = 2**56 - 1
+#: The greatest that an id can begin with.
+LAST_STAMP = 2**56 - 1
 
 
 def make_id() -> str:
@@ -30,8 +30,8 @@ def make_rising_id(stamp: int) -> str:
 
     Before 1970, and after the year 4253, they are random in the order of their making.
     """
-    if not 0 <= stamp <= _LAST_STAMP:
-        stamp = 0 if stamp < 0 else _LAST_STAMP
+    if not 0 <= stamp <= LAST_STAMP:
+        stamp = 0 if stamp < 0 else LAST_STAMP
     # What `secrets` draws from, and a third of the time of its token_urlsafe.
     drawn = stamp.to_bytes(7) + urandom(9)
     return b2a_base64(drawn, newline=False).translate(_IN_ORDER)[:21].decode()

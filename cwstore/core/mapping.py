@@ -34,7 +34,7 @@ _known_time_of = _Times().__getitem__
 
 
 def _value_code(name: str, rule: ValueRule, names: dict[str, Any], *, again: bool) -> str:
-    if _is_plain(rule):
+    if is_plain(rule):
         return name
     if rule.is_sealed:
         code = f"unseal({name!r}, {name}, {names['id_code']})"
@@ -49,7 +49,7 @@ def _value_code(name: str, rule: ValueRule, names: dict[str, Any], *, again: boo
     return f"None if {name} is None else {code}" if rule.optional else code
 
 
-def _is_plain(rule: ValueRule) -> bool:
+def is_plain(rule: ValueRule) -> bool:
     """Whether the value in the row is the value of the field."""
     return rule.type in (str, int, float, bytes) and not rule.is_sealed
 
@@ -176,7 +176,7 @@ def _compile(
     else:
         code = body.format(fill=_fill_code(rules, names, again=again))
     forget = " = ".join(
-        ["rows = row", *(name for name, rule in rules.items() if not _is_plain(rule)), "None"]
+        ["rows = row", *(name for name, rule in rules.items() if not is_plain(rule)), "None"]
     )
     exec(
         _TWIN.format(slots=tuple(rules), argument=argument, body=code.strip(), forget=forget), names
@@ -211,7 +211,7 @@ def _fill_code(rules: Mapping[str, ValueRule], names: dict[str, Any], *, again: 
     targets: list[str] = []
     steps: list[str] = []
     for name, rule in rules.items():
-        if _is_plain(rule):
+        if is_plain(rule):
             targets.append(f"one.{name}")
             continue
         targets.append(name)

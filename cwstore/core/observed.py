@@ -1,6 +1,6 @@
 """A database that tells a listener of each statement: what repositories get of a store with one."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from inspect import currentframe
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from cwstore.core import publish
 from cwstore.core.blocks import block
-from cwstore.core.repository import Repository
+from cwstore.core.repository import Repository, write_in_steps
 from cwstore.core.statement import Statement
 from cwstore.errors import CwstoreError, InvalidValueError
 
@@ -129,6 +129,16 @@ class ObservedDatabase:
     def update_one(self, statement: Statement[T], binds: Mapping[str, object]) -> T | None:
         """See `core.port`."""
         return self._write(statement, lambda: self._db.update_one(statement, binds))
+
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        """See `core.port`. In steps: the listener is told of each."""
+        return write_in_steps(self, statement, binds, link, others)
 
     def transaction(self) -> AbstractContextManager[None]:
         """See `core.port`."""

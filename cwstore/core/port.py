@@ -56,6 +56,20 @@ class Database(Protocol):
         """As `write_one`, with the binds as a mapping."""
         ...
 
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        """As `write_one`, and if there is a row, the `others` with it: all of them, or nothing.
+
+        `link` is a bind of each of the others: the id of that row. An engine may run them also if
+        there is none; it is NULL then, and they must change nothing.
+        """
+        ...
+
     def transaction(self) -> AbstractContextManager[None]:
         """Everything inside is kept or undone as one; nested ones are undone alone."""
         ...

@@ -9,14 +9,14 @@ from cwstore.core.statement import Paging
 from cwstore.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from datetime import datetime
     from typing import Any, Concatenate, Literal, ParamSpec, overload
 
     from typing_extensions import TypeVar as DefaultTypeVar
 
     from cwstore.core.port import Database
-    from cwstore.core.statement import Listing, Patch
+    from cwstore.core.statement import Listing, Patch, Statement
 
 T = TypeVar("T")
 
@@ -57,6 +57,23 @@ def patch_row(
     if if_updated_at is None or database.fetch_one(patch.find, id=id) is None:
         raise no_row(table, id)
     raise updated_since(table, id, if_updated_at)
+
+
+def write_in_steps(
+    database: "Database",
+    statement: "Statement[T]",
+    binds: "Mapping[str, object]",
+    link: str,
+    others: "Sequence[tuple[Statement[Any], Mapping[str, object]]]",
+) -> T | None:
+    """`Database.write_with`, where one statement after another is run."""
+    with database.transaction():
+        row = database.write_one(statement, **binds)
+        if row is not None:
+            its_id = {link: cast("Any", row).id}
+            for other, its_binds in others:
+                database.execute(other, **its_binds, **its_id)
+        return row
 
 
 def fetch_page(

@@ -1,6 +1,6 @@
 """A database whose secrets are encoded at rest: what repositories get of a store with a codec."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -85,6 +85,17 @@ class SealedDatabase:
         """See `core.port`."""
         sealed, values = self._seal(statement, binds)
         return self._db.update_one(sealed, values)
+
+    def write_with(
+        self,
+        statement: Statement[T],
+        binds: Mapping[str, object],
+        link: str,
+        others: Sequence[tuple[Statement[Any], Mapping[str, object]]],
+    ) -> T | None:
+        """See `core.port`."""
+        sealed, values = self._seal(statement, binds)
+        return self._db.write_with(sealed, values, link, [self._seal(*other) for other in others])
 
     def transaction(self) -> AbstractContextManager[None]:
         """See `core.port`."""

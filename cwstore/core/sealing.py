@@ -15,7 +15,8 @@ from cwstore.errors import InvalidValueError, SecretError
 
 __all__ = ["SecretCodec"]
 
-_ENVELOPE = '{"cwstore:sealed":'
+#: What an encoded secret begins with.
+ENVELOPE = '{"cwstore:sealed":'
 
 
 class SecretCodec(Protocol):
@@ -50,7 +51,7 @@ def check_codec(codec: object) -> None:
 
 def is_sealed(text: str) -> bool:
     """Whether a stored text is an envelope."""
-    return text[: len(_ENVELOPE)] == _ENVELOPE
+    return text[: len(ENVELOPE)] == ENVELOPE
 
 
 def seal(field: str, secret: Secret, codec: SecretCodec) -> Secret:
@@ -62,7 +63,7 @@ def seal(field: str, secret: Secret, codec: SecretCodec) -> Secret:
         raise SecretError(
             f"{field} cannot be encoded by the codec of this store: {problem}", field=field
         )
-    return Secret(f"{_ENVELOPE}{dumps(encoded)}}}")
+    return Secret(f"{ENVELOPE}{dumps(encoded)}}}")
 
 
 def unsealer(entity: type, codec: SecretCodec | None) -> Callable[[str, str, str], str]:

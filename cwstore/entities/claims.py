@@ -10,7 +10,7 @@ database end the attempt of a task that leaves `in_progress`, whatever statement
 
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from cwstore.core import publish
 from cwstore.core.checks import (
@@ -20,6 +20,7 @@ from cwstore.core.checks import (
     check_text,
 )
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import no_row
 from cwstore.core.repository import fetch_page, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of
 from cwstore.entities.task import (
@@ -29,10 +30,16 @@ from cwstore.entities.task import (
     TaskStatus,
     task_rows,
 )
-from cwstore.errors import ConflictError, ConflictReason, InvalidValueError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    InvalidValueError,
+    MissingReferenceError,
+)
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
+    from cwstore.core.statement import Statement
 
 __all__ = ["AttemptOutcome", "TaskAttempt"]
 
@@ -102,12 +109,13 @@ _LEASE_END: LiteralString = """CASE
 _OPEN_ATTEMPT = _attempt(
     f"""
     INSERT INTO task_attempts ({_COLUMNS})
-    VALUES (
-        :rising_id, :task_id, :agent_id,
+    SELECT
+        :rising_id, id, :agent_id,
         (SELECT name FROM agents WHERE id = :agent_id),
         (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
         {_LEASE_END}, NULL, NULL, NULL, :now, :now
-    )
+    FROM tasks
+    WHERE id = :task_id
     """,
     lease=int | None,
 )
@@ -142,12 +150,11 @@ _FIND_OPEN_ATTEMPTS_OF_AGENT = _list(f"""
     ORDER BY created_at, id
 """)
 
-_FIND_OPEN_ATTEMPT_OF_AGENT = _attempt(f"""
-    SELECT {_COLUMNS}
-    FROM task_attempts
+#: The attempt of an agent that has a task in hand.
+HELD_BY_AGENT: LiteralString = """FROM task_attempts
     WHERE agent_id = :agent_id
-      AND outcome IS NULL
-""")
+      AND outcome IS NULL"""
+_FIND_OPEN_ATTEMPT_OF_AGENT = _attempt(f"SELECT {_COLUMNS} {HELD_BY_AGENT}")
 
 _FIND_OPEN_ATTEMPT_OF_TASK = _attempt(f"""
     SELECT {_COLUMNS}
@@ -277,7 +284,7 @@ _GIVE_TO_AGENT = _task_id(
     UPDATE agents
     SET task_id = :task_id, updated_at = {NEXT_UPDATED_AT}
     WHERE id = :agent_id
-    RETURNING id
+      AND :task_id IS NOT NULL
     """,
     task_id=NonEmpty,
     agent_id=NonEmpty,
@@ -306,6 +313,13 @@ def claim(db: "Database", task_id: str, agent_id: str | None, lease: timedelta |
     micros = lease_micros(lease)
     if agent_id is not None:
         check_id("agent_id", agent_id)
+    if held_by(db, agent_id) is None:
+        try:
+            task = claim_by(db, _CLAIM, {"task_id": task_id}, agent_id, micros)
+            if task is not None:
+                return task
+        except (ConflictError, MissingReferenceError):
+            pass  # the agent has got another task since, or there is no such agent
     with db.transaction():
         held = held_by(db, agent_id)
         if held is not None and held.task_id == task_id:
@@ -328,14 +342,29 @@ def claim(db: "Database", task_id: str, agent_id: str | None, lease: timedelta |
 
 def held_by(db: "Database", agent_id: str | None) -> TaskAttempt | None:
     """The open attempt of that agent; None: it holds nothing, or nobody is named."""
-    return look_held_by(db, agent_id)[0]
-
-
-def look_held_by(db: "Database", agent_id: str | None) -> tuple[TaskAttempt | None, object]:
-    """As `held_by`, with a token of the state that told it; see `Database.look`."""
     if agent_id is None:
-        return None, None
-    return db.look(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)
+        return None
+    return db.look(_FIND_OPEN_ATTEMPT_OF_AGENT, agent_id=agent_id)[0]
+
+
+def claim_by(
+    db: "Database",
+    claim: "Statement[Task]",
+    binds: dict[str, object],
+    agent_id: str | None,
+    lease: int | None,
+) -> Task | None:
+    """Run the claim and hand the task over. None: there was none to claim.
+
+    Raises ConflictError if the agent has a task in hand, MissingReferenceError if there is no such
+    agent.
+    """
+    others: list[tuple[Statement[Any], dict[str, object]]] = [
+        (_OPEN_ATTEMPT, {"agent_id": agent_id, "lease": lease})
+    ]
+    if agent_id is not None:
+        others.insert(0, (_GIVE_TO_AGENT, {"agent_id": agent_id}))
+    return db.write_with(claim, binds, "task_id", others)
 
 
 def claim_again(db: "Database", held: TaskAttempt, lease: int | None) -> Task:
@@ -345,9 +374,8 @@ def claim_again(db: "Database", held: TaskAttempt, lease: int | None) -> Task:
 
 
 def hand_over(db: "Database", task: Task, agent_id: str | None, lease: int | None) -> Task:
-    if agent_id is not None:
-        given = db.write_one(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id)
-        row_or_raise(given, "agents", agent_id)
+    if agent_id is not None and not db.execute(_GIVE_TO_AGENT, task_id=task.id, agent_id=agent_id):
+        raise no_row("agents", agent_id)
     db.execute(_OPEN_ATTEMPT, task_id=task.id, agent_id=agent_id, lease=lease)
     return task
 

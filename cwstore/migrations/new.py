@@ -11,7 +11,7 @@ _TITLE = """\
 -- What changes, in a sentence, and why it is wanted.
 --
 -- How it is done, where that is not plain from the statements: a named CHECK is exchanged in place,
--- a table is rebuilt as in 0010.
+-- a table is rebuilt as in 0010 of cwstore.
 --
 -- The runner reads the comments below, each on a line of its own. Write those that hold, and remove
 -- this list:

@@ -127,32 +127,30 @@ def default_directory() -> str:
     """`sql/migrations` of the installed package, or of the checkout it is imported from."""
     package = os.path.dirname(os.path.dirname(__file__))
     installed = f"{package}/sql/migrations"
-    if os.path.isdir(installed):
-        return installed
+    if os.path.isdir(installed) or not os.path.isdir(package):
+        return installed  # in an archive it is no directory either
     return os.path.join(os.path.dirname(package), "sql", "migrations")
 
 
 def load(directory: str | os.PathLike[str] | None = None, first: int = 1) -> list[MigrationFile]:
     """The migrations of a directory (None: our own), number `first` first, without a gap.
 
-    Hidden files and those that do not end in .sql or .SQL are left out. Raises MigrationError: no
-    such directory, none in it, a bad name, no text, a gap, a number used twice.
+    The directory may lie in a zip archive, as of zipapp or pex. Hidden files and those that do not
+    end in .sql or .SQL are left out. Raises MigrationError: no such directory, none in it, a bad
+    name, no text, a gap, a number used twice.
     """
     place = default_directory() if directory is None else check_directory("directory", directory)
     own = directory is None or first > 1
     if own and place in _own:
         return _own[place]
     try:
-        with os.scandir(place) as entries:
-            scripts = [e for e in entries if e.name.lower().endswith(".sql") and e.name[0] != "."]
-        found = [_read(entry) for entry in sorted(scripts, key=lambda entry: entry.name)]
+        contents = _contents(place)
     except OSError as error:
-        remedy = "give a directory with 0001_<name>.sql that this user may read"
-        if directory is None and not os.path.exists(__file__):
-            remedy = "a package in an archive has no files: unpack cwstore, and apsw, beside it"
         raise MigrationError(
-            f"cannot read the migrations in {place}: {error.strerror}; {remedy}"
+            f"cannot read the migrations in {place}: {error.strerror}; give a directory with"
+            " 0001_<name>.sql that this user may read"
         ) from None
+    found = [_read(name, contents[name]) for name in sorted(contents)]
     _check_numbers(found, place, first)
     if own:
         _own[place] = found
@@ -176,21 +174,56 @@ def _check_numbers(found: list[MigrationFile], place: str, first: int) -> None:
             )
 
 
-def _read(entry: os.DirEntry[str]) -> MigrationFile:
-    name = entry.name
+def _is_script(name: str) -> bool:
+    return name.lower().endswith(".sql") and name[0] != "."
+
+
+def _contents(place: str) -> dict[str, bytes]:
+    """What the scripts of a directory hold, by their names."""
+    try:
+        with os.scandir(place) as entries:
+            scripts = [entry for entry in entries if _is_script(entry.name)]
+    except NotADirectoryError:
+        archived = _archived(place)
+        if archived is None:
+            raise
+        return archived
+    contents: dict[str, bytes] = {}
+    for entry in scripts:
+        with open(entry.path, "rb") as stream:
+            contents[entry.name] = stream.read()
+    return contents
+
+
+def _archived(place: str) -> dict[str, bytes] | None:
+    """As `_contents`, of a directory in a zip archive; None if it is in none."""
+    import zipfile  # what few programs need
+
+    archive = place
+    while not os.path.isfile(archive):
+        archive = os.path.dirname(archive)
+    directory = os.path.normpath(place[len(archive) :]).lstrip(os.sep)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            split = {name: os.path.split(name) for name in opened.namelist()}
+            return {
+                file: opened.read(name)
+                for name, (within, file) in split.items()
+                if within == directory and file and _is_script(file)
+            }
+    except zipfile.BadZipFile:
+        return None
+
+
+def _read(name: str, content: bytes) -> MigrationFile:
     number = re.fullmatch(_NAME, name)
     if not number:
         raise MigrationError(f"{name} is not named like a migration: 0001_what_it_does.sql")
-    text = _text(entry.path)
-    if text is None:
-        raise MigrationError(f"{name} is not UTF-8 text; save it as such")
-    return MigrationFile(int(number.group(1)), name.removesuffix(".sql"), text)
-
-
-def _text(path: str) -> str | None:
-    """With the line endings of Unix; None: it is not UTF-8."""
     try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            return stream.read().replace("\r\n", "\n")
+        text = content.decode()
     except UnicodeDecodeError:
-        return None
+        raise MigrationError(f"{name} is not UTF-8 text; save it as such") from None
+    # With the line endings of Unix.
+    return MigrationFile(
+        int(number.group(1)), name.removesuffix(".sql"), text.replace("\r\n", "\n")
+    )

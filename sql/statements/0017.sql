@@ -1493,8 +1493,7 @@ LIMIT :limit;
 
 -- claims._FIND_OPEN_ATTEMPT_OF_AGENT
 SELECT id, task_id, agent_id, agent_name, number, lease_until, outcome,
-detail, ended_at, created_at, updated_at
-FROM task_attempts
+detail, ended_at, created_at, updated_at FROM task_attempts
 WHERE agent_id = :agent_id
   AND outcome IS NULL;
 
@@ -1525,7 +1524,7 @@ updated_at;
 UPDATE agents
 SET task_id = :task_id, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE id = :agent_id
-RETURNING id;
+  AND :task_id IS NOT NULL;
 
 -- claims._LEAVE
 UPDATE tasks
@@ -1554,15 +1553,16 @@ RETURNING task_id;
 -- claims._OPEN_ATTEMPT
 INSERT INTO task_attempts (id, task_id, agent_id, agent_name, number, lease_until, outcome,
 detail, ended_at, created_at, updated_at)
-VALUES (
-    :rising_id, :task_id, :agent_id,
+SELECT
+    :rising_id, id, :agent_id,
     (SELECT name FROM agents WHERE id = :agent_id),
     (SELECT coalesce(max(number), 0) + 1 FROM task_attempts WHERE task_id = :task_id),
     CASE
         WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
         WHEN :lease IS NOT NULL THEN 253402300799999999
     END, NULL, NULL, NULL, :now, :now
-);
+FROM tasks
+WHERE id = :task_id;
 
 -- conversations._ANSWER
 UPDATE conversations
@@ -4228,10 +4228,35 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+    EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
     changes,
     coalesce((SELECT max(number) FROM task_arrivals), 0) AS number
 FROM readiness
 WHERE id = 1;
+
+-- ready_tasks._READY.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type = :type
+   ) AS line
+LIMIT 1 OFFSET 5000);
 
 -- ready_tasks._READY.claim
 UPDATE tasks
@@ -4393,8 +4418,25 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND type = :type
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -4413,7 +4455,15 @@ SELECT EXISTS (SELECT 1
          AND phase_id IS NULL
          AND type = :type
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY.look_at_front
 SELECT
@@ -4421,6 +4471,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id
@@ -4443,6 +4496,30 @@ SELECT EXISTS (
       AND ready_tasks.id = arrival.id
       AND type = :type
 );
+
+-- ready_tasks._READY_AMONG.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+LIMIT 1 OFFSET 5000);
 
 -- ready_tasks._READY_AMONG.claim
 UPDATE tasks
@@ -4616,8 +4693,26 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY_AMONG.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY_AMONG.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY_AMONG.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -4638,7 +4733,15 @@ SELECT EXISTS (SELECT 1
          AND type IN (SELECT value FROM json_each(:types))
      AND category IN (SELECT value FROM json_each(:categories))
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY_AMONG.look_at_front
 SELECT
@@ -4646,6 +4749,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id
@@ -4670,6 +4776,28 @@ SELECT EXISTS (
         AND type IN (SELECT value FROM json_each(:types))
 AND category IN (SELECT value FROM json_each(:categories))
   );
+
+-- ready_tasks._READY_OF_INITIATIVE.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type = :type
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type = :type
+   ) AS line
+LIMIT 1 OFFSET 5000);
 
 -- ready_tasks._READY_OF_INITIATIVE.claim
 UPDATE tasks
@@ -4831,8 +4959,25 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY_OF_INITIATIVE.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY_OF_INITIATIVE.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type = :type
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY_OF_INITIATIVE.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -4851,7 +4996,15 @@ SELECT EXISTS (SELECT 1
          AND phase_id IS NULL
          AND initiative_id = :initiative_id AND type = :type
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
 SELECT
@@ -4859,6 +5012,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id
@@ -4881,6 +5037,30 @@ SELECT EXISTS (
       AND ready_tasks.id = arrival.id
       AND initiative_id = :initiative_id AND type = :type
 );
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.are_many_open
+SELECT EXISTS (SELECT 1
+   FROM (
+       SELECT id, priority, sort_order, created_at
+       FROM (
+           SELECT id AS open_phase_id
+           FROM phases
+           WHERE initiative_id = :initiative_id AND (status = 'approved' OR status = 'in_progress')
+       ) AS open_phases
+       CROSS JOIN tasks
+       WHERE phase_id = open_phase_id
+         AND status = 'pending'
+         AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       UNION ALL
+       SELECT id, priority, sort_order, created_at
+       FROM tasks
+       WHERE status = 'pending'
+         AND phase_id IS NULL
+         AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+   ) AS line
+LIMIT 1 OFFSET 5000);
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.claim
 UPDATE tasks
@@ -5054,8 +5234,26 @@ updated_at
 ORDER BY sort_order DESC, created_at DESC, id DESC
 LIMIT :limit;
 
--- ready_tasks._READY_OF_INITIATIVE_AMONG.is_one_anywhere
-SELECT EXISTS (SELECT 1
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.look_along_line
+SELECT ready.id
+   FROM (
+       SELECT id
+       FROM tasks WHERE status = 'pending' AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
+     AND category IN (SELECT value FROM json_each(:categories))
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 10000
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
+
+-- ready_tasks._READY_OF_INITIATIVE_AMONG.look_anywhere
+SELECT ready.id
+   FROM (
+       SELECT id
+
    FROM (
        SELECT id, priority, sort_order, created_at
        FROM (
@@ -5076,7 +5274,15 @@ SELECT EXISTS (SELECT 1
          AND initiative_id = :initiative_id AND type IN (SELECT value FROM json_each(:types))
      AND category IN (SELECT value FROM json_each(:categories))
    ) AS line
-CROSS JOIN ready_tasks AS ready WHERE ready.id = line.id);
+
+       ORDER BY
+       CASE priority WHEN 'high' THEN 0 WHEN 'medium' THEN 1 ELSE 2 END,
+       sort_order, created_at, id
+       LIMIT 9223372036854775807
+   ) AS line
+   CROSS JOIN ready_tasks AS ready
+   WHERE ready.id = line.id
+LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front
 SELECT
@@ -5084,6 +5290,9 @@ SELECT
 WHERE lease_until <= :clock
   AND lease_until IS NOT NULL
   AND outcome IS NULL) AS a_lease_has_passed /* never NULL: 0 or 1 */,
+            EXISTS (SELECT 1 FROM task_attempts
+WHERE agent_id = :agent_id
+  AND outcome IS NULL) AS holds_one /* never NULL: 0 or 1 */,
             (SELECT ready.id
     FROM (
         SELECT id

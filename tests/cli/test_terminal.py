@@ -48,7 +48,7 @@ def test_json_is_not_mixed_with_progress(file: Path, monkeypatch: pytest.MonkeyP
     let_time_pass(monkeypatch, a_second=True)
     assert main(["migrate", str(file), "--json"]) == 0
     assert json.loads(out.getvalue())["version"] == NEWEST
-    assert "migration" in err.getvalue()
+    assert "Migrating" in err.getvalue()
 
 
 def test_what_takes_less_than_a_second_has_no_bar(

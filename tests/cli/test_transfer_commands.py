@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -83,6 +84,7 @@ def test_it_goes_through_a_pipe(
     text = capsys.readouterr().out
     assert len(text.splitlines()) == 6
     monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    monkeypatch.setattr(tempfile, "tempdir", "/there/is/none")  # it is kept beside the store
     assert main(["import", str(target), "-", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "initiative_id": "I",

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 
 import cwstore
 from cwstore.cli import main
+from cwstore.cli.parser import run
 from cwstore.cli.values import duration, readable_bytes, size
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
@@ -122,6 +123,7 @@ def test_no_path_at_all_is_wrong_usage(
 @pytest.mark.parametrize(
     ("text", "span"),
     [
+        ("0.5s", timedelta(seconds=0.5)),
         ("45s", timedelta(seconds=45)),
         ("45min", timedelta(minutes=45)),
         ("12h", timedelta(hours=12)),
@@ -140,6 +142,18 @@ def test_a_time_span_has_a_number_and_a_unit(text: str, span: timedelta) -> None
 )
 def test_a_size_is_in_bytes_or_has_a_unit(text: str, number: int) -> None:
     assert size(text) == number
+
+
+def test_an_error_of_the_system_without_a_number_is_told_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(_: Namespace) -> int:
+        raise OSError("no number")
+
+    assert run("cwstore show", fail, Namespace(json=False)) == 1
+    assert capsys.readouterr().err.startswith(
+        "cwstore show: cannot write to standard output: no number; "
+    )
 
 
 NO_SPAN = " is not a time span: write 45min, 12h, 30d or 2w"

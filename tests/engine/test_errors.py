@@ -75,9 +75,9 @@ def test_a_damaged_page_is_reported_and_nothing_is_repaired(
         with pytest.raises(CorruptDatabaseError) as caught:
             store.initiatives.find_all()
         assert str(caught.value) == (
-            "initiatives: database disk image is malformed; nothing was repaired: run `cwstore"
-            " check PATH`; if it finds damage, `cwstore restore BACKUP PATH`; if it finds none,"
-            " check the disk"
+            "initiatives: database disk image is malformed; nothing was repaired: run"
+            f" `cwstore check {file}`; if it finds damage, `cwstore restore BACKUP {file}`; if it"
+            " finds none, check the disk"
         )
         assert_ours_alone(caught.value)
         assert not store.check().ok
@@ -253,5 +253,5 @@ def test_many_rows_for_a_table_that_somebody_removed_are_refused_as_damage(
     store: Store, file: Path
 ) -> None:
     tamper(file, "DROP TABLE agent_log_chunks")
-    with pytest.raises(CorruptDatabaseError, match=r"agent_log_chunks: .* run `cwstore check`"):
+    with pytest.raises(CorruptDatabaseError, match=r"agent_log_chunks: .* run `cwstore check"):
         store.log_chunks.insert_chunks([("agent", "name", 1, "content")])

@@ -43,9 +43,11 @@ def held_back(store: Store, count: int = 3, start: int = 0, **given: Any) -> Non
     if store.initiatives.find_by_id("i") is None:
         store.initiatives.create(name="x", id="i")
         store.phases.create(initiative_id="i", name="x", id="closed")
-    with store.transaction():
-        for number in range(start, start + count):
-            store.tasks.create(name="x", id=f"t{number:05}", phase_id="closed", **given)
+    new: list[Any] = [
+        {"name": "x", "id": f"t{number:05}", "phase_id": "closed", **given}
+        for number in range(start, start + count)
+    ]
+    store.tasks.create_many(new)
 
 
 @pytest.mark.only_sqlite("looks inside of it")
@@ -195,6 +197,24 @@ def test_many_that_are_held_back_in_front_of_a_ready_one_are_passed(
     where: dict[str, Any] = {"phase_id": "open"} if in_phase else {"initiative_id": "i"}
     for key, priority in RANKED:
         store.tasks.create(name="x", id=key, **where)
+        store.tasks.update(key, **priority)
+    found = [task.id for task in store.tasks.find_ready(**filters)]
+    assert found == ["soon", "late", "later"]
+    assert [claimed(store, **filters) for _ in range(4)] == [*found, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "filters"), [(5_020, FILTERS[3]), (10_020, FILTERS[0])])
+def test_thousands_of_open_phases_that_wait_in_front_of_a_ready_one_are_passed(
+    store: Store, count: int, filters: dict[str, Any]
+) -> None:
+    held_back(store, count, priority="high")
+    store.tasks.create(name="x", id="needed", status="blocked")
+    store.phases.update("closed", status="in_progress")
+    store.tasks.create_dependencies([(f"t{number:05}", "needed") for number in range(count)])
+    assert claimed(store, **filters) is None
+    for key, priority in RANKED:
+        store.tasks.create(name="x", id=key, phase_id="closed")
         store.tasks.update(key, **priority)
     found = [task.id for task in store.tasks.find_ready(**filters)]
     assert found == ["soon", "late", "later"]

@@ -17,7 +17,7 @@ from tools._python.faults.work import connect
 
 NOT_UTF_8 = (
     ": a text in the file is not UTF-8; nothing was repaired: restore a backup: `cwstore restore"
-    " BACKUP PATH`$"
+    " BACKUP {}`$"
 )
 
 
@@ -46,7 +46,7 @@ def test_a_text_that_is_not_utf_8_is_told_as_damage_and_not_shown(store: Store, 
         lambda: store.initiatives.update(made.id, branch="b"),
     ]
     for call in calls:
-        with pytest.raises(CorruptDatabaseError, match=NOT_UTF_8) as caught:
+        with pytest.raises(CorruptDatabaseError, match=NOT_UTF_8.format(file)) as caught:
             call()
         assert caught.value.__context__ is None
         assert "secret" not in repr(caught.value)

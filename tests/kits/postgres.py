@@ -89,10 +89,11 @@ def give_its_own_time(store: Store, clock: Callable[[], datetime]) -> None:
     lane.last_stamp = lambda: (b"SELECT -9223372036854775807::bigint", ())
     lane.hand_on = lambda stamp: (b"SELECT 1", ())
 
-    def stamp_alone(now: int) -> tuple[bytes, tuple[str]]:
-        return b"SELECT set_config('cwstore.stamp', $1::text, true)", (str(own._clock()),)
+    def give_out(expected: int, more: int) -> tuple[bytes, tuple[str]]:
+        first, *_ = [own._clock() for _ in range(1 + more)]
+        return b"SELECT set_config('cwstore.stamp', $1::text, true)", (str(first),)
 
-    lane.stamp_alone = stamp_alone
+    lane.give_out = give_out
 
 
 def writer_of(store: Database) -> Any:

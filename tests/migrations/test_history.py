@@ -460,6 +460,7 @@ def test_an_installed_package_brings_its_own_migrations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "cwstore"
+    package.mkdir()
     monkeypatch.setattr(_migration_files, "__file__", str(package / "migrations" / "scripts.py"))
     assert _migration_files.default_directory() == str(tmp_path / "sql" / "migrations")
     (package / "sql" / "migrations").mkdir(parents=True)

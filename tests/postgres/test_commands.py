@@ -77,6 +77,21 @@ def test_every_command_that_takes_a_path_takes_an_address(
     assert "Search" in said(capsys, 0, "show", secret)[0]
 
 
+def test_a_rehearsal_on_a_server_says_that_it_was_undone(
+    address: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = f"{address}&schema=empty"
+    name = shown(empty)
+    out, _ = said(capsys, 0, "rehearse", empty)
+    title, *_, sizes = out.splitlines()
+    assert re.fullmatch(r"Rehearsed in a transaction that was undone in \d+\.\d\d s", title)
+    assert re.match(
+        rf"{re.escape(name)} is as it was\. It would go from version 0 to \d+, from [\d,]+ to",
+        sizes,
+    )
+    assert " version 0 of " in " ".join(said(capsys, 0, "status", empty)[0].split())
+
+
 @pytest.mark.parametrize(
     ("command", "tool"),
     [

@@ -1,7 +1,11 @@
 """Stamps rise in the order of commits, over all stores of a schema, whatever their clocks do."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from cwstore.core.checks import EPOCH
+from cwstore.core.ids import DIGITS, make_rising_id
 from tests.kits.database import OpenStore
 from tests.kits.entities import MICROSECOND, SetClock, moment
 
@@ -29,3 +33,22 @@ def test_a_transaction_that_gave_out_no_stamp_hands_on_none(open_store: OpenStor
             assert len(store.initiatives.find_all()) == 1
         second = store.initiatives.create(name="second")
     assert second.created_at - moment(5) == timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("year", [1, 1969, 2026, 4252, 4254, 9999])
+def test_an_id_begins_with_the_stamp_that_the_server_gives(
+    open_store: OpenStore, year: int
+) -> None:
+    clock = SetClock(datetime(year, 5, 6, 7, 8, 9, 123456, tzinfo=UTC))
+    with open_store(clock=clock) as store:
+        made = [
+            store.log_chunks.insert_chunk("a", agent_name="a", session_number=1, content="x")
+            for _ in range(5)
+        ]
+    for chunk in made:
+        expected = make_rising_id((chunk.created_at - EPOCH) // MICROSECOND)
+        assert len(chunk.id) == len(expected)
+        assert chunk.id[:9] == expected[:9]
+        # Of the tenth digit two bits are of the stamp.
+        assert DIGITS.index(chunk.id[9]) // 16 == DIGITS.index(expected[9]) // 16
+    assert len({chunk.id[10:] for chunk in made}) == 5

@@ -219,9 +219,8 @@ def test_a_damaged_source_gives_no_backup(store: Path, target: Path) -> None:
     with pytest.raises(
         CorruptDatabaseError,
         match=(
-            r"(?s)was not kept, its source is damaged: .*; run `cwstore check PATH`; if it finds"
-            r" damage,"
-            " `cwstore restore BACKUP PATH`; if it finds none, check the disk$"
+            rf"(?s)was not kept, its source is damaged: .*; run `cwstore check {store}`; if it"
+            rf" finds damage, `cwstore restore BACKUP {store}`; if it finds none, check the disk$"
         ),
     ):
         write_backup(str(store), target, busy_timeout=1)

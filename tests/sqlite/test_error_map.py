@@ -42,7 +42,7 @@ def raw() -> apsw.Connection:
 def fault(db: apsw.Connection, sql: str) -> CwstoreError:
     with pytest.raises(apsw.Error) as caught:
         db.execute(sql)
-    return map_error(caught.value, "notes", 5.0, sql)
+    return map_error(caught.value, "notes", 5.0, "w.db", sql)
 
 
 @pytest.mark.parametrize(

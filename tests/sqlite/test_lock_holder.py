@@ -14,7 +14,7 @@ import pytest
 
 from cwstore import BusyError, Store
 from cwstore._sqlite import lock_holders
-from cwstore.core.threads import name_of_thread
+from cwstore.core.writer_lock import name_of_thread
 from tests.kits.database import HOLD_LOCK
 
 

@@ -58,7 +58,7 @@ def test_what_was_spent_on_waiting_for_a_thread_is_counted(
         return now
 
     with open_store(clock=clock, busy_timeout=60) as store:
-        monkeypatch.setattr("cwstore.core.threads.time", SimpleNamespace(monotonic=monotonic))
+        monkeypatch.setattr("cwstore.core.writer_lock.time", SimpleNamespace(monotonic=monotonic))
         with store.transaction():
             store.initiatives.create(name="had not to wait")
             writing = Task(lambda: store.initiatives.create(name="waited"))

@@ -59,7 +59,9 @@ def told(feed: ChangeFeed, last: Change) -> list[Change]:
 _WRITE = """
 import sys
 from cwstore import Store
+from cwstore._sqlite import change_ring
 
+change_ring._PATIENCE = 60.0
 with Store.open(sys.argv[1]) as store:
     input()
     for one in sys.argv[2:]:
@@ -77,14 +79,16 @@ def test_processes_hear_each_other_with_table_and_id(file: Path, store: Store) -
 
 
 def write(path: str, name: str, count: int) -> None:
+    change_ring._PATIENCE = 60.0
     with Store.open(path, busy_timeout=60) as store:
         for number in range(count):
             store.tasks.create(name=name, id=f"{name}-{number}")
 
 
 def test_all_listeners_hear_all_processes_in_the_order_of_their_commits(
-    file: Path, store: Store, other: Store
+    file: Path, store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(change_ring, "_PATIENCE", 60.0)  # whoever has the ring may be kept waiting
     spawn = get_context("spawn")
     writers = [spawn.Process(target=write, args=(str(file), name, 20)) for name in "ab"]
     with store.changes() as here, other.changes() as there:
@@ -493,6 +497,23 @@ def test_who_cannot_have_the_ring_commits_without_it_and_that_is_told(
         assert feed.get(timeout=60) == [ELSEWHERE]
         store.tasks.create(name="b", id="b")
         assert task("b") in told(feed, task("b"))
+
+
+def test_who_has_waited_in_vain_for_the_ring_waits_no_more_for_some_time(
+    store: Store, other: Store, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(change_ring.time, "sleep", naps.append)
+    monkeypatch.setattr(change_ring, "_YIELDS", 0.0)
+    monkeypatch.setattr(change_ring, "_IMPATIENCE", 60.0)
+    with store.changes():
+        other.tasks.create(name="a")
+        held()
+        other.tasks.create(name="b")
+        assert naps
+        naps.clear()
+        other.tasks.create(name="c")
+        assert naps == []
 
 
 def test_a_listener_waits_for_the_entry_of_who_has_just_committed(

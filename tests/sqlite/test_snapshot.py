@@ -94,7 +94,7 @@ def test_a_structure_that_was_changed_under_it_is_told(file: Path) -> None:
             snapshot.fetch_all(ALL)
         assert str(told.value) == (
             "phases: no such column: content; the structure of the file is not what its version"
-            " says: run `cwstore check`"
+            f" says: run `cwstore check {file}`"
         )
 
 

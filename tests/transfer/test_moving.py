@@ -639,6 +639,8 @@ def test_the_same_is_awaited(filled: Store, file: Path, tmp_path: Path) -> None:
             await target.accounts.create(id="K", email="k@example.org")
             report = await target.import_initiative(lines, on_conflict="skip")
             assert report.rows == COUNTS
+            again = await target.import_initiative(lines, on_conflict="skip")
+            assert again.rows == {}
             return [line async for line in target.export_initiative("I", logs=True)]
 
     assert asyncio.run(move()) == exported(filled)

@@ -9,8 +9,8 @@ import psycopg
 from cwstore._postgres.address import Address, parse
 from cwstore._postgres.connection import Connection, connect, lock_timeout, quoted
 from cwstore._postgres.error_map import is_lost, map_error, outcome_unknown
-from cwstore._postgres.handshake import connect_both
 from cwstore._postgres.lane import STAMPS, Lane
+from cwstore._postgres.server_check import connect_both
 from cwstore._postgres.telling import let_tables_tell
 from cwstore._postgres.version import extensions_in, read_state
 from cwstore.core.blocks import block

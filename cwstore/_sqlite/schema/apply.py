@@ -8,13 +8,13 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.error_map import map_error
+from cwstore._sqlite.schema.forbidden import authorizer, denied_word
 from cwstore._sqlite.schema.foreign_keys import (
     Violation,
     find_misfits,
     find_violations,
     new_violations,
 )
-from cwstore._sqlite.schema.guard import authorizer, denied_word
 from cwstore._sqlite.schema.inventory import Inventory, take_inventory, undeclared_losses
 from cwstore._sqlite.version import read_catalogue
 from cwstore.core.lexer import lowered
@@ -164,7 +164,7 @@ def _failure(
     if reasons:
         return _refusal(where, reasons[0], script.version)
     if getattr(error, "extendedresult", -1) & 0xFF in _OUTSIDE:
-        return map_error(error, where, 0.0)
+        return map_error(error, where, 0.0, connection.filename)
     cause = str(error)
     if not connection.in_transaction:
         cause += " (and it ends the whole transaction: OR ROLLBACK or RAISE(ROLLBACK))"

@@ -150,7 +150,7 @@ class SqliteTarget:
             self._connection.execute("COMMIT")
             return
         except apsw.Error as error:
-            fault = commit_fault(error, f"{self.name}, {file_name}", self._busy_timeout)
+            fault = commit_fault(error, self._busy_timeout, self.name, file_name)
         raise fault
 
     def rollback(self) -> None:
@@ -237,7 +237,7 @@ class SqliteTarget:
         try:
             return action()
         except (apsw.Error, UnicodeDecodeError) as error:
-            fault = map_error(error, f"{what} {self.name}", self._busy_timeout)
+            fault = map_error(error, f"{what} {self.name}", self._busy_timeout, self.name)
         raise fault
 
 
@@ -254,7 +254,7 @@ def rehearse_on(
     except MigrationError as error:
         fault = MigrationError(f"rehearsed on a copy of {file}, which was not touched: {error}")
     except apsw.Error as error:
-        fault = map_error(error, f"rehearsing on a copy of {file}", BUSY_TIMEOUT)
+        fault = map_error(error, f"rehearsing on a copy of {file}", BUSY_TIMEOUT, file)
     except OSError as error:
         fault = StorageError(
             f"cannot rehearse beside {file}: {error.strerror}; it takes a directory that this user"

@@ -32,6 +32,12 @@ CLAIM = _Text(own.CLAIM)
 READY = _Text(own.READY)
 
 
+#: What a store switches off.
+SETTINGS = (
+    "enable_seqscan", "enable_hashjoin", "enable_mergejoin", "enable_bitmapscan", "jit"
+)  # fmt: skip
+
+
 class Adapter:
     """One connection; each statement commits by itself."""
 
@@ -40,7 +46,7 @@ class Adapter:
         self._connection = psycopg.connect(
             address, autocommit=True, prepare_threshold=2, cursor_factory=psycopg.RawCursor
         )
-        for name in ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"):
+        for name in SETTINGS:
             self._connection.execute(f"SET {name} = off".encode())
 
     def close(self) -> None:

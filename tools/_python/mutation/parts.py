@@ -48,10 +48,10 @@ PARTS = {
         ("engine/changes", "sqlite/change_recorder", "sqlite/shared_changes", "engine/tailing"),
     ),
     "engine": Part(
-        ("core/threads", *_in("_sqlite", "engine writer transaction reader_pool")),
+        ("core/writer_lock", *_in("_sqlite", "engine writer transaction reader_pool")),
         (
             *_in("sqlite", "store disk_faults stats transactions change_recorder processes"),
-            *_in("core", "clock threads"),
+            *_in("core", "clock writer_lock"),
             *_in("engine", "transactions threads errors interrupts fork changes processes"),
             *_in("entities", "initiatives reconcile log_chunks log_retention proposals"),
         ),
@@ -61,10 +61,12 @@ PARTS = {
             *_in("migrations", "api runner scripts headers ledger"),
             "core/lexer",
             "_sqlite/version",
-            *_in("_sqlite/schema", "target apply guard inventory foreign_keys"),
+            *_in("_sqlite/schema", "target apply forbidden inventory foreign_keys"),
         ),
         (
-            *_in("migrations", "migrate scenarios guard history disk_faults rehearsal processes"),
+            *_in(
+                "migrations", "migrate scenarios forbidden history disk_faults rehearsal processes"
+            ),
             *_in("sqlite", "backup creation store structure"),
             "core/lexer",
         ),
@@ -90,7 +92,10 @@ PARTS = {
     ),
     "aio": Part(
         _in("aio", "awaited database lanes listener own_ways store workers"),
-        (*_in("aio", "awaited_classes change_feed store thread_limit"), "engine/changes"),
+        (
+            *_in("aio", "awaited_classes change_feed store thread_limit"),
+            *("engine/changes", "examples/wishes", "transfer/moving"),
+        ),
     ),
     "cli": Part(
         _in(

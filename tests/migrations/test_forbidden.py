@@ -1,6 +1,6 @@
 """What a script may do, and what may not be missing after it.
 
-The main cases of each scenario are in test_migration_scenarios.py.
+The main cases of each scenario are in test_scenarios.py.
 """
 
 import re

@@ -4,8 +4,8 @@ from threading import Event, Lock
 
 import pytest
 
-from cwstore.core import threads
-from cwstore.core.threads import FairLock
+from cwstore.core import writer_lock
+from cwstore.core.writer_lock import FairLock
 from tests.kits.engine import PATIENCE, Task
 
 
@@ -35,7 +35,7 @@ def finish(*waiters: Waiter) -> None:
 
 
 def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "MAX_SLEEP", PATIENCE)
+    monkeypatch.setattr(writer_lock, "MAX_SLEEP", PATIENCE)
     lock, order = FairLock(), list[str]()
     assert lock.try_acquire()
     waiters = [Waiter(lock, name, order) for name in "abcdef"]
@@ -45,7 +45,7 @@ def test_who_comes_first_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nobody_overtakes_four(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threads, "HEAD_STARVING", PATIENCE)
+    monkeypatch.setattr(writer_lock, "HEAD_STARVING", PATIENCE)
     lock, order = FairLock(), list[str]()
     assert lock.try_acquire()
     waiters = [Waiter(lock, name, order) for name in "abc"]
@@ -105,7 +105,7 @@ def test_places_that_were_left_behind_hold_nobody_up_for_long(places: int) -> No
 def test_who_asks_before_it_is_the_head_lets_the_others_wait_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(threads, "MAX_SLEEP", 0.0)
+    monkeypatch.setattr(writer_lock, "MAX_SLEEP", 0.0)
     lock, order = FairLock(), list[str]()
     assert lock.try_acquire()
     waiters = [Waiter(lock, name, order) for name in "abcdef"]
