@@ -234,8 +234,7 @@ def create_file(file: str, application_id: int) -> None:
     It is made under a draft name and then gets its own. So no process ever meets a file that
     is there but not yet ours, and an empty file can be refused.
     """
-    from cwstore._sqlite.identity import give_own_number  # what opening a file does not need
-    from cwstore._sqlite.new_names import give_name
+    from cwstore._sqlite.new_names import give_name  # what opening a file does not need
     from cwstore.core.ids import make_id
 
     directory = os.path.dirname(file)
@@ -246,15 +245,7 @@ def create_file(file: str, application_id: int) -> None:
     except OSError as error:
         raise StorageError(f"cannot create {file}: {error.strerror}; check the directory") from None
     try:
-        connection = open_connection(draft)
-        try:
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-            connection.execute(f"PRAGMA application_id = {application_id}")
-            give_own_number(connection)
-            connection.execute("PRAGMA journal_mode = WAL").fetchall()
-        finally:
-            connection.close()
+        _make_empty(draft, application_id)
         give_name(draft, file)
         # Before a log is made beside it: after a power cut, a log without its file is refused.
         sync(directory)
@@ -270,6 +261,21 @@ def create_file(file: str, application_id: int) -> None:
             remove(draft)
             remove(f"{draft}-journal")  # SQLite leaves it where it could undo nothing
     raise fault
+
+
+def _make_empty(draft: str, application_id: int) -> None:
+    """Write the header of a database of ours into an empty file."""
+    from cwstore._sqlite.identity import give_own_number
+
+    connection = open_connection(draft)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {application_id}")
+        give_own_number(connection)
+        connection.execute("PRAGMA journal_mode = WAL").fetchall()
+    finally:
+        connection.close()
 
 
 def _finish_creation(file: str, status: os.stat_result) -> None:

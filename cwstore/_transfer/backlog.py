@@ -158,6 +158,11 @@ def import_backlog(
     blockers = [edge for issue in issues if issue.id in load.stored for edge in issue.blockers]
     total = len(issues) + len(blockers)  # those of refused issues are settled
     _in_batches(store, blockers, load.store_blocker, notify)
+    return _report(store, backlog, owner, name)
+
+
+def _report(store: "_Store", backlog: "Backlog", owner: str, name: str) -> BacklogReport:
+    """What is there afterwards. An initiative that has got no task is deleted."""
     tasks = store.tasks.find_by_initiative_id(owner)
     if not tasks:
         store.initiatives.delete(owner)

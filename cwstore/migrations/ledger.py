@@ -132,17 +132,7 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
     """
     ledger = state.program.ledger
     if state.version == 0 and state.rows is None:
-        names = sorted(name for _, name in state.objects if not name.startswith(REPLICATOR))
-        if names and state.program.extension:
-            raise MigrationError(
-                f"{file} has {', '.join(names[:3])} already, which {state.program.name} did not"
-                " make; give it another name"
-            )
-        if names:
-            raise ForeignDatabaseError(
-                f"{file} has tables ({', '.join(names[:3])}) but no version; it was left"
-                " alone: give another path"
-            )
+        _refuse_others_tables(state, file)
         return
     if state.rows == []:
         raise MigrationError(f"{file}: somebody emptied {ledger}; {_restore(state, file)}")
@@ -168,6 +158,21 @@ def validate(state: State, files: list[MigrationFile], file: str) -> None:
         )
     for row, script in zip(rows, files, strict=False):
         _check_unchanged(row, script, file)
+
+
+def _refuse_others_tables(state: State, file: str) -> None:
+    """Raise if a file that has no ledger has tables all the same."""
+    names = sorted(name for _, name in state.objects if not name.startswith(REPLICATOR))
+    if names and state.program.extension:
+        raise MigrationError(
+            f"{file} has {', '.join(names[:3])} already, which {state.program.name} did not"
+            " make; give it another name"
+        )
+    if names:
+        raise ForeignDatabaseError(
+            f"{file} has tables ({', '.join(names[:3])}) but no version; it was left"
+            " alone: give another path"
+        )
 
 
 def _restore(state: State, file: str, newest: int | None = None) -> str:
