@@ -39,16 +39,16 @@ def data_version(connection: "Connection") -> int:
 
 def check(address: "Address", busy_timeout: float, program: Program) -> CheckReport:
     """See `Store.check`. Damage of its disk is the server's to find, by checksums and amcheck."""
-    connection = connect(address, busy_timeout=busy_timeout)
+    connection = connect(address, busy_timeout=busy_timeout, read_only=True)
     try:
         files = scripts_of(program)
         version = read_state(connection, program, address.name).version
         if version > newest(files):
             return CheckReport((), (), ())
-        found = drift(connection, _up_to(version, files), program)
+        found = drift(connection, _up_to(version, files), program, address.name)
         for one in program.extensions:
             there = _up_to(read_state(connection, one, address.name).version, scripts_of(one))
-            of_it = drift(connection, there, one)
+            of_it = drift(connection, there, one, address.name)
             found = Drift(found.changed + of_it.changed, found.added + of_it.added)
         return CheckReport((), (), tuple(found.changed), added=tuple(map(str, found.added)))
     except psycopg.Error as error:

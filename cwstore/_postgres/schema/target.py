@@ -85,9 +85,9 @@ def open_target(file: str, program: Program) -> "PostgresTarget":
 
 
 def open_to_look(file: str, program: Program) -> "PostgresTarget":
-    """As `open_target`: to tell what somebody changed takes a schema that is never committed."""
+    """As `open_target`, to write nothing; the server may be a standby."""
     address = parse(file)
-    connection = connect(address, busy_timeout=_BUSY_TIMEOUT)
+    connection = connect(address, busy_timeout=_BUSY_TIMEOUT, read_only=True)
     return PostgresTarget(connection, address, _BUSY_TIMEOUT, program)
 
 
@@ -121,7 +121,8 @@ class PostgresTarget:
         from cwstore._postgres.schema.drift import drift
 
         return self._ours(
-            "reading the version of", lambda: drift(self._connection, files, self._program)
+            "reading the version of",
+            lambda: drift(self._connection, files, self._program, self.name),
         )
 
     def leave_alone(self) -> None:
