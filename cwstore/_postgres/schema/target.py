@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
@@ -14,6 +13,7 @@ from cwstore._postgres.lane import STAMPS, Lane
 from cwstore._postgres.server_check import connect_both
 from cwstore._postgres.telling import let_tables_tell
 from cwstore._postgres.version import extensions_in, read_state
+from cwstore.core.blocks import block
 from cwstore.core.extension import check_extensions
 from cwstore.core.reports import MigrationReport, RehearsalReport
 from cwstore.errors import MigrationError, StorageError
@@ -131,7 +131,7 @@ class PostgresTarget:
     def prepare(self) -> None:
         """There is one mode to work in."""
 
-    @contextmanager
+    @block
     def lock(self) -> Generator[None]:
         """Held by the session: it ends with it, however that ends.
 
