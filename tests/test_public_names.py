@@ -397,6 +397,7 @@ def test_a_process_that_opens_a_store_and_finds_one_row_loads_only_these_modules
         "cwstore._sqlite.version",
         "cwstore._sqlite.writer",
         "cwstore.core",
+        "cwstore.core.blocks",
         "cwstore.core.checks",
         "cwstore.core.clock",
         "cwstore.core.database",

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -23,6 +23,7 @@ from cwstore._postgres.statement_text import guarded_text_of, linked_text_of, te
 from cwstore._postgres.transaction import TransactionStack
 from cwstore._postgres.version import current_schema, version_if_current
 from cwstore._postgres.writer import Call, Writer
+from cwstore.core.blocks import block
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
 from cwstore.core.mapping import Row
@@ -187,7 +188,7 @@ class PostgresDatabase:
             fault = map_statement_error(error, statement, binds, self._busy_timeout)
         raise fault
 
-    @contextmanager
+    @block
     def lease_reader(self) -> Generator[Connection, None, None]:
         """Lend a connection that only reads."""
         self._refuse_if_closed()
@@ -199,7 +200,7 @@ class PostgresDatabase:
             raise
         self._readers.give_back(reader)
 
-    @contextmanager
+    @block
     def snapshot(self, what: str) -> Generator[PostgresSnapshot, None, None]:
         """See `core.port.OpenDatabase.snapshot`."""
         if self._writer.owner == get_ident():

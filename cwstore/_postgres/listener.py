@@ -8,7 +8,7 @@ from weakref import ref
 import psycopg
 
 from cwstore._postgres.connection import connect
-from cwstore._postgres.error_map import map_error
+from cwstore._postgres.error_map import is_of_standby, map_error
 from cwstore._postgres.lane import BEGIN, COMMIT
 from cwstore._postgres.telling import LISTENERS
 from cwstore._postgres.writer import is_stale
@@ -21,7 +21,7 @@ from cwstore.core.changes import (
     open_feeds,
 )
 from cwstore.core.clock import real_time as time
-from cwstore.errors import CwstoreError
+from cwstore.errors import CwstoreError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,13 @@ class Listener:
                     connection.execute(text, values)
             return connection
         except psycopg.Error as error:
-            fault = map_error(error, f"listening to {self._address.name}", seconds)
+            what = f"listening to {self._address.name}"
+            fault: CwstoreError = map_error(error, what, seconds)
+            if is_of_standby(error):
+                fault = StorageError(
+                    f"{what}: the server is a standby, which tells no changes; give the address of"
+                    " the one that writes"
+                )
         except BaseException:
             connection.close()
             raise

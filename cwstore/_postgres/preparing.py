@@ -1,7 +1,6 @@
 """Whether PostgreSQL takes statements, on the tables at an address. None is run."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -9,12 +8,13 @@ import psycopg
 from cwstore._postgres.address import parse
 from cwstore._postgres.connection import connect
 from cwstore._postgres.statement_text import guarded_text_of, text_of
+from cwstore.core.blocks import block
 from cwstore.core.statement import Statement
 
 _BUSY_TIMEOUT = 5.0  # seconds
 
 
-@contextmanager
+@block
 def prepared_at(address: str) -> Generator[Callable[[Statement[Any]], str | None]]:
     """A function that tells what is wrong with a statement; None: nothing. Raises StorageError."""
     connection = connect(parse(address), busy_timeout=_BUSY_TIMEOUT, read_only=True)

@@ -27,28 +27,36 @@ _TABLES = """
       AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
     ORDER BY relname COLLATE "C"
 """
+# How many transactions have ended. The number of the newest one alone would not tell the end of one
+# that began before it. A standby does not list those that are open: there it also counts the bytes
+# of the log that it has applied.
+_ENDED = """
+    SELECT
+        pg_snapshot_xmax(now.seen)::text::bigint
+        - (SELECT count(*) FROM pg_snapshot_xip(now.seen))
+        + coalesce(pg_last_wal_replay_lsn() - '0/0', 0)::bigint
+    FROM (SELECT pg_current_snapshot() AS seen) AS now
+"""
 
 
 def data_version(connection: "Connection") -> int:
-    """A number that changes when anybody commits, in whatever database of the server."""
-    ((number,),) = connection.execute(
-        "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-    ).fetchall()
+    """A number that rises when anybody commits, in whatever database of the server."""
+    ((number,),) = connection.execute(_ENDED).fetchall()
     return int(number)
 
 
 def check(address: "Address", busy_timeout: float, program: Program) -> CheckReport:
     """See `Store.check`. Damage of its disk is the server's to find, by checksums and amcheck."""
-    connection = connect(address, busy_timeout=busy_timeout)
+    connection = connect(address, busy_timeout=busy_timeout, read_only=True)
     try:
         files = scripts_of(program)
         version = read_state(connection, program, address.name).version
         if version > newest(files):
             return CheckReport((), (), ())
-        found = drift(connection, _up_to(version, files), program)
+        found = drift(connection, _up_to(version, files), program, address.name)
         for one in program.extensions:
             there = _up_to(read_state(connection, one, address.name).version, scripts_of(one))
-            of_it = drift(connection, there, one)
+            of_it = drift(connection, there, one, address.name)
             found = Drift(found.changed + of_it.changed, found.added + of_it.added)
         return CheckReport((), (), tuple(found.changed), added=tuple(map(str, found.added)))
     except psycopg.Error as error:

@@ -5,7 +5,7 @@ savepoint.
 """
 
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -13,7 +13,8 @@ from weakref import ref
 import psycopg
 
 from cwstore._postgres.error_map import map_error
-from cwstore.core.writer_lock import ThreadEnds, Transaction, note_task
+from cwstore.core.blocks import block
+from cwstore.core.writer_lock import Level, ThreadEnds, note_task
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class TransactionStack:
     def __init__(self, writer: "Writer") -> None:
         self._writer = writer
         self._depth = 0  # levels that are open; 1: the transaction alone
-        self._entered: list[ref[Transaction]] = []  # the object of each level
+        self._entered: list[ref[object]] = []  # what holds each level
         self._thread_ends = ThreadEnds(self._end_of_thread)
         self._from_outside = RLock()  # held while a transaction is ended that was not left
 
@@ -58,7 +59,7 @@ class TransactionStack:
         writer.owner = 0
         writer.lock.release()
 
-    @contextmanager
+    @block
     def exclusive(self, text: str = "") -> Generator[None]:
         """Hold the writer. For a thread that has no transaction open.
 
@@ -76,12 +77,15 @@ class TransactionStack:
 
     # Levels
 
-    def enter(self, transaction: Transaction) -> None:
-        """Open a transaction, or a savepoint in the one that this thread has open."""
+    def enter(self, level: Level, holder: object) -> None:
+        """Open a transaction, or a savepoint in the one that this thread has open.
+
+        It is undone should `holder` be freed before the level is left.
+        """
         writer = self._writer
         writer.note_fork()
         if writer.owner == get_ident():
-            self._push_savepoint(transaction)
+            self._push_savepoint(level, holder)
             return
         self._thread_ends.watch_this_thread()
         try:
@@ -89,40 +93,45 @@ class TransactionStack:
             writer.begin()
             self._depth = 1
             note_task(writer)
-            self._remember(transaction, 1)
+            self._remember(level, 1, holder)
             writer.running = False
         except BaseException:
             self.end()
             raise
 
-    def leave(self, acquisition: int, level: int, succeeded: bool) -> None:
+    def leave(self, level: Level, succeeded: bool) -> None:
         """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
         writer = self._writer
         writer.note_fork()
-        if acquisition != writer.acquisition or writer.owner != get_ident():
-            self._leave_elsewhere(acquisition, succeeded)
+        if level.acquisition != writer.acquisition or writer.owner != get_ident():
+            self._leave_elsewhere(level.acquisition, succeeded)
             return
-        while self._depth > level:  # what Ctrl-C has left open
+        while self._depth > level.number:  # what Ctrl-C has left open
             self._pop_savepoint(succeeded=False)
-        if level == 1:
+        if level.number == 1:
             try:
                 if succeeded:
                     self.commit()
             finally:
                 self.end()
-        elif self._depth == level:
+        elif self._depth == level.number:
             self._pop_savepoint(succeeded)
             if succeeded:
                 writer.refuse()
 
-    def _push_savepoint(self, transaction: Transaction) -> None:
+    def _push_savepoint(self, level: Level, holder: object) -> None:
         writer = self._writer
         writer.refuse()
-        level = self._depth + 1
-        self._run_savepoint(f"SAVEPOINT level{level}")
+        number = self._depth + 1
+        # First: wherever Ctrl-C comes, a savepoint that is there counts, and can be left.
+        self._remember(level, number, holder)
+        self._depth = number
+        try:
+            self._run_savepoint(f"SAVEPOINT level{number}")
+        except BaseException:  # it is not there, or the whole transaction is lost
+            self._depth = number - 1
+            raise
         writer.refuse()
-        self._depth = level
-        self._remember(transaction, level)
 
     def _pop_savepoint(self, succeeded: bool) -> None:
         if not succeeded:
@@ -143,18 +152,15 @@ class TransactionStack:
                 error, f"{savepoint} ({writer.name})", writer.busy_timeout
             )
         except BaseException:
-            writer.drop()
+            writer.drop_interrupted()
             raise
 
     # Transactions that are not left as they should be: by Ctrl-C, by another thread, or never
 
-    def _remember(self, transaction: Transaction, level: int) -> None:
-        """Undo the level should the object be freed before the level is left."""
-        acquisition = self._writer.acquisition
-        transaction.acquisition, transaction.level = acquisition, level
-        self._entered.append(
-            ref(transaction, lambda _: self.leave(acquisition, level, succeeded=False))
-        )
+    def _remember(self, level: Level, number: int, holder: object) -> None:
+        level.acquisition, level.number = self._writer.acquisition, number
+        del self._entered[number - 1 :]
+        self._entered.append(ref(holder, lambda _: self.leave(level, succeeded=False)))
 
     def _end_of_thread(self) -> None:
         with self._from_outside:

@@ -5,7 +5,7 @@ Transactions on it are opened and ended in transaction.py.
 
 import os
 import select
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,6 +34,7 @@ from cwstore._postgres.lane import BEGIN, COMMIT, Lane
 from cwstore._postgres.row_guard import UNFIT
 from cwstore._postgres.statement_text import text_of
 from cwstore._postgres.telling import let_tables_tell
+from cwstore.core.blocks import block
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import missing_reference, name_holder, read_only_refusal, table_of, taken
 from cwstore.core.ids import make_rising_id
@@ -284,7 +285,7 @@ class Writer:
         finally:
             self.running = False
 
-    @contextmanager
+    @block
     def in_call(self) -> "Generator[None]":
         """Use the connection in the open transaction. After an interruption nothing of it stays."""
         self.running = True
@@ -293,8 +294,7 @@ class Writer:
         except CwstoreError:
             raise
         except BaseException:
-            self.drop()
-            self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
+            self.drop_interrupted()
             raise
         finally:
             self.running = False
@@ -341,8 +341,7 @@ class Writer:
             at = min(max(0, failed_at(made) - 1), len(rows) - 1)
             fault = self._fault_within(error, statement, rows[at], reads)
         except BaseException:
-            self.drop()
-            self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
+            self.drop_interrupted()
             raise
         if isinstance(fault, InvalidValueError) and start is not None:
             fault = of_item(fault, start + at)
@@ -510,6 +509,11 @@ class Writer:
         self.dropped = True
         with suppress(psycopg.Error):
             self.connection.close()
+
+    def drop_interrupted(self) -> None:
+        """The same within a transaction, nothing of which stays: Ctrl-C came in a statement."""
+        self.drop()
+        self.abort_error = StorageError(f"{self.name}: a statement was interrupted")
 
     def note_fork(self) -> None:
         """In a forked child: refuse every call from now on, and leave the session to the parent."""

@@ -118,11 +118,13 @@ class Recorder:
         self._savepoints[level] = len(self.changes)
 
     def close_savepoint(self, level: int, succeeded: bool) -> None:
-        """End the innermost savepoint, this level. If it was undone, forget its changes."""
-        # One that is not known is older than the recording: all changes belong to it.
-        began = self._savepoints.pop(level, 0)
+        """End the innermost savepoint, this level. If it was undone, forget its changes.
+
+        A second call, after Ctrl-C in the first, does the rest.
+        """
         if not succeeded:
-            del self.changes[began:]
+            # One that is not known is older than the recording: all changes belong to it.
+            del self.changes[self._savepoints.get(level, 0) :]
 
     def publish(self, version: int) -> None:
         """Give what was committed to all who listen; `version` is what the connection left."""

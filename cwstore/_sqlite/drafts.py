@@ -7,10 +7,11 @@ being made, and goes when the next draft is made there.
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from cwstore._sqlite.database_file import DRAFTS, refuse_long_path, remove
+from cwstore.core.blocks import block
 from cwstore.core.ids import make_id
 
 _DRAFT = "d"  # short, as the name of its directory is: SQLite takes paths of 504 bytes
@@ -18,7 +19,7 @@ _LONGEST_ADDED = len(f"{DRAFTS[0]}123456{DRAFTS[1]}/{_DRAFT}")
 _SIDE_FILES = ("", "-wal", "-shm", "-journal", "-turn", "-changes", ".migrating")  # of a draft
 
 
-@contextmanager
+@block
 def draft_beside(path: str) -> Generator[str]:
     """Where a file that shall be called `path` can be made. What is left there is removed.
 

@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from threading import get_ident
 from time import monotonic
@@ -21,6 +21,7 @@ from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import TransactionStack
 from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
+from cwstore.core.blocks import block
 from cwstore.core.checks import (
     check_busy_timeout,
     check_checkpoints,
@@ -297,7 +298,7 @@ class SqliteDatabase:
         self._refuse_if_closed()
         return self._readers.open()
 
-    @contextmanager
+    @block
     def lease_reader(self, what: str = "whole file") -> Generator[Connection, None, None]:
         """Lend a connection for work on the whole file: a new reader, as a rule.
 
@@ -312,7 +313,7 @@ class SqliteDatabase:
         with self._readers.for_long(what) as connection:
             yield connection
 
-    @contextmanager
+    @block
     def snapshot(self, what: str) -> "Generator[SqliteSnapshot, None, None]":
         """See `core.port.OpenDatabase.snapshot`."""
         from cwstore._sqlite.snapshot import SqliteSnapshot, copy_in_memory

@@ -21,13 +21,14 @@ The book also tells when a file is open here, but by none of these connections: 
 import os
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 from typing import TYPE_CHECKING
 from weakref import WeakSet, ref
 
 import apsw
 
+from cwstore.core.blocks import block
 from cwstore.core.clock import real_time as time
 from cwstore.errors import StorageError, StoreClosedError
 
@@ -130,7 +131,7 @@ def register_open(file: str) -> None:
         _refuse_other_copy(file)
 
 
-@contextmanager
+@block
 def opening(file: str) -> Generator[None]:
     """The body opens the file, and closes it again, otherwise than by a connection of the book."""
     place = object()

@@ -6,11 +6,12 @@ traces of an application would change the rows that we read.
 """
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from threading import local
 from typing import Any
 
 import apsw
+
+from cwstore.core.blocks import block
 
 _here = local()
 
@@ -22,7 +23,7 @@ class _HooksOfOthers(list[Any]):
         return iter(()) if getattr(_here, "opens_ours", False) else super().__iter__()
 
 
-@contextmanager
+@block
 def without_hooks() -> Generator[None]:
     """Open a connection in this block, and no hook is called with it."""
     hooks: list[Any] = apsw.connection_hooks

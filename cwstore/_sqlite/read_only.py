@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import Lock, get_ident
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -16,6 +16,7 @@ from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.look import connect_read_only
 from cwstore._sqlite.snapshot import SqliteSnapshot, read_rows
 from cwstore._sqlite.version import version_if_current
+from cwstore.core.blocks import block
 from cwstore.core.checks import for_each
 from cwstore.core.clock import Clock
 from cwstore.core.faults import read_only_refusal
@@ -90,7 +91,7 @@ class ReadOnlyDatabase:
             clock, seconds = self._clock.read, self._busy_timeout
             return list(read_rows(connection, statement, values, clock, seconds))
 
-    @contextmanager
+    @block
     def _lend(self, what: str) -> Generator[Connection]:
         """The connection of this thread's transaction, one that rests, or a new one."""
         if not ALIVE[0]:  # forked by other than Python
@@ -124,7 +125,7 @@ class ReadOnlyDatabase:
             application_id=self._program.application_id,
         )
 
-    @contextmanager
+    @block
     def transaction(self) -> Generator[None]:
         thread = get_ident()
         if thread in self._snapshots:
@@ -139,7 +140,7 @@ class ReadOnlyDatabase:
                 del self._snapshots[thread]
                 connection.execute("ROLLBACK")
 
-    @contextmanager
+    @block
     def snapshot(self, what: str) -> Generator[SqliteSnapshot]:
         connection, _ = self._connect()
         self._lent[connection] = what, get_ident(), monotonic()

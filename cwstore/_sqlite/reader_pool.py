@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING
 
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.connection import connect_reader, leave_checkpoints
+from cwstore.core.blocks import block
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Readers:
         self._open.add(reader)
         return reader
 
-    @contextmanager
+    @block
     def for_long(self, what: str) -> Generator[Connection, None, None]:
         """A new reader for work on the whole file, closed afterwards."""
         reader = self.open()

@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import apsw
 
@@ -41,6 +41,7 @@ from cwstore._sqlite.lock_holders import who_has_open
 from cwstore._sqlite.network_disk import refuse_network_disk
 from cwstore._sqlite.new_names import give_name, keep_as
 from cwstore._sqlite.schema.target import SqliteTarget
+from cwstore.core.blocks import block
 from cwstore.core.reports import RestoreReport
 from cwstore.errors import (
     BusyError,
@@ -78,7 +79,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Res
     return RestoreReport(file, version, size, kept)
 
 
-@contextmanager
+@block
 def _held(file: str) -> Generator[None]:
     """Keep everybody from opening the file that is there. Raises BusyError if somebody has it."""
     if not is_there(file):

@@ -6,7 +6,7 @@ For a statement alone the engine calls `begin`, `commit` and `end`. A `with` blo
 
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING
 from weakref import ref
@@ -16,8 +16,9 @@ import apsw
 from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
+from cwstore.core.blocks import block
 from cwstore.core.faults import name_holder
-from cwstore.core.writer_lock import ThreadEnds, Transaction, note_task
+from cwstore.core.writer_lock import Level, ThreadEnds, note_task
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -41,8 +42,9 @@ if TYPE_CHECKING:
 #   --------------------------------------  ------------------------  ------------------------------
 #   its `with` block ends                   Transaction.__exit__      leave keeps it or, if an error
 #                                                                     ends it, undoes its level only
-#   Ctrl-C comes before __exit__ can begin  the weak reference to it  leave undoes its level as soon
-#                                           in _entered               as the object is freed
+#   Ctrl-C comes before __exit__ can begin  the weak reference, in    leave undoes its level as soon
+#                                           _entered, to what only    as the exception leaves the
+#                                           the block holds           block (core/blocks.py)
 #   its thread ends without leaving it      _LastWord, freed with     end undoes it in that thread,
 #                                           the thread's locals       which can release the lock
 #   another thread leaves or frees it       leave: not the owner      _leave_elsewhere closes the
@@ -57,7 +59,8 @@ class TransactionStack:
     def __init__(self, writer: "Writer") -> None:
         self._writer = writer
         self._depth = 0  # levels that are open; 1: the transaction alone
-        self._entered: list[ref[Transaction]] = []  # the object of each level
+        self._released = 0  # the level that is kept, or being kept, since one was entered last
+        self._entered: list[ref[object]] = []  # what holds each level
         self._checkpointer: WalCheckpointer | None = None  # made by the first transaction
         self._thread_ends = ThreadEnds(self._end_of_thread)
         self._from_outside = RLock()  # held while a transaction is ended that was not left
@@ -199,7 +202,7 @@ class TransactionStack:
         except apsw.Error:
             writer.drop()  # closing rolls back
 
-    @contextmanager
+    @block
     def exclusive(self) -> Generator[None]:
         """Hold the writer without a transaction, or in the one that this thread has open."""
         if self._writer.owner == get_ident():
@@ -217,86 +220,97 @@ class TransactionStack:
 
     # Levels
 
-    def enter(self, transaction: Transaction) -> None:
-        """Open a transaction, or a savepoint in the one that this thread has open."""
+    def enter(self, level: Level, holder: object) -> None:
+        """Open a transaction, or a savepoint in the one that this thread has open.
+
+        It is undone should `holder` be freed before the level is left.
+        """
         writer = self._writer
         if writer.owner == get_ident():
-            self._push_savepoint(transaction)
+            self._push_savepoint(level, holder)
             return
         self._thread_ends.watch_this_thread()
         try:
             self.begin("")
             writer.note_block()
             note_task(writer)
-            self._remember(transaction, 1)
+            self._remember(level, 1, holder)
             writer.running = False
         except BaseException:
             self.end()
             raise
 
-    def leave(self, acquisition: int, level: int, succeeded: bool) -> None:
+    def leave(self, level: Level, succeeded: bool) -> None:
         """Close that level: keep it or undo exactly it. Once it is closed, do nothing."""
         if not ALIVE[0]:
             abandon_inherited()
         writer = self._writer
-        if acquisition != writer.acquisition or writer.owner != get_ident():
-            self._leave_elsewhere(acquisition, succeeded)
+        if level.acquisition != writer.acquisition or writer.owner != get_ident():
+            self._leave_elsewhere(level.acquisition, succeeded)
             return
-        while self._depth > level:  # what Ctrl-C has left open
+        while self._depth > level.number:  # what Ctrl-C has left open
             self._pop_savepoint(succeeded=False)
-        if level == 1:
+        if level.number == 1:
             try:
                 if succeeded:
                     self.commit()
             finally:
                 self.end()
-        elif self._depth == level:
+        elif self._depth == level.number:
             self._pop_savepoint(succeeded)
             if succeeded:
                 writer.refuse()
 
-    def _push_savepoint(self, transaction: Transaction) -> None:
+    def _push_savepoint(self, level: Level, holder: object) -> None:
         writer = self._writer
         writer.refuse()
-        level = self._depth + 1
-        # First: should Ctrl-C come, a level that counts has its mark.
+        number = self._depth + 1
+        # All this first: wherever Ctrl-C comes, a savepoint that is there is one that counts, has
+        # its mark and can be left.
+        self._released = 0
+        self._remember(level, number, holder)
         if writer.recorder is not None:
-            writer.recorder.savepoint(level)
-        self._run_savepoint(f"SAVEPOINT level{level}")
+            writer.recorder.savepoint(number)
+        self._depth = number
+        self._run_savepoint(f"SAVEPOINT level{number}")
         writer.refuse()
-        self._depth = level
-        self._remember(transaction, level)
 
     def _pop_savepoint(self, succeeded: bool) -> None:
-        if not succeeded:
-            self._run_savepoint(f"ROLLBACK TO level{self._depth}")
-        self._run_savepoint(f"RELEASE level{self._depth}")
+        number = self._depth
+        if succeeded:
+            self._released = number
+        elif not self._run_savepoint(f"ROLLBACK TO level{number}"):
+            succeeded = self._released == number  # Ctrl-C came between RELEASE and here
+        self._run_savepoint(f"RELEASE level{number}")
         # Before the level is no longer counted: nobody would come back to it after Ctrl-C.
         if self._writer.recorder is not None:
-            self._writer.recorder.close_savepoint(self._depth, succeeded)
+            self._writer.recorder.close_savepoint(number, succeeded)
         self._depth -= 1
         del self._entered[self._depth :]
 
-    def _run_savepoint(self, savepoint: str) -> None:
-        """Run a savepoint statement. If it fails, nothing of the transaction can be kept."""
+    def _run_savepoint(self, savepoint: str) -> bool:
+        """Run a savepoint statement. If it fails, nothing of the transaction can be kept.
+
+        False if the savepoint is not there: Ctrl-C came before it was made, or as it was released.
+        """
         writer = self._writer
         if writer.abort_error is None:
             try:
                 writer.cursor.execute(savepoint)
             except apsw.Error as error:
+                if "no such savepoint" in str(error) and writer.connection.in_transaction:
+                    return False
                 writer.abort_error = map_error(
                     error, f"{savepoint} ({writer.file})", writer.busy_timeout, writer.file
                 )
+        return True
 
     # Transactions that are not left as they should be: see the table above
 
-    def _remember(self, transaction: Transaction, level: int) -> None:
-        """Undo the level should the object be freed before the level is left."""
-        acquisition = self._writer.acquisition
-        transaction.acquisition, transaction.level = acquisition, level
-        self._entered.append(
-            ref(transaction, lambda _: self.leave(acquisition, level, succeeded=False))
-        )
+    def _remember(self, level: Level, number: int, holder: object) -> None:
+        level.acquisition, level.number = self._writer.acquisition, number
+        del self._entered[number - 1 :]
+        self._entered.append(ref(holder, lambda _: self.leave(level, succeeded=False)))
 
     def _end_of_thread(self) -> None:
         with self._from_outside:

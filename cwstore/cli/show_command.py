@@ -1,10 +1,11 @@
 """The command `show`: what is going on in a file."""
 
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from cwstore._overview import graph
@@ -25,7 +26,7 @@ from cwstore.entities.agents import Agent
 from cwstore.entities.initiatives import Initiative, InitiativeRepository
 from cwstore.entities.phases import Phase
 from cwstore.entities.task import Task
-from cwstore.errors import InvalidValueError, NotFoundError
+from cwstore.errors import InvalidValueError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from cwstore.core.port import OpenDatabase, Snapshot
@@ -42,13 +43,25 @@ def show(options: Namespace) -> int:
         if not options.watch:
             _print(_look(database, options), options)
             return 0
-        with database.changes(1_000) as feed:
+        with _until_next(database) as wait:
             while True:
                 shown = _look(database, options)
                 if not options.json:
                     terminal.clear()
                 _print(shown, options)
-                feed.get(_LOOK_AGAIN)
+                wait(_LOOK_AGAIN)
+
+
+@contextmanager
+def _until_next(database: "OpenDatabase") -> Generator[Callable[[float], object]]:
+    """What waits for the next commit, up to some seconds; on a standby, which tells none, those."""
+    try:
+        feed = database.changes(1_000)
+    except StorageError:  # if it was for another reason, the next look says so
+        yield Event().wait
+        return
+    with feed:
+        yield feed.get
 
 
 def _print(shown: Shown, options: Namespace) -> None:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def open_store(path: str, *, to_read: bool = False) -> "Store":
-    """The store of a file that is up to date; with `to_read`, for users who can only read, too."""
+    """The store of a file that is up to date.
+
+    With `to_read` for users who can only read, and on standbys, too.
+    """
     from cwstore.store import Store
 
     _refuse_missing_or_old(path, Program())
@@ -67,8 +70,8 @@ def open_database(path: str) -> "OpenDatabase":
 
 
 def _may_only_read(path: str) -> bool:
-    if is_address(path):  # the server knows who may
-        return False
+    if is_address(path):  # it may be a standby
+        return True
     files = engine_for(path, "database_file")
     return bool(files.may_only_read(files.resolve(path)))
 

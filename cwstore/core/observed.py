@@ -1,7 +1,7 @@
 """A database that tells a listener of each statement: what repositories get of a store with one."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from inspect import currentframe
 from time import perf_counter
@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from cwstore.core import publish
+from cwstore.core.blocks import block
 from cwstore.core.repository import Repository, write_in_steps
 from cwstore.core.statement import Statement
 from cwstore.errors import CwstoreError, InvalidValueError
@@ -155,7 +156,7 @@ class ObservedDatabase:
         """See `core.port`."""
         self._db.vacuum()
 
-    @contextmanager
+    @block
     def _begin(self) -> Generator[None, None, None]:
         run = _Run(self._listener, "")
         begun = False

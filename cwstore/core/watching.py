@@ -1,8 +1,9 @@
 """Long work tells how far it is to whoever watches: the commands do, for their progress bars."""
 
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
+
+from cwstore.core.blocks import block
 
 #: Is told how much is done, of how much (0: unknown), and a note.
 Watcher = Callable[[float, float, str], None]
@@ -10,7 +11,7 @@ Watcher = Callable[[float, float, str], None]
 _watcher: ContextVar[Watcher | None] = ContextVar("cwstore watcher", default=None)
 
 
-@contextmanager
+@block
 def watched_by(watcher: Watcher) -> Generator[None]:
     """What this thread does inside tells `watcher`. What that raises ends the work."""
     before = _watcher.set(watcher)

@@ -8,12 +8,14 @@ times the median (`tools/fairness`).
 import sys
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from threading import Lock, RLock, get_ident, local
 from threading import enumerate as running_threads
 from time import CLOCK_MONOTONIC, clock_gettime
 from typing import TYPE_CHECKING
-from weakref import WeakMethod
+from weakref import WeakMethod, ref
 
+from cwstore.core.blocks import Exit
 from cwstore.core.clock import real_time as time
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
@@ -43,11 +45,11 @@ if TYPE_CHECKING:
     class Stack(Protocol):
         """The levels that are open on the writer of an engine."""
 
-        def enter(self, transaction: "Transaction") -> None:
-            """Open one."""
+        def enter(self, level: "Level", holder: object) -> None:
+            """Open one. It is undone should `holder` be freed before it is left."""
             ...
 
-        def leave(self, acquisition: int, level: int, succeeded: bool) -> None:
+        def leave(self, level: "Level", succeeded: bool) -> None:
             """Keep one or undo it."""
             ...
 
@@ -236,37 +238,65 @@ def running_task() -> object:
     return greenlets and greenlets.getcurrent()
 
 
-class Transaction:
-    """What `store.transaction()` returns: a `with` block that is one level of a transaction."""
+class Level:
+    """A level of a transaction, from when its block is entered."""
 
-    __slots__ = ("__weakref__", "_stack", "acquisition", "level")
+    acquisition = 0  # of the writer's lock, to which the level belongs
+    number = 0  # 1: the outermost; 0: not entered
+
+
+class Transaction:
+    """What `store.transaction()` returns: a `with` block that is one level of a transaction.
+
+    It may be entered again, also inside of itself.
+    """
+
+    __slots__ = ("__weakref__", "_asked", "_level", "_stack")
 
     def __init__(self, stack: "Stack") -> None:
         self._stack = stack
-        self.acquisition = 0  # of the writer's lock, to which the level belongs; 0: not entered
-        self.level = 0  # 1: the outermost
+        self._level = Level()  # the last one that was entered
+        self._asked: ref[partial[None]] | None = None  # the `__exit__` of the block that begins
 
     def __enter__(self) -> None:
+        exit_of_block = self._asked and self._asked()
+        level = self._level = exit_of_block.args[1] if exit_of_block else Level()
+        self._asked = None
         try:
-            self._stack.enter(self)
+            self._stack.enter(level, exit_of_block or self)
         except BaseException:
-            self._abandon()
+            self._stack.leave(level, succeeded=False)
             raise
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: "TracebackType | None",
-    ) -> None:
-        try:
-            self._stack.leave(self.acquisition, self.level, kind is None)
-        except BaseException:
-            self._abandon()
-            raise
+    if TYPE_CHECKING:
 
-    def _abandon(self) -> None:
-        self._stack.leave(self.acquisition, self.level, succeeded=False)
+        def __exit__(
+            self,
+            kind: type[BaseException] | None,
+            error: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> None: ...
+
+    else:
+        __exit__ = Exit()
+
+    def begin_exit(self) -> "partial[None]":
+        """What leaves the level that is entered next, else the one that was entered last."""
+        made = partial(Transaction._leave, self, Level())
+        self._asked = ref(made)
+        return made
+
+    def leave(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Leave the level that was entered last."""
+        self._leave(self._level, kind)
+
+    def _leave(self, level: Level, kind: type[BaseException] | None, *_: object) -> None:
+        level = level if level.number else self._level
+        try:
+            self._stack.leave(level, kind is None)
+        except BaseException:
+            self._stack.leave(level, succeeded=False)
+            raise
 
 
 class _LastWord:

@@ -81,13 +81,8 @@ def is_intact(state: State, files: list[MigrationFile]) -> bool:
     noted = state.rows[-1].structure if state.rows else state.structure
     if noted == state.structure:
         return True
-    text = "\n".join(file.text for file in files).lower()
-    words = set(re.findall(r"\w+", text))
-    unknown = [
-        at
-        for at, (_, name) in enumerate(state.objects)
-        if name.lower() not in words and not _is_written(name.lower(), text)
-    ]
+    names = unknown_names(state, files)
+    unknown = [at for at, (_, name) in enumerate(state.objects) if name in names]
     if state.version <= newest(files):
         return noted == _without(state, unknown)
     if len(unknown) > _TOLD_APART:
@@ -97,6 +92,17 @@ def is_intact(state: State, files: list[MigrationFile]) -> bool:
         for count in range(1, len(unknown) + 1)
         for added in combinations(unknown, count)
     )
+
+
+def unknown_names(state: State, files: list[MigrationFile]) -> set[str]:
+    """Of the objects that no script names."""
+    text = "\n".join(file.text for file in files).lower()
+    words = set(re.findall(r"\w+", text))
+    return {
+        name
+        for _, name in state.objects
+        if name.lower() not in words and not _is_written(name.lower(), text)
+    }
 
 
 def _is_written(name: str, text: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cwstore.errors import NotFoundError
+from cwstore.errors import NotFoundError, StorageError
 from cwstore.store import Store
 from tests.kits.database import OpenStore
 from tests.kits.engine import DeliberateError
@@ -39,6 +39,12 @@ def nested(store: Store, name: str) -> None:
             pass
 
 
+def taken(store: Store, name: str) -> None:
+    within = store.transaction()
+    with within:
+        single(store, name)
+
+
 def looked(store: Store, name: str) -> None:
     store.data_version()
     store.initiatives.find_by_id("nobody")
@@ -47,7 +53,7 @@ def looked(store: Store, name: str) -> None:
 
 # On PostgreSQL, who is interrupted where a connection is lent leaves it to be freed.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("work", [single, refused, counted, nested, looked])
+@pytest.mark.parametrize("work", [single, refused, counted, nested, taken, looked])
 def test_wherever_ctrl_c_comes_a_write_is_whole_or_not_there_and_the_next_is_kept(
     store: Store, work: Callable[[Store, str], None], open_store: OpenStore
 ) -> None:
@@ -58,7 +64,8 @@ def test_wherever_ctrl_c_comes_a_write_is_whole_or_not_there_and_the_next_is_kep
         while True:
             name = f"step {at}"
             maybe.add(name)
-            if not CtrlC(at).within(lambda name=name: work(store, name)):
+            interrupt = CtrlC(at)  # held until the next one, as by `except` and by a notebook
+            if not interrupt.within(lambda name=name: work(store, name)):
                 break
             kept.add(f"after {at}")
             single(store, f"after {at}")
@@ -71,3 +78,34 @@ def test_wherever_ctrl_c_comes_a_write_is_whole_or_not_there_and_the_next_is_kep
         assert kept <= set(found) <= kept | maybe
     assert at > 20
     store.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_wherever_ctrl_c_comes_what_its_handler_writes_in_an_outer_block_is_kept(
+    store: Store,
+) -> None:
+    at, kept, refused = 0, list[str](), list[str]()
+
+    def inner() -> None:
+        with store.transaction():
+            single(store, "inner")
+            raise DeliberateError
+
+    interrupted = True
+    while interrupted:
+        interrupt = CtrlC(at)
+        try:
+            with store.transaction():
+                try:
+                    interrupted = interrupt.within(inner)
+                except DeliberateError:
+                    interrupted = False
+                single(store, f"handler {at}")
+            kept.append(f"handler {at}")
+        except StorageError as error:  # PostgreSQL was in the midst of a statement
+            refused.append(str(error))
+        at += 1
+    assert [one.name for one in store.initiatives.find_all()] == kept
+    assert at > 20
+    assert all("a statement was interrupted" in one for one in refused)
+    assert not refused or "postgresql" in store.path

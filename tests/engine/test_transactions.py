@@ -1,7 +1,7 @@
 """Transactions in transactions: what is kept, what is undone, and that no lock is left behind."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 
 import pytest
@@ -47,6 +47,31 @@ def test_an_interruption_undoes_the_transaction_and_frees_the_lock(
         other.initiatives.create(name="lock is free")
     store.initiatives.create(name="goes on")
     assert names(store) == ["lock is free", "goes on"]
+
+
+def test_a_transaction_in_an_exit_stack_ends_as_one_in_a_with_block(store: Store) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(store.transaction())
+        store.initiatives.create(name="kept")
+    with suppress(DeliberateError), ExitStack() as stack:
+        stack.enter_context(store.transaction())
+        store.initiatives.create(name="undone")
+        raise DeliberateError
+    assert names(store) == ["kept"]
+
+
+def test_one_transaction_object_makes_a_level_each_time_it_is_entered(store: Store) -> None:
+    within = store.transaction()
+    with within:
+        store.initiatives.create(name="outer")
+        with suppress(DeliberateError), within:
+            store.initiatives.create(name="undone")
+            raise DeliberateError
+        with within:
+            store.initiatives.create(name="inner")
+    with within:
+        store.initiatives.create(name="again")
+    assert names(store) == ["outer", "inner", "again"]
 
 
 def test_only_the_level_that_fails_is_undone(store: Store) -> None:

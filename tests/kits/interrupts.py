@@ -1,23 +1,28 @@
 """Ctrl-C at a chosen step of our own code."""
 
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 CODE = str(Path(sys.modules["cwstore"].__file__ or "").parent)
+_OURS = (CODE, contextlib.__file__)  # what we call of contextlib is Python, too
 
 
 class CtrlC:
     """Raises KeyboardInterrupt where CPython looks for signals: when one of our functions begins,
     and when it has called one that is written in C. `at` is how many such moments pass before.
+
+    The exception is held as long as this is, with all that it refers to.
     """
 
     def __init__(self, at: int) -> None:
         self.left = at
+        self.held: KeyboardInterrupt | None = None
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
-        if event not in {"call", "c_return"} or not frame.f_code.co_filename.startswith(CODE):
+        if event not in {"call", "c_return"} or not frame.f_code.co_filename.startswith(_OURS):
             return
         self.left -= 1
         if self.left < 0:
@@ -29,7 +34,8 @@ class CtrlC:
         sys.setprofile(self)
         try:
             work()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
+            self.held = error
             return True
         finally:
             sys.setprofile(None)

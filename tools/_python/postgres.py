@@ -32,6 +32,8 @@ _SETTINGS = {
     "track_commit_timestamp": "on",  # who looks at a database notices commits
     "wal_level": "minimal",
 }
+#: The settings of a server that may have standbys.
+REPLICATED = {"wal_level": "replica", "max_wal_senders": "4"}
 _INITDB = ["-U", _USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C", "--no-instructions"]
 # Runs the command until its own input ends, and removes what is left.
 _KEEPER = """
@@ -55,6 +57,11 @@ class Server:
         self._directory = directory
         self._numbers = count(1)
 
+    @property
+    def directory(self) -> Path:
+        """Where it listens, and keeps its data."""
+        return self._directory
+
     def address(self, database: str) -> str:
         return f"postgresql:///{database}?host={self._directory}&user={_USER}"
 
@@ -77,17 +84,31 @@ class Server:
 @contextmanager
 def running_server(**changed: str) -> Generator[Server, None, None]:
     """A new server, with these settings changed. Raises NoServerError where it cannot be had."""
+    with _running(["initdb", *_INITDB, "-D"], {**_SETTINGS, **changed}) as server:
+        yield server
+
+
+@contextmanager
+def running_standby(server: Server) -> Generator[Server, None, None]:
+    """A standby of a server that was started with `REPLICATED`: it can be read, not written."""
+    copy = ["pg_basebackup", "-R", "-c", "fast", "-h", server.directory, "-U", _USER, "-D"]
+    with _running(copy, {**_SETTINGS, **REPLICATED}) as standby:
+        yield standby
+
+
+@contextmanager
+def _running(make: list[str | Path], settings: dict[str, str]) -> Generator[Server, None, None]:
+    """What is in the directory that the command `make`, a program and its options, makes."""
     programs = binaries()
     directory = Path(tempfile.mkdtemp(prefix="cwstore-pg-"))
     try:
         before, options = as_somebody(directory, programs / "postgres")
         data = directory / "data"
         made = subprocess.run(
-            [*before, programs / "initdb", "-D", data, *_INITDB],
+            [*before, programs / make[0], *make[1:], data],
             capture_output=True, text=True, check=False, **options,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
-        settings = {**_SETTINGS, **changed}
         set_each = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [*before, programs / "postgres", "-D", data, "-k", directory, *set_each]
         # The shell outlives a test run that is killed: it notices that nobody holds its input.

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
@@ -14,6 +13,7 @@ from cwstore._postgres.lane import STAMPS, Lane
 from cwstore._postgres.server_check import connect_both
 from cwstore._postgres.telling import let_tables_tell
 from cwstore._postgres.version import extensions_in, read_state
+from cwstore.core.blocks import block
 from cwstore.core.extension import check_extensions
 from cwstore.core.reports import MigrationReport, RehearsalReport
 from cwstore.errors import MigrationError, StorageError
@@ -85,9 +85,9 @@ def open_target(file: str, program: Program) -> "PostgresTarget":
 
 
 def open_to_look(file: str, program: Program) -> "PostgresTarget":
-    """As `open_target`: to tell what somebody changed takes a schema that is never committed."""
+    """As `open_target`, to write nothing; the server may be a standby."""
     address = parse(file)
-    connection = connect(address, busy_timeout=_BUSY_TIMEOUT)
+    connection = connect(address, busy_timeout=_BUSY_TIMEOUT, read_only=True)
     return PostgresTarget(connection, address, _BUSY_TIMEOUT, program)
 
 
@@ -121,7 +121,8 @@ class PostgresTarget:
         from cwstore._postgres.schema.drift import drift
 
         return self._ours(
-            "reading the version of", lambda: drift(self._connection, files, self._program)
+            "reading the version of",
+            lambda: drift(self._connection, files, self._program, self.name),
         )
 
     def leave_alone(self) -> None:
@@ -130,7 +131,7 @@ class PostgresTarget:
     def prepare(self) -> None:
         """There is one mode to work in."""
 
-    @contextmanager
+    @block
     def lock(self) -> Generator[None]:
         """Held by the session: it ends with it, however that ends.
 

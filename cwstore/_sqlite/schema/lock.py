@@ -2,17 +2,18 @@
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from cwstore._sqlite.busy_handler import busy_handler
 from cwstore._sqlite.database_file import MEMORY, remove
 from cwstore._sqlite.side_files import open_side_file
+from cwstore.core.blocks import block
 from cwstore.errors import BusyError, StorageError
 
 LOCK_TIMEOUT = 600.0  # seconds; who waits holds no lock of the database and can be interrupted
 
 
-@contextmanager
+@block
 def migration_lock(file: str, *, seconds: float = LOCK_TIMEOUT) -> Generator[None]:
     """Hold `<file>.migrating`, so that the scripts of one run are applied by one process.
 

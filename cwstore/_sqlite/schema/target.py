@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +13,7 @@ from cwstore._sqlite.connection import connect, ensure_wal, skip_checkpoint_on_c
 from cwstore._sqlite.database_file import MEMORY, is_there, refuse_bad_place, resolve, size_of
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.version import extensions_in, read_state
+from cwstore.core.blocks import block
 from cwstore.core.reports import MigrationReport, RehearsalReport
 from cwstore.errors import CwstoreError, MigrationError, StorageError
 from cwstore.migrations.ledger import Drift, Row, State
@@ -107,7 +107,7 @@ class SqliteTarget:
         if self.name != MEMORY:
             ensure_wal(self._connection, busy_timeout=self._busy_timeout)
 
-    @contextmanager
+    @block
     def lock(self) -> Generator[None]:
         from cwstore._sqlite.schema.lock import migration_lock
 
@@ -126,7 +126,7 @@ class SqliteTarget:
         queue.note(number & 0xFFFFFFFF)
         queue.detach()  # the file stays until the database is closed
 
-    @contextmanager
+    @block
     def _unguarded(self) -> Generator[None]:
         """Foreign keys off, so that a parent table can be rebuilt, and Ctrl-C let through."""
         connection = self._connection
