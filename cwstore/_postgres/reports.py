@@ -27,13 +27,21 @@ _TABLES = """
       AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
     ORDER BY relname COLLATE "C"
 """
+# How many transactions have ended. The number of the newest one alone would not tell the end of one
+# that began before it. A standby does not list those that are open: there it also counts the bytes
+# of the log that it has applied.
+_ENDED = """
+    SELECT
+        pg_snapshot_xmax(now.seen)::text::bigint
+        - (SELECT count(*) FROM pg_snapshot_xip(now.seen))
+        + coalesce(pg_last_wal_replay_lsn() - '0/0', 0)::bigint
+    FROM (SELECT pg_current_snapshot() AS seen) AS now
+"""
 
 
 def data_version(connection: "Connection") -> int:
-    """A number that changes when anybody commits, in whatever database of the server."""
-    ((number,),) = connection.execute(
-        "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-    ).fetchall()
+    """A number that rises when anybody commits, in whatever database of the server."""
+    ((number,),) = connection.execute(_ENDED).fetchall()
     return int(number)
 
 

@@ -131,3 +131,15 @@ def test_a_query_that_is_interrupted_in_a_transaction_undoes_it(
     with pytest.raises(StorageError, match="interrupted"):
         act()
     assert names(store) == []
+
+
+def test_the_commit_of_a_transaction_that_began_earlier_raises_the_data_version(
+    store: Store, address: str
+) -> None:
+    with psycopg.connect(address) as earlier:
+        earlier.execute("CREATE TABLE theirs (x bigint)")
+        store.initiatives.create(name="later, and done first")
+        before = store.data_version()
+        assert store.data_version() == before
+        earlier.commit()
+        assert store.data_version() > before

@@ -123,9 +123,11 @@ def test_a_store_reads_on_a_standby_and_says_what_it_cannot(reading: Reading) ->
     with Store.open(reading.read, read_only=True) as store:
         assert store.initiatives.get("i").name == "there"
         assert store.check().ok
+        before = store.data_version()
         reading.store.initiatives.update("i", name="changed")
         reading.pair.follow()
         assert store.initiatives.get("i").name == "changed"
+        assert store.data_version() > before
         with store.transaction():
             assert store.initiatives.get("i").name == "changed"
         with pytest.raises(StorageError) as refused:
