@@ -26,6 +26,7 @@ from cwstore._postgres.writer import Call, Writer
 from cwstore.core.blocks import block
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
+from cwstore.core.faults import loading
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
@@ -249,7 +250,8 @@ class PostgresDatabase:
 
     def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
         """See `Database.query`."""
-        from cwstore._postgres.own_sql import run_query
+        with loading("query"):
+            from cwstore._postgres.own_sql import run_query
 
         seconds, hidden = self._busy_timeout, self._program.hidden
         writer = self._writer
@@ -262,7 +264,8 @@ class PostgresDatabase:
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """See `Store.changes`."""
-        from cwstore.core.changes import ChangeFeed
+        with loading("changes"):
+            from cwstore.core.changes import ChangeFeed
 
         feed = ChangeFeed(capacity, self._listener.look, self._listener.leave)
         if self._writer.owner == get_ident():
