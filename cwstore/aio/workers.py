@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     class Loop(Protocol):
         """An event loop, as far as a worker needs it."""
 
-        carries_context: bool  #: whether calls run in the context of their caller: for listeners
+        carries_context: (
+            bool  #: whether every call runs in the context of its caller: for listeners
+        )
 
         def runs_here(self) -> bool:
             """Whether it runs the calling task; never in a forked child."""
@@ -354,8 +356,10 @@ class Worker:
     come quickly: changing threads costs more than a point read.
     """
 
-    def __init__(self, loop: "Loop", name: str) -> None:
+    def __init__(self, loop: "Loop", name: str, *, carries_context: bool = True) -> None:
         self._loop = loop
+        # What a call logs tells of its caller's context variables, such as the id of a request.
+        self._carries_context = carries_context
         self._process = getpid()  # threads do not survive a fork
         self._closed = False
         self.load = 0  # calls that have no outcome yet
@@ -373,7 +377,7 @@ class Worker:
         """As `run`."""
         if self._closed or not self._loop.runs_here():
             self.refuse()
-        if self._loop.carries_context:
+        if self._carries_context or self._loop.carries_context:
             call.args = (call.function, *call.args)
             call.function = copy_context().run
         self.load += 1

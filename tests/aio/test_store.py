@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeVar
@@ -190,6 +191,33 @@ def test_a_transaction_sees_the_context_variables_of_its_caller(file: Path) -> N
         return await store.transaction(lambda _: user.get())
 
     assert run(file, scene) == "me"
+
+
+def test_what_a_call_logs_tells_of_the_context_variables_of_its_caller(file: Path) -> None:
+    request = contextvars.ContextVar("request", default="none")
+    told: list[tuple[str, str]] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append((request.get(), record.getMessage().split(":")[0]))
+
+    async def scene(store: AsyncStore) -> None:
+        request.set("seven")
+        await store.tasks.create(id="T", name="T")
+        await store.agents.create(id="A", name="fox", worktree_id="/", status="running")
+        await store.tasks.claim("T", agent_id="A", lease=timedelta(microseconds=1))
+        logger.addHandler(handler)
+        await store.tasks.expire_leases()
+
+    logger, handler = logging.getLogger("cwstore"), Handler()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        run(file, scene)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+    assert told == [("seven", "task T is taken back")]
 
 
 def test_reads_and_empty_claims_do_not_wait_for_a_transaction_of_another_task(file: Path) -> None:

@@ -91,7 +91,7 @@ def running_server(**changed: str) -> Generator[Server, None, None]:
 @contextmanager
 def running_standby(server: Server) -> Generator[Server, None, None]:
     """A standby of a server that was started with `REPLICATED`: it can be read, not written."""
-    copy = ["pg_basebackup", "-R", "-c", "fast", "-h", server.directory, "-U", _USER, "-D"]
+    copy = ["pg_basebackup", "-R", "-c", "fast", "-h", f"{server.directory}", "-U", _USER, "-D"]
     with _running(copy, {**_SETTINGS, **REPLICATED}) as standby:
         yield standby
 
