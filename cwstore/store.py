@@ -11,6 +11,7 @@ from cwstore.core import public
 from cwstore.core.checks import check_flags, check_id
 from cwstore.core.database import Database
 from cwstore.core.drivers import engine_for
+from cwstore.core.faults import loading
 from cwstore.core.repository import Sync
 from cwstore.entities.registry import Repositories, repository_class
 
@@ -100,7 +101,8 @@ class Store(Repositories[Sync], Database):
         however long it takes; until the iterator is used up or closed the write-ahead log cannot
         shrink. Raises NotFoundError, and ConflictError inside of a transaction, at the first line.
         """
-        from cwstore._transfer.exporting import export_lines
+        with loading("export_initiative"):
+            from cwstore._transfer.exporting import export_lines
 
         check_id("initiative_id", initiative_id)
         check_flags(logs=logs)
@@ -118,7 +120,8 @@ class Store(Repositories[Sync], Database):
         the same url, and gives another name to an agent whose name is taken. An error names its
         line, and nothing is stored: InvalidValueError, MissingReferenceError, CycleError.
         """
-        from cwstore._transfer.importing import import_lines
+        with loading("import_initiative"):
+            from cwstore._transfer.importing import import_lines
 
         return import_lines(self._db, lines, on_conflict)
 

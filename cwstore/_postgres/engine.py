@@ -17,7 +17,7 @@ from cwstore._postgres.error_map import map_statement_error
 from cwstore._postgres.listener import Listener
 from cwstore._postgres.reader_pool import Readers
 from cwstore._postgres.schema.target import PostgresTarget, program_for
-from cwstore._postgres.server_check import connect_both
+from cwstore._postgres.server_check import closed_on_error, connect_both
 from cwstore._postgres.snapshot import PostgresSnapshot
 from cwstore._postgres.statement_text import guarded_text_of, linked_text_of, text_of
 from cwstore._postgres.transaction import TransactionStack
@@ -27,6 +27,7 @@ from cwstore.core.blocks import block
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
 from cwstore.core.clock import real_time as time
+from cwstore.core.faults import loading
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
@@ -63,7 +64,6 @@ class PostgresDatabase:
         reader: Connection,
         address: Address,
         *,
-        schema: str,
         version: int,
         clock: Clock,
         busy_timeout: float,
@@ -77,6 +77,7 @@ class PostgresDatabase:
         self._clock = clock
         self._program = program
         self._busy_timeout = busy_timeout
+        schema = current_schema(writer)
         self._writer = Writer(
             writer, address, clock, busy_timeout, schema, durable=durable, read_only=read_only
         )
@@ -259,7 +260,8 @@ class PostgresDatabase:
 
     def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
         """See `Database.query`."""
-        from cwstore._postgres.own_sql import run_query
+        with loading("query"):
+            from cwstore._postgres.own_sql import run_query
 
         seconds, hidden = self._busy_timeout, self._program.hidden
         writer = self._writer
@@ -272,7 +274,8 @@ class PostgresDatabase:
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """See `Store.changes`."""
-        from cwstore.core.changes import ChangeFeed
+        with loading("changes"):
+            from cwstore.core.changes import ChangeFeed
 
         feed = ChangeFeed(capacity, self._listener.look, self._listener.leave)
         if self._writer.owner == get_ident():
@@ -361,39 +364,44 @@ def open_database(
     """Connect, check that the schema is the program's, migrate it if need be. See `Store.open`."""
     if checkpoints != "own":
         raise InvalidValueError("checkpoints", "are the server's: leave it out")
+    check_flags(durable=durable, backup=backup, read_only=read_only)
+    check_progress(on_progress)
     address = parse(path)
     program = program_for(migrations, application_id, extensions)
     seconds = check_busy_timeout(busy_timeout)
     stamps = Clock(clock)
-    check_flags(durable=durable, backup=backup, read_only=read_only)
-    check_progress(on_progress)
     connection, reader = connect_both(
         address, busy_timeout=seconds, own_clock=clock is not None, read_only=read_only
     )
-    try:
-        version = version_if_current(connection, program, address.name)
-        if version is None:
-            from cwstore.migrations.runner import readable_version, upgrade_all
-
-            target = PostgresTarget(connection, address, seconds, program)
-            if read_only:
-                version = readable_version(target, program)
-            else:  # there is nothing to copy it to: see `backup`
-                report = upgrade_all(target, program, backup=False, on_progress=on_progress)
-                version = report.version
+    with closed_on_error(connection, reader):
+        target = PostgresTarget(connection, address, seconds, program)
         return PostgresDatabase(
             connection,
             reader,
             address,
-            schema=current_schema(connection),
-            version=version,
+            version=_version_of(connection, target, program, read_only, on_progress),
             clock=stamps,
             busy_timeout=seconds,
             durable=durable,
             read_only=read_only,
             program=program,
         )
-    except BaseException:
-        connection.close()
-        reader.close()
-        raise
+
+
+def _version_of(
+    connection: Connection,
+    target: PostgresTarget,
+    program: Program,
+    read_only: bool,
+    on_progress: "Callable[[Progress], None] | None",
+) -> int:
+    """Of the schema, after it was migrated if need be; with `read_only` it is only checked."""
+    version = version_if_current(connection, program, target.name)
+    if version is not None:
+        return version
+    from cwstore.migrations.runner import readable_version, upgrade_all
+
+    if read_only:
+        return readable_version(target, program)
+    # There is nothing to copy it to: see `backup`.
+    return upgrade_all(target, program, backup=False, on_progress=on_progress).version

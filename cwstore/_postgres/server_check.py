@@ -1,6 +1,7 @@
 """What is tried before a server is used: whether the guarantees of a store hold on it."""
 
 import os
+from contextlib import contextmanager
 from time import CLOCK_REALTIME, clock_gettime
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from cwstore.core.clock import real_time as time
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from cwstore._postgres.address import Address
     from cwstore._postgres.connection import Connection, Cursor
 
@@ -52,6 +55,16 @@ def connect_both(
         _close(writer, reader)
         raise
     raise fault
+
+
+@contextmanager
+def closed_on_error(*connections: "Connection") -> "Generator[None]":
+    """Close these if the body fails."""
+    try:
+        yield
+    except BaseException:
+        _close(*connections)
+        raise
 
 
 def _close(*connections: "Connection | None") -> None:

@@ -30,6 +30,7 @@ from cwstore.core.checks import (
     for_each,
 )
 from cwstore.core.clock import Clock
+from cwstore.core.faults import loading
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
@@ -168,7 +169,8 @@ class SqliteDatabase:
         writer = self._writer
         if writer.owner == get_ident():
             return  # the pages are free only once the transaction is committed
-        from cwstore.core.watching import tell
+        with loading("vacuum"):
+            from cwstore.core.watching import tell
 
         free, left, most = 1, 0, 0
         while left < free:  # in a file made without auto_vacuum they never become fewer
@@ -193,7 +195,8 @@ class SqliteDatabase:
             )
         if self.file == MEMORY:
             return 0
-        from cwstore._sqlite.compaction import compact
+        with loading("compact"):
+            from cwstore._sqlite.compaction import compact
 
         return compact(self.vacuum, self._writer, self._transactions)
 
@@ -316,7 +319,8 @@ class SqliteDatabase:
     @block
     def snapshot(self, what: str) -> "Generator[SqliteSnapshot, None, None]":
         """See `core.port.OpenDatabase.snapshot`."""
-        from cwstore._sqlite.snapshot import SqliteSnapshot, copy_in_memory
+        with loading(what):
+            from cwstore._sqlite.snapshot import SqliteSnapshot, copy_in_memory
 
         if self._writer.owner == get_ident():
             raise ConflictError(
@@ -381,18 +385,19 @@ class SqliteDatabase:
     def _run_query(
         self, connection: Connection, sql: str, binds: Mapping[str, object]
     ) -> list[dict[str, Any]]:
-        from cwstore._sqlite.own_sql import run_query
+        with loading("query"):
+            from cwstore._sqlite.own_sql import run_query
 
         hidden, seconds = self._program.hidden, self.busy_timeout
         return run_query(connection, sql, binds, busy_timeout=seconds, hidden=hidden)
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
-        from cwstore.core.changes import ChangeFeed
-
         writer = self._writer
-        feed = ChangeFeed(capacity, writer.tell_others_changes, writer.stop_if_unheard)
-        with self._transactions.exclusive():
+        with loading("changes"), self._transactions.exclusive():
+            from cwstore.core.changes import ChangeFeed
+
+            feed = ChangeFeed(capacity, writer.tell_others_changes, writer.stop_if_unheard)
             recorder = writer.open_recorder()
             recorder.add_feed(feed)
             (writer.queue or writer.open_queue()).keep_listening()
@@ -405,24 +410,26 @@ class SqliteDatabase:
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """See `Store.backup`."""
-        from cwstore._sqlite import backup
+        with loading("backup"):
+            from cwstore._sqlite import backup
+            from cwstore.core.log import INFO, log
 
         with self.lease_reader("backup") as connection:
             made = backup.write_backup(connection, path, busy_timeout=self.busy_timeout)
-        from cwstore.core.log import INFO, log
-
         log(INFO, "%s: copied to %s, %d bytes", self.file, made.path, made.size)
 
     def check(self) -> "CheckReport":
         """See `Store.check`."""
-        from cwstore._sqlite import inspection
+        with loading("check"):
+            from cwstore._sqlite import inspection
 
         with self.lease_reader("check") as connection:
             return inspection.check(connection, self.file, self.busy_timeout, self._program)
 
     def health(self) -> "HealthReport":
         """See `Store.health`."""
-        from cwstore._sqlite.health import look
+        with loading("health"):
+            from cwstore._sqlite.health import look
 
         names = self._writer.names
         gone = "" if names is None or self._writer.closed_reason else names.problem()
@@ -436,8 +443,9 @@ class SqliteDatabase:
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""
-        from cwstore._sqlite import inspection
-        from cwstore._sqlite.lock_holders import log_readers
+        with loading("stats"):
+            from cwstore._sqlite import inspection
+            from cwstore._sqlite.lock_holders import log_readers
 
         readers = log_readers(self.file, self.open_snapshots())
         with self.lease_reader("stats") as connection:
@@ -506,7 +514,8 @@ def open_database(
     check_progress(on_progress)
     leaves_checkpoints = check_checkpoints(checkpoints)
     if read_only:
-        from cwstore._sqlite.read_only import ReadOnlyDatabase
+        with loading("open"):
+            from cwstore._sqlite.read_only import ReadOnlyDatabase
 
         return ReadOnlyDatabase(file, program, stamps, seconds)
     return _open_to_write(

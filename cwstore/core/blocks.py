@@ -27,7 +27,8 @@ class Exit:
 
     def __get__(self, block: Any, owner: Any) -> Callable[..., bool | None]:
         # contextlib.ExitStack looks for it in the class.
-        return owner.leave if block is None else block.begin_exit()
+        leave: Callable[..., bool | None] = owner.leave if block is None else block.begin_exit()
+        return leave
 
 
 class _Block(Generic[T]):

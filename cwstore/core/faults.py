@@ -4,7 +4,8 @@ No message holds a bound value that is not an id.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NoReturn
 
@@ -20,6 +21,18 @@ from cwstore.errors import (
 )
 
 _TABLE = r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)"  # compiled with the first fault
+
+
+@contextmanager
+def loading(what: str) -> Generator[None]:
+    """The body imports what `what` takes. Raises StorageError where no file can be opened."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"`{what}` cannot be loaded: {error.strerror}; close files, or let this process"
+            " have more of them open (ulimit -n), then try again"
+        ) from None
 
 
 def table_of(text: str) -> str:

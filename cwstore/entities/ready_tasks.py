@@ -158,9 +158,9 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: Any) -> _Ch
         ),
         _is(f"SELECT EXISTS (SELECT 1 {anywhere} LIMIT 1 OFFSET {_FEW})", **extra),
         _id(f"SELECT ready.id {_ready_of(line, _FURTHER)} LIMIT 1", **extra),
-        _id(f"SELECT ready.id {_ready_of(anywhere, _ALL)} LIMIT 1", **extra),
+        _id(f"{_ready_anywhere(anywhere)} LIMIT 1", **extra),
         task_rows(
-            _claim_of(f"SELECT ready.id {_ready_of(anywhere, _ALL)} LIMIT :limit"),
+            _claim_of(f"{_ready_anywhere(anywhere)} LIMIT :limit"),
             limit=int,
             **extra,
         ),
@@ -168,7 +168,7 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: Any) -> _Ch
 
 
 def _ready_of(pending: LiteralString, first: LiteralString) -> LiteralString:
-    """The ready ones of the first pending tasks in line, in that order: CROSS JOIN keeps it.
+    """The ready ones of the first pending tasks in line. In SQLite CROSS JOIN keeps that order.
 
     A task is looked at when its turn has come: whether one is ready costs ten times as much as its
     place in the line.
@@ -182,6 +182,27 @@ def _ready_of(pending: LiteralString, first: LiteralString) -> LiteralString:
         ) AS line
         CROSS JOIN ready_tasks AS ready
         WHERE ready.id = line.id
+    """
+
+
+def _ready_anywhere(pending: LiteralString) -> LiteralString:
+    """The ready ones of all these pending tasks, in line.
+
+    PostgreSQL, too, claims by this. A filter keeps the order of what it filters, a join need not;
+    CASE keeps PostgreSQL from making one of EXISTS.
+    """
+    return f"""
+        SELECT id
+        FROM (
+            SELECT id
+            {pending}
+            {_ORDER}
+            LIMIT {_ALL}
+        ) AS line
+        WHERE CASE
+                WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+                ELSE 0
+            END = 1
     """
 
 

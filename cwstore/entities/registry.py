@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cwstore.errors import ConflictError, ConflictReason, StorageError
+from cwstore.core.faults import loading
+from cwstore.errors import ConflictError, ConflictReason
 
 #: The modules of this package that have a repository, with their public names, the repository
 #: first. A store has the repository as an attribute that is called like the module.
@@ -46,13 +47,8 @@ def repository_class(attribute: str) -> Any:
     signal that has interrupted the import.
     """
     kind = ENTITIES[attribute].partition(" ")[0]
-    try:
+    with loading(attribute):
         module = import_module(f"cwstore.entities.{attribute}")
-    except OSError as error:
-        raise StorageError(
-            f"`{attribute}` cannot be loaded: {error.strerror}; close files, or let this process"
-            " have more of them open (ulimit -n), then try again"
-        ) from None
     found = getattr(module, kind, None)
     if found is None:
         raise ConflictError(

@@ -4275,7 +4275,8 @@ updated_at;
 -- ready_tasks._READY.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT ready.id
+    WHERE id = (
+    SELECT id
     FROM (
         SELECT id
 
@@ -4303,8 +4304,10 @@ UPDATE tasks
         sort_order, created_at, id
         LIMIT 9223372036854775807
     ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
+    WHERE CASE
+            WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+            ELSE 0
+        END = 1
  LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4433,7 +4436,7 @@ SELECT ready.id
 LIMIT 1;
 
 -- ready_tasks._READY.look_anywhere
-SELECT ready.id
+SELECT id
    FROM (
        SELECT id
 
@@ -4461,8 +4464,10 @@ SELECT ready.id
        sort_order, created_at, id
        LIMIT 9223372036854775807
    ) AS line
-   CROSS JOIN ready_tasks AS ready
-   WHERE ready.id = line.id
+   WHERE CASE
+           WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+           ELSE 0
+       END = 1
 LIMIT 1;
 
 -- ready_tasks._READY.look_at_front
@@ -4539,7 +4544,8 @@ updated_at;
 -- ready_tasks._READY_AMONG.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT ready.id
+    WHERE id = (
+    SELECT id
     FROM (
         SELECT id
 
@@ -4569,8 +4575,10 @@ UPDATE tasks
         sort_order, created_at, id
         LIMIT 9223372036854775807
     ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
+    WHERE CASE
+            WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+            ELSE 0
+        END = 1
  LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4709,7 +4717,7 @@ SELECT ready.id
 LIMIT 1;
 
 -- ready_tasks._READY_AMONG.look_anywhere
-SELECT ready.id
+SELECT id
    FROM (
        SELECT id
 
@@ -4739,8 +4747,10 @@ SELECT ready.id
        sort_order, created_at, id
        LIMIT 9223372036854775807
    ) AS line
-   CROSS JOIN ready_tasks AS ready
-   WHERE ready.id = line.id
+   WHERE CASE
+           WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+           ELSE 0
+       END = 1
 LIMIT 1;
 
 -- ready_tasks._READY_AMONG.look_at_front
@@ -4816,7 +4826,8 @@ updated_at;
 -- ready_tasks._READY_OF_INITIATIVE.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT ready.id
+    WHERE id = (
+    SELECT id
     FROM (
         SELECT id
 
@@ -4844,8 +4855,10 @@ UPDATE tasks
         sort_order, created_at, id
         LIMIT 9223372036854775807
     ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
+    WHERE CASE
+            WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+            ELSE 0
+        END = 1
  LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -4974,7 +4987,7 @@ SELECT ready.id
 LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE.look_anywhere
-SELECT ready.id
+SELECT id
    FROM (
        SELECT id
 
@@ -5002,8 +5015,10 @@ SELECT ready.id
        sort_order, created_at, id
        LIMIT 9223372036854775807
    ) AS line
-   CROSS JOIN ready_tasks AS ready
-   WHERE ready.id = line.id
+   WHERE CASE
+           WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+           ELSE 0
+       END = 1
 LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE.look_at_front
@@ -5080,7 +5095,8 @@ updated_at;
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.claim_anywhere
 UPDATE tasks
     SET status = 'in_progress', updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
-    WHERE id = (SELECT ready.id
+    WHERE id = (
+    SELECT id
     FROM (
         SELECT id
 
@@ -5110,8 +5126,10 @@ UPDATE tasks
         sort_order, created_at, id
         LIMIT 9223372036854775807
     ) AS line
-    CROSS JOIN ready_tasks AS ready
-    WHERE ready.id = line.id
+    WHERE CASE
+            WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+            ELSE 0
+        END = 1
  LIMIT :limit)
     RETURNING id, phase_id, initiative_id, parent_task_id, name, description,
 type, category, priority, status, requires_approval, sort_order, summary, created_at,
@@ -5250,7 +5268,7 @@ SELECT ready.id
 LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_anywhere
-SELECT ready.id
+SELECT id
    FROM (
        SELECT id
 
@@ -5280,8 +5298,10 @@ SELECT ready.id
        sort_order, created_at, id
        LIMIT 9223372036854775807
    ) AS line
-   CROSS JOIN ready_tasks AS ready
-   WHERE ready.id = line.id
+   WHERE CASE
+           WHEN EXISTS (SELECT 1 FROM ready_tasks AS ready WHERE ready.id = line.id) THEN 1
+           ELSE 0
+       END = 1
 LIMIT 1;
 
 -- ready_tasks._READY_OF_INITIATIVE_AMONG.look_at_front

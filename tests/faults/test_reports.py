@@ -77,8 +77,22 @@ def told(call):
     unlimit()
 
 store = Store.open(sys.argv[1], busy_timeout=0.05)
-told(lambda: store.initiatives)
-told(write)
+for call in (
+    lambda: store.initiatives,
+    write,
+    store.stats,
+    store.check,
+    store.health,
+    store.changes,
+    store.compact,
+    lambda: store.backup(sys.argv[1] + ".bak"),
+    lambda: store.query("SELECT 1"),
+    lambda: store.on_statement(print),
+    lambda: store.export_initiative("i"),
+    lambda: store.import_initiative([]),
+    lambda: Store.open(sys.argv[1], read_only=True),
+):
+    told(call)
 with store.transaction():
     made = store.initiatives.create(name="kept")
     limit()
@@ -99,11 +113,11 @@ def test_a_process_that_has_never_had_descriptors_is_told_so_and_what_it_commits
 ) -> None:
     """What Python imports on use is a file, too."""
     with Other(NO_DESCRIPTORS_FROM_THE_START, file) as other:
-        told = [other.hear() for _ in range(5)]
+        told = [other.hear() for _ in range(16)]
         with locked(file):
             other.tell()
             told += other.end()
-    expected = ["StorageError True"] * 2 + ["done"] * 2 + ["hold the lock", "BusyError False"]
+    expected = ["StorageError True"] * 13 + ["done"] * 2 + ["hold the lock", "BusyError False"]
     assert told == expected
     with Store.open(file) as store:
         assert [(one.name, one.branch) for one in store.initiatives.find_all()] == [("kept", "b")]

@@ -61,6 +61,7 @@ def test_a_slow_read_of_who_has_no_logging_asks_for_no_plan(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cwstore._postgres.engine.LONG", -1.0)
+    monkeypatch.setattr(store._db, "lease_reader", None)
     with monkeypatch.context() as without:
         without.delitem(sys.modules, "logging")
         assert store.tasks.find_all() == []

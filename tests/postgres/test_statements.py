@@ -12,13 +12,21 @@ import cwstore._overview
 import cwstore._transfer
 import cwstore.entities
 from cwstore._postgres.preparing import prepared_at
-from cwstore.core.statement import Statement, rows_of, values_of
+from cwstore._postgres.statement_text import text_of
+from cwstore.core.statement import Statement, bind_names, rows_of, values_of
 from cwstore.entities.initiatives import Initiative
+from cwstore.entities.ready_tasks import (
+    _READY,
+    _READY_AMONG,
+    _READY_OF_INITIATIVE,
+    _READY_OF_INITIATIVE_AMONG,
+)
 from cwstore.errors import InvalidValueError
 from cwstore.migrations.scripts import default_directory
 from cwstore.store import Store
 from cwstore.testing import check_statements
 from cwstore.testing.checker.found import find_statements, sources_of
+from tests.kits.postgres import writer_of
 
 
 def faults(address: str, statements: dict[str, Statement[Any]]) -> dict[str, str | None]:
@@ -72,6 +80,26 @@ def test_every_statement_can_be_prepared(store: Store, address: str) -> None:
 )
 def test_what_only_sqlite_takes_is_found(store: Store, address: str, text: Any) -> None:
     assert list(faults(address, {"planted": values_of(str, Initiative)(text)})) == ["planted"]
+
+
+@pytest.mark.parametrize(
+    "choice", [_READY, _READY_AMONG, _READY_OF_INITIATIVE, _READY_OF_INITIATIVE_AMONG]
+)
+def test_the_line_that_is_claimed_from_is_filtered_and_not_joined(
+    store: Store, choice: Any
+) -> None:
+    """A join need not keep its order."""
+    text, binds = text_of(choice.claim_anywhere), bind_names(choice.claim_anywhere.text)
+    with store.transaction():
+        connection: Any = writer_of(store).connection
+        connection.execute(b"SET LOCAL plan_cache_mode = force_generic_plan")
+        connection.execute(b"PREPARE claim AS " + text, prepare=False)
+        nulls = ", ".join("NULL" for _ in binds).encode()
+        plan = connection.execute(b"EXPLAIN EXECUTE claim (" + nulls + b")", prepare=False)
+        lines = [line.strip(" ->").partition("  ")[0] for (line,) in plan.fetchall()]
+        connection.execute(b"DEALLOCATE claim", prepare=False)
+    chosen = lines[: lines.index("Subquery Scan on line")]
+    assert not [line for line in chosen if "Join" in line or "Nested Loop" in line]
 
 
 SERVICE = """
