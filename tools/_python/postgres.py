@@ -91,8 +91,9 @@ def running_server(**changed: str) -> Generator[Server, None, None]:
 @contextmanager
 def running_standby(server: Server) -> Generator[Server, None, None]:
     """A standby of a server that was started with `REPLICATED`: it can be read, not written."""
-    copy = ["pg_basebackup", "-R", "-c", "fast", "-h", server.directory, "-U", _USER, "-D"]
-    with _running(copy, {**_SETTINGS, **REPLICATED}) as standby:
+    options: list[str | Path] = ["-R", "-c", "fast", "-h", server.directory, "-U", _USER, "-D"]
+    command: list[str | Path] = ["pg_basebackup", *options]
+    with _running(command, {**_SETTINGS, **REPLICATED}) as standby:
         yield standby
 
 

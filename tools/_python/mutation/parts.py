@@ -52,7 +52,8 @@ PARTS = {
         (
             *_in("sqlite", "store disk_faults stats transactions change_recorder processes"),
             *_in("core", "clock writer_lock"),
-            *_in("engine", "transactions threads errors interrupts fork changes processes"),
+            *_in("engine", "transactions threads errors interrupts fork changes processes query"),
+            "engine/seeing_it_run",
             *_in("entities", "initiatives reconcile log_chunks log_retention proposals"),
         ),
     ),
