@@ -26,6 +26,7 @@ from cwstore._postgres.writer import Call, Writer
 from cwstore.core.blocks import block
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
+from cwstore.core.clock import real_time as time
 from cwstore.core.faults import loading
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
 
 T = TypeVar("T")
+
+LONG = 1.0  # seconds of a read: then it is logged
 
 
 class PostgresDatabase:
@@ -182,11 +185,18 @@ class PostgresDatabase:
         self._refuse_if_closed()
         if statement.timed:
             statement.tell_time(values, self._clock.read())
+        text, began = text_of(statement), time.monotonic()
         try:
-            return self._readers.read(text_of(statement), values)
+            rows = self._readers.read(text, values)
         except (psycopg.Error, UnicodeError) as error:
             binds = statement.named(values)
             fault = map_statement_error(error, statement, binds, self._busy_timeout)
+        else:
+            if (seconds := time.monotonic() - began) > LONG:
+                from cwstore._postgres.slow import tell_read  # what most processes do not need
+
+                tell_read(self.file, statement.text, text, seconds, self.lease_reader)
+            return rows
         raise fault
 
     @block
