@@ -326,6 +326,11 @@ def test_an_agent_that_got_a_task_since_the_look_gets_that_or_is_refused(
             store.tasks.claim("t0", agent_id="b")
         overtake(store, monkeypatch, lambda: other.tasks.claim("t0", agent_id="c"))
         assert store.tasks.claim_next_ready() is None
+        made = store.tasks.create(id="t3", name="x")
+        agent = store.agents.create(id="d", name="d", worktree_id="w")
+        overtake(store, monkeypatch, lambda: other.tasks.delete(made.id))
+        assert store.tasks.claim_next_ready(agent_id="d") is None
+        assert store.agents.get("d") == agent
     held = {one.task_id: one.agent_id for one in store.tasks.find_open_attempts()}
     assert held == {"t0": "c", "t1": "b", "t2": "a"}
 

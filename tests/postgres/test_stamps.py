@@ -1,12 +1,13 @@
 """Stamps rise in the order of commits, over all stores of a schema, whatever their clocks do."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from cwstore.core.checks import EPOCH
 from cwstore.core.ids import DIGITS, make_rising_id
-from tests.kits.database import OpenStore
+from tests.kits.database import OpenStore, store_of_its_own_time
 from tests.kits.entities import MICROSECOND, SetClock, moment
 
 
@@ -36,11 +37,9 @@ def test_a_transaction_that_gave_out_no_stamp_hands_on_none(open_store: OpenStor
 
 
 @pytest.mark.parametrize("year", [1, 1969, 2026, 4252, 4254, 9999])
-def test_an_id_begins_with_the_stamp_that_the_server_gives(
-    open_store: OpenStore, year: int
-) -> None:
+def test_an_id_begins_with_the_stamp_that_the_server_gives(file: Path, year: int) -> None:
     clock = SetClock(datetime(year, 5, 6, 7, 8, 9, 123456, tzinfo=UTC))
-    with open_store(clock=clock) as store:
+    with store_of_its_own_time(file, clock) as store:
         made = [
             store.log_chunks.insert_chunk("a", agent_name="a", session_number=1, content="x")
             for _ in range(5)
