@@ -65,6 +65,18 @@ _DIVIDE = rows_of(Wish)(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """Of a wish; every row of it can be mapped."""
+
+    id: str
+    weight: float
+
+
+_WEIGH = rows_of(Weight)("UPDATE wishes SET weight = :weight WHERE id = :id RETURNING id, weight")
+_DIVIDE_ALL = rows_of(Weight)("UPDATE wishes SET weight = 1 / (weight - :weight)")
+
+
 class WishRepository(Repository):
     """What a service changes."""
 
@@ -194,6 +206,10 @@ def test_a_statement_that_divides_by_zero_itself_is_told_of_that(
     with pytest.raises(CwstoreError, match=r"wishes: PostgreSQL refused it \(22012\)"):
         wishes.divide("a", 1)
     assert rows_of_wishes(superuser) == before
+    with pytest.raises(CwstoreError, match=r"wishes: PostgreSQL refused it \(22012\)"):
+        wishes._db.execute(_DIVIDE_ALL, weight=1)
+    assert rows_of_wishes(superuser) == before
+    assert wishes._db.write_one(_WEIGH, id="b", weight=1) == Weight("b", 1)
     assert wishes.divide("a", 2) == Wish("a", Mood.GLAD, None, -1)
 
 
