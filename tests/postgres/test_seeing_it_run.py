@@ -1,8 +1,10 @@
-"""What a store on a server tells while it runs: slow reads, and each statement to a listener."""
+"""What a store on a server tells while it runs: slow reads, statements, transactions cut short."""
 
 import re
 import sys
+from typing import Any
 
+import psycopg
 import pytest
 
 from cwstore import StatementRun
@@ -10,6 +12,7 @@ from cwstore._postgres.connection import Connection
 from cwstore.core.drivers import shown
 from cwstore.errors import StorageError
 from cwstore.store import Store
+from tests.kits.postgres import writer_of
 
 pytestmark = pytest.mark.slow  # the listener is the same on both engines
 
@@ -80,3 +83,35 @@ def test_a_listener_is_told_of_each_statement_by_method(store: Store) -> None:
     assert (by_name["tasks.find_all"].rows, by_name["tasks.find_all"].wait) == (1, 0)
     assert by_name["tasks.delete"].wait == 0  # inside of the transaction
     assert by_name["transaction"].wait == by_name["transaction"].seconds
+
+
+IDLE = "idle_in_transaction_session_timeout"
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        (IDLE, f"the session was idle in the transaction for longer than {IDLE}"),
+        ("transaction_timeout", "the transaction took longer than transaction_timeout"),
+    ],
+)
+def test_a_transaction_that_the_server_ended_for_its_length_says_so(
+    store: Store, superuser: "psycopg.Connection[tuple[Any, ...]]", setting: str, why: str
+) -> None:
+    with pytest.raises(StorageError) as refused, store.transaction():
+        store.initiatives.create(name="x")
+        writer = writer_of(store).connection
+        pid = writer.info.backend_pid
+        writer.execute(f"SELECT set_config('{setting}', '1ms', false)")
+        there = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+        while superuser.execute(there, [pid]).fetchall():
+            pass
+        with store.transaction():
+            store.initiatives.create(name="y")
+    assert str(refused.value).startswith(f"SAVEPOINT level2 ({store.path}): {why}, and the server")
+    assert (
+        str(refused.value)
+        .partition(" ended it; ")[2]
+        .startswith("nothing was changed: keep transactions short, or raise that setting (25P0")
+    )
+    assert store.initiatives.find_all() == []
