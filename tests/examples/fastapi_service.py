@@ -1,6 +1,9 @@
 """A FastAPI service on an AsyncStore: lifespan, dependency, errors to HTTP, SSE from the feed.
 
-`CWSTORE_PATH=walk.db uvicorn tests.examples.fastapi_service:app --workers 2`
+CWSTORE_PATH=walk.db uvicorn tests.examples.fastapi_service:app --workers 2
+    --timeout-graceful-shutdown 3
+
+Without that time uvicorn waits, when it is stopped, until the last client of `/events` has gone.
 """
 
 import json

@@ -26,7 +26,7 @@ from cwstore import (
 )
 from tests.examples.fastapi_service import status_of
 
-OPTIONS = ("--workers", "2", "--port", "0", "--no-access-log")
+OPTIONS = ("--workers", "2", "--port", "0", "--no-access-log", "--timeout-graceful-shutdown", "1")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -55,9 +55,11 @@ def client(file: Path) -> Iterator[httpx.Client]:
         started += "Application startup complete" in line
     with httpx.Client(base_url=address, timeout=60) as client:
         yield client
-    server.send_signal(signal.SIGINT)
-    server.communicate(timeout=60)
+        # A client that listens still does not keep it from stopping.
+        server.send_signal(signal.SIGINT)
+        _, told = server.communicate(timeout=60)
     assert server.returncode == 0
+    assert told.count("Application shutdown complete") == 2
 
 
 def test_it_serves_rows_errors_and_events_from_two_processes(
@@ -86,13 +88,13 @@ def test_it_serves_rows_errors_and_events_from_two_processes(
     assert sorted(one["name"] for one in claimed if one) == ["a", *(f"t{n}" for n in range(9))]
     assert claimed[-1] is None
 
-    with client.stream("GET", "/events") as events:
-        lines = (line for line in events.iter_lines() if line)
-        assert next(lines) == ": listening"
-        with Store.open(file) as store:  # as another process of the service would
-            store.tasks.create(name="seen", id="seen")
-        assert next(lines) == "event: insert"
-        assert json.loads(next(lines).removeprefix("data: ")) == {"table": "tasks", "id": "seen"}
+    events = client.send(client.build_request("GET", "/events"), stream=True)
+    lines = (line for line in events.iter_lines() if line)
+    assert next(lines) == ": listening"
+    with Store.open(file) as store:  # as another process of the service would
+        store.tasks.create(name="seen", id="seen")
+    assert next(lines) == "event: insert"
+    assert json.loads(next(lines).removeprefix("data: ")) == {"table": "tasks", "id": "seen"}
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,12 @@ def claimed(store: Store, name: str) -> None:
     store.tasks.complete(task.id, summary=name)
 
 
+def given(store: Store, name: str) -> None:
+    """A claim writes three rows: the task, the agent, the attempt."""
+    agent = store.agents.create(name=name, worktree_id="w")
+    store.tasks.claim_next_ready(agent_id=agent.id)
+
+
 def many(store: Store, name: str) -> None:
     store.log_chunks.insert_chunks([(name, "a", 1, str(number)) for number in range(3)])
 
@@ -77,6 +83,17 @@ WORKS: dict[str, tuple[Work, str, int]] = {
         2,
     ),
     "claimed": (claimed, "SELECT count(*) FROM tasks WHERE summary = %(name)s", 1),
+    "given": (
+        given,
+        """SELECT count(agent.task_id) + count(attempt.id) + count(task.id)
+            + (SELECT 10 * count(*) FROM tasks WHERE status = 'in_progress' AND id NOT IN
+                (SELECT task_id FROM task_attempts WHERE outcome IS NULL))
+            FROM agents AS agent
+            LEFT JOIN task_attempts AS attempt ON attempt.agent_id = agent.id AND outcome IS NULL
+            LEFT JOIN tasks AS task ON task.id = agent.task_id AND task.status = 'in_progress'
+            WHERE agent.name = %(name)s""",
+        3,
+    ),
     "many": (many, "SELECT count(*) FROM agent_log_chunks WHERE agent_id = %(name)s", 3),
     "exhausted": (exhausted, "SELECT count(*) FROM accounts WHERE email = %(name)s", 1),
 }
