@@ -1,8 +1,10 @@
-"""What a store on a server tells while it runs: slow reads, and each statement to a listener."""
+"""What a store on a server tells while it runs: slow reads, statements, transactions cut short."""
 
 import re
 import sys
+from typing import Any
 
+import psycopg
 import pytest
 
 from cwstore import StatementRun
@@ -10,6 +12,7 @@ from cwstore._postgres.connection import Connection
 from cwstore.core.drivers import shown
 from cwstore.errors import StorageError
 from cwstore.store import Store
+from tests.kits.postgres import writer_of
 
 pytestmark = pytest.mark.slow  # the listener is the same on both engines
 
@@ -80,3 +83,26 @@ def test_a_listener_is_told_of_each_statement_by_method(store: Store) -> None:
     assert (by_name["tasks.find_all"].rows, by_name["tasks.find_all"].wait) == (1, 0)
     assert by_name["tasks.delete"].wait == 0  # inside of the transaction
     assert by_name["transaction"].wait == by_name["transaction"].seconds
+
+
+def test_a_transaction_that_the_server_ended_because_it_was_idle_says_so(
+    store: Store, superuser: "psycopg.Connection[tuple[Any, ...]]"
+) -> None:
+    with pytest.raises(StorageError) as refused, store.transaction():
+        store.initiatives.create(name="x")
+        writer = writer_of(store).connection
+        pid = writer.info.backend_pid
+        # It runs from the end of this statement on.
+        writer.execute("SELECT set_config('idle_in_transaction_session_timeout', '1ms', false)")
+        there = "SELECT 1 FROM pg_stat_activity WHERE pid = %s"
+        while superuser.execute(there, [pid]).fetchall():
+            pass
+        with store.transaction():
+            store.initiatives.create(name="y")
+    assert str(refused.value) == (
+        f"SAVEPOINT level2 ({store.path}): the session was idle in the transaction for longer than"
+        " idle_in_transaction_session_timeout, and the server ended it; nothing was changed: keep"
+        " transactions short, or raise that setting (25P03) (the whole transaction was rolled back:"
+        " leave it)"
+    )
+    assert store.initiatives.find_all() == []
