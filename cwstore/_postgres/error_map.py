@@ -32,6 +32,11 @@ _READ_ONLY = "25006"
 _STORAGE = {
     "08": "the connection was lost; is the server up, and reachable?",
     "25": "the server refuses to write: it may be a standby",
+    "25P03": "the session was idle in the transaction for longer than"
+    " idle_in_transaction_session_timeout, and the server ended it; nothing was changed: keep"
+    " transactions short, or raise that setting",
+    "25P04": "the transaction took longer than transaction_timeout, and the server ended it;"
+    " nothing was changed: keep transactions short, or raise that setting",
     "28": "the server does not let this user in; check user, password and pg_hba.conf",
     "3D": "the server has no such database; create it first",
     "42501": "this user may not do that; let the owner GRANT it",

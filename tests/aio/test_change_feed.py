@@ -175,3 +175,30 @@ def test_a_commit_after_the_end_of_the_loop_wakes_nobody(file: Path) -> None:
 def test_a_feed_that_ctrl_c_left_half_made_is_dropped_in_silence() -> None:
     half = AsyncChangeFeed.__new__(AsyncChangeFeed)
     del half
+
+
+@backends
+def test_a_wait_that_is_cut_short_loses_no_change(file: Path, backend: str) -> None:
+    names = [f"{number:02}" for number in range(15)]
+
+    async def use(store: AsyncStore) -> None:
+        heard: list[Change] = []
+
+        written = anyio.Event()
+
+        async def write() -> None:
+            for name in names:
+                await store.tasks.create(name="t", id=name)
+            written.set()
+
+        async with await store.changes() as feed, anyio.create_task_group() as group:
+            group.start_soon(write)
+            waits = 0
+            while not written.is_set():
+                waits += 1
+                with anyio.move_on_after(0.0003 * (waits % 5)):
+                    heard += await feed.get()
+            heard += await feed.get(0)
+        assert [change.id for change in heard if change.operation is INSERT] == names
+
+    with_store(file, backend, use)

@@ -44,6 +44,8 @@ def of_state(state: str) -> psycopg.Error:
         ("54001", ConflictError, "nested too deep"),
         ("08006", StorageError, "connection was lost"),
         ("25006", StorageError, "standby"),
+        ("25P03", StorageError, "idle_in_transaction_session_timeout"),
+        ("25P04", StorageError, "transaction_timeout"),
         ("28P01", StorageError, "does not let this user in"),
         ("3D000", StorageError, "no such database"),
         ("42501", StorageError, "GRANT"),
