@@ -148,6 +148,8 @@ def test_a_star_import_brings_every_public_name() -> None:
 def test_a_name_that_is_not_public_cannot_be_imported() -> None:
     with pytest.raises(AttributeError, match="module 'cwstore' has no attribute 'Tasks'"):
         getattr(cwstore, "Tasks")  # noqa: B009
+    with pytest.raises(AttributeError, match=r"module 'cwstore\.aio' has no attribute 'Tasks'"):
+        getattr(cwstore.aio, "Tasks")  # noqa: B009
 
 
 def test_the_async_store_has_two_public_places() -> None:

@@ -58,10 +58,12 @@ def _until_next(database: "OpenDatabase") -> Generator[Callable[[float], object]
     try:
         feed = database.changes(1_000)
     except StorageError:  # if it was for another reason, the next look says so
+        feed = None
+    if feed is None:
         yield Event().wait
-        return
-    with feed:
-        yield feed.get
+    else:
+        with feed:
+            yield feed.get
 
 
 def _print(shown: Shown, options: Namespace) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from cwstore._postgres import writer as writers
 from cwstore.core import Repository, command, rows_of
-from cwstore.entities.task import Task, TaskStatus
+from cwstore.entities.task import FIND_TASK, Task, TaskStatus
 from cwstore.errors import (
     ConflictError,
     CorruptDatabaseError,
@@ -175,6 +175,12 @@ def test_a_claim_and_its_report_in_one_trip_each_leave_what_steps_leave(
     assert [attempt.id for attempt in attempts] == sorted(attempt.id for attempt in attempts)
     assert store.tasks.complete("t0", agent_id="a").status is TaskStatus.COMPLETED
     assert len(trips) > 2
+
+
+def test_a_look_on_a_server_is_never_taken_for_still_true(store: Store) -> None:
+    looked = store.tasks._db.look(FIND_TASK, id="t0")
+    assert looked == (None, None)
+    assert store.tasks._db.state_token() is None
 
 
 # Rows that are no entities

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from fcntl import LOCK_UN, flock
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -497,6 +498,20 @@ def test_who_cannot_have_the_ring_commits_without_it_and_that_is_told(
         assert feed.get(timeout=60) == [ELSEWHERE]
         store.tasks.create(name="b", id="b")
         assert task("b") in told(feed, task("b"))
+
+
+def test_a_lock_of_the_ring_that_the_disk_does_not_give_back_fails_no_commit(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_back_badly(descriptor: int, operation: int) -> None:
+        flock(descriptor, operation)
+        if operation == LOCK_UN:
+            raise OSError(errno.EIO, "planted")
+
+    monkeypatch.setattr(change_ring, "flock", give_back_badly)
+    with store.changes() as feed:
+        other.tasks.create(name="a", id="a")
+        assert told(feed, task("a")) == [task("a")]
 
 
 def test_who_has_waited_in_vain_for_the_ring_waits_no_more_for_some_time(
