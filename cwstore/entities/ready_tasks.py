@@ -168,7 +168,7 @@ def _choice(kind: LiteralString, owner: LiteralString = "", **extra: Any) -> _Ch
 
 
 def _ready_of(pending: LiteralString, first: LiteralString) -> LiteralString:
-    """The ready ones of the first pending tasks in line. In SQLite CROSS JOIN keeps that order.
+    """The ready ones of the first pending tasks in line, in that order, which CROSS JOIN keeps.
 
     A task is looked at when its turn has come: whether one is ready costs ten times as much as its
     place in the line.
@@ -188,8 +188,8 @@ def _ready_of(pending: LiteralString, first: LiteralString) -> LiteralString:
 def _ready_anywhere(pending: LiteralString) -> LiteralString:
     """The ready ones of all these pending tasks, in line.
 
-    PostgreSQL, too, claims by this. A filter keeps the order of what it filters, a join need not;
-    CASE keeps PostgreSQL from making one of EXISTS.
+    Claims of every database go by this: a filter keeps the order of what it filters, a join need
+    not. CASE keeps a planner from making a join of EXISTS.
     """
     return f"""
         SELECT id
