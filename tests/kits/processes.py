@@ -101,6 +101,11 @@ def go(process: subprocess.Popen[str]) -> None:
 
 
 def left_beside(file: Path) -> list[str]:
+    """The names in the folder of the file, but for the scripts.
+
+    Of connections that close at one moment none is the last to SQLite: the log stays, with the note
+    whose it is, until somebody has the file open alone.
+    """
     return sorted(path.name for path in file.parent.iterdir() if path.name != "sql")
 
 

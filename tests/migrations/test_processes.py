@@ -76,6 +76,7 @@ def test_of_six_processes_one_migrates_and_five_wait(
     assert codes == [0] * 6
     assert sorted(ends) == [*["applied 0 5"] * 5, f"applied {4 if old else 5} 5"]
     assert run(file, "SELECT count(*) FROM rows") == [(120_000,)]
+    migrate(file, directory=directory)  # alone: see left_beside
     assert left_beside(file) == ["store.db", *["store.db.v1.bak"] * old]
 
 

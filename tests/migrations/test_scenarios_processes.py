@@ -56,6 +56,7 @@ def test_d_of_six_commands_at_once_one_migrates_and_five_wait(
     applied = sorted(out.count('"statements"') for out, _ in ends)
     assert applied == [0, 0, 0, 0, 0, 3 if old else 4]
     assert run(file, "SELECT count(*) FROM rows") == [(30_000,)]
+    migrate(file, directory=directory)  # alone: see left_beside
     assert left_beside(file) == ["store.db", *["store.db.v1.bak"] * old]
 
 
