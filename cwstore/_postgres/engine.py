@@ -22,7 +22,7 @@ from cwstore._postgres.snapshot import PostgresSnapshot
 from cwstore._postgres.statement_text import guarded_text_of, linked_text_of, text_of
 from cwstore._postgres.transaction import TransactionStack
 from cwstore._postgres.version import current_schema, version_if_current
-from cwstore._postgres.writer import Call, Writer
+from cwstore._postgres.writer import LONG, Call, Writer
 from cwstore.core.blocks import block
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
 
 T = TypeVar("T")
-
-LONG = 1.0  # seconds of a read: then it is logged
 
 
 class PostgresDatabase:

@@ -71,6 +71,8 @@ _ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
 # A connection that was inherited by a fork is the parent's. To free it here would end its session.
 _inherited: list[Connection] = []
 
+LONG = 1.0  # seconds of waiting for the lane, or of a read: then it is logged
+
 
 class Call(NamedTuple):
     """A statement that is sent with its COMMIT."""
@@ -453,7 +455,7 @@ class Writer:
     def tell_wait(self, seconds: float) -> None:
         """Log a long wait for the lane, and for other threads before."""
         waited = self._waited + seconds
-        if waited > 1.0:
+        if waited > LONG:
             from cwstore.core.log import WARNING, log  # what most transactions do not need
 
             log(WARNING, "%s: a transaction waited %.1f s for the write lock", self.name, waited)

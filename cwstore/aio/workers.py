@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     class Loop(Protocol):
         """An event loop, as far as a worker needs it."""
 
-        carries_context: (
-            bool  #: whether every call runs in the context of its caller: for listeners
-        )
+        #: Whether every call runs in the context of its caller: for listeners.
+        carries_context: bool
 
         def runs_here(self) -> bool:
             """Whether it runs the calling task; never in a forked child."""
