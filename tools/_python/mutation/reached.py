@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from coverage import CoverageData
@@ -22,7 +23,7 @@ class Reached:
         with log.open("w", encoding="utf-8") as out:
             done = subprocess.run(
                 [
-                    *(sys.executable, "-m", "pytest", "-q", "-m", "not slow"),
+                    *(sys.executable, "-m", "pytest", "-q", "-m", "not slow and not postgresql"),
                     *("-p", "tools._python.mutation.timing", *options, *files),
                 ],
                 cwd=tree,
@@ -39,10 +40,23 @@ class Reached:
         self._data = CoverageData(basename=str(tree / ".cache" / "coverage" / "data"))
         self._data.read()
 
-    def tests_of(self, change: Change) -> list[str]:
-        """Those that reach the line, else the function; all, where only other processes do."""
-        by_line = self._data.contexts_by_lineno(str(self._tree / change.file))
+    def tests_of(self, change: Change) -> tuple[list[str], bool]:
+        """Those that reach the line; and whether it runs elsewhere, too.
+
+        That is in another process, or when something is imported. All, if no test reaches it.
+        """
         last = change.first + max(1, len(change.old))
-        lines = range(change.first + 1, last + 1)
-        found = {one.partition("|")[0] for line in lines for one in by_line.get(line, ())} - {""}
-        return [test for test in self.all if test in found] or self.all
+        found = self._found(change, range(change.first + 1, last + 1))
+        tests = [test for test in self.all if test in found]
+        return tests or self.all, not tests or "" in found
+
+    def others_of(self, change: Change) -> list[str]:
+        """Those that reach other lines of the file alone."""
+        known, _ = self.tests_of(change)
+        found = self._found(change, None) - set(known)
+        return [test for test in self.all if test in found]
+
+    def _found(self, change: Change, lines: Iterable[int] | None) -> set[str]:
+        by_line = self._data.contexts_by_lineno(str(self._tree / change.file))
+        wanted = by_line if lines is None else lines
+        return {one.partition("|")[0] for line in wanted for one in by_line.get(line, ())}
