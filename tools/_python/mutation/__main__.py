@@ -20,7 +20,6 @@ WHERE = ROOT / ".cache" / "mutation"
 COPIED = ("cwstore", "sql", "tests", "tools", "README.md", "pyproject.toml")
 STANDARD = ("statements", "mapping", "claims", "changes", "engine", "runner")
 _LATEST = 5
-_FEW = 20
 
 
 def copy(source: Path, tree: Path) -> Path:
@@ -70,21 +69,16 @@ class Run:
     def __call__(self, changes: list[Change]) -> None:
         """Those that reach the line first; who survives them is tried on all others as well."""
         again: dict[Change, tuple[list[str], bool]] = {}
-        for ended in self._tried({one: (self._reached.tests_of(one)[0], False) for one in changes}):
+        for ended in self._tried({one: (self._reached.tests_of(one), False) for one in changes}):
             change = ended.change
-            known, elsewhere = self._reached.tests_of(change)
             if ended.noticed_by == CANNOT:
                 again[change] = self._reached.all, True
             elif ended.noticed_by:
                 self._count(change, "killed")
             elif self._reasons.of(change):
                 self._count(change, "reason")
-            elif elsewhere:
-                again[change] = self._reached.all, True
-            elif len(known) < _FEW:  # what it made for them may be kept, and used by others
-                again[change] = self._reached.others_of(change), False
             else:
-                self._tell(change)
+                again[change] = self._reached.others_of(change)
         for ended in self._tried(again):
             if ended.noticed_by:
                 self._count(ended.change, "killed")

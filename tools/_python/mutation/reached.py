@@ -9,6 +9,9 @@ from pathlib import Path
 from coverage import CoverageData
 
 from tools._python.mutation.reasons import Change
+from tools._python.mutation.timing import IMPORT
+
+_FEW = 20
 
 
 class Reached:
@@ -34,27 +37,37 @@ class Reached:
             )
         if done.returncode:
             sys.exit(f"the tests fail without a change: see {log}")
-        lines = (line.split(" ", 1) for line in times.read_text(encoding="utf-8").splitlines())
-        self.seconds = {test: float(seconds) for seconds, test in lines}
+        lines = [line.split(" ", 2) for line in times.read_text(encoding="utf-8").splitlines()]
+        self.seconds = {test: float(seconds) for seconds, _, test in lines}
+        self._starting = {test for _, sign, test in lines if sign == "+"}
         self.all = sorted(self.seconds, key=lambda test: self.seconds[test])
         self._data = CoverageData(basename=str(tree / ".cache" / "coverage" / "data"))
         self._data.read()
 
-    def tests_of(self, change: Change) -> tuple[list[str], bool]:
-        """Those that reach the line; and whether it runs elsewhere, too.
+    def tests_of(self, change: Change) -> list[str]:
+        """Those that reach the line."""
+        return self._named(self._found(change, self._lines(change)))
 
-        That is in another process, or when something is imported. All, if no test reaches it.
+    def others_of(self, change: Change) -> tuple[list[str], bool]:
+        """Those that may notice it although they do not; and whether its import may matter.
+
+        Another process may run the line. And if few tests reach it, what it made for them may have
+        been kept, and used by others that reach the file.
         """
-        last = change.first + max(1, len(change.old))
-        found = self._found(change, range(change.first + 1, last + 1))
-        tests = [test for test in self.all if test in found]
-        return tests or self.all, not tests or "" in found
+        found = self._found(change, self._lines(change))
+        known = self.tests_of(change)
+        if IMPORT in found:
+            return self.all, True
+        others = self._starting if "" in found or not known else set[str]()
+        if len(known) < _FEW:
+            others = others | self._found(change, None)
+        return self._named(others - set(known)), False
 
-    def others_of(self, change: Change) -> list[str]:
-        """Those that reach other lines of the file alone."""
-        known, _ = self.tests_of(change)
-        found = self._found(change, None) - set(known)
-        return [test for test in self.all if test in found]
+    def _named(self, tests: set[str]) -> list[str]:
+        return [test for test in self.all if test in tests]
+
+    def _lines(self, change: Change) -> Iterable[int]:
+        return range(change.first + 1, change.first + max(1, len(change.old)) + 1)
 
     def _found(self, change: Change, lines: Iterable[int] | None) -> set[str]:
         by_line = self._data.contexts_by_lineno(str(self._tree / change.file))
