@@ -59,6 +59,9 @@ _SETTINGS = """
 """
 
 
+_wait = psycopg.Connection.wait  # called ten times a write: super() would take a percent of it
+
+
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """One that lets somebody look what keeps the server from answering to a batch."""
 
@@ -70,7 +73,7 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         """As psycopg's, which comes by every `interval` seconds, so that Ctrl-C is heard."""
         if self.answer_awaited and self.when_long is not None:
             gen = _watched(gen, self.when_long)
-        return super().wait(gen, interval, timeout)
+        return _wait(self, gen, interval, timeout)
 
 
 def _watched(gen: "PQGen[T]", when_long: "Callable[[], None]") -> "PQGen[T]":
