@@ -139,7 +139,8 @@ def map_error(
         case apsw.SQLITE_ERROR if str(error).startswith(_LACKING):
             return StorageError(
                 f"{what}: {error}; an index or a trigger that somebody added needs what this"
-                f" process does not have: `cwstore status {_path(file)}` lists what was added; drop it"
+                f" process does not have: `cwstore status {_path(file)}` lists what was added;"
+                " drop it"
             )
         case apsw.SQLITE_ERROR | apsw.SQLITE_SCHEMA:
             return CorruptDatabaseError(

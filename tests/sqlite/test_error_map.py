@@ -235,7 +235,7 @@ def test_what_somebody_added_and_this_process_cannot_run_is_no_damage(
 ) -> None:
     other = apsw.Connection(str(file))
     other.create_collation("ours", lambda one, another: (one > another) - (one < another))
-    other.create_scalar_function("ours", lambda text: text, 1, deterministic=True)
+    other.create_scalar_function("ours", lambda *texts: texts[0], 1, deterministic=True)
     other.execute(added)
     other.close()
     with pytest.raises(StorageError) as caught:
