@@ -99,8 +99,9 @@ class Trials:
         yield from self._failed
         self._failed.clear()
         while self._running and (all_of_them or not self._free):
-            for asked in wait(list(self._running)):
-                one = self._running.pop(asked)  # type: ignore[arg-type]
+            ready = set(wait(list(self._running)))
+            for one in [one for asked, one in self._running.items() if asked in ready]:
+                del self._running[one.host.asked]
                 noticed_by: str = one.host.asked.recv()
                 if one.fresh:
                     one.host.end()
