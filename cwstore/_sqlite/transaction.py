@@ -31,9 +31,9 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.checkpoint import WalCheckpointer
-    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore._sqlite.writer import Writer
+    from cwstore.core.slow import SlowStatement
 
 
 # Each way in which a transaction may end, and what closes it:
@@ -125,7 +125,7 @@ class TransactionStack:
             thread = writer.waited_for if waited > in_queue else 0
             began = None if thread else queue.holder_began
             with suppress(OSError):  # a log is no reason to fail
-                from cwstore._sqlite.slow import tell_wait  # what most transactions do not need
+                from cwstore.core.slow import tell_wait  # what most transactions do not need
 
                 tell_wait(writer.file, waited + in_queue, thread, queue.holder, began)
 
@@ -178,7 +178,7 @@ class TransactionStack:
         writer.owner = 0
         writer.lock.release()
         if slow:
-            from cwstore._sqlite.slow import tell_statements
+            from cwstore.core.slow import tell_statements
 
             tell_statements(writer.file, slow)
 

@@ -44,10 +44,10 @@ if TYPE_CHECKING:
 
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
-    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
+    from cwstore.core.slow import SlowStatement
     from cwstore.core.statement import Statement
 
 _HAS_STAMPS = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = 'newest_stamp'"
@@ -149,7 +149,7 @@ class Writer:
 
     def _note_slow(self, text: str, seconds: float) -> None:
         with suppress(OSError):  # a log is no reason to fail
-            from cwstore._sqlite.slow import slow_statement
+            from cwstore.core.slow import slow_statement
 
             self.slow.append(slow_statement(text, seconds))
 
