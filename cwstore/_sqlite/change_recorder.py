@@ -31,14 +31,14 @@ _OPERATIONS = {
     apsw.SQLITE_UPDATE: ChangeOperation.UPDATE,
     apsw.SQLITE_DELETE: ChangeOperation.DELETE,
 }
-# A virtual table has no page, and SQLite tells nothing of its rows. What makes `readiness` change
-# is told, so it is not.
+# SQLite tells nothing of the rows of a virtual table, and those of its shadow tables are its own
+# affair. What makes `readiness` change is told, so it is not.
 _TOLD = """
     SELECT name
-    FROM sqlite_schema
-    WHERE type = 'table'
-      AND rootpage > 0
-      AND name <> 'readiness'
+    FROM pragma_table_list
+    WHERE schema = 'main'
+      AND type = 'table'
+      AND name NOT IN ('readiness', 'sqlite_schema')
 """
 _ID_COLUMNS = """
     SELECT cid
