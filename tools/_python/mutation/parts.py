@@ -113,10 +113,13 @@ PARTS = {
             "migration_commands output parser show_command stores terminal transfer_commands"
             " upkeep_commands values",
         ),
-        _in(
-            "cli",
-            "commands migration_commands output restore show terminal transfer_commands"
-            " upkeep_commands usage",
+        (
+            *_in(
+                "cli",
+                "commands migration_commands output restore show terminal transfer_commands"
+                " upkeep_commands usage",
+            ),
+            *("examples/wishes", "sqlite/read_only"),
         ),
     ),
     "testing": Part(
