@@ -83,7 +83,8 @@ class Run:
             if ended.noticed_by:
                 self._count(ended.change, "killed")
             else:
-                self._tell(ended.change)
+                self._count(ended.change, "left")
+                print(ended.change, flush=True)
         self._distrust(changes[0])
         self._trials.close()
 
@@ -112,10 +113,6 @@ class Run:
     def _noted(self, ended: Ended) -> Ended:
         self._noticed_by.setdefault(ended.change.file, []).append(ended.noticed_by)
         return ended
-
-    def _tell(self, change: Change) -> None:
-        self._count(change, "left")
-        print(change, flush=True)
 
     def _count(self, change: Change, outcome: str) -> None:
         self.counts.setdefault(change.module, Counter())[outcome] += 1
