@@ -91,7 +91,7 @@ class Trials:
             self._take_back(tree, change, None)
             self._failed.append(Ended(change, "the import", fresh))
         else:
-            host.asked.send((None if fresh else change, tests))
+            host.asked.send((None if fresh or change.new == change.old else change, tests))
             self._running[host.asked] = _Running(change, tree, host, fresh)
 
     def ended(self, *, all_of_them: bool = False) -> Iterator[Ended]:
