@@ -391,6 +391,7 @@ def test_the_result_of_a_transaction_does_not_wait_for_the_next_one_of_its_threa
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cwstore.aio.lanes._TRANSACTIONS", 1)
+    monkeypatch.setattr("cwstore.aio.workers._HOLD_BACK", 60.0)
     known = threading.Event()
 
     async def scene(store: AsyncStore) -> None:
