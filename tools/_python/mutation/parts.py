@@ -85,7 +85,7 @@ PARTS = {
         _in("_sqlite", "backup drafts restore new_names side_files network_disk identity"),
         (
             *_in("sqlite", "backup restore places creation around_the_file replaced_files"),
-            "cli/restore",
+            *("cli/restore", "cli/terminal"),
         ),
     ),
     "inspection": Part(
