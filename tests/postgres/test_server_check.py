@@ -47,8 +47,8 @@ def pretend(superuser: Connection) -> Callable[[str, str], None]:
             "pg_try_advisory_xact_lock(bigint) RETURNS boolean",
             "true",
             (
-                "two connections got the same advisory lock, so two stores would write at once: this"
-                " is no PostgreSQL, or one that lacks what a store needs of it"
+                "two connections got the same advisory lock, so two stores would write at once:"
+                " this is no PostgreSQL, or one that lacks what a store needs of it"
             ),
         ),
         (
