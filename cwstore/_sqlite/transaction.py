@@ -148,8 +148,7 @@ class TransactionStack:
             fault = commit_fault(error, writer.busy_timeout, writer.file)
         else:
             version = writer.note_commit()
-            if recorder is not None:
-                recorder.publish(version)
+            if recorder is not None and recorder.publish(version):
                 writer.forget_recorder_if_unheard()
             self._depth = 0
             if self._checkpointer is not None:

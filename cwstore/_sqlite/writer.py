@@ -121,7 +121,7 @@ class Writer:
         if statement.timed:
             statement.give_stamp(values, self._clock)
         recorder = self.recorder
-        noted = 0 if recorder is None else len(recorder.changes)
+        noted = 0 if recorder is None else recorder.expect(statement.text, values)
         started = monotonic()
         try:
             rows = self.cursor.execute(statement.text, values).fetchall()
@@ -180,6 +180,8 @@ class Writer:
     def _run_each(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         current: list[Any] = []
         begun = 0
+        if self.recorder is not None:
+            self.recorder.expected = None
 
         def stamped() -> Iterator[list[Any]]:
             nonlocal current, begun
@@ -215,8 +217,14 @@ class Writer:
     def note_listeners(self, queue: "WriteQueue") -> None:
         """Record what the transaction that has just begun changes, if somebody listens."""
         listened = queue.is_listened(self.began)
-        if self.recorder is not None or listened:
-            self.open_recorder().note_listeners(queue, listened)
+        recorder = self.recorder
+        if recorder is None:
+            if not listened:
+                return
+            recorder = self.open_recorder()
+        recorder.others_listen = listened
+        if not listened:
+            recorder.keep_listening(queue)
 
     def open_recorder(self) -> "Recorder":
         """The recorder; if there is none, it is made. For the thread that holds the lock."""
