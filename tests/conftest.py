@@ -88,7 +88,6 @@ ON_EVERY_ENGINE = (
     "tests/aio/test_store.py",
     "tests/engine/test_batches.py",
     "tests/engine/test_changes.py",
-    "tests/engine/test_changes.py",
     "tests/engine/test_order.py",
     "tests/engine/test_query.py",
     "tests/engine/test_tailing.py",
@@ -103,6 +102,8 @@ ON_EVERY_ENGINE = (
     "tests/engine/test_model.py",
     "tests/engine/test_paging.py",
     "tests/engine/test_processes.py",
+    "tests/engine/test_seeing_it_run.py",
+    "tests/test_otel.py",
 )
 FAST_ON_POSTGRESQL = {"test_initiatives", "test_transactions"}
 

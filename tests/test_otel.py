@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cwstore import StatementRun
 from cwstore.errors import ConflictError, StoreClosedError
 from cwstore.otel import instrument
 from cwstore.store import Store
@@ -55,7 +54,7 @@ def collector() -> Collector:
 
 
 def test_each_statement_is_a_span_of_its_method_that_holds_no_bind(
-    store: Store, collector: Collector
+    store: Store, engine: str, collector: Collector
 ) -> None:
     collector.watch(store)
     store.tasks.create(id="T", name="hush")
@@ -74,7 +73,7 @@ def test_each_statement_is_a_span_of_its_method_that_holds_no_bind(
     assert text.startswith("INSERT INTO tasks")
     assert "hush" not in made.to_json()
     assert about == {
-        "db.system.name": "sqlite",
+        "db.system.name": engine,
         "db.namespace": str(store.path),
         "db.operation.name": "INSERT",
         "db.collection.name": "tasks",
@@ -84,7 +83,7 @@ def test_each_statement_is_a_span_of_its_method_that_holds_no_bind(
 
 
 def test_a_transaction_is_told_when_it_begins_and_its_statements_after_it(
-    store: Store, collector: Collector
+    store: Store, engine: str, collector: Collector
 ) -> None:
     collector.watch(store)
     with store.transaction():
@@ -92,7 +91,7 @@ def test_a_transaction_is_told_when_it_begins_and_its_statements_after_it(
     begun, made = collector.spans()
     assert (begun.name, made.name) == ("transaction", "tasks.create")
     assert dict(begun.attributes or {}) == {
-        "db.system.name": "sqlite",
+        "db.system.name": engine,
         "db.namespace": str(store.path),
         "db.operation.name": "BEGIN",
         "db.query.summary": "transaction",
@@ -121,7 +120,9 @@ def test_what_fails_is_told_with_the_class_of_its_error(store: Store, collector:
     ]
 
 
-def test_durations_rows_and_waits_are_counted(store: Store, collector: Collector) -> None:
+def test_durations_rows_and_waits_are_counted(
+    store: Store, engine: str, collector: Collector
+) -> None:
     collector.watch(store)
     store.tasks.create(name="One")
     store.tasks.create(name="Two")
@@ -143,7 +144,7 @@ def test_durations_rows_and_waits_are_counted(store: Store, collector: Collector
     made = durations["tasks.create"]
     assert made.explicit_bounds == (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
     assert made.attributes == {
-        "db.system.name": "sqlite",
+        "db.system.name": engine,
         "db.namespace": str(store.path),
         "db.operation.name": "INSERT",
         "db.collection.name": "tasks",
@@ -202,21 +203,7 @@ def test_an_awaited_call_belongs_to_the_span_of_its_task(
     assert [span.parent for span in inner] == [outer.context] * len(inner)
 
 
-def test_a_store_in_postgresql_is_named_so(collector: Collector) -> None:
-    class Elsewhere:
-        """As much of a store as is asked for, where no server runs."""
-
-        path = "postgresql://db.example.org/walk"
-
-        def on_statement(self, listener: Any) -> None:
-            listener(StatementRun("tasks.find_all", 0.1, 0.0, 0, "SELECT id FROM tasks"))
-
-    collector.watch(Elsewhere())
-    (span,) = collector.spans()
-    assert (span.attributes or {})["db.system.name"] == "postgresql"
-    assert (span.attributes or {})["db.namespace"] == "postgresql://db.example.org/walk"
-
-
+@pytest.mark.only_sqlite
 def test_nothing_of_opentelemetry_is_loaded_unless_it_is_asked_for(file: Path) -> None:
     script = """
 import sys

@@ -1,8 +1,9 @@
 """Open a connection, as every store needs it, and run several statements in one round trip."""
 
 import os
+import select
 import socket
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import psycopg
 from psycopg.adapt import Dumper, Loader
@@ -11,20 +12,22 @@ from psycopg.types.string import StrDumper
 
 from cwstore._postgres.address import Address
 from cwstore._postgres.error_map import map_connect_error
+from cwstore.core.clock import real_time as time
 from cwstore.core.secret import Secret
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from psycopg.abc import Buffer
+    from psycopg.abc import Buffer, PQGen
 
-Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
+T = TypeVar("T")
 Cursor: TypeAlias = psycopg.Cursor[tuple[Any, ...]]
 #: A text and its values.
 Message: TypeAlias = "tuple[bytes, Sequence[Any]]"
 
 OLDEST_SERVER = 160_000  # 16: IS JSON
+LONG = 1.0  # seconds of waiting for the lane, or of a statement: then it is logged
 _FEW = 6  # statements of a batch; more are one statement for many rows
 _PREPARE_AFTER = 2  # executions; to prepare costs a round trip
 _MOST_PREPARED = 2_000  # cwstore has some 700 statements
@@ -54,6 +57,39 @@ _SETTINGS = """
         set_config('enable_bitmapscan', 'off', false),
         set_config('jit', 'off', false)
 """
+
+
+_wait = psycopg.Connection.wait  # called ten times a write: super() would take a percent of it
+
+
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """One that lets somebody look what keeps the server from answering to a batch."""
+
+    #: Called once for a batch, when its answer has not come for `LONG` seconds.
+    when_long: "Callable[[], None] | None" = None
+    answer_awaited = False  # all of a batch was sent
+
+    def wait(self, gen: "PQGen[T]", interval: float = 0.1, timeout: float | None = None) -> T:
+        """As psycopg's, which comes by every `interval` seconds, so that Ctrl-C is heard."""
+        if self.answer_awaited and self.when_long is not None:
+            gen = _watched(gen, self.when_long)
+        return _wait(self, gen, interval, timeout)
+
+
+def _watched(gen: "PQGen[T]", when_long: "Callable[[], None]") -> "PQGen[T]":
+    """The same, which calls `when_long` if it takes long."""
+    began = time.monotonic()
+    told = False
+    wanted = next(gen)
+    while True:
+        ready = yield wanted
+        if not ready and not told and time.monotonic() - began > LONG:
+            told = True
+            when_long()
+        try:
+            wanted = gen.send(ready)
+        except StopIteration as end:
+            return cast("T", end.value)
 
 
 class _BoolDumper(Dumper):
@@ -91,7 +127,7 @@ def connect(address: Address, *, busy_timeout: float, read_only: bool = False) -
     """A connection in autocommit mode. Raises StorageError."""
     keepalives: Any = {k: v for k, v in _KEEPALIVES.items() if k not in address.conninfo}
     try:
-        connection = psycopg.Connection[tuple[Any, ...]].connect(
+        connection = Connection.connect(
             address.conninfo,
             autocommit=True,
             prepare_threshold=_PREPARE_AFTER,
@@ -148,6 +184,15 @@ def _application() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"[:63]
 
 
+def is_stale(connection: Connection) -> bool:
+    """Whether the server has ended a connection that rests: there is something to read, the end."""
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def run_batch(connection: Connection, messages: "Sequence[Message]", made: list[Cursor]) -> None:
     """Run the statements in one round trip. `made` gets a cursor for each one that was begun.
 
@@ -164,6 +209,7 @@ def run_batch(connection: Connection, messages: "Sequence[Message]", made: list[
                     cursor = connection.cursor()
                     made.append(cursor)
                     cursor.execute(text, values, prepare=again if values else False)
+                connection.answer_awaited = True
             except (
                 psycopg.Error,
                 UnicodeError,
@@ -171,6 +217,8 @@ def run_batch(connection: Connection, messages: "Sequence[Message]", made: list[
                 first = error
     except psycopg.Error as error:
         first = first or error
+    finally:
+        connection.answer_awaited = False
     if first is not None:
         raise first
 

@@ -12,7 +12,7 @@ import psycopg
 
 from cwstore._postgres import reports
 from cwstore._postgres.address import Address, parse
-from cwstore._postgres.connection import Connection
+from cwstore._postgres.connection import LONG, Connection
 from cwstore._postgres.error_map import map_statement_error
 from cwstore._postgres.listener import Listener
 from cwstore._postgres.reader_pool import Readers
@@ -22,7 +22,7 @@ from cwstore._postgres.snapshot import PostgresSnapshot
 from cwstore._postgres.statement_text import guarded_text_of, linked_text_of, text_of
 from cwstore._postgres.transaction import TransactionStack
 from cwstore._postgres.version import current_schema, version_if_current
-from cwstore._postgres.writer import LONG, Call, Writer
+from cwstore._postgres.writer import Call, Writer
 from cwstore.core.blocks import block
 from cwstore.core.checks import check_busy_timeout, check_flags, check_progress, for_each
 from cwstore.core.clock import Clock
@@ -77,11 +77,10 @@ class PostgresDatabase:
         self._program = program
         self._busy_timeout = busy_timeout
         schema = current_schema(writer)
-        self._writer = Writer(
-            writer, address, clock, busy_timeout, schema, durable=durable, read_only=read_only
-        )
         self._readers = Readers(address, busy_timeout, reader)
-        self._writer.when_standby = self._readers.close_idle
+        self._writer = Writer(
+            writer, self._readers, clock, schema, durable=durable, read_only=read_only
+        )
         self._transactions = TransactionStack(self._writer)
         self._listener = Listener(address, busy_timeout, self._writer)
 
@@ -192,9 +191,10 @@ class PostgresDatabase:
             fault = map_statement_error(error, statement, binds, self._busy_timeout)
         else:
             if (seconds := time.monotonic() - began) > LONG:
-                from cwstore._postgres.slow import tell_read  # what most processes do not need
+                from cwstore._postgres.slow import tell  # what most processes do not need
+                from cwstore.core.slow import slow_statement
 
-                tell_read(self.file, statement.text, text, seconds, self.lease_reader)
+                tell(self.file, [slow_statement(text.decode(), seconds)], self.lease_reader)
             return rows
         raise fault
 
@@ -202,13 +202,8 @@ class PostgresDatabase:
     def lease_reader(self) -> Generator[Connection, None, None]:
         """Lend a connection that only reads."""
         self._refuse_if_closed()
-        reader = self._readers.borrow()
-        try:
+        with self._readers.lend() as reader:
             yield reader
-        except BaseException:
-            reader.close()
-            raise
-        self._readers.give_back(reader)
 
     @block
     def snapshot(self, what: str) -> Generator[PostgresSnapshot, None, None]:

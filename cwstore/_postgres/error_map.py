@@ -165,6 +165,8 @@ def map_statement_error(
             return _not_json(next(filter(statement.is_json, binds)), binds)
         case state if state == CYCLE:
             return faults.cycle((diag.message_primary or "").rpartition(": ")[2])
+        case "P0001":  # RAISE EXCEPTION, of a trigger that somebody added
+            return faults.refused_by_trigger(table, diag.message_primary or "")
         case _:
             return map_error(error, table, busy_timeout)
 

@@ -8,7 +8,7 @@ The last stamp is kept in a sequence: it is seen at once by who holds the lane n
 grows dead versions, as a row that each transaction updates would while somebody reads for long.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore._postgres.connection import quoted
 from cwstore._postgres.statement_text import STAMP_SETTING
@@ -24,12 +24,18 @@ STAMPS = "schema_stamps"
 
 BEGIN: "Message" = (b"BEGIN", ())
 COMMIT: "Message" = (b"COMMIT", ())
-_TAKE = b"SELECT pg_advisory_xact_lock($1::bigint)"
+# And for how many seconds it was waited for.
+_TAKE = b"""
+    SELECT
+        pg_advisory_xact_lock($1::bigint),
+        date_part('epoch', clock_timestamp() - statement_timestamp())
+"""
 _KEY = "SELECT hashtextextended('cwstore ' || $1::text, 0)"
 _HOLDER = """
     SELECT
         coalesce(nullif(activity.application_name, ''), 'server process ' || activity.pid),
-        (extract(epoch FROM activity.xact_start) * 1000000)::bigint
+        (extract(epoch FROM activity.xact_start) * 1000000)::bigint,
+        date_part('epoch', clock_timestamp() - activity.xact_start)
     FROM pg_locks AS held
     JOIN pg_stat_activity AS activity ON activity.pid = held.pid
     WHERE held.locktype = 'advisory'
@@ -37,7 +43,16 @@ _HOLDER = """
       AND held.objsubid = 1
       AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND (held.classid::bigint << 32) | held.objid::bigint = $1::bigint
+      AND held.pid <> $2::bigint
 """
+
+
+class Holder(NamedTuple):
+    """Who holds the lane."""
+
+    process: str | None  #: as text
+    since: "datetime | None"  #: when its transaction began, by the clock of the server
+    seconds: float | None  #: ago
 
 
 class Lane:
@@ -74,13 +89,10 @@ class Lane:
         """
         return self._give_out, (now, more)
 
-    def holder(self, connection: "Connection") -> "tuple[str | None, datetime | None]":
-        """The process that holds the lane, as text, and since when, by the clock of the server.
-
-        None where nobody does any more, or this user may not know.
-        """
-        found = connection.execute(_HOLDER, [self.key]).fetchall()
+    def holder(self, connection: "Connection", session: int = 0) -> "Holder":
+        """Who else than that session holds the lane; None for what may not be known."""
+        found = connection.execute(_HOLDER, [self.key, session]).fetchall()
         if not found:
-            return None, None
-        ((name, since),) = found
-        return name, None if since is None else EPOCH + MICROSECOND * since
+            return Holder(None, None, None)
+        ((name, since, seconds),) = found
+        return Holder(name, None if since is None else EPOCH + MICROSECOND * since, seconds)

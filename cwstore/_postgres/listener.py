@@ -7,11 +7,10 @@ from weakref import ref
 
 import psycopg
 
-from cwstore._postgres.connection import connect
+from cwstore._postgres.connection import connect, is_stale
 from cwstore._postgres.error_map import is_of_standby, map_error
 from cwstore._postgres.lane import BEGIN, COMMIT
 from cwstore._postgres.telling import LISTENERS
-from cwstore._postgres.writer import is_stale
 from cwstore.core.changes import (
     NOTE_OF_ELSEWHERE,
     NOTE_OF_OVERFLOW,

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 
-from cwstore._postgres.connection import Connection, connect
+from cwstore._postgres.connection import Connection, connect, is_stale
 from cwstore._postgres.error_map import is_lost
-from cwstore._postgres.writer import is_stale
+from cwstore.core.blocks import block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from cwstore._postgres.address import Address
     from cwstore.core.mapping import Row
@@ -24,8 +24,8 @@ class Readers:
     def __init__(self, address: "Address", busy_timeout: float, first: Connection) -> None:
         self.idle = [first]
         self._kept = _KEPT
-        self._address = address
-        self._busy_timeout = busy_timeout
+        self.address = address
+        self.busy_timeout = busy_timeout  # seconds
 
     def read(self, text: bytes, values: "Sequence[Any]") -> "list[Row]":
         """Every row of a SELECT. It is asked once more if its connection turns out to be lost."""
@@ -53,10 +53,21 @@ class Readers:
             try:
                 reader = self.idle.pop()
             except IndexError:
-                return connect(self._address, busy_timeout=self._busy_timeout, read_only=True)
+                return connect(self.address, busy_timeout=self.busy_timeout, read_only=True)
             if not is_stale(reader):
                 return reader
             reader.close()
+
+    @block
+    def lend(self) -> "Generator[Connection, None, None]":
+        """A connection for a block; after an error in it another one will be opened."""
+        reader = self.borrow()
+        try:
+            yield reader
+        except BaseException:
+            reader.close()
+            raise
+        self.give_back(reader)
 
     def give_back(self, reader: Connection) -> None:
         """Keep it for the next call, unless there are enough."""

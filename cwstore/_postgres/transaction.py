@@ -55,9 +55,12 @@ class TransactionStack:
         self._entered.clear()
         writer.abort_error = writer.task = None
         writer.running = False
+        slow, writer.slow = writer.slow, []
         writer.ended += 1
         writer.owner = 0
         writer.lock.release()
+        if slow:
+            writer.tell_slow(slow)
 
     @block
     def exclusive(self, text: str = "") -> Generator[None]:

@@ -4,7 +4,7 @@ Transactions on it are opened and ended in transaction.py.
 """
 
 import os
-import select
+import sys
 from contextlib import suppress
 from threading import TIMEOUT_MAX, get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 
 from cwstore._postgres.connection import (
+    LONG,
     Connection,
     Cursor,
     Message,
     connect,
     failed_at,
+    is_stale,
     run_batch,
 )
 from cwstore._postgres.durability import is_wait_cancelled, wait_after_commit
@@ -54,12 +56,14 @@ from cwstore.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from datetime import datetime
 
-    from cwstore._postgres.address import Address
+    from cwstore._postgres.lane import Holder
+    from cwstore._postgres.reader_pool import Readers
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
+    from cwstore.core.slow import SlowStatement
     from cwstore.core.statement import Statement
 
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
@@ -70,8 +74,6 @@ _ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
 
 # A connection that was inherited by a fork is the parent's. To free it here would end its session.
 _inherited: list[Connection] = []
-
-LONG = 1.0  # seconds of waiting for the lane, or of a read: then it is logged
 
 
 class Call(NamedTuple):
@@ -88,17 +90,17 @@ class Writer:
     def __init__(
         self,
         connection: Connection,
-        address: "Address",
+        readers: "Readers",
         clock: "Clock",
-        busy_timeout: float,
         schema: str,
         *,
         durable: bool,
         read_only: bool,
     ) -> None:
-        self.address = address
-        self.name = address.name
-        self.busy_timeout = busy_timeout  # seconds
+        self.address = readers.address
+        self.name = readers.address.name
+        self.busy_timeout = readers.busy_timeout
+        self._readers = readers
         self.lane = Lane(connection, schema)
         self._clock = clock
         self._durable = durable
@@ -114,12 +116,14 @@ class Writer:
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
         self.task: object = None  # the task or greenlet that opened the transaction
-        self.when_standby: Callable[[], None] = lambda: None  # called once it has become one
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
         self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
         self._wrote = False  # something in the open transaction
+        self._seen: Holder | None = None  # who had the lane when an answer did not come for long
+        self._seen_at = 0.0  # when that was, by `time.monotonic`
+        self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
         self.ended = 0  # transactions, so that a feed knows whether there may be something to hear
         self._adopt(connection)
 
@@ -138,7 +142,7 @@ class Writer:
         ((last,),) = made[-1].fetchall()
         self._handed_on = last
         self._clock.raise_to(last)
-        self.tell_wait(time.monotonic() - started)
+        self._tell_wait(time.monotonic() - started)
 
     def commit(self) -> None:
         """Hand on the last stamp and keep the transaction. Raises OutcomeUnknownError."""
@@ -201,7 +205,8 @@ class Writer:
         if isinstance(fault, BusyError) and not self.dropped:
             self.rollback()
             with suppress(psycopg.Error):
-                name_holder(fault, *self.lane.holder(self.connection))
+                holder = self.lane.holder(self.connection)
+                name_holder(fault, holder.process, holder.since)
 
     # Statements, by the thread that holds the lock
 
@@ -230,11 +235,13 @@ class Writer:
             self.drop()
             raise
         else:
-            self.tell_wait(time.monotonic() - started)
+            seconds = time.monotonic() - started
             self._refuse_if_not_replicated()
             if timed:
                 ((first,),) = made[at - 1].fetchall()
                 self._clock.raise_to(int(first) + len(timed) - 1)
+            if self._waited + seconds > LONG:
+                self._note_long(seconds, made, calls[0].statement)
             return made[at].fetchall() if made[at].description else [(made[at].rowcount,)]
         if fault is None:
             return None
@@ -281,8 +288,11 @@ class Writer:
         """
         self.refuse_unless_ours()
         self.running = True
+        started = time.monotonic()
         try:
             (rows,) = self._run_each(statement, [values], reads=reads)
+            if time.monotonic() - started > LONG:
+                self._note_slow(statement, time.monotonic() - started)
             return rows
         finally:
             self.running = False
@@ -448,17 +458,56 @@ class Writer:
         A BusyError names the table of `text`. Raises StoreClosedError, StorageError.
         """
         self.note_fork()
+        self._seen = None
         self._waited = acquire(self, text, self.name)
         if self.dropped or is_stale(self.connection):
             self._reconnect()
 
-    def tell_wait(self, seconds: float) -> None:
-        """Log a long wait for the lane, and for other threads before."""
-        waited = self._waited + seconds
-        if waited > LONG:
-            from cwstore.core.log import WARNING, log  # what most transactions do not need
+    # What took long, to be logged
 
-            log(WARNING, "%s: a transaction waited %.1f s for the write lock", self.name, waited)
+    def _look_for_holder(self) -> None:
+        """See who has the lane, while this transaction waits for it."""
+        if "logging" not in sys.modules:
+            return
+        session = self.connection.info.backend_pid
+        with suppress(psycopg.Error, CwstoreError), self._readers.lend() as reader:
+            self._seen = self.lane.holder(reader, session)
+            self._seen_at = time.monotonic()
+
+    def _tell_wait(self, seconds: float) -> None:
+        """Log a long wait for the lane, and for other threads before."""
+        if self._waited + seconds <= LONG:
+            return
+        from cwstore.core.slow import tell_wait  # what most transactions do not need
+
+        seen = self._seen
+        thread = self.waited_for if self._waited > seconds else 0
+        began = None
+        if seen is not None and seen.seconds is not None and not thread:
+            began = self._seen_at - seen.seconds
+        process = None if seen is None else seen.process
+        tell_wait(self.name, self._waited + seconds, thread, process, began)
+
+    def _note_long(
+        self, seconds: float, made: "Sequence[Cursor]", statement: "Statement[Any]"
+    ) -> None:
+        """Tell a long wait from a slow statement that was sent with its COMMIT."""
+        ((_, waited),) = made[2 if self._waited else 1].fetchall()
+        self._tell_wait(waited)
+        if seconds - waited > LONG:
+            self._note_slow(statement, seconds - waited)
+
+    def _note_slow(self, statement: "Statement[Any]", seconds: float) -> None:
+        from cwstore.core.slow import slow_statement
+
+        # Without the guard, which is no part of its plan that anybody asks for.
+        self.slow.append(slow_statement(text_of(statement).decode(), seconds))
+
+    def tell_slow(self, slow: "list[SlowStatement]") -> None:
+        """Log them with their plans."""
+        from cwstore._postgres.slow import tell
+
+        tell(self.name, slow, self._readers.lend)
 
     def let_tables_tell(self) -> None:
         """Have every table tell what is changed, in the open transaction. Raises StorageError."""
@@ -488,6 +537,7 @@ class Writer:
         self._wait = wait_after_commit(connection, self._durable)
         self._not_replicated = False
         connection.add_notice_handler(self._hear)
+        connection.when_long = self._look_for_holder
         self.connection = connection
         self.dropped = False
 
@@ -504,7 +554,7 @@ class Writer:
         """Let the next call look for the server that writes now, as the address tells."""
         if isinstance(error, psycopg.Error) and is_of_standby(error):
             self.drop()
-            self.when_standby()
+            self._readers.close_idle()
 
     def drop(self) -> None:
         """Close a connection whose state is in doubt. The next `acquire` opens a new one."""
@@ -553,15 +603,6 @@ class Writer:
             with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
                 self.lock.release()
         return was_open
-
-
-def is_stale(connection: Connection) -> bool:
-    """Whether the server has ended a connection that rests: there is something to read, the end."""
-    if connection.closed:
-        return True
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def _quoted(schema: str) -> str:

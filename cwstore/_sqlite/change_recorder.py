@@ -1,6 +1,8 @@
 """Records what the writer changes, cascades and triggers too, and publishes it after the commit.
 
-SQLite calls the recorder before each row changes (its preupdate hook).
+SQLite calls the recorder before each row changes (its preupdate hook). To get the old row from it
+takes half as long as all the rest, so that is not done where the text of a statement tells which
+row it will change.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from weakref import ref
 import apsw
 
 from cwstore._sqlite.change_sharing import Sharing
+from cwstore._sqlite.one_row import OneRow, find_one_row
 from cwstore.core.changes import (
     NOTE_OF_ELSEWHERE,
     NOTE_OF_OVERFLOW,
@@ -28,14 +31,14 @@ _OPERATIONS = {
     apsw.SQLITE_UPDATE: ChangeOperation.UPDATE,
     apsw.SQLITE_DELETE: ChangeOperation.DELETE,
 }
-# A virtual table has no page, and SQLite tells nothing of its rows. What makes `readiness` change
-# is told, so it is not.
+# SQLite tells nothing of the rows of a virtual table, and those of its shadow tables are its own
+# affair. What makes `readiness` change is told, so it is not.
 _TOLD = """
     SELECT name
-    FROM sqlite_schema
-    WHERE type = 'table'
-      AND rootpage > 0
-      AND name <> 'readiness'
+    FROM pragma_table_list
+    WHERE schema = 'main'
+      AND type = 'table'
+      AND name NOT IN ('readiness', 'sqlite_schema')
 """
 _ID_COLUMNS = """
     SELECT cid
@@ -46,6 +49,7 @@ _ID_COLUMNS = """
 """
 
 
+_UNSEEN: OneRow = (ChangeOperation.UPDATE, "", 0)  # of a statement that was not looked at
 MOST_SHARED = 10_000  # changes of one transaction that others are told one by one
 
 
@@ -58,6 +62,8 @@ class Recorder:
         self.others_listen = False  # stores of other processes, or others of this one
         self._most = 0  # changes of one transaction that anybody can hold
         self._id_columns: dict[str, list[int]] = {}
+        self._one_rows: dict[str, OneRow | None] = {}  # by the text of a statement
+        self.expected: ChangeNote | None = None  # what its statement itself will change, if known
         self._savepoints: dict[int, int] = {}  # by level: how many changes were noted before it
         ((_, _, file), *_) = connection.execute("PRAGMA database_list").fetchall()
         self.sharing = Sharing(file, self._tell)
@@ -66,6 +72,7 @@ class Recorder:
     def listen_on(self, connection: "Connection") -> None:
         """Record this connection. What an earlier one had noted was not committed: forget it."""
         self._forget()
+        self._one_rows.clear()
         self._connection = connection
         for (table,) in connection.execute(_TOLD).fetchall():
             columns = connection.execute(_ID_COLUMNS, {"table": table}).fetchall()
@@ -103,15 +110,37 @@ class Recorder:
             self.sharing.close()
         return heard
 
-    def note_listeners(self, queue: "WriteQueue", listened: bool) -> None:
-        """Note whether anybody listens, for the transaction that has just begun."""
-        self.others_listen = listened
-        if self._feeds and not listened:  # nobody has asked the feeds for long
+    def keep_listening(self, queue: "WriteQueue") -> None:
+        """Say again that the feeds listen, whom nobody has asked for long."""
+        if self._feeds:
             queue.keep_listening()
 
     def _tell(self, notes: list[ChangeNote]) -> None:
         for feed in self.feeds:
             feed.publish(notes)
+
+    def expect(self, text: str, values: list[Any]) -> int:
+        """Note what the statement that is about to run will change, if its text tells.
+
+        Returns how many changes were noted before it.
+        """
+        row = self._one_rows.get(text, _UNSEEN)
+        if row is _UNSEEN:
+            row = self._find_one_row(text)
+        if row is None:
+            self.expected = None
+        else:
+            operation, table, place = row
+            key = values[place]
+            self.expected = (operation, table, key) if type(key) is str else None
+        return len(self.changes)
+
+    def _find_one_row(self, text: str) -> OneRow | None:
+        row = find_one_row(self._connection, text)
+        if row is not None and row[1] not in self._id_columns:
+            row = None
+        self._one_rows[text] = row
+        return row
 
     def savepoint(self, level: int) -> None:
         """Begin the savepoint of this level, the innermost one."""
@@ -126,10 +155,14 @@ class Recorder:
             # One that is not known is older than the recording: all changes belong to it.
             del self.changes[self._savepoints.get(level, 0) :]
 
-    def publish(self, version: int) -> None:
-        """Give what was committed to all who listen; `version` is what the connection left."""
+    def publish(self, version: int) -> bool:
+        """Give what was committed to all who listen; `version` is what the connection left.
+
+        Whether it is to be asked if anybody listens still.
+        """
         self.sharing.after_commit(self._connection, self.changes, version)
         self._forget()
+        return not self.others_listen or bool(self._feeds)
 
     def discard(self) -> None:
         """End a transaction whose commit was not published."""
@@ -141,7 +174,9 @@ class Recorder:
 
     def _forget(self) -> None:
         self.changes.clear()
-        self._savepoints.clear()
+        self.expected = None
+        if self._savepoints:
+            self._savepoints.clear()
 
     def _in_transaction(self) -> bool:
         try:
@@ -150,9 +185,12 @@ class Recorder:
             return False
 
     def _note(self, update: Any) -> None:
-        table = update.table_name
-        columns = self._id_columns.get(table)
-        if columns is None:
+        note = self.expected
+        if note is not None and not update.depth and _OPERATIONS[update.opcode] is note[0]:
+            self.expected = None  # by no trigger, nor in the place of another row
+        elif update.table_name in self._id_columns:
+            note = None
+        else:
             return
         changes = self.changes
         if not changes:
@@ -163,7 +201,11 @@ class Recorder:
             if len(changes) == self._most:
                 changes.append(NOTE_OF_OVERFLOW)
             return  # more than anybody can hold; an undone savepoint still cuts from the end
-        code = update.opcode
+        changes.append(note or self._read(update))
+
+    def _read(self, update: Any) -> ChangeNote:
+        code, table = update.opcode, update.table_name
+        columns = self._id_columns[table]
         row = update.new if code == apsw.SQLITE_INSERT else update.old
         key = row[columns[0]] if len(columns) == 1 else tuple(row[at] for at in columns)
-        changes.append((_OPERATIONS[code], table, key))
+        return _OPERATIONS[code], table, key

@@ -137,14 +137,14 @@ class ChangeRing:
         salts, frames = end
         data = _ENTRY.pack(place, salts, frames, len(body)) + body
         data += crc32(data).to_bytes(_CHECKSUM, "little")
-        at = place % ROOM
-        following = place + len(data)
-        if at + len(data) <= ROOM:
+        at, size = place % ROOM, len(data)
+        following = place + size
+        if at + size <= ROOM:
             os.pwrite(self._descriptor, data, _START + at)
         else:
             os.pwrite(self._descriptor, data[: ROOM - at], _START + at)
             os.pwrite(self._descriptor, data[ROOM - at :], _START)
-        if following // _HINT_EVERY > place // _HINT_EVERY:
+        if following % _HINT_EVERY < size:
             self.set_hint(place)
         return following
 
@@ -191,8 +191,12 @@ def _encoded(follows: bool, notes: list[ChangeNote] | None) -> bytes:
     first = "f" if follows else "g"
     fields = [first]
     body = b""
+    notes = _BEYOND if notes is None else notes
     try:
-        for operation, table, key in _BEYOND if notes is None else notes:
+        if len(notes) == 1 and isinstance(key := notes[0][2], str) and "\0" not in key:
+            operation, table, _ = notes[0]  # as nearly all: a statement of one row
+            return f"{first}\0{operation[0]}1\0{table}\0s{key}".encode()
+        for operation, table, key in notes:
             if table is None:
                 break  # nobody knows what
             # By its first letter: an enum hashes, and so looks itself up, in Python.

@@ -42,7 +42,7 @@ class Sharing:
         self._told = RLock()  # held while changes are told, so that they stay in order
         self._head: Head = (0, UNKNOWN)  # up to where they were told
         self._version = -1  # of the file as the connection saw it then
-        self._follows = False  # whether the commit at hand does
+        self._follows: bool = False  # whether the commit at hand does
         self._locked: ChangeRing | None = None  # the ring, for the commit at hand
         self._frames = 0  # of the log after it; 0 while it has written nothing
         self._moved_at = 0  # frames of the log from which on a commit moves it into the file
@@ -226,23 +226,26 @@ class Sharing:
     def after_commit(self, connection: "Connection", notes: list[ChangeNote], version: int) -> None:
         """Append what was committed, and tell it. `version` is the one that it has left."""
         with self._told:
-            ring, self._locked = self._locked, None
-            try:
-                if ring is not None and self._frames:
-                    place, before = self._head
-                    if self._follows:
-                        end = end_of_commit(connection, before, self._frames)
-                    else:  # it is told as elsewhere, whatever else is in that state
-                        end = find_end(connection)
-                    self._head = (ring.append(place, self._follows, notes, end), end)
-                if ring is not None or self._ring is None:
+            ring, follows, frames = self._locked, self._follows, self._frames
+            if ring is None:
+                if self._ring is None:
                     self._version = version
-            except (apsw.Error, OSError):
-                pass  # the commit is there: who listens finds that its entry is not
-            finally:
-                if ring is not None:
+            else:
+                self._locked = None
+                try:
+                    if frames:
+                        place, before = self._head
+                        if follows:
+                            end = end_of_commit(connection, before, frames)
+                        else:  # it is told as elsewhere, whatever else is in that state
+                            end = find_end(connection)
+                        self._head = ring.append(place, follows, notes, end), end
+                    self._version = version
+                except (apsw.Error, OSError):
+                    pass  # the commit is there: who listens finds that its entry is not
+                finally:
                     ring.unlock()
-            if notes and self.listens:
+            if self.listens and notes:
                 self._tell(notes)
 
     def release(self) -> None:

@@ -36,7 +36,13 @@ from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
 from cwstore.core.writer_lock import Transaction
-from cwstore.errors import ConflictError, ConflictReason, StorageError, StoreClosedError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    CwstoreError,
+    StorageError,
+    StoreClosedError,
+)
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 
 if TYPE_CHECKING:
@@ -199,7 +205,25 @@ class SqliteDatabase:
         with loading("compact"):
             from cwstore._sqlite.compaction import compact
 
+        self.do_without_statistics()
         return compact(self.vacuum, self._writer, self._transactions)
+
+    def do_without_statistics(self) -> None:
+        """Remove what ANALYZE noted of the tables of cwstore: see `_sqlite/statistics.py`."""
+        look = "SELECT DISTINCT tbl FROM sqlite_stat1"
+        try:
+            with self._transactions.exclusive():
+                rows = self._writer.connection.execute(look).fetchall()
+        except apsw.SQLError:  # no such table: nobody ever ran it
+            return
+        if not rows or self._program.application_id != OURS.application_id:
+            return
+        with loading("open"):
+            from cwstore._sqlite.statistics import remove_statistics
+
+        remove_statistics(
+            self._writer, self._transactions, self._program, {table for (table,) in rows}
+        )
 
     # Reading
 
@@ -562,7 +586,7 @@ def _open_to_write(
 
             target = SqliteTarget(connection, file, busy_timeout, program)
             version = upgrade_all(target, program, backup=backup, on_progress=on_progress).version
-        return SqliteDatabase(
+        database = SqliteDatabase(
             connection,
             file,
             version=version,
@@ -579,3 +603,10 @@ def _open_to_write(
 
             SqliteTarget(connection, file, busy_timeout).close()
         raise
+    try:
+        with suppress(CwstoreError):  # no reason to refuse the file: the next store tries again
+            database.do_without_statistics()
+    except BaseException:
+        database.close()
+        raise
+    return database

@@ -44,6 +44,8 @@ _STORAGE: dict[int, str] = {
     # SQLite has tried for ten seconds.
     apsw.SQLITE_PROTOCOL: _CANNOT_LOCK,
 }
+#: Our own schema uses nothing but what SQLite has.
+_LACKING = ("no such function", "unknown function", "no such collation", "no such module")
 _LOCKS = frozenset(
     {
         apsw.SQLITE_IOERR_CHECKRESERVEDLOCK,
@@ -133,6 +135,12 @@ def map_error(
             return ConflictError(
                 f"{what}: more than 1,000 rows are nested in each other; delete the inner first",
                 reason=ConflictReason.TRANSACTION,
+            )
+        case apsw.SQLITE_ERROR if str(error).startswith(_LACKING):
+            return StorageError(
+                f"{what}: {error}; an index or a trigger that somebody added needs what this"
+                f" process does not have: `cwstore status {_path(file)}` lists what was added;"
+                " drop it"
             )
         case apsw.SQLITE_ERROR | apsw.SQLITE_SCHEMA:
             return CorruptDatabaseError(
@@ -230,6 +238,8 @@ def _constraint(error: apsw.Error, code: int, text: str) -> CwstoreError:
             return faults.wrong_type(table, column)
         case apsw.SQLITE_CONSTRAINT_FOREIGNKEY:
             return faults.missing_reference(table, {}, [])
+        case apsw.SQLITE_CONSTRAINT_TRIGGER if not str(error).startswith("cycle: "):
+            return faults.refused_by_trigger(table, str(error))
         case apsw.SQLITE_CONSTRAINT_TRIGGER:
             return faults.cycle(name)
         case _:

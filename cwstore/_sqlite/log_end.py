@@ -24,6 +24,8 @@ LogEnd: TypeAlias = tuple[bytes, int]
 
 UNKNOWN: LogEnd = (bytes(8), 1)  # the state of no file
 
+_SMALL = 64  # frames of a commit, at most
+
 
 def find_end(connection: "Connection") -> LogEnd:
     """The state as it is now; for a connection without a transaction. Raises apsw.Error."""
@@ -36,6 +38,9 @@ def end_of_commit(connection: "Connection", before: LogEnd, frames: int) -> LogE
 
     `before` is the state that it began with. Raises apsw.Error.
     """
+    salts, earlier = before
+    if _SMALL < earlier < frames <= earlier + _SMALL:
+        return salts, frames  # had it begun the log anew, that would be shorter now
     _, salts = connection.read("main", 1, _AT_SALTS, 8)
     if salts != before[0]:  # it has begun the log anew, or somebody has who came after it
         version = connection.data_version()

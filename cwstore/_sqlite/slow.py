@@ -1,42 +1,24 @@
-"""What took long, as lines of the log: the method, the plan, who was waited for; never a bind."""
+"""The plan of what took long on a file."""
 
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING
 
 import apsw
 
-from cwstore.core.clock import real_time as time
-from cwstore.core.faults import table_of
-from cwstore.core.log import WARNING, log
+from cwstore.core import slow
 from cwstore.errors import CwstoreError
 
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
 
 
-class SlowStatement(NamedTuple):
-    """A statement that took long."""
-
-    method: str  #: such as "tasks.find_ready"
-    seconds: float
-    text: str
-    plan: str = "unknown"
-
-
-def slow_statement(text: str, seconds: float) -> SlowStatement:
-    """Of the method that is being called just now."""
-    from cwstore.core.observed import method_that_runs
-
-    return SlowStatement(method_that_runs() or table_of(text), seconds, text)
-
-
-def with_plans(connection: "Connection", slow: list[SlowStatement]) -> list[SlowStatement]:
+def with_plans(
+    connection: "Connection", found: list[slow.SlowStatement]
+) -> list[slow.SlowStatement]:
     """The same with their plans, if anybody listens."""
-    if "logging" not in sys.modules:
-        return slow
-    return [one._replace(plan=_plan(connection, one.text)) for one in slow]
+    return slow.with_plans(found, partial(_plan, connection))
 
 
 def _plan(connection: "Connection", text: str) -> str:
@@ -56,13 +38,6 @@ class _AnyBinds(dict[str, None]):
         return None
 
 
-def tell_statements(file: str, slow: list[SlowStatement]) -> None:
-    """Log them."""
-    for one in slow:
-        text = "%s: %s took %.1f s; its plan: %s"
-        log(WARNING, text, file, one.method, one.seconds, one.plan)
-
-
 def tell_read(
     file: str,
     text: str,
@@ -70,28 +45,10 @@ def tell_read(
     lease_reader: Callable[[str], AbstractContextManager["Connection"]],
 ) -> None:
     """Log a statement that has read outside of a transaction."""
-    slow = [slow_statement(text, seconds)]
+    found = [slow.slow_statement(text, seconds)]
     try:
         with lease_reader("plan") as connection:
-            slow = with_plans(connection, slow)
+            found = with_plans(connection, found)
     except CwstoreError:  # what was read is given all the same
         pass
-    tell_statements(file, slow)
-
-
-def tell_wait(
-    file: str, seconds: float, thread: int, holder: str | None, began: float | None
-) -> None:
-    """Log a wait for the write lock, and who had it. `thread`: of this process; 0: another one.
-
-    `began`: when the transaction of the holder did, as far as it is known.
-    """
-    if thread:
-        from cwstore.core.writer_lock import name_of_thread
-
-        holder = name_of_thread(thread)
-    text = "%s: a transaction waited %.1f s for the write lock, which %s had"
-    holder = holder or "nobody known"
-    if began is not None:
-        holder += f", in a transaction begun {time.monotonic() - began:.1f} s ago,"
-    log(WARNING, text, file, seconds, holder)
+    slow.tell_statements(file, found)

@@ -30,9 +30,9 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.checkpoint import WalCheckpointer
-    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore._sqlite.writer import Writer
+    from cwstore.core.slow import SlowStatement
 
 
 # Each way in which a transaction may end, and what closes it:
@@ -119,7 +119,7 @@ class TransactionStack:
             thread = writer.waited_for if waited > in_queue else 0
             began = None if thread else queue.holder_began
             with suppress(OSError):  # a log is no reason to fail
-                from cwstore._sqlite.slow import tell_wait  # what most transactions do not need
+                from cwstore.core.slow import tell_wait  # what most transactions do not need
 
                 tell_wait(writer.file, waited + in_queue, thread, queue.holder, began)
 
@@ -142,8 +142,7 @@ class TransactionStack:
             fault = commit_fault(error, writer.busy_timeout, writer.file)
         else:
             version = writer.note_commit()
-            if recorder is not None:
-                recorder.publish(version)
+            if recorder is not None and recorder.publish(version):
                 writer.forget_recorder_if_unheard()
             self._depth = 0
             if self._checkpointer is not None:
@@ -173,7 +172,7 @@ class TransactionStack:
         writer.owner = 0
         writer.lock.release()
         if slow:
-            from cwstore._sqlite.slow import tell_statements
+            from cwstore.core.slow import tell_statements
 
             tell_statements(writer.file, slow)
 

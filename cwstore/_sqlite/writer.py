@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
-    from cwstore._sqlite.slow import SlowStatement
     from cwstore._sqlite.write_queue import WriteQueue
     from cwstore.core.clock import Clock
     from cwstore.core.mapping import Row
+    from cwstore.core.slow import SlowStatement
     from cwstore.core.statement import Statement
 
 _HAS_STAMPS = "SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = 'newest_stamp'"
@@ -122,7 +122,7 @@ class Writer:
         if statement.timed:
             statement.give_stamp(values, self._clock)
         recorder = self.recorder
-        noted = 0 if recorder is None else len(recorder.changes)
+        noted = 0 if recorder is None else recorder.expect(statement.text, values)
         started = monotonic()
         try:
             rows = self.cursor.execute(statement.text, values).fetchall()
@@ -150,7 +150,7 @@ class Writer:
 
     def _note_slow(self, text: str, seconds: float) -> None:
         with suppress(OSError):  # a log is no reason to fail
-            from cwstore._sqlite.slow import slow_statement
+            from cwstore.core.slow import slow_statement
 
             self.slow.append(slow_statement(text, seconds))
 
@@ -181,6 +181,8 @@ class Writer:
     def _run_each(self, statement: "Statement[Any]", rows: list[list[Any]]) -> None:
         current: list[Any] = []
         begun = 0
+        if self.recorder is not None:
+            self.recorder.expected = None
 
         def stamped() -> Iterator[list[Any]]:
             nonlocal current, begun
@@ -216,8 +218,14 @@ class Writer:
     def note_listeners(self, queue: "WriteQueue") -> None:
         """Record what the transaction that has just begun changes, if somebody listens."""
         listened = queue.is_listened(self.began)
-        if self.recorder is not None or listened:
-            self.open_recorder().note_listeners(queue, listened)
+        recorder = self.recorder
+        if recorder is None:
+            if not listened:
+                return
+            recorder = self.open_recorder()
+        recorder.others_listen = listened
+        if not listened:
+            recorder.keep_listening(queue)
 
     def open_recorder(self) -> "Recorder":
         """The recorder; if there is none, it is made. For the thread that holds the lock."""

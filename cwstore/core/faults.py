@@ -160,6 +160,13 @@ def cycle(where: str) -> CycleError:
     return CycleError(f"{where}: this would close a cycle; remove the opposite edge first")
 
 
+def refused_by_trigger(table: str, message: str) -> InvalidValueError:
+    """A trigger that is not one of the program's guards raised; `message` is what it says."""
+    return InvalidValueError(
+        "row", f"a trigger refused what was to be written to {table}: {message}"
+    )
+
+
 def of_item(error: InvalidValueError, index: int) -> InvalidValueError:
     """The same fault, of that item of a batch, from 0."""
     return InvalidValueError(error.field, str(error).removeprefix(f"{error.field}: "), index=index)

@@ -32,7 +32,7 @@ ELSEWHERE = {
     "_sqlite/error_map.py: _path": "where a file is damaged",
     "_sqlite/fork.py: _keep_for_good": "in a forked child, which is told otherwise",
     "_sqlite/checkpoint.py": "an OSError is none there: the transaction is committed",
-    "_sqlite/slow.py": "its callers suppress OSError",
+    "core/slow.py: tell_wait": "its callers suppress OSError",
     "_sqlite/transaction.py: end": "something was slow, so the module is loaded",
     "_sqlite/transaction.py: _with_plans": "something was slow, so the module is loaded",
     "entities/__init__.py": "a public name of cwstore itself",

@@ -209,6 +209,7 @@ def test_the_command_runs_it_with_a_backlog(file: Path, capsys: pytest.CaptureFi
     assert lines[-1] == f"The file is {file}"
 
 
+@pytest.mark.slow
 def test_the_command_shows_progress_on_a_terminal(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

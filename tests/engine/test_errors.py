@@ -22,6 +22,7 @@ from tests.kits.engine import (
     assert_ours_alone,
     locked,
 )
+from tests.kits.postgres import address_of
 
 SECRET = "sk-do-not-tell-7f3a"
 
@@ -255,3 +256,36 @@ def test_many_rows_for_a_table_that_somebody_removed_are_refused_as_damage(
     tamper(file, "DROP TABLE agent_log_chunks")
     with pytest.raises(CorruptDatabaseError, match=r"agent_log_chunks: .* run `cwstore check"):
         store.log_chunks.insert_chunks([("agent", "name", 1, "content")])
+
+
+# What others added
+
+
+_FREEZE = {
+    "": ("CREATE TRIGGER mine BEFORE UPDATE ON tasks BEGIN SELECT RAISE(ABORT, 'frozen'); END",),
+    "postgresql": (
+        """
+        CREATE FUNCTION say_no() RETURNS trigger LANGUAGE plpgsql
+        AS 'BEGIN RAISE EXCEPTION ''frozen''; END'
+        """,
+        "CREATE TRIGGER mine BEFORE UPDATE ON tasks FOR EACH ROW EXECUTE FUNCTION say_no()",
+    ),
+}
+
+
+def test_what_a_trigger_of_somebody_else_says_is_told_and_taken_for_no_cycle(
+    file: Path, open_store: OpenStore
+) -> None:
+    with open_store() as store:
+        task = store.tasks.create(name="t")
+    for sql in _FREEZE["postgresql" if address_of(file) else ""]:
+        tamper(file, sql)
+    with open_store() as store:
+        with pytest.raises(InvalidValueError) as caught:
+            store.tasks.update(task.id, name="other")
+        assert (caught.value.field, str(caught.value)) == (
+            "row",
+            "row: a trigger refused what was to be written to tasks: frozen",
+        )
+        assert_ours_alone(caught.value)
+        assert store.tasks.get(task.id) == task

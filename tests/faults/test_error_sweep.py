@@ -88,6 +88,7 @@ def test_a_commit_that_is_reported_as_kept_though_it_failed_is_found(
     assert any("done, but the file shows" in fault for fault in faults)
 
 
+@pytest.mark.slow
 def test_an_error_that_hides_its_cause_is_found(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

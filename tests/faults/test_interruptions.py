@@ -42,6 +42,7 @@ def test_an_interruption_leaves_a_whole_file_and_a_store_that_goes_on(
 # The sweep itself can fail
 
 
+@pytest.mark.slow
 def test_a_lock_that_is_left_behind_by_ctrl_c_is_found(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

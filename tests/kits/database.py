@@ -289,6 +289,14 @@ def feeds_heard(store: Store) -> int:
     return 0 if recorder is None else len(recorder._feeds)
 
 
+def has_seen_who_writes(store: Store) -> bool:
+    """Whether it waits for the write lock, and has looked which process has it."""
+    if writer := postgres.writer_of(store):
+        return writer._seen is not None
+    queue = engine_of(store)._writer.queue
+    return queue is not None and queue.holder is not None
+
+
 def waiting_threads(store: Store) -> int:
     """How many threads wait at this moment to write through the store."""
     writer = postgres.writer_of(store) or engine_of(store)._writer

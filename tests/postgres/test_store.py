@@ -158,11 +158,6 @@ def test_a_row_of_many_that_is_refused_is_told_by_its_place(store: Store, file: 
     assert len(store.phases.find_all()) == 200
 
 
-def test_a_long_wait_for_the_lane_is_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    store._db._writer.tell_wait(1.5)  # type: ignore[attr-defined]
-    assert "waited 1.5 s for the write lock" in caplog.text
-
-
 def test_who_waits_too_long_for_another_thread_is_told_so(open_store: OpenStore) -> None:
     with open_store(busy_timeout=0.02) as store:
         inside, refused = threading.Event(), threading.Event()

@@ -217,3 +217,31 @@ def test_rows_that_come_one_by_one_are_refused_too_once_the_transaction_is_lost(
     with pytest.raises(StorageError, match="the whole transaction was rolled back"):
         go_on_regardless()
     assert store.log_chunks.insert_chunks([("agent", "name", 1, "{}")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("added", "lacking"),
+    [
+        ("CREATE INDEX mine ON tasks (name COLLATE ours)", "no such collation sequence: ours"),
+        ("CREATE INDEX mine ON tasks (ours(name))", "unknown function: ours()"),
+        (
+            "CREATE TRIGGER mine AFTER INSERT ON tasks BEGIN SELECT ours(new.name); END",
+            "no such function: ours",
+        ),
+    ],
+)
+def test_what_somebody_added_and_this_process_cannot_run_is_no_damage(
+    store: Store, file: Path, added: str, lacking: str
+) -> None:
+    other = apsw.Connection(str(file))
+    other.create_collation("ours", lambda one, another: (one > another) - (one < another))
+    other.create_scalar_function("ours", lambda *texts: texts[0], 1, deterministic=True)
+    other.execute(added)
+    other.close()
+    with pytest.raises(StorageError) as caught:
+        store.tasks.create(name="t")
+    assert str(caught.value) == (
+        f"tasks: {lacking}; an index or a trigger that somebody added needs what this process does"
+        f" not have: `cwstore status {file}` lists what was added; drop it"
+    )
+    assert store.tasks.find_all() == []

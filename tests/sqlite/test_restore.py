@@ -103,10 +103,11 @@ def test_killed_where_the_copy_has_two_names_it_can_be_opened(
 ) -> None:
     file = tmp_path / "new.db"
 
-    def begin() -> None:
+    def begin() -> str:
         with monkeypatch.context() as patched:
             _die_before(patched, "unlink", 0)
             restore(backup, file)
+        return "ended"
 
     in_child(begin)()
     assert file.stat().st_nlink == 2
@@ -145,7 +146,9 @@ def test_where_nothing_was_too_an_error_of_the_disk_is_one_of_ours(
     backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> NoReturn:
-        raise apsw.CantOpenError("unable to open database file")
+        error = apsw.CantOpenError("unable to open database file")
+        error.result = error.extendedresult = apsw.SQLITE_CANTOPEN
+        raise error
 
     monkeypatch.setattr("cwstore._sqlite.restore.open_unlocked", fail)
     with pytest.raises(StorageError, match=r"restoring .*new\.db: the file cannot be opened"):

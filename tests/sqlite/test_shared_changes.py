@@ -57,6 +57,18 @@ def told(feed: ChangeFeed, last: Change) -> list[Change]:
 # What is told
 
 
+def test_a_search_index_that_somebody_added_blinds_nobody(store: Store, file: Path) -> None:
+    run(file, "CREATE VIRTUAL TABLE words USING fts5 (name, content = 'tasks')")
+    run(
+        file,
+        "CREATE TRIGGER words_tg AFTER INSERT ON tasks BEGIN"
+        " INSERT INTO words (rowid, name) VALUES (new.rowid, new.name); END",
+    )
+    with Store.open(file) as other, store.changes() as feed, other.changes() as beside:
+        other.tasks.create(name="heard", id="t")
+        assert told(feed, task("t")) == told(beside, task("t")) == [task("t")]
+
+
 _WRITE = """
 import sys
 from cwstore import Store

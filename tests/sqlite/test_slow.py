@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from cwstore._sqlite import slow
 from cwstore._sqlite.apsw_types import open_connection
 from cwstore._sqlite.database_file import MEMORY
+from cwstore._sqlite.slow import tell_read, with_plans
 from cwstore._sqlite.write_queue import open_write_queue
+from cwstore.core import slow
 from cwstore.errors import StoreClosedError
 from cwstore.store import Store
 
@@ -51,14 +52,14 @@ def test_a_slow_statement_is_told_where_its_plan_cannot_be_had(
         raise StoreClosedError("closed meanwhile")
         yield
 
-    slow.tell_read("F", "SELECT 1 FROM tasks", 2.0, closed)
+    tell_read("F", "SELECT 1 FROM tasks", 2.0, closed)
     with closing(open_connection(MEMORY)) as connection:
         found = [slow.SlowStatement("tasks.find", 2.0, "SELECT a FROM nowhere")]
-        slow.tell_statements("F", slow.with_plans(connection, found))
+        slow.tell_statements("F", with_plans(connection, found))
         found = [slow.SlowStatement("tasks.find", 2.0, "SELECT 1")]
-        slow.tell_statements("F", slow.with_plans(connection, found))
+        slow.tell_statements("F", with_plans(connection, found))
         monkeypatch.delitem(sys.modules, "logging")
-        assert slow.with_plans(connection, found) == found
+        assert with_plans(connection, found) == found
     assert lines(caplog) == [
         "F: tasks took 2.0 s; its plan: unknown",
         "F: tasks.find took 2.0 s; its plan: unknown",

@@ -51,6 +51,7 @@ def test_every_generated_file_is_current() -> None:
     assert list(snapshot.stale(SQL)) == []
 
 
+@pytest.mark.slow
 def test_the_table_of_methods_is_written_into_the_readme_and_nothing_else_is_touched(
     sql: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,8 +44,17 @@ PARTS = {
         ),
     ),
     "changes": Part(
-        ("core/changes", *_in("_sqlite", "change_recorder change_ring change_sharing log_end")),
-        ("engine/changes", "sqlite/change_recorder", "sqlite/shared_changes", "engine/tailing"),
+        (
+            "core/changes",
+            *_in("_sqlite", "change_recorder change_ring change_sharing log_end one_row"),
+        ),
+        (
+            "engine/changes",
+            "sqlite/change_recorder",
+            "sqlite/shared_changes",
+            "sqlite/one_row",
+            "engine/tailing",
+        ),
     ),
     "engine": Part(
         ("core/writer_lock", *_in("_sqlite", "engine writer transaction reader_pool")),
