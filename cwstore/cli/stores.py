@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cwstore.store import Store
 
 
-def open_store(path: str, *, to_read: bool = False) -> "Store":
+def open_store(path: str, *, to_read: bool) -> "Store":
     """The store of a file that is up to date.
 
     With `to_read` for users who can only read, and on standbys, too.
@@ -26,7 +26,7 @@ def open_store(path: str, *, to_read: bool = False) -> "Store":
     return Store.open(path, read_only=to_read and _may_only_read(path))
 
 
-def open_program(options: "Namespace", *, to_read: bool = False) -> "Database":
+def open_program(options: "Namespace", *, to_read: bool) -> "Database":
     """As `open_store`, but the file may be of another program."""
     from cwstore.core.database import Database
 

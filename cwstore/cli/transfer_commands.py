@@ -64,7 +64,7 @@ def _output(path: str | None) -> Generator[TextIO, None, None]:
 def import_(options: Namespace) -> int:
     """Read an initiative from a file, or from standard input."""
     with (
-        open_store(options.path) as store,
+        open_store(options.path, to_read=False) as store,
         terminal.progress("Importing") as bar,
         _input(options.file, options.path) as lines,
     ):

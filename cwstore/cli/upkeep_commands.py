@@ -156,7 +156,7 @@ def prune(options: Namespace) -> int:
             with closing(open_database(options.path)) as database:
                 found = count_prunable(database, before, keep, room)
         else:
-            with open_store(options.path) as store:
+            with open_store(options.path, to_read=False) as store:
                 found = store.log_chunks.prune(before=before, keep_sessions=keep, max_bytes=room)
     if options.json:
         terminal.print_json({"dry_run": options.dry_run, **asdict(found)})
@@ -171,7 +171,10 @@ def prune(options: Namespace) -> int:
 
 def compact(options: Namespace) -> int:
     """Give free space back."""
-    with terminal.progress("Compacting"), open_program(options) as store:
+    with (
+        terminal.progress("Compacting"),
+        open_program(options, to_read=False) as store,
+    ):
         given_back = store.compact()
     size = os.stat(options.path).st_size
     if options.json:

@@ -120,6 +120,34 @@ def test_a_bar_moves_on_while_a_job_goes_on(
     assert len({part for _, part in seen}) > 1
 
 
+def test_a_bar_says_what_goes_on(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, err = attach(monkeypatch)
+    let_time_pass(monkeypatch, a_second=True)
+    monkeypatch.chdir(tmp_path)
+    with Store.open(logs) as store:
+        store.initiatives.create(id="I", name="Search")
+    for title, command in [
+        ("Copying", "backup PATH copy.db"),
+        ("Checking", "check PATH"),
+        ("Counting", "stats PATH"),
+        ("Counting", "prune PATH --keep-sessions 1 --dry-run"),
+        ("Pruning", "prune PATH --keep-sessions 1"),
+        ("Compacting", "compact PATH"),
+        ("Exporting", "export PATH I -o moved.jsonl"),
+        ("Importing", "import PATH moved.jsonl --on-conflict skip"),
+        ("Drawing", "report PATH"),
+        ("Restoring", "restore copy.db PATH"),
+        ("Rehearsing", "rehearse PATH"),
+        ("Migrating", "migrate PATH"),
+    ]:
+        err.truncate(0)
+        assert main(command.replace("PATH", str(logs)).split()) == 0, (command, err.getvalue())
+        assert f"{title} " in err.getvalue(), command
+    assert "copy.db" in out.getvalue()
+
+
 def test_a_table_without_a_header_is_drawn_without_one(
     current: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

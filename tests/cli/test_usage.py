@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _SubParsersAction
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 import cwstore
 from cwstore.cli import main
-from cwstore.cli.parser import run
+from cwstore.cli.parser import make_parser, run
 from cwstore.cli.values import duration, readable_bytes, size
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
@@ -60,6 +60,36 @@ def test_completion_without_the_extra_says_what_to_install(
     assert main(["--completion", "bash"]) == 1
     said = "cwstore: completion needs shtab: pip install 'cwstore[cli]'\n"
     assert capsys.readouterr() == ("", said)
+
+
+def arguments_of(parser: ArgumentParser) -> Iterator[str]:
+    """Each as its help shows it, then what is taken: how many, of what, which; and the default."""
+    for one in parser._actions:
+        shown = " ".join([*one.option_strings, str(one.metavar or one.dest)])
+        which = one.choices if isinstance(one.choices, list) else None
+        taken = (one.nargs, getattr(one.type, "__name__", None), which, one.const, one.default)
+        yield f"  {shown}: {one.help} [{' '.join(str(it) for it in taken if it is not None)}]"
+
+
+def command_line() -> Iterator[str]:
+    parser = make_parser()
+    yield f"{parser.prog}: {parser.description}"
+    yield str(parser.epilog)
+    yield from arguments_of(parser)
+    (commands,) = (one for one in parser._actions if isinstance(one, _SubParsersAction))
+    for name, command in commands.choices.items():
+        (listed,) = (one for one in commands._choices_actions if one.dest == name)
+        yield f"{command.prog}: {command.description}"
+        assert listed.help == command.description
+        assert command._defaults.pop("parser") is command
+        yield f"  {command._defaults}"
+        yield from arguments_of(command)
+
+
+def test_commands_and_their_arguments_are_as_recorded() -> None:
+    """Whoever changes one reads tests/data/command_line.txt as a user, and records it there."""
+    recorded = Path(__file__).parents[1] / "data" / "command_line.txt"
+    assert [*command_line()] == recorded.read_text(encoding="utf-8").splitlines()
 
 
 # CWSTORE_PATH

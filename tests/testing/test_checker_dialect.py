@@ -92,6 +92,8 @@ def test_an_order_by_what_may_be_null_is_reported_unless_it_says_where_null_goes
         "notes._DUE: it sorts: USE TEMP B-TREE FOR LAST TERM OF ORDER BY [sort]",
     ]
     assert fault not in service.faults("ORDER BY due_at, id", "ORDER BY due_at NULLS FIRST, id")
+    late = "ORDER BY (SELECT 1 LIMIT 1), due_at LIMIT length(:before)"
+    assert fault in service.faults("ORDER BY due_at NULLS FIRST, id", late)
 
 
 def test_a_second_statement_in_the_text_is_reported(service: Service) -> None:

@@ -284,6 +284,11 @@ def test_a_value_of_another_declared_type_is_reported(service: Service) -> None:
     ]
 
 
+def test_a_value_of_a_column_with_a_check_list_may_be_plain_text(service: Service) -> None:
+    service.plant("values_of(int, Note)", "values_of(str, Note)")
+    assert service.faults("SELECT count(*) FROM", "SELECT state FROM") == []
+
+
 def test_a_declared_type_that_the_field_does_not_have_is_reported(service: Service) -> None:
     service.plant("before=datetime)", "before=str)")
     faults = service.faults("    due_at: datetime | None\n", "    due_at: str | None\n")
@@ -427,6 +432,7 @@ def test_a_literal_that_the_check_list_does_not_have_is_reported(
         "is_pinned IN (0, 1)",
         "state IN (SELECT 'late')",
         "title = 'late'",
+        "title = state",
     ],
 )
 def test_a_literal_that_may_stand_there_is_not_reported(service: Service, condition: str) -> None:
@@ -458,6 +464,12 @@ def test_a_check_list_that_another_condition_follows_is_read_to_its_bracket(
     assert "notes._FIND: state has no CHECK list, the field is State [enum]" in service.faults(
         "AND title <> 'x'", "OR title <> 'x'"
     )
+
+
+def test_a_check_is_read_in_lower_case_too(service: Service) -> None:
+    service.plant("CHECK (state IN (", "check (state in (")
+    body = "CHECK (body IS NULL OR json_valid(body))"
+    assert service.faults(body, body.lower()) == []
 
 
 def test_a_member_that_the_check_list_does_not_have_is_reported(service: Service) -> None:

@@ -39,6 +39,15 @@ def service(tmp_path: Path) -> Service:
             ' SELECT "x" FROM "a"'
         ),
         (
+            "WITH RECURSIVE a AS (SELECT created_at FROM notes WHERE owner_id = :owner_id)"
+            " SELECT created_at FROM a"
+        ),
+        (
+            "SELECT x FROM (SELECT id, due_at /* never NULL: sure */ AS x FROM notes"
+            " WHERE owner_id = :owner_id"
+            " UNION ALL SELECT id, due_at FROM notes WHERE id = :owner_id) AS y"
+        ),
+        (
             "SELECT created_at FROM notes WHERE owner_id = :owner_id"
             " GROUP BY created_at HAVING count(*) > 1"
         ),
@@ -82,6 +91,7 @@ def test_a_name_in_double_quotes_makes_nothing_sure(service: Service) -> None:
             "SELECT created_at, count(*) FILTER (WHERE is_pinned = 1) AS n FROM notes"
             " WHERE owner_id = :owner_id"
         ),
+        "SELECT created_at, count(*) AS n FROM notes WHERE owner_id IN (SELECT :owner_id)",
     ],
 )
 def test_a_column_beside_an_aggregate_is_null_if_there_is_no_row(

@@ -284,7 +284,7 @@ def _assignments(words: list[Token]) -> list[list[Token]]:
 
 def _inserted(words: list[Token]) -> Iterator[Meeting]:
     into = next((i for i, token in at_top(words) if upper(token) == "INTO"), None)
-    if into is None or len(words) < into + 3 or words[into + 2].text != "(":
+    if into is None:
         return
     rest = words[into + 2 :]
     columns = _first_bracket(rest)

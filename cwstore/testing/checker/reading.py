@@ -77,7 +77,7 @@ def _query(
     items = clause(words, "RETURNING", set())
     if verb == "VALUES" or not items:
         return []
-    before_name = {"INSERT": "INTO", "UPDATE": "UPDATE", "DELETE": "FROM"}.get(verb, "INTO")
+    before_name = {"UPDATE": "UPDATE", "DELETE": "FROM"}.get(verb, "INTO")
     target = name_of(clause(words, before_name, set())[0])
     return _items(items, [Source(target, _declared(target, schema))])
 

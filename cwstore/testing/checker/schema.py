@@ -26,11 +26,11 @@ class Column(NamedTuple):
     """A column as declared; of a view nothing but its type is known."""
 
     type: str
-    not_null: bool
+    not_null: bool = False
     #: The values that its CHECK lists, None without a list.
-    members: frozenset[str] | None
-    is_json: bool
-    is_filled: bool  #: CHECK (column <> '')
+    members: frozenset[str] | None = None
+    is_json: bool = False
+    is_filled: bool = False  #: CHECK (column <> '')
 
 
 class Index(NamedTuple):
@@ -129,7 +129,7 @@ def _read(connection: Connection) -> Schema:
         elif kind == "view":
             views[name] = sql
             rows = _pragma(connection, "table_xinfo", name)
-            view_columns[name] = {row[1]: Column(row[2], False, None, False, False) for row in rows}
+            view_columns[name] = {row[1]: Column(row[2]) for row in rows}
         elif kind == "trigger":
             triggers[name] = sql
     return Schema(connection, tables, views, view_columns, triggers, indexes, foreign_keys)
@@ -204,7 +204,7 @@ def _is_json(check: list[str], column: str) -> bool:
 def _indexes(connection: Connection, table: str) -> Iterator[Index]:
     rows = _pragma(connection, "index_list", table)
     keys = tuple(row[1] for row in _pragma(connection, "table_xinfo", table) if row[5])
-    if keys and not any(row[3] == "pk" for row in rows):  # an INTEGER PRIMARY KEY is the rowid
+    if keys:  # if it is the rowid, no index stands for it
         yield Index("", table, keys, True, "")
     for _, name, unique, origin, partial in rows:
         columns = tuple(row[2] for row in _pragma(connection, "index_xinfo", name) if row[5])

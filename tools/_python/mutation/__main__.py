@@ -6,40 +6,44 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
+from tools._python.mutation.host import CANNOT
 from tools._python.mutation.parts import PARTS, Part, file_of
 from tools._python.mutation.reached import Reached
 from tools._python.mutation.reasons import Change, Reasons, read_reasons
-from tools._python.mutation.trials import Trials
+from tools._python.mutation.trials import Ended, Trials
 
 ROOT = Path(__file__).resolve().parents[3]
 WHERE = ROOT / ".cache" / "mutation"
 COPIED = ("cwstore", "sql", "tests", "tools", "README.md", "pyproject.toml")
 STANDARD = ("statements", "mapping", "claims", "changes", "engine", "runner")
+_LATEST = 5
 
 
-def copies(number: int) -> list[Path]:
-    """So many copies of the checkout."""
-    shutil.rmtree(WHERE, ignore_errors=True)
-    trees = [WHERE / str(one) for one in range(number)]
-    for tree in trees:
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, tree / name)
-            else:
-                tree.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, tree / name)
-    return trees
+def copy(source: Path, tree: Path) -> Path:
+    """Another copy of the checkout, with what is compiled."""
+    for name in COPIED:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, tree / name)
+        else:
+            tree.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source / name, tree / name)
+    return tree
 
 
-def changes_of(part: Part, mutmut: str) -> list[Change]:
-    """What mutmut, which that Python has, would change in it."""
-    files = [f"cwstore/{module}.py" for module in part.modules]
+def changes_of(part: Part, given: argparse.Namespace) -> list[Change]:
+    """What mutmut, which a Python of its own has, would change in it."""
+    names = [f"cwstore/{module}.py" for module in part.modules]
+    files = [name for name in names if given.match in name]
     maker = Path(__file__).with_name("changes.py")
     done = subprocess.run(
-        [mutmut, str(maker), *files], cwd=ROOT, check=True, capture_output=True, text=True
+        [given.mutmut, str(maker), str(given.first), str(given.every), *files],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     made = map(json.loads, done.stdout.splitlines())
     return [
@@ -51,55 +55,70 @@ def changes_of(part: Part, mutmut: str) -> list[Change]:
 class Run:
     """All changes of one part."""
 
-    def __init__(self, part: Part, trees: list[Path], reasons: Reasons) -> None:
-        self._reached = Reached(trees[0], [f"tests/{file_of(name)}" for name in part.tests])
-        self._trials = Trials(trees)
+    def __init__(self, part: Part, processes: int, reasons: Reasons) -> None:
+        shutil.rmtree(WHERE, ignore_errors=True)
+        files = [f"tests/{file_of(name)}" for name in part.tests]
+        first = copy(ROOT, WHERE / "0")
+        self._reached = Reached(first, files)
+        others = [copy(first, WHERE / str(number)) for number in range(1, processes)]
+        self._trials = Trials([first, *others], files)
         self._reasons = reasons
+        self._noticed_by: dict[str, list[str]] = {}  # by file, the latest last
         self.counts: dict[str, Counter[str]] = {}
 
     def __call__(self, changes: list[Change]) -> None:
         """Those that reach the line first; who survives them is tried on all others as well."""
-        first = changes[0]
-        none = Change(first.file, first.first, first.old, first.old, first.function)
-        if not self._survivors([none], {none: self._reached.all}):
-            sys.exit(f"the tests fail without a change: see {WHERE}/*/trial.log")
-        self.counts.clear()
-        left = self._survivors(changes, {one: self._reached.tests_of(one) for one in changes})
-        again: dict[Change, list[str]] = {}
-        for change in left:
-            known = set(self._reached.tests_of(change))
-            others = [test for test in self._reached.all if test not in known]
-            if self._reasons.of(change):
-                self._count(change, "reason")
-            elif others:
-                again[change] = others
-            else:
-                self._tell(change)
-        for change in self._survivors(list(again), again):
-            self._tell(change)
-
-    def _survivors(self, changes: list[Change], tests: dict[Change, list[str]]) -> list[Change]:
-        left: list[Change] = []
-        for change in changes:
-            self._take(left)
-            seconds = sum(self._reached.seconds[test] for test in tests[change])
-            self._trials.begin(change, tests[change], seconds)
-        self._take(left, all_of_them=True)
-        return left
-
-    def _take(self, left: list[Change], *, all_of_them: bool = False) -> None:
-        for change, noticed in self._trials.ended(all_of_them=all_of_them):
-            if noticed:
+        again: dict[Change, tuple[list[str], bool]] = {}
+        for ended in self._tried({one: (self._reached.tests_of(one), False) for one in changes}):
+            change = ended.change
+            if ended.noticed_by == CANNOT:
+                again[change] = self._reached.all, True
+            elif ended.noticed_by:
                 self._count(change, "killed")
+            elif self._reasons.of(change):
+                self._count(change, "reason")
             else:
-                left.append(change)
+                again[change] = self._reached.others_of(change)
+        for ended in self._tried(again):
+            if ended.noticed_by:
+                self._count(ended.change, "killed")
+            else:
+                self._tell(ended.change)
+        self._distrust(changes[0])
+        self._trials.close()
 
-    def _count(self, change: Change, outcome: str) -> None:
-        self.counts.setdefault(change.module, Counter())[outcome] += 1
+    def _distrust(self, one: Change) -> None:
+        """The tests that noticed something must notice nothing where nothing is changed."""
+        names = {name for names in self._noticed_by.values() for name in names}
+        tests = [test for test in self._reached.all if test in names]
+        none = Change(one.file, one.first, one.old, one.old, one.function)
+        for ended in self._tried({none: (tests, False)}):
+            if ended.noticed_by:
+                sys.exit(f"without a change, too, {ended.noticed_by} fails: nothing is known")
+
+    def _tried(self, tests: dict[Change, tuple[list[str], bool]]) -> Iterator[Ended]:
+        """Each change on some tests, fresh or not."""
+        for change, (names, fresh) in tests.items():
+            for ended in self._trials.ended():
+                yield self._noted(ended)
+            # What has noticed a change of the same file may notice this one, too.
+            latest = self._noticed_by.get(change.file, [])[-_LATEST:]
+            ordered = sorted(names, key=latest.__contains__, reverse=True)
+            seconds = self._reached.seconds
+            self._trials.begin(change, [(name, seconds[name]) for name in ordered], fresh=fresh)
+        for ended in self._trials.ended(all_of_them=True):
+            yield self._noted(ended)
+
+    def _noted(self, ended: Ended) -> Ended:
+        self._noticed_by.setdefault(ended.change.file, []).append(ended.noticed_by)
+        return ended
 
     def _tell(self, change: Change) -> None:
         self._count(change, "left")
         print(change, flush=True)
+
+    def _count(self, change: Change, outcome: str) -> None:
+        self.counts.setdefault(change.module, Counter())[outcome] += 1
 
 
 def main() -> int:
@@ -108,17 +127,18 @@ def main() -> int:
     parser.add_argument("mutmut", help="a Python that has mutmut")
     parser.add_argument("parts", nargs="*", metavar="PART")
     parser.add_argument("--every", type=int, default=1, metavar="N")
+    parser.add_argument("--from", type=int, default=0, metavar="N", dest="first")
     parser.add_argument("--match", default="", metavar="TEXT")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
     reasons = read_reasons(ROOT / "tools" / "_data" / "mutants.toml")
     total: Counter[str] = Counter()
     for name in given.parts or STANDARD:
-        changes = changes_of(PARTS[name], given.mutmut)
-        for place, line in reasons.stale(changes):
+        changes = changes_of(PARTS[name], given)
+        for place, line in reasons.stale(changes) if given.every == 1 else ():
             print(f"mutants.toml: no change needs the reason for {place}: {line}")
-        run = Run(PARTS[name], copies(given.processes), reasons)
-        run([one for one in changes if given.match in one.file][:: given.every])
+        run = Run(PARTS[name], given.processes, reasons)
+        run(changes)
         for module, counts in run.counts.items():
             print(f"{module:32}{_shares(counts)}", flush=True)
             total += counts

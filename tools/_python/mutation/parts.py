@@ -127,7 +127,7 @@ PARTS = {
         _in(
             "testing",
             "checker_dialect checker_faults checker_lists checker_plans checker_reading"
-            " for_services",
+            " for_services statements",
         ),
     ),
 }

@@ -3,11 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from coverage import CoverageData
 
 from tools._python.mutation.reasons import Change
+from tools._python.mutation.timing import IMPORT
+
+_FEW = 20
 
 
 class Reached:
@@ -22,7 +26,7 @@ class Reached:
         with log.open("w", encoding="utf-8") as out:
             done = subprocess.run(
                 [
-                    *(sys.executable, "-m", "pytest", "-q", "-m", "not slow"),
+                    *(sys.executable, "-m", "pytest", "-q", "-m", "not slow and not postgresql"),
                     *("-p", "tools._python.mutation.timing", *options, *files),
                 ],
                 cwd=tree,
@@ -33,16 +37,39 @@ class Reached:
             )
         if done.returncode:
             sys.exit(f"the tests fail without a change: see {log}")
-        lines = (line.split(" ", 1) for line in times.read_text(encoding="utf-8").splitlines())
-        self.seconds = {test: float(seconds) for seconds, test in lines}
+        lines = [line.split(" ", 2) for line in times.read_text(encoding="utf-8").splitlines()]
+        self.seconds = {test: float(seconds) for seconds, _, test in lines}
+        self._starting = {test for _, sign, test in lines if sign == "+"}
         self.all = sorted(self.seconds, key=lambda test: self.seconds[test])
         self._data = CoverageData(basename=str(tree / ".cache" / "coverage" / "data"))
         self._data.read()
 
     def tests_of(self, change: Change) -> list[str]:
-        """Those that reach the line, else the function; all, where only other processes do."""
+        """Those that reach the line."""
+        return self._named(self._found(change, self._lines(change)))
+
+    def others_of(self, change: Change) -> tuple[list[str], bool]:
+        """Those that may notice it although they do not; and whether its import may matter.
+
+        Another process may run the line. And if few tests reach it, what it made for them may have
+        been kept, and used by others that reach the file.
+        """
+        found = self._found(change, self._lines(change))
+        known = self.tests_of(change)
+        if IMPORT in found:
+            return self.all, True
+        others = self._starting if "" in found or not known else set[str]()
+        if len(known) < _FEW:
+            others = others | self._found(change, None)
+        return self._named(others - set(known)), False
+
+    def _named(self, tests: set[str]) -> list[str]:
+        return [test for test in self.all if test in tests]
+
+    def _lines(self, change: Change) -> Iterable[int]:
+        return range(change.first + 1, change.first + max(1, len(change.old)) + 1)
+
+    def _found(self, change: Change, lines: Iterable[int] | None) -> set[str]:
         by_line = self._data.contexts_by_lineno(str(self._tree / change.file))
-        last = change.first + max(1, len(change.old))
-        lines = range(change.first + 1, last + 1)
-        found = {one.partition("|")[0] for line in lines for one in by_line.get(line, ())} - {""}
-        return [test for test in self.all if test in found] or self.all
+        wanted = by_line if lines is None else lines
+        return {one.partition("|")[0] for line in wanted for one in by_line.get(line, ())}
