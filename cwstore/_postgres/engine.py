@@ -44,7 +44,8 @@ from cwstore.migrations.scripts import Program
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.extension import Extension
-    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
+    from cwstore.core.health_report import HealthReport
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 T = TypeVar("T")
 

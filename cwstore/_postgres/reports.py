@@ -11,7 +11,8 @@ from cwstore._postgres.connection import connect, quoted
 from cwstore._postgres.error_map import map_error
 from cwstore._postgres.schema.drift import drift
 from cwstore._postgres.version import read_state
-from cwstore.core.reports import CheckReport, HealthReport, StoreStats, TableStats
+from cwstore.core.health_report import HealthReport
+from cwstore.core.reports import CheckReport, StoreStats, TableStats
 from cwstore.errors import CwstoreError
 from cwstore.migrations.ledger import Drift
 from cwstore.migrations.scripts import MigrationFile, Program, newest, scripts_of

@@ -31,11 +31,18 @@ from cwstore.core.checks import (
 )
 from cwstore.core.clock import Clock
 from cwstore.core.faults import loading
+from cwstore.core.health_report import HealthReport, without_a_look
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
 from cwstore.core.writer_lock import Transaction
-from cwstore.errors import ConflictError, ConflictReason, CwstoreError, StoreClosedError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    CwstoreError,
+    StorageError,
+    StoreClosedError,
+)
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 
 if TYPE_CHECKING:
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.extension import Extension
-    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 T = TypeVar("T")
 
@@ -412,9 +419,10 @@ class SqliteDatabase:
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
         writer = self._writer
-        with loading("changes"), self._transactions.exclusive():
+        with loading("changes"):
             from cwstore.core.changes import ChangeFeed
 
+        with self._transactions.exclusive():
             feed = ChangeFeed(capacity, writer.tell_others_changes, writer.stop_if_unheard)
             recorder = writer.open_recorder()
             recorder.add_feed(feed)
@@ -444,11 +452,13 @@ class SqliteDatabase:
         with self.lease_reader("check") as connection:
             return inspection.check(connection, self.file, self.busy_timeout, self._program)
 
-    def health(self) -> "HealthReport":
+    def health(self) -> HealthReport:
         """See `Store.health`."""
-        with loading("health"):
-            from cwstore._sqlite.health import look
-
+        try:
+            with loading("health"):
+                from cwstore._sqlite.health import look
+        except StorageError as error:  # it is asked whether the store can work, and it cannot
+            return without_a_look(str(error))
         names = self._writer.names
         gone = "" if names is None or self._writer.closed_reason else names.problem()
         return look(
@@ -532,8 +542,7 @@ def open_database(
     check_progress(on_progress)
     leaves_checkpoints = check_checkpoints(checkpoints)
     if read_only:
-        with loading("open"):
-            from cwstore._sqlite.read_only import ReadOnlyDatabase
+        from cwstore._sqlite.read_only import ReadOnlyDatabase
 
         return ReadOnlyDatabase(file, program, stamps, seconds)
     return _open_to_write(
@@ -588,9 +597,11 @@ def _open_to_write(
             leaves_checkpoints=leaves_checkpoints,
         )
     except BaseException:
-        from cwstore._sqlite.schema.target import SqliteTarget
+        connection.close()
+        with suppress(OSError):  # that would hide what has happened
+            from cwstore._sqlite.schema.target import SqliteTarget
 
-        SqliteTarget(connection, file, busy_timeout).close()
+            SqliteTarget(connection, file, busy_timeout).close()
         raise
     try:
         with suppress(CwstoreError):  # no reason to refuse the file: the next store tries again
