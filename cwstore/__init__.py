@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cwstore.core.changes import *
     from cwstore.core.database import Database as Database
     from cwstore.core.extension import Extension as Extension
+    from cwstore.core.health_report import *
     from cwstore.core.observed import *
     from cwstore.core.reports import *
     from cwstore.core.repository import Async as Async
@@ -93,10 +94,11 @@ _MODULES = {
     "core.repository": "Async Sync",
     "migrations.api": "migrate rehearse status",
     "core.reports": (
-        "CheckReport ExtensionStatus HealthReport ImportReport MigrationReport MigrationStatus "
+        "CheckReport ExtensionStatus ImportReport MigrationReport MigrationStatus "
         "Progress "
         "ReaderStats RehearsalReport RestoreReport Step StoreStats TableStats"
     ),
+    "core.health_report": "HealthReport",
     "core.changes": "Change ChangeFeed ChangeOperation",
     "core.observed": "StatementRun",
     "core.sealing": "SecretCodec",

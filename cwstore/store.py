@@ -76,23 +76,24 @@ class Store(Repositories[Sync], Database):
         Raises StorageError, ForeignDatabaseError, SchemaTooNewError, MigrationError, BusyError,
         CorruptDatabaseError; the file is then as it was.
         """
-        if secrets is not None:
-            from cwstore.core.sealing import check_codec
+        with loading("open"):
+            if secrets is not None:
+                from cwstore.core.sealing import check_codec
 
-            check_codec(secrets)
-        engine = cast("Engine", engine_for(path))
-        db = engine.open_database(
-            path,
-            clock=clock,
-            busy_timeout=busy_timeout,
-            durable=durable,
-            backup=backup,
-            on_progress=on_progress,
-            extensions=extensions,
-            checkpoints=checkpoints,
-            read_only=read_only,
-        )
-        return cls(db, secrets)
+                check_codec(secrets)
+            engine = cast("Engine", engine_for(path))
+            db = engine.open_database(
+                path,
+                clock=clock,
+                busy_timeout=busy_timeout,
+                durable=durable,
+                backup=backup,
+                on_progress=on_progress,
+                extensions=extensions,
+                checkpoints=checkpoints,
+                read_only=read_only,
+            )
+            return cls(db, secrets)
 
     def export_initiative(self, initiative_id: str, *, logs: bool = False) -> Iterator[str]:
         """Lines of JSON: the initiative, all that hangs on it, and with `logs` its agents' logs.
@@ -123,7 +124,7 @@ class Store(Repositories[Sync], Database):
         with loading("import_initiative"):
             from cwstore._transfer.importing import import_lines
 
-        return import_lines(self._db, lines, on_conflict)
+        return import_lines(self._db, lines, on_conflict, self.version)
 
 
 @public
@@ -136,6 +137,7 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "co
     Raises BusyError while anybody has the file open, CorruptDatabaseError (the backup is damaged),
     ForeignDatabaseError, SchemaTooNewError, MigrationError, StorageError; nothing is changed then.
     """
-    engine_for(backup, "restore")  # an address is no backup
-    engine = cast("_Restores", engine_for(path, "restore"))
-    return engine.restore(backup, path)
+    with loading("restore"):
+        engine_for(backup, "restore")  # an address is no backup
+        engine = cast("_Restores", engine_for(path, "restore"))
+        return engine.restore(backup, path)

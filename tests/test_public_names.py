@@ -406,6 +406,7 @@ def test_a_process_that_opens_a_store_and_finds_one_row_loads_only_these_modules
         "cwstore.core.drivers",
         "cwstore.core.entity",
         "cwstore.core.faults",
+        "cwstore.core.health_report",
         "cwstore.core.ids",
         "cwstore.core.mapping",
         "cwstore.core.repository",

@@ -44,7 +44,8 @@ from cwstore.migrations.scripts import Program
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.extension import Extension
-    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
+    from cwstore.core.health_report import HealthReport
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 T = TypeVar("T")
 
@@ -304,7 +305,7 @@ class PostgresDatabase:
 
     def health(self) -> "HealthReport":
         """See `Store.health`."""
-        return reports.health(self.lease_reader)
+        return reports.health(self.lease_reader, self.file)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""

@@ -11,7 +11,8 @@ from cwstore._postgres.connection import connect, quoted
 from cwstore._postgres.error_map import map_error
 from cwstore._postgres.schema.drift import drift
 from cwstore._postgres.version import read_state
-from cwstore.core.reports import CheckReport, HealthReport, StoreStats, TableStats
+from cwstore.core.health_report import HealthReport
+from cwstore.core.reports import CheckReport, StoreStats, TableStats
 from cwstore.errors import CwstoreError
 from cwstore.migrations.ledger import Drift
 from cwstore.migrations.scripts import MigrationFile, Program, newest, scripts_of
@@ -70,7 +71,9 @@ def _up_to(version: int, files: list[MigrationFile]) -> list[MigrationFile]:
     return [file for file in files if file.version <= version]
 
 
-def health(lease_reader: "Callable[[], AbstractContextManager[Connection]]") -> HealthReport:
+def health(
+    lease_reader: "Callable[[], AbstractContextManager[Connection]]", name: str
+) -> HealthReport:
     """See `Store.health`. Disk and log are the server's."""
     problems: list[str] = []
     started = perf_counter()
@@ -78,7 +81,7 @@ def health(lease_reader: "Callable[[], AbstractContextManager[Connection]]") -> 
         with lease_reader() as connection:
             connection.execute("SELECT 1")
     except psycopg.Error as error:
-        problems.append(str(map_error(error, "health", 0.0)))
+        problems.append(str(map_error(error, name, 0.0)))
     except CwstoreError as error:
         problems.append(str(error))
     return HealthReport(tuple(problems), perf_counter() - started, None, None)

@@ -17,6 +17,7 @@ from cwstore.errors import ForeignDatabaseError, InvalidValueError, StorageError
 
 MEMORY = ":memory:"
 DRAFTS = (".cwstore-", ".tmp")  # how the name of a directory for drafts begins and ends
+DRAFT = "d"  # in it; short, as that name is: SQLite takes paths of 504 bytes
 REPLACED = ".replaced-"  # begins what `restore` adds to the name of the file that was there
 MAGIC = b"SQLite format 3\0"
 _LONGEST_PATH = 504  # bytes: 512 less those of "-journal"
@@ -279,20 +280,27 @@ def _make_empty(draft: str, application_id: int) -> None:
 
 
 def _finish_creation(file: str, status: os.stat_result) -> None:
-    """Remove second names of `file`: those that its creator, killed or just slow, has left as
-    drafts, and the one under which a `restore` that was killed wanted to keep it.
+    """Remove second names of `file`: those that its creator or `restore`, killed or just slow, has
+    left as drafts, and the one under which a `restore` that was killed wanted to keep it.
     """
     directory, name = os.path.split(file)
     for entry in os.scandir(directory):
         # The second beginning is that of version 0.1.0.
         ours = entry.name.startswith((DRAFTS[0], f".{name}.")) and entry.name.endswith(".new")
+        second = None
         if ours or entry.name.startswith(f"{name}{REPLACED}"):
-            try:
-                same = entry.stat(follow_symlinks=False).st_ino == status.st_ino
-            except FileNotFoundError:
-                continue
-            if same:
-                remove(entry.path)
+            second = entry.path
+        elif entry.name.startswith(DRAFTS[0]) and entry.name.endswith(DRAFTS[1]):
+            second = os.path.join(entry.path, DRAFT)
+        if second is not None and _is_name_of(second, status):
+            remove(second)
+
+
+def _is_name_of(path: str, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), status)
+    except OSError:  # it has gone, or is another user's
+        return False
 
 
 def sync(path: str) -> None:

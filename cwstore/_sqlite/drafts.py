@@ -10,12 +10,11 @@ from collections.abc import Generator
 from contextlib import suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 
-from cwstore._sqlite.database_file import DRAFTS, refuse_long_path, remove
+from cwstore._sqlite.database_file import DRAFT, DRAFTS, refuse_long_path, remove
 from cwstore.core.blocks import block
 from cwstore.core.ids import make_id
 
-_DRAFT = "d"  # short, as the name of its directory is: SQLite takes paths of 504 bytes
-_LONGEST_ADDED = len(f"{DRAFTS[0]}123456{DRAFTS[1]}/{_DRAFT}")
+_LONGEST_ADDED = len(f"{DRAFTS[0]}123456{DRAFTS[1]}/{DRAFT}")
 _SIDE_FILES = ("", "-wal", "-shm", "-journal", "-turn", "-changes", ".migrating")  # of a draft
 
 
@@ -29,7 +28,7 @@ def draft_beside(path: str) -> Generator[str]:
     refuse_long_path(os.path.join(place, "x" * _LONGEST_ADDED))
     _clear_dead(place)
     directory, lock = _make(place)
-    draft = os.path.join(directory, _DRAFT)
+    draft = os.path.join(directory, DRAFT)
     try:
         yield draft
     finally:
@@ -49,6 +48,9 @@ def _make(place: str) -> tuple[str, int]:
             if not os.path.isdir(place):
                 raise
             continue  # the name is taken, or somebody cleared it away before it was locked
+        except OSError:
+            _clear(directory)
+            raise
         try:
             flock(lock, LOCK_EX | LOCK_NB)
             os.stat(directory)
@@ -84,5 +86,5 @@ def _clear(directory: str) -> None:
     """Remove the draft and its directory; what is not ours in there stays."""
     with suppress(OSError):  # what became of the draft is known by now
         for part in _SIDE_FILES:
-            remove(os.path.join(directory, f"{_DRAFT}{part}"))
+            remove(os.path.join(directory, f"{DRAFT}{part}"))
         os.rmdir(directory)

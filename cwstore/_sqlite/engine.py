@@ -31,11 +31,18 @@ from cwstore.core.checks import (
 )
 from cwstore.core.clock import Clock
 from cwstore.core.faults import loading
+from cwstore.core.health_report import HealthReport, without_a_look
 from cwstore.core.mapping import Row
 from cwstore.core.repository import write_in_steps
 from cwstore.core.statement import Statement
 from cwstore.core.writer_lock import Transaction
-from cwstore.errors import ConflictError, ConflictReason, CwstoreError, StoreClosedError
+from cwstore.errors import (
+    ConflictError,
+    ConflictReason,
+    CwstoreError,
+    StorageError,
+    StoreClosedError,
+)
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 
 if TYPE_CHECKING:
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
     from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
     from cwstore.core.extension import Extension
-    from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
+    from cwstore.core.reports import CheckReport, Progress, StoreStats
 
 T = TypeVar("T")
 
@@ -98,7 +105,7 @@ class SqliteDatabase:
         rows = None
         # A new reader parses the whole schema, some 0.8 ms. A process that opens a store for a
         # few looks does with the connection that it has; but only a reader refuses to write.
-        if not self._readers.idle and statement.text.startswith("SELECT"):
+        if statement.reads and (not self._readers.idle or self._writer.lone_writer == get_ident()):
             rows, _ = self._read_beside(statement, values)
         if rows is None:
             rows = self._read(statement, values)
@@ -108,13 +115,20 @@ class SqliteDatabase:
         # A reader has to read again every page that it knew before the last commit: 14 µs for a
         # look at what is ready, where the connection that committed needs 5.
         values = statement.bind(binds)
-        rows, state = self._read_beside(statement, values)
+        rows, state = self._read_beside(statement, values, looks=True)
         if rows is None:
             rows = self._read(statement, values)
         return (statement.map_row(rows.pop(0)) if rows else None), state
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
-        return statement.map(self._read(statement, statement.bind(binds)))
+        values = statement.bind(binds)
+        rows = None
+        # For the same reason a thread that alone writes reads there: no other waits for it.
+        if statement.reads and self._writer.lone_writer == get_ident():
+            rows, _ = self._read_beside(statement, values)
+        if rows is None:
+            rows = self._read(statement, values)
+        return statement.map(rows)
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
         return self._write(statement, statement.bind(binds))[0]
@@ -270,35 +284,30 @@ class SqliteDatabase:
             tell_read(self.file, text, seconds, self.lease_reader)
 
     def _read_beside(
-        self, statement: Statement[Any], values: list[Any]
+        self, statement: Statement[Any], values: list[Any], *, looks: bool = False
     ) -> tuple[list[Row] | None, object]:
-        """Read on the connection that writes, if no thread uses it, and the state that it saw.
+        """Read on the connection that writes, if no thread uses it; None: it could not be had.
 
-        None: it could not be had.
+        With `looks` also the state that it saw.
         """
         if not ALIVE[0]:
             abandon_inherited()
         writer = self._writer
         if writer.owner or self.file == MEMORY:
             return None, None
-        seconds = 0.0
+        lock, text, seconds = writer.lock, statement.text, 0.0
         try:
-            if (
-                not writer.lock.try_acquire()
-                or writer.running
-                or writer.closed_reason
-                or writer.dropped
-            ):
+            if not lock.try_acquire() or writer.running or writer.closed_reason or writer.dropped:
                 return None, None
             try:
                 writer.running = True
                 started = monotonic()
-                self._beside = statement.text, get_ident(), started
+                self._beside = text, get_ident(), started
                 if statement.timed:
                     statement.tell_time(values, self._clock.read())
-                rows = writer.cursor.execute(statement.text, values).fetchall()
+                rows = writer.cursor.execute(text, values).fetchall()
                 seconds = monotonic() - started
-                return rows, writer.state()
+                return rows, writer.state() if looks else None
             except BaseException as error:
                 if isinstance(error, apsw.Error | UnicodeError):
                     return None, None  # a reader will tell what is wrong
@@ -309,11 +318,11 @@ class SqliteDatabase:
                 writer.running = False
         finally:
             try:
-                writer.lock.release()
+                lock.release()
             except RuntimeError:  # the lock was not taken
                 pass
             if seconds > LONG:
-                self._tell_slow(statement.text, seconds)
+                self._tell_slow(text, seconds)
 
     def _open_reader(self) -> Reader:
         self._refuse_if_closed()
@@ -412,9 +421,10 @@ class SqliteDatabase:
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed of what is committed through this store from now on."""
         writer = self._writer
-        with loading("changes"), self._transactions.exclusive():
+        with loading("changes"):
             from cwstore.core.changes import ChangeFeed
 
+        with self._transactions.exclusive():
             feed = ChangeFeed(capacity, writer.tell_others_changes, writer.stop_if_unheard)
             recorder = writer.open_recorder()
             recorder.add_feed(feed)
@@ -444,11 +454,13 @@ class SqliteDatabase:
         with self.lease_reader("check") as connection:
             return inspection.check(connection, self.file, self.busy_timeout, self._program)
 
-    def health(self) -> "HealthReport":
+    def health(self) -> HealthReport:
         """See `Store.health`."""
-        with loading("health"):
-            from cwstore._sqlite.health import look
-
+        try:
+            with loading("health"):
+                from cwstore._sqlite.health import look
+        except StorageError as error:  # it is asked whether the store can work, and it cannot
+            return without_a_look(str(error))
         names = self._writer.names
         gone = "" if names is None or self._writer.closed_reason else names.problem()
         return look(
@@ -532,8 +544,7 @@ def open_database(
     check_progress(on_progress)
     leaves_checkpoints = check_checkpoints(checkpoints)
     if read_only:
-        with loading("open"):
-            from cwstore._sqlite.read_only import ReadOnlyDatabase
+        from cwstore._sqlite.read_only import ReadOnlyDatabase
 
         return ReadOnlyDatabase(file, program, stamps, seconds)
     return _open_to_write(
@@ -588,9 +599,11 @@ def _open_to_write(
             leaves_checkpoints=leaves_checkpoints,
         )
     except BaseException:
-        from cwstore._sqlite.schema.target import SqliteTarget
+        connection.close()
+        with suppress(OSError):  # that would hide what has happened
+            from cwstore._sqlite.schema.target import SqliteTarget
 
-        SqliteTarget(connection, file, busy_timeout).close()
+            SqliteTarget(connection, file, busy_timeout).close()
         raise
     try:
         with suppress(CwstoreError):  # no reason to refuse the file: the next store tries again

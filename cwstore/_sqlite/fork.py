@@ -30,6 +30,7 @@ import apsw
 
 from cwstore.core.blocks import block
 from cwstore.core.clock import real_time as time
+from cwstore.core.faults import loading
 from cwstore.errors import StorageError, StoreClosedError
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ class BookedConnection(apsw.Connection):
         _opening[place] = file
         try:
             if apsw.connection_hooks:
-                from cwstore._sqlite.others_hooks import without_hooks
+                with loading("open"):
+                    from cwstore._sqlite.others_hooks import without_hooks
 
                 with without_hooks():
                     super().__init__(file, flags, statementcachesize=statementcachesize)

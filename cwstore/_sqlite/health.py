@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cwstore._sqlite.database_file import MEMORY
 from cwstore._sqlite.lock_holders import STOPPED, log_readers, who_writes
-from cwstore.core.reports import HealthReport
+from cwstore.core.health_report import HealthReport
 from cwstore.errors import CwstoreError
 
 if TYPE_CHECKING:

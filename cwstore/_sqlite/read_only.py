@@ -19,7 +19,8 @@ from cwstore._sqlite.version import version_if_current
 from cwstore.core.blocks import block
 from cwstore.core.checks import for_each
 from cwstore.core.clock import Clock
-from cwstore.core.faults import read_only_refusal
+from cwstore.core.faults import loading, read_only_refusal
+from cwstore.core.health_report import HealthReport, without_a_look
 from cwstore.core.mapping import Row
 from cwstore.core.statement import Statement
 from cwstore.errors import (
@@ -31,7 +32,7 @@ from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
     from cwstore.core.changes import ChangeFeed
-    from cwstore.core.reports import CheckReport, HealthReport, StoreStats
+    from cwstore.core.reports import CheckReport, StoreStats
 
 T = TypeVar("T")
 
@@ -45,8 +46,9 @@ def _readable_version(
     version = version_if_current(connection, program)
     if version is not None:
         return version
-    from cwstore._sqlite.schema.target import SqliteTarget
-    from cwstore.migrations.runner import readable_version
+    with loading("open"):
+        from cwstore._sqlite.schema.target import SqliteTarget
+        from cwstore.migrations.runner import readable_version
 
     return readable_version(SqliteTarget(connection, file, busy_timeout, program), program)
 
@@ -203,7 +205,8 @@ class ReadOnlyDatabase:
     # What the store offers beside repositories
 
     def query(self, sql: str, binds: Mapping[str, object]) -> list[dict[str, Any]]:
-        from cwstore._sqlite.own_sql import run_query
+        with loading("query"):
+            from cwstore._sqlite.own_sql import run_query
 
         hidden, seconds = self._program.hidden, self._busy_timeout
         with self._lend("query") as connection:
@@ -211,7 +214,8 @@ class ReadOnlyDatabase:
 
     def changes(self, capacity: int) -> "ChangeFeed":
         """A feed that tells that others have committed."""
-        from cwstore.core.changes import ChangeFeed
+        with loading("changes"):
+            from cwstore.core.changes import ChangeFeed
 
         feed = ChangeFeed(capacity, self._tell_elsewhere, lambda: None)
         self._tell_elsewhere()  # to those that there are
@@ -237,14 +241,16 @@ class ReadOnlyDatabase:
         with suppress(CwstoreError):
             version = self.data_version()
             if version != self._seen:
-                from cwstore.core.changes import NOTE_OF_ELSEWHERE
+                with loading("changes"):
+                    from cwstore.core.changes import NOTE_OF_ELSEWHERE
 
                 self._seen = version
                 for feed in list(self._feeds):
                     feed.publish([NOTE_OF_ELSEWHERE])
 
     def backup(self, path: str | os.PathLike[str]) -> None:
-        from cwstore._sqlite import backup
+        with loading("backup"):
+            from cwstore._sqlite import backup
 
         with self._lend("backup") as connection:
             backup.write_backup(
@@ -255,19 +261,24 @@ class ReadOnlyDatabase:
             )
 
     def check(self) -> "CheckReport":
-        from cwstore._sqlite import inspection
+        with loading("check"):
+            from cwstore._sqlite import inspection
 
         with self._lend("check") as connection:
             return inspection.check(connection, self.file, self._busy_timeout, self._program)
 
-    def health(self) -> "HealthReport":
-        from cwstore._sqlite.health import look
-
+    def health(self) -> HealthReport:
+        try:
+            with loading("health"):
+                from cwstore._sqlite.health import look
+        except StorageError as error:
+            return without_a_look(str(error))
         return look(self.file, "", self._lend, lambda: list(self._lent.values()))
 
     def stats(self) -> "StoreStats":
-        from cwstore._sqlite import inspection
-        from cwstore._sqlite.lock_holders import log_readers
+        with loading("stats"):
+            from cwstore._sqlite import inspection
+            from cwstore._sqlite.lock_holders import log_readers
 
         readers = log_readers(self.file, list(self._lent.values()))
         with self._lend("stats") as connection:

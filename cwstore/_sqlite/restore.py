@@ -46,6 +46,7 @@ from cwstore.core.reports import RestoreReport
 from cwstore.errors import (
     BusyError,
     CorruptDatabaseError,
+    CwstoreError,
     ForeignDatabaseError,
     InvalidValueError,
     StorageError,
@@ -74,9 +75,14 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Res
             sync(draft)
             size = os.stat(draft).st_size
             kept = _swap(draft, file)
+        return RestoreReport(file, version, size, kept)
     except OSError as error:
-        raise StorageError(f"cannot restore {file}: {error.strerror}; nothing is lost") from None
-    return RestoreReport(file, version, size, kept)
+        fault: CwstoreError = StorageError(
+            f"cannot restore {file}: {error.strerror}; nothing is lost"
+        )
+    except apsw.Error as error:
+        fault = map_error(error, f"restoring {file}", 0.0, file)
+    raise fault
 
 
 @block
@@ -86,20 +92,15 @@ def _held(file: str) -> Generator[None]:
         yield
         return
     flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0]
-    try:
-        _refuse_to_replace(file)
-        with opening(file):
-            handle = apsw.VFSFile("", sqlite_name(file), flags)
-            try:
-                _lock(handle, file)
-                yield
-            finally:
-                handle.xUnlock(apsw.SQLITE_LOCK_NONE)
-                handle.xClose()
-        return
-    except apsw.Error as error:
-        fault = map_error(error, f"restoring {file}", 0.0, file)
-    raise fault
+    _refuse_to_replace(file)
+    with opening(file):
+        handle = apsw.VFSFile("", sqlite_name(file), flags)
+        try:
+            _lock(handle, file)
+            yield
+        finally:
+            handle.xUnlock(apsw.SQLITE_LOCK_NONE)
+            handle.xClose()
 
 
 def _lock(handle: apsw.VFSFile, file: str) -> None:
@@ -185,7 +186,8 @@ def _swap(draft: str, file: str) -> str | None:
         os.replace(draft, file)
     else:
         give_name(draft, file)
-        remove(draft)
+        with suppress(OSError):  # the copy is there, and who opens it removes its other name
+            remove(draft)
     directory = os.path.dirname(file)
     sync(directory)
     while log := find_leftover_log(file):

@@ -17,14 +17,13 @@ from cwstore._sqlite.busy_handler import LONG
 from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.blocks import block
-from cwstore.core.faults import name_holder
+from cwstore.core.faults import loading, name_holder
 from cwstore.core.writer_lock import Level, ThreadEnds, note_task
 from cwstore.errors import (
     BusyError,
     ConflictError,
     ConflictReason,
     OutcomeUnknownError,
-    StorageError,
     StoreClosedError,
 )
 
@@ -72,6 +71,8 @@ class TransactionStack:
         """
         writer = self._writer
         waited = writer.acquire(text)
+        if writer.owner != writer.lone_writer:
+            writer.lone_writer = -1 if writer.lone_writer else writer.owner
         queue = writer.queue
         if queue is None or self._checkpointer is None:
             queue = self._open_queue()
@@ -104,18 +105,13 @@ class TransactionStack:
     def _open_queue(self) -> "WriteQueue":
         """What the first transaction takes: after a COMMIT nothing may fail any more."""
         writer = self._writer
-        try:
-            queue = writer.queue or writer.open_queue()
-            if not writer.leaves_checkpoints:
+        queue = writer.queue or writer.open_queue()
+        if not writer.leaves_checkpoints:
+            with loading("transaction"):
                 from cwstore._sqlite.checkpoint import WalCheckpointer  # reading does not need it
 
-                self._checkpointer = WalCheckpointer(queue)
-            return queue
-        except OSError as error:
-            raise StorageError(
-                f"{writer.file} cannot be written to: {error.strerror}; check its disk, and how"
-                " many files this process may have open (ulimit -n)"
-            ) from None
+            self._checkpointer = WalCheckpointer(queue)
+        return queue
 
     def _tell_wait(self, queue: "WriteQueue", waited: float) -> None:
         """Log a long wait for the write lock; `waited` seconds of it were for other threads."""

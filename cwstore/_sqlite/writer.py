@@ -21,6 +21,7 @@ from cwstore._sqlite.file_names import FileNames
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import (
+    loading,
     missing_reference,
     not_json,
     still_referred_to,
@@ -87,6 +88,7 @@ class Writer:
         # interrupted it.
         self.running = False
         self.acquisition = 0  # counts how often the lock was taken
+        self.lone_writer = 0  # ident of the one thread that has begun any; 0: none has, -1: several
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why SQLite undid the open transaction
         self.task: object = None  # the task or greenlet that opened the transaction
@@ -229,7 +231,8 @@ class Writer:
     def open_recorder(self) -> "Recorder":
         """The recorder; if there is none, it is made. For the thread that holds the lock."""
         if self.recorder is None:
-            from cwstore._sqlite.change_recorder import Recorder
+            with loading("changes"):
+                from cwstore._sqlite.change_recorder import Recorder
 
             self.recorder = Recorder(self.connection)
         return self.recorder
@@ -360,10 +363,8 @@ class Writer:
 
     def open_queue(self) -> "WriteQueue":
         """Open the queue of all processes, and let the busy handler wait in it."""
-        from cwstore._sqlite.write_queue import (  # what reading does not need
-            open_write_queue,
-            queueing_busy_handler,
-        )
+        with loading("transaction"):  # what reading does not need
+            from cwstore._sqlite.write_queue import open_write_queue, queueing_busy_handler
 
         queue = self.queue = open_write_queue(self.file)
         queue.note(self.ask("PRAGMA schema_version")[0][0] & 0xFFFFFFFF)
@@ -499,9 +500,10 @@ class Writer:
         # A process that was killed leaves the file of the queue behind. Nothing can be imported
         # any more where the interpreter ends and nobody closed the store.
         if queue is None and os.path.exists(f"{self.file}-turn") and not sys.is_finalizing():
-            from cwstore._sqlite.write_queue import open_write_queue
+            with suppress(OSError):  # it stays
+                from cwstore._sqlite.write_queue import open_write_queue
 
-            queue = open_write_queue(self.file)
+                queue = open_write_queue(self.file)
         if queue is not None:
             queue.close(self.file)
 

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from cwstore.core.checks import NonEmpty as NonEmpty
     from cwstore.core.database import Database as Database
     from cwstore.core.extension import Extension as Extension
+    from cwstore.core.health_report import HealthReport as HealthReport
     from cwstore.core.ids import make_id as make_id
     from cwstore.core.observed import StatementRun as StatementRun
     from cwstore.core.reports import CheckReport as CheckReport
-    from cwstore.core.reports import HealthReport as HealthReport
     from cwstore.core.reports import ImportReport as ImportReport
     from cwstore.core.reports import Progress as Progress
     from cwstore.core.reports import RestoreReport as RestoreReport
@@ -69,7 +69,8 @@ _MODULES = {
     # In annotations as text: `get_type_hints` finds them here, and opening a store does not pay.
     "changes": "Change ChangeFeed",
     "observed": "StatementRun",
-    "reports": "CheckReport HealthReport ImportReport Progress RestoreReport StoreStats",
+    "health_report": "HealthReport",
+    "reports": "CheckReport ImportReport Progress RestoreReport StoreStats",
     "sealing": "SecretCodec",
 }
 

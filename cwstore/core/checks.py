@@ -25,6 +25,7 @@ from typing import (
     get_type_hints,
 )
 
+from cwstore.core.faults import loading
 from cwstore.errors import InvalidValueError, SecretError, of_item
 
 if TYPE_CHECKING:
@@ -145,7 +146,8 @@ def _text(field: str, value: object, rule: ValueRule) -> str:
 
 def check_secret(field: str, value: object) -> "Secret":
     """The value as a Secret. No variable of a frame that raises is its text."""
-    from cwstore.core.secret import Secret, hide
+    with loading("credentials"):
+        from cwstore.core.secret import Secret, hide
 
     value = hide(value)
     if not isinstance(value, Secret):
@@ -248,7 +250,8 @@ def check_answer(callback: str, answer: object) -> bool:
     """
     if isinstance(answer, bool):
         return answer
-    from inspect import iscoroutine  # what most processes do not need
+    with loading(callback):
+        from inspect import iscoroutine  # what most processes do not need
 
     kind = type(answer).__name__
     if iscoroutine(answer):

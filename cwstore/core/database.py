@@ -64,20 +64,21 @@ class Database:
         """
         check_application_id(application_id)
         check_directory("migrations", migrations)
-        engine = cast("Engine", engine_for(path))
-        db = engine.open_database(
-            path,
-            migrations=migrations,
-            application_id=application_id,
-            clock=clock,
-            busy_timeout=busy_timeout,
-            durable=durable,
-            backup=backup,
-            on_progress=on_progress,
-            extensions=extensions,
-            checkpoints=checkpoints,
-            read_only=read_only,
-        )
+        with loading("open"):
+            engine = cast("Engine", engine_for(path))
+            db = engine.open_database(
+                path,
+                migrations=migrations,
+                application_id=application_id,
+                clock=clock,
+                busy_timeout=busy_timeout,
+                durable=durable,
+                backup=backup,
+                on_progress=on_progress,
+                extensions=extensions,
+                checkpoints=checkpoints,
+                read_only=read_only,
+            )
         return cls(db)
 
     def repository(self, kind: Callable[[Handle[Sync]], R]) -> R:
@@ -172,8 +173,7 @@ class Database:
     def health(self) -> "core.HealthReport":
         """Whether the store can do its work: reads, looks at disk and log. It never waits.
 
-        For a readiness probe; it takes some 0.2 ms. Nothing that it finds is raised. Only its first
-        call can raise StorageError: where no descriptor is left to load what it takes.
+        For a readiness probe; it takes some 0.2 ms. It raises nothing: what it finds is a problem.
         """
         return self._db.health()
 

@@ -8,6 +8,8 @@ and tokenize.
 import sys
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from cwstore.core.faults import loading
+
 __all__ = ["dataclass", "fields_of"]
 
 # What `dataclasses` makes, besides the two methods that refuse to change a row.
@@ -50,7 +52,8 @@ def _slotted(declared: type[Any]) -> type[Any]:
     names = tuple(declared.__annotations__)
 
     def refuse(_self: object, name: str, *_value: object) -> None:
-        from dataclasses import FrozenInstanceError
+        with loading("dataclasses"):
+            from dataclasses import FrozenInstanceError
 
         raise FrozenInstanceError(f"field {name!r} of a row that was read cannot be changed")
 
@@ -65,7 +68,8 @@ def _slotted(declared: type[Any]) -> type[Any]:
 
 def _complete(entity: type[Any]) -> None:
     """Replace what is late. If two threads do it at once, both make the same."""
-    import dataclasses
+    with loading("dataclasses"):
+        import dataclasses
 
     bare = type(entity.__name__, (), {"__annotations__": entity.__annotations__})
     made = vars(dataclasses.dataclass(frozen=True, slots=True)(bare))

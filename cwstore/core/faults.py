@@ -4,9 +4,11 @@ No message holds a bound value that is not an id.
 """
 
 import re
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
+from errno import EMFILE, ENFILE
+from os import strerror
+from types import TracebackType
 from typing import NoReturn
 
 from cwstore.errors import (
@@ -23,16 +25,51 @@ from cwstore.errors import (
 _TABLE = r"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|FROM)\s+(\w+)"  # compiled with the first fault
 
 
-@contextmanager
-def loading(what: str) -> Generator[None]:
-    """The body imports what `what` takes. Raises StorageError where no file can be opened."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"`{what}` cannot be loaded: {error.strerror}; close files, or let this process"
-            " have more of them open (ulimit -n), then try again"
-        ) from None
+class loading:
+    """The body imports what `what` takes. Raises StorageError where Python cannot read that.
+
+    Other errors pass, so it may hold a whole call.
+    """
+
+    __slots__ = ("_what",)
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        fault = None
+        if isinstance(error, ImportError):
+            # Of a module that is written in C there is only the text of the dynamic linker.
+            if str(error).endswith(f": {strerror(EMFILE)}"):
+                fault = _unloaded(self._what, EMFILE)
+        elif isinstance(error, OSError) and _is_of_import(traceback):
+            fault = _unloaded(self._what, error.errno or 0)
+        if fault is not None:
+            raise fault from None
+
+
+def _is_of_import(traceback: TracebackType | None) -> bool:
+    """Whether Python's own import has raised it, and not what it was about to run."""
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    code = traceback and traceback.tb_frame.f_code.co_filename
+    return bool(code) and code.startswith("<frozen importlib")
+
+
+def _unloaded(what: str, code: int) -> StorageError:
+    if code in {EMFILE, ENFILE}:
+        remedy = "close files, or let this process have more of them open (ulimit -n)"
+    else:
+        remedy = "see whether the disk that Python and cwstore are installed on can be read"
+    return StorageError(f"`{what}` cannot be loaded: {strerror(code)}; {remedy}, then try again")
 
 
 def table_of(text: str) -> str:
@@ -104,7 +141,8 @@ def broken_rule(table: str, rule: str) -> InvalidValueError | CycleError:
 
 def not_json(field: str, text: str) -> InvalidValueError:
     """The database refused a text because it is not JSON; says where, and never what it is."""
-    from json import JSONDecodeError, loads
+    with loading("json"):
+        from json import JSONDecodeError, loads
 
     try:
         loads(text)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from cwstore.core.checks import EPOCH, MICROSECOND, ValueRule, hints_of, members_of, rule_of
 from cwstore.core.entity import fields_of
+from cwstore.core.faults import loading
 from cwstore.errors import CorruptDatabaseError, SecretError
 
 if TYPE_CHECKING:
@@ -190,8 +191,9 @@ def _name_what_unseals(
     rules: Mapping[str, ValueRule],
     codec: "SecretCodec | None",
 ) -> None:
-    from cwstore.core.sealing import unsealer  # what most processes do not need
-    from cwstore.core.secret import Secret
+    with loading("credentials"):
+        from cwstore.core.sealing import unsealer  # what most processes do not need
+        from cwstore.core.secret import Secret
 
     names["Secret"] = Secret
     names["unseal"] = unsealer(entity, codec)

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from cwstore.core.changes import ChangeFeed
 from cwstore.core.extension import Extension
-from cwstore.core.reports import CheckReport, HealthReport, Progress, StoreStats
+from cwstore.core.health_report import HealthReport
+from cwstore.core.reports import CheckReport, Progress, StoreStats
 from cwstore.core.statement import Statement
 
 T = TypeVar("T")

@@ -7,7 +7,6 @@ from cwstore.core import publish
 __all__ = [
     "CheckReport",
     "ExtensionStatus",
-    "HealthReport",
     "ImportReport",
     "MigrationReport",
     "MigrationStatus",
@@ -122,21 +121,6 @@ class CheckReport:
     def ok(self) -> bool:
         """Whether the file is as it should be, whoever may read it."""
         return not (self.integrity or self.foreign_keys or self.drift)
-
-
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """Whether a store can do its work; for a readiness probe."""
-
-    problems: tuple[str, ...]  #: what is wrong and what to do; empty: it can
-    seconds: float  #: that a read took
-    disk_free_bytes: int | None  #: of the file's disk; None in memory, or not known
-    wal_bytes: int | None  #: of the write-ahead log; None in memory
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
 
 
 @dataclass(frozen=True, slots=True)

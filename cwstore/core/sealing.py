@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from cwstore.core import publish
+from cwstore.core.faults import loading
 from cwstore.core.secret import Secret
 from cwstore.errors import InvalidValueError, SecretError
 
@@ -56,7 +57,8 @@ def is_sealed(text: str) -> bool:
 
 def seal(field: str, secret: Secret, codec: SecretCodec) -> Secret:
     """The envelope of a secret. Raises SecretError."""
-    from json import dumps
+    with loading("credentials"):
+        from json import dumps
 
     encoded, problem = _run(codec.encode, secret.reveal)
     if problem:
@@ -94,7 +96,8 @@ def unsealer(entity: type, codec: SecretCodec | None) -> Callable[[str, str, str
 
 
 def _content(stored: str) -> str:
-    from json import loads
+    with loading("credentials"):
+        from json import loads
 
     return cast(str, loads(stored)["cwstore:sealed"])
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast, final
 
 from cwstore.core import publish
+from cwstore.core.faults import loading
 from cwstore.errors import InvalidValueError, SecretError
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Secret:
             return NotImplemented
         if self._is_left_out() or other._is_left_out():
             return self is other
-        from hmac import compare_digest  # brings hashlib
+        with loading("credentials"):
+            from hmac import compare_digest  # brings hashlib
 
         return compare_digest(_bytes(self), _bytes(other))
 

@@ -17,6 +17,7 @@ from weakref import WeakMethod, ref
 
 from cwstore.core.blocks import Exit
 from cwstore.core.clock import real_time as time
+from cwstore.core.faults import busy_thread, loading, name_holder
 from cwstore.errors import ConflictError, ConflictReason, StoreClosedError
 
 if TYPE_CHECKING:
@@ -135,8 +136,6 @@ def acquire(writer: "Writer", text: str, where: str) -> float:
         writer.waited_for = writer.owner
         started = time.monotonic()
         if not _wait_for_lock(writer):
-            from cwstore.core.faults import busy_thread, name_holder
-
             holder = name_of_thread(writer.owner)
             fault = busy_thread(text, where, writer.busy_timeout)
             name_holder(fault, holder, writer.time_of(writer.began))
@@ -168,7 +167,8 @@ def _wait_for_lock(writer: "Writer") -> bool:
 
 def _refuse_if_left_open(writer: "Writer") -> None:
     """Raise ConflictError if the open transaction waits for this thread, or for nobody."""
-    from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
+    with loading("transaction"):
+        from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
 
     owner, acquisition = writer.owner, writer.acquisition
     if begun_here.get(None) == (id(writer), acquisition) and is_suspended(writer.task):
@@ -215,7 +215,8 @@ def note_task(writer: "Writer") -> None:
     """Note which task has just begun the transaction, for others that run on its thread."""
     writer.task = running_task()
     if writer.task is not None:
-        from cwstore.core.idle_threads import begun_here
+        with loading("transaction"):
+            from cwstore.core.idle_threads import begun_here
 
         begun_here.set((id(writer), writer.acquisition))
 

@@ -8,6 +8,7 @@ first may still live when the second is started, give each an agent of its own.
 database end the attempt of a task that leaves `in_progress`, whatever statement changes it.
 """
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, LiteralString
@@ -20,7 +21,7 @@ from cwstore.core.checks import (
     check_text,
 )
 from cwstore.core.entity import dataclass
-from cwstore.core.faults import no_row
+from cwstore.core.faults import loading, no_row
 from cwstore.core.repository import fetch_page, row_or_raise
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, lists_of, rows_of, values_of
 from cwstore.entities.task import (
@@ -390,7 +391,8 @@ def _refused_claim(db: "Database", task_id: str) -> ConflictError:
             table="tasks",
             id=task_id,
         )
-    from cwstore.entities.obstacles import find_obstacles  # what most claims do not need
+    with loading("claim"):
+        from cwstore.entities.obstacles import find_obstacles  # what most claims do not need
 
     obstacles = find_obstacles(db, task_id)
     reasons = "; ".join(f"{one.kind} {one.id!r} is {one.status}" for one in obstacles)
@@ -494,7 +496,8 @@ def take_back_expired(db: "Database") -> list[Task]:
     expired = db.write_all(_LOSE_EXPIRED)
     if not expired:
         return []
-    from json import dumps  # what most claims do not need
+    with loading("expire_leases"):
+        from json import dumps  # what most claims do not need
 
     _tell_taken_back(expired, "the lease passed")
     tasks = db.write_all(_GIVE_BACK_ALL, ids=dumps(expired))
@@ -513,10 +516,11 @@ def take_back_from(db: "Database", agent_id: str, detail: str) -> None:
 
 
 def _tell_taken_back(task_ids: list[str], why: str) -> None:
-    from cwstore.core.log import INFO, log
+    with suppress(OSError):  # a log is no reason to fail
+        from cwstore.core.log import INFO, log
 
-    for task_id in task_ids:
-        log(INFO, "task %s is taken back: %s", task_id, why)
+        for task_id in task_ids:
+            log(INFO, "task %s is taken back: %s", task_id, why)
 
 
 def _named(attempt: TaskAttempt) -> str:

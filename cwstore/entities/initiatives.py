@@ -9,6 +9,7 @@ from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import loading
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -172,7 +173,8 @@ class InitiativeRepository(Repository[Mode]):
 
         One transaction: while it runs, nobody else can write. See `purge` for large ones.
         """
-        from cwstore.entities.bulk_delete import delete_nested_of_initiative
+        with loading("delete"):
+            from cwstore.entities.bulk_delete import delete_nested_of_initiative
 
         with self._db.transaction():
             delete_nested_of_initiative(self._db, id)
@@ -192,7 +194,8 @@ class InitiativeRepository(Repository[Mode]):
         of theirs. The space is given back by `Store.compact`. Raises ConflictError inside of a
         transaction, which would be one long one again.
         """
-        from cwstore.entities.bulk_delete import purge_initiative
+        with loading("purge"):
+            from cwstore.entities.bulk_delete import purge_initiative
 
         return purge_initiative(self._db, initiative_id, on_progress)
 
@@ -206,7 +209,8 @@ class InitiativeRepository(Repository[Mode]):
         Empty for a plan that can be carried out, and for an unknown initiative. Several reads: call
         it in a transaction to see one moment.
         """
-        from cwstore.entities.plan_check import check_plan  # what most processes do not need
+        with loading("check_plan"):
+            from cwstore.entities.plan_check import check_plan  # what most processes do not need
 
         return check_plan(self._db, initiative_id)
 

@@ -8,6 +8,7 @@ from typing import Literal, TypedDict, Unpack, cast
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty, check_id, for_each
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import loading
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -426,7 +427,8 @@ class MessageRepository(Repository[Mode]):
         """
         if isinstance(ids, str) or not isinstance(cast(object, ids), Iterable):
             raise InvalidValueError("ids", f"expected several ids, got {type(ids).__name__}")
-        from json import dumps  # what reading does not need
+        with loading("mark_read"):
+            from json import dumps  # what reading does not need
 
         wanted = list(ids)
         for_each(wanted, lambda one: check_id("ids", one))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from cwstore.core.faults import loading
 from cwstore.core.ids import make_id
 from cwstore.entities.batches import act_on, several
 from cwstore.entities.task import TASK_COLUMNS, NewTask, Task, task_rows
@@ -94,7 +95,8 @@ def create_task(
 
 
 def _own_parent(id: str) -> CycleError:
-    from cwstore.entities.ordering import ring_error  # what most processes do not need
+    with loading("create_many"):
+        from cwstore.entities.ordering import ring_error  # what most processes do not need
 
     return ring_error("tasks", [], id, id)
 

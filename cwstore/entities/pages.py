@@ -6,6 +6,7 @@ from typing import NamedTuple, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import loading
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -262,14 +263,16 @@ class PageRepository(Repository[Mode]):
     @command
     def delete(self, id: str) -> bool:
         """Delete it with all pages below it, however deep; False if there was none."""
-        from cwstore.entities.bulk_delete import delete_subpages
+        with loading("delete"):
+            from cwstore.entities.bulk_delete import delete_subpages
 
         with self._db.transaction():
             delete_subpages(self._db, id)
             return self._db.write_one(_DELETE, id=id) is not None
 
     def _ring(self, id: str, parent_page_id: str) -> CycleError:
-        from cwstore.entities.ordering import ring_error  # what most processes do not need
+        with loading("update"):
+            from cwstore.entities.ordering import ring_error  # what most processes do not need
 
         above = self._db.fetch_all(_NESTINGS_ABOVE, parent_page_id=parent_page_id)
         return ring_error("pages", above, id, parent_page_id)

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import loading
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -242,7 +243,8 @@ class PhaseRepository(Repository[Mode]):
 
         Tasks may be nested to any depth. One transaction, however many they are.
         """
-        from cwstore.entities.bulk_delete import delete_nested_of_phase
+        with loading("delete"):
+            from cwstore.entities.bulk_delete import delete_nested_of_phase
 
         with self._db.transaction():
             delete_nested_of_phase(self._db, id)

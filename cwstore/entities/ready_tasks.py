@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 from cwstore.core.checks import NonEmpty, check_id, check_members
+from cwstore.core.faults import loading
 from cwstore.core.repository import fetch_page
 from cwstore.core.statement import (
     NEXT_UPDATED_AT,
@@ -288,7 +289,8 @@ def _choose(wanted: Wanted) -> tuple[_Choice, dict[str, object]]:
     if categories is None and len(chosen) == 1:
         binds["type"] = chosen[0]
         return (_READY if initiative_id is None else _READY_OF_INITIATIVE), binds
-    from json import dumps  # what a process that takes any task does not need
+    with loading("find_ready"):
+        from json import dumps  # what a process that takes any task does not need
 
     binds["types"] = dumps(chosen)
     binds["categories"] = dumps(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack, cast
 from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
+from cwstore.core.faults import loading
 from cwstore.core.repository import (
     Mode,
     Repository,
@@ -322,7 +323,8 @@ class TaskRepository(Repository[Mode]):
         Raises InvalidValueError if those disagree, MissingReferenceError if one does not exist,
         ConflictError if the id is taken.
         """
-        from cwstore.entities.new_tasks import create_task
+        with loading("create"):
+            from cwstore.entities.new_tasks import create_task
 
         values: dict[str, object] = {
             "id": id,
@@ -347,7 +349,8 @@ class TaskRepository(Repository[Mode]):
         the transaction begins. Raises what `create` raises; the message tells which task it was,
         and so does `InvalidValueError.index`.
         """
-        from cwstore.entities.new_tasks import create_tasks
+        with loading("create_many"):
+            from cwstore.entities.new_tasks import create_tasks
 
         return create_tasks(self._db, TaskRepository(self._db).create, tasks)
 
@@ -444,7 +447,8 @@ class TaskRepository(Repository[Mode]):
         if the new parent is the task or below it; NotFoundError; MissingReferenceError for a place
         that does not exist.
         """
-        from cwstore.entities.task_moves import move_task
+        with loading("move"):
+            from cwstore.entities.task_moves import move_task
 
         return move_task(self._db, id, place)
 
@@ -454,7 +458,8 @@ class TaskRepository(Repository[Mode]):
 
         Subtasks may be nested to any depth. One transaction, however many they are.
         """
-        from cwstore.entities.bulk_delete import delete_subtasks
+        with loading("delete"):
+            from cwstore.entities.bulk_delete import delete_subtasks
 
         with self._db.transaction():
             delete_subtasks(self._db, id)
@@ -485,7 +490,8 @@ class TaskRepository(Repository[Mode]):
         the transaction begins. Raises CycleError, MissingReferenceError if a task does not exist,
         and InvalidValueError, whose `index` tells which pair it was.
         """
-        from cwstore.entities.plan_edges import create_edges
+        with loading("create_dependencies"):
+            from cwstore.entities.plan_edges import create_edges
 
         return create_edges(self._db, self._create_edge, edges)
 
@@ -497,7 +503,8 @@ class TaskRepository(Repository[Mode]):
             )
         except CycleError:
             edges = self._edges_below([depends_on_task_id])
-        from cwstore.entities.ordering import ring_error
+        with loading("create_dependency"):
+            from cwstore.entities.ordering import ring_error
 
         raise ring_error("task_dependencies", edges, task_id, depends_on_task_id)
 
@@ -543,12 +550,14 @@ class TaskRepository(Repository[Mode]):
         return self._in_order(sorted(tasks, key=lambda task: (task.created_at, task.id)))
 
     def _in_order(self, tasks: list[Task]) -> list[Task]:
-        from cwstore.entities.ordering import dependencies_first  # what most processes do not need
+        with loading("topological_order"):  # what most processes do not need
+            from cwstore.entities.ordering import dependencies_first
 
         return dependencies_first(tasks, self._edges_below([task.id for task in tasks]))
 
     def _edges_below(self, ids: list[str]) -> list[TaskDependency]:
-        from json import dumps
+        with loading("dependency_summaries"):
+            from json import dumps
 
         return self._db.fetch_all(_EDGES_BELOW, ids=dumps(ids))
 
@@ -566,7 +575,8 @@ class TaskRepository(Repository[Mode]):
         None means: of any initiative, of every category. A page may begin after any task that
         exists, be it ready or not: after the place that its priority, sort_order and age give it.
         """
-        from cwstore.entities.ready_tasks import Wanted, find_ready
+        with loading("find_ready"):
+            from cwstore.entities.ready_tasks import Wanted, find_ready
 
         return find_ready(self._db, Wanted(initiative_id, categories, types), page)
 
@@ -576,7 +586,8 @@ class TaskRepository(Repository[Mode]):
 
         In this order, each kind oldest first; empty when it is ready. Raises NotFoundError.
         """
-        from cwstore.entities.obstacles import why_not_ready
+        with loading("why_not_ready"):
+            from cwstore.entities.obstacles import why_not_ready
 
         return why_not_ready(self._db, task_id)
 
@@ -592,7 +603,8 @@ class TaskRepository(Repository[Mode]):
         one is given. Raises NotFoundError for an unknown task or agent, and ConflictError: somebody
         else holds the task, the agent holds another one, or what holds the task back.
         """
-        from cwstore.entities.claims import claim
+        with loading("claim"):
+            from cwstore.entities.claims import claim
 
         return claim(self._db, task_id, agent_id, lease)
 
@@ -613,7 +625,8 @@ class TaskRepository(Repository[Mode]):
         it takes no lock and waits for no writer. Raises NotFoundError for an unknown agent, unless
         there is no task for it.
         """
-        from cwstore.entities.ready_tasks import Wanted, claim_next_ready
+        with loading("claim_next_ready"):
+            from cwstore.entities.ready_tasks import Wanted, claim_next_ready
 
         return claim_next_ready(
             self._db, self._idle, Wanted(initiative_id, categories, types), agent_id, lease
@@ -629,7 +642,8 @@ class TaskRepository(Repository[Mode]):
         lease: timedelta | None = None,
     ) -> bool:
         """Whether `claim_next_ready` may give something: the look that it begins with."""
-        from cwstore.entities.ready_tasks import Wanted, may_claim
+        with loading("claim_next_ready"):
+            from cwstore.entities.ready_tasks import Wanted, may_claim
 
         wanted = Wanted(initiative_id, categories, types)
         return may_claim(self._db, self._idle, wanted, agent_id, lease)
@@ -643,7 +657,8 @@ class TaskRepository(Repository[Mode]):
         `agent_id` None is the holder that was not named. None as summary keeps the one there is.
         Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        from cwstore.entities.claims import complete
+        with loading("complete"):
+            from cwstore.entities.claims import complete
 
         return complete(self._db, task_id, agent_id, summary)
 
@@ -655,7 +670,8 @@ class TaskRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        from cwstore.entities.claims import release
+        with loading("release"):
+            from cwstore.entities.claims import release
 
         return release(self._db, task_id, agent_id, detail)
 
@@ -668,7 +684,8 @@ class TaskRepository(Repository[Mode]):
         The task is pending again, or blocked without `retry`. `detail` says why. Raises
         NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        from cwstore.entities.claims import fail
+        with loading("fail"):
+            from cwstore.entities.claims import fail
 
         return fail(self._db, task_id, agent_id, detail, retry)
 
@@ -680,14 +697,16 @@ class TaskRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        from cwstore.entities.claims import extend_lease
+        with loading("extend_lease"):
+            from cwstore.entities.claims import extend_lease
 
         return extend_lease(self._db, task_id, agent_id, lease)
 
     @query
     def find_attempts(self, task_id: str, **page: Unpack[Paging]) -> "list[entities.TaskAttempt]":
         """The attempts at a task by number: the oldest first. Pages take the id of an attempt."""
-        from cwstore.entities.claims import find_attempts
+        with loading("find_attempts"):
+            from cwstore.entities.claims import find_attempts
 
         return find_attempts(self._db, task_id, page)
 
@@ -699,7 +718,8 @@ class TaskRepository(Repository[Mode]):
 
         A page may begin after an attempt that has ended since.
         """
-        from cwstore.entities.claims import find_open_attempts
+        with loading("find_open_attempts"):
+            from cwstore.entities.claims import find_open_attempts
 
         return find_open_attempts(self._db, agent_id, page)
 
@@ -709,7 +729,8 @@ class TaskRepository(Repository[Mode]):
 
         Returns the tasks, oldest first. When no lease has passed this is a read.
         """
-        from cwstore.entities.claims import expire_leases
+        with loading("expire_leases"):
+            from cwstore.entities.claims import expire_leases
 
         return expire_leases(self._db)
 

@@ -9,6 +9,7 @@ from cwstore.core import public
 from cwstore.core.checks import check_flags, check_progress
 from cwstore.core.drivers import engine_for
 from cwstore.core.extension import Extension, check_extensions
+from cwstore.core.faults import loading
 from cwstore.core.reports import (
     ExtensionStatus,
     MigrationReport,
@@ -105,20 +106,23 @@ def migrate(
     SchemaTooNewError, ForeignDatabaseError, BusyError, StorageError, CorruptDatabaseError,
     InvalidValueError.
     """
-    engine = _engine_for(path)
-    file = engine.resolve(path)
-    program = engine.program_for(directory, application_id, check_extensions(extensions))
-    check_flags(backup=backup)
-    check_progress(on_progress)
-    files = scripts_of(program)
-    goal = goal_of(target, files)
-    if not engine.exists(file):
-        parse_all(program, goal)  # now: a bad script shall leave no new file behind
-    database = engine.open_target(file, program)
-    try:
-        return upgrade_all(database, program, target=target, backup=backup, on_progress=on_progress)
-    finally:
-        database.close()
+    with loading("migrate"):
+        engine = _engine_for(path)
+        file = engine.resolve(path)
+        program = engine.program_for(directory, application_id, check_extensions(extensions))
+        check_flags(backup=backup)
+        check_progress(on_progress)
+        files = scripts_of(program)
+        goal = goal_of(target, files)
+        if not engine.exists(file):
+            parse_all(program, goal)  # now: a bad script shall leave no new file behind
+        database = engine.open_target(file, program)
+        try:
+            return upgrade_all(
+                database, program, target=target, backup=backup, on_progress=on_progress
+            )
+        finally:
+            database.close()
 
 
 @public
@@ -133,35 +137,36 @@ def status(
 
     Raises what `migrate` would raise for the file as it is.
     """
-    engine = _engine_for(path)
-    file = engine.resolve(path)
-    program = engine.program_for(directory, application_id, check_extensions(extensions))
-    files = scripts_of(program)
-    if not engine.exists(file):
-        engine.refuse_bad_place(file)
-        names = tuple(f.name for f in files)
-        return MigrationStatus(
-            file, 0, newest(files), names, 0, 0, None, extensions=_extensions({}, program)
-        )
-    database = engine.open_to_look(file, program)
-    try:
-        database.leave_alone()
-        state = read_checked_state(database, files)
-        pending = tuple(f.name for f in files if f.version > state.version)
-        return MigrationStatus(
-            path=database.name,
-            version=state.version,
-            newest=newest(files),
-            pending=pending,
-            compatible_from=compatible_from(state.rows or []),
-            size=database.size(),
-            backup=database.backup_path(state.version) if pending else None,
-            exposed=database.exposed(),
-            added=_added(database, state, files),
-            extensions=_extensions(database.extensions(), program, database),
-        )
-    finally:
-        database.close()
+    with loading("status"):
+        engine = _engine_for(path)
+        file = engine.resolve(path)
+        program = engine.program_for(directory, application_id, check_extensions(extensions))
+        files = scripts_of(program)
+        if not engine.exists(file):
+            engine.refuse_bad_place(file)
+            names = tuple(f.name for f in files)
+            return MigrationStatus(
+                file, 0, newest(files), names, 0, 0, None, extensions=_extensions({}, program)
+            )
+        database = engine.open_to_look(file, program)
+        try:
+            database.leave_alone()
+            state = read_checked_state(database, files)
+            pending = tuple(f.name for f in files if f.version > state.version)
+            return MigrationStatus(
+                path=database.name,
+                version=state.version,
+                newest=newest(files),
+                pending=pending,
+                compatible_from=compatible_from(state.rows or []),
+                size=database.size(),
+                backup=database.backup_path(state.version) if pending else None,
+                exposed=database.exposed(),
+                added=_added(database, state, files),
+                extensions=_extensions(database.extensions(), program, database),
+            )
+        finally:
+            database.close()
 
 
 def _extensions(
@@ -202,24 +207,27 @@ def rehearse(
     Needs as much room as the file takes. The file is only read. On PostgreSQL it is done in one
     transaction, which is undone; who uses the tables waits meanwhile. Raises what `migrate` would.
     """
-    engine = _engine_for(path)
-    file = engine.resolve(path)
-    check_progress(on_progress)
-    program = engine.program_for(directory, application_id, check_extensions(extensions))
-    files = scripts_of(program)
-    goal = goal_of(target, files)
-    if not engine.exists(file):
-        raise StorageError(f"{file} is not there: nothing to rehearse on; give the path of a file")
-    # Refusals name the file, not the copy.
-    before = status(
-        file, directory=directory, application_id=application_id, extensions=extensions
-    ).version
-    if target is not None:
-        refuse_to_go_down(program, file, before, goal)
-    run = partial(
-        upgrade_all, program=program, target=target, backup=False, on_progress=on_progress
-    )
-    return engine.rehearse_on(file, program, run)
+    with loading("rehearse"):
+        engine = _engine_for(path)
+        file = engine.resolve(path)
+        check_progress(on_progress)
+        program = engine.program_for(directory, application_id, check_extensions(extensions))
+        files = scripts_of(program)
+        goal = goal_of(target, files)
+        if not engine.exists(file):
+            raise StorageError(
+                f"{file} is not there: nothing to rehearse on; give the path of a file"
+            )
+        # Refusals name the file, not the copy.
+        before = status(
+            file, directory=directory, application_id=application_id, extensions=extensions
+        ).version
+        if target is not None:
+            refuse_to_go_down(program, file, before, goal)
+        run = partial(
+            upgrade_all, program=program, target=target, backup=False, on_progress=on_progress
+        )
+        return engine.rehearse_on(file, program, run)
 
 
 def _engine_for(path: object) -> "_Engine":

@@ -49,6 +49,7 @@ def test_a_process_without_descriptors_is_told_so_and_goes_on_when_it_has_some(f
 
 NO_DESCRIPTORS_FROM_THE_START = """
 import os, resource, sys
+from cwstore import restore, status
 from cwstore._sqlite import engine, transaction, writer
 from cwstore.errors import CwstoreError
 from cwstore.store import Store
@@ -82,7 +83,6 @@ for call in (
     write,
     store.stats,
     store.check,
-    store.health,
     store.changes,
     store.compact,
     lambda: store.backup(sys.argv[1] + ".bak"),
@@ -91,6 +91,8 @@ for call in (
     lambda: store.export_initiative("i"),
     lambda: store.import_initiative([]),
     lambda: Store.open(sys.argv[1], read_only=True),
+    lambda: restore(sys.argv[1], sys.argv[1] + ".restored"),
+    lambda: status(sys.argv[1]),
 ):
     told(call)
 with store.transaction():
@@ -113,11 +115,11 @@ def test_a_process_that_has_never_had_descriptors_is_told_so_and_what_it_commits
 ) -> None:
     """What Python imports on use is a file, too."""
     with Other(NO_DESCRIPTORS_FROM_THE_START, file) as other:
-        told = [other.hear() for _ in range(16)]
+        told = [other.hear() for _ in range(17)]
         with locked(file):
             other.tell()
             told += other.end()
-    expected = ["StorageError True"] * 13 + ["done"] * 2 + ["hold the lock", "BusyError False"]
+    expected = ["StorageError True"] * 14 + ["done"] * 2 + ["hold the lock", "BusyError False"]
     assert told == expected
     with Store.open(file) as store:
         assert [(one.name, one.branch) for one in store.initiatives.find_all()] == [("kept", "b")]

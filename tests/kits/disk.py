@@ -1,10 +1,25 @@
 """For tests of the SQLite engine: a disk that fails on demand, connections that are open."""
 
+import os
+import resource
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
+
+
+@contextmanager
+def no_descriptors() -> Generator[None, None, None]:
+    """While the body runs, this process can open no file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def connections_to(file: Path) -> list[apsw.Connection]:

@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import apsw
 import pytest
@@ -96,6 +96,63 @@ def test_a_place_where_nothing_was_keeps_nothing(file: Path, backup: Path, tmp_p
     report = restore(backup, tmp_path / "new.db")
     assert report.kept is None
     assert stored(tmp_path / "new.db") == ["first"]
+
+
+def test_killed_where_the_copy_has_two_names_it_can_be_opened(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "new.db"
+
+    def begin() -> str:
+        with monkeypatch.context() as patched:
+            _die_before(patched, "unlink", 0)
+            restore(backup, file)
+        return "ended"
+
+    in_child(begin)()
+    assert file.stat().st_nlink == 2
+    assert stored(file) == ["first"]
+
+
+def test_a_name_that_no_draft_gave_it_is_refused(backup: Path, tmp_path: Path) -> None:
+    file = tmp_path / "new.db"
+    restore(backup, file)
+    (tmp_path / ".cwstore-abcdef.tmp").mkdir()
+    (tmp_path / "mine.db").hardlink_to(file)
+    with pytest.raises(StorageError, match="has 2 hard links"):
+        stored(file)
+    assert (tmp_path / "mine.db").exists()
+
+
+def test_a_draft_whose_directory_cannot_be_opened_is_not_left(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_it = os.open
+
+    def fail(path: str, flags: int, *mode: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return open_it(path, flags, *mode)
+
+    there = names_in(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", fail)
+        with pytest.raises(StorageError, match="Too many open files"):
+            restore(backup, tmp_path / "new.db")
+    assert names_in(tmp_path) == there
+
+
+def test_where_nothing_was_too_an_error_of_the_disk_is_one_of_ours(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        error = apsw.CantOpenError("unable to open database file")
+        error.result = error.extendedresult = apsw.SQLITE_CANTOPEN
+        raise error
+
+    monkeypatch.setattr("cwstore._sqlite.restore.open_unlocked", fail)
+    with pytest.raises(StorageError, match=r"restoring .*new\.db: the file cannot be opened"):
+        restore(backup, tmp_path / "new.db")
 
 
 def test_an_empty_log_and_an_index_of_the_log_are_not_left(file: Path, backup: Path) -> None:

@@ -243,6 +243,12 @@ def overhead() -> ArgumentParser:
     parser.add_argument(
         "--pollers", type=int, metavar="N", help="only: what N idle dispatchers cost an append"
     )
+    parser.add_argument(
+        "--listeners",
+        type=int,
+        metavar="N",
+        help="only: what N processes that listen cost a write, and how late they hear of it",
+    )
     return parser
 
 

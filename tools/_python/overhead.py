@@ -14,6 +14,7 @@ from statistics import median
 
 from cwstore import AsyncStore, Store
 from tools._python import arguments as accepted
+from tools._python.listeners import measure as measure_listeners
 from tools._python.pollers import measure as measure_pollers
 
 AT_ONCE = 50  # calls gathered
@@ -102,6 +103,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         if options.pollers:
             measure_pollers(Path(folder), options.pollers, options.rounds)
+            return 0
+        if options.listeners:
+            measure_listeners(Path(folder), options.listeners, options.rounds)
             return 0
         path = Path(folder) / "store.db"
         with Store.open(path) as store:

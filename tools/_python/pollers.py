@@ -40,24 +40,30 @@ def poll(file: str) -> None:
 
 
 class Pollers:
-    """The processes."""
+    """The processes, each of which runs a module of ours."""
 
-    def __init__(self, file: Path, number: int) -> None:
+    def __init__(self, file: Path, number: int, module: str = "tools._python.pollers") -> None:
         self._processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "tools._python.pollers", str(file)],
+                [sys.executable, "-m", module, str(file)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 cwd=_ROOT,
             )
             for _ in range(number)
         ]
+        self.answers()
+
+    def answers(self) -> list[bytes]:
+        """The next line of each."""
+        lines: list[bytes] = []
         for process in self._processes:
             assert process.stdout is not None
-            process.stdout.readline()
+            lines.append(process.stdout.readline())
+        return lines
 
     def tell(self, word: str) -> None:
-        """Let all poll ("p") or rest ("r")."""
+        """Let all go on ("p") or rest ("r")."""
         for process in self._processes:
             assert process.stdin is not None
             process.stdin.write(f"{word}\n".encode())

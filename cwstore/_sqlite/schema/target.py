@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -228,9 +229,10 @@ class SqliteTarget:
         """Close the connection."""
         self._connection.close()
         if self.name != MEMORY and os.path.exists(f"{self.name}-turn"):
-            from cwstore._sqlite.write_queue import open_write_queue
+            with suppress(OSError):  # it stays, as if the process had been killed
+                from cwstore._sqlite.write_queue import open_write_queue
 
-            open_write_queue(self.name).close(self.name)
+                open_write_queue(self.name).close(self.name)
 
     def _ours(self, what: str, action: Callable[[], T]) -> T:
         """What the action returns; an error of SQLite becomes one of ours."""

@@ -70,7 +70,7 @@ _CAUSES: dict[int, str] = {
 }
 _CAUSES_OF_KIND = {
     "open": f"open files|Input/output|No space|{_OPEN}",
-    "lock": "lock",
+    "lock": "lock|Input/output",
 }
 
 
@@ -236,6 +236,7 @@ ON_FILES = (
     Subject("close", _furnished, _open, _close),
     Subject("rehearse", _old(14), _no_store, lambda _, d: cwstore.rehearse(d / "store.db")),
     Subject("restore", _with_backup(_furnished), _no_store, _restore),
+    Subject("restore to a new place", _with_backup(lambda _: None), _no_store, _restore),
     Subject(
         "restore after a kill",
         _with_backup(_left_by_a_killed_process),
@@ -244,7 +245,7 @@ ON_FILES = (
         _restore_again,
     ),
     Subject("new file", lambda _: None, _no_store, _open_and_close),
-    *(Subject(f"migrate {version}", _old(version), _no_store, _migrate) for version in range(16)),
+    *(Subject(f"migrate {version}", _old(version), _no_store, _migrate) for version in range(17)),
 )
 SUBJECTS = (*ON_STORES, *ON_FILES)
 

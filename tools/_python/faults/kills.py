@@ -40,6 +40,7 @@ class Killer(Guard):
 _STEPS = ("new file", "migrate 0", "migrate 11", "migrate 15", "open after a kill", "rehearse")
 _ON_STORES = (
     "restore",
+    "restore to a new place",
     "restore after a kill",
     "transaction over five",
     "backup",
