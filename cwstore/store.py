@@ -124,7 +124,7 @@ class Store(Repositories[Sync], Database):
         with loading("import_initiative"):
             from cwstore._transfer.importing import import_lines
 
-        return import_lines(self._db, lines, on_conflict)
+        return import_lines(self._db, lines, on_conflict, self.version)
 
 
 @public

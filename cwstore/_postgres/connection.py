@@ -3,6 +3,7 @@
 import os
 import select
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import psycopg
@@ -17,7 +18,7 @@ from cwstore.core.secret import Secret
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from psycopg.abc import Buffer, PQGen
 
@@ -59,6 +60,21 @@ _SETTINGS = """
 """
 
 
+class _Pipeline(psycopg.Pipeline):
+    """One that sends nothing after its last message.
+
+    psycopg's sends a Flush there. From then on the server does not count how long the transaction
+    is idle, and idle_in_transaction_session_timeout never ends one whose host is frozen.
+    """
+
+    def _exit_gen(self) -> "PQGen[None]":
+        try:
+            self._enqueue_sync()
+            yield from self._communicate_gen()
+        finally:
+            yield from self._fetch_gen(flush=False)
+
+
 _wait = psycopg.Connection.wait  # called ten times a write: super() would take a percent of it
 
 
@@ -68,6 +84,17 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     #: Called once for a batch, when its answer has not come for `LONG` seconds.
     when_long: "Callable[[], None] | None" = None
     answer_awaited = False  # all of a batch was sent
+
+    @contextmanager
+    def pipeline(self) -> "Generator[psycopg.Pipeline]":
+        """Send statements in one round trip."""
+        self._check_connection_ok()
+        self._pipeline = _Pipeline(self)
+        try:
+            with self._pipeline:
+                yield self._pipeline
+        finally:
+            self._pipeline = None
 
     def wait(self, gen: "PQGen[T]", interval: float = 0.1, timeout: float | None = None) -> T:
         """As psycopg's, which comes by every `interval` seconds, so that Ctrl-C is heard."""

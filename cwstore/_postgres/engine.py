@@ -305,7 +305,7 @@ class PostgresDatabase:
 
     def health(self) -> "HealthReport":
         """See `Store.health`."""
-        return reports.health(self.lease_reader)
+        return reports.health(self.lease_reader, self.file)
 
     def stats(self) -> "StoreStats":
         """See `Store.stats`."""

@@ -3,6 +3,7 @@
 `diag.message_detail` holds values of rows: it is not passed on, nor is the error chained.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +31,9 @@ _TOO_DEEP = "54001"
 _READ_ONLY = "25006"
 # By class: what goes wrong outside of the statement.
 _STORAGE = {
-    "08": "the connection was lost; is the server up, and reachable?",
-    "25": "the server refuses to write: it may be a standby",
+    "08": "the connection was lost; see whether the server is up and reachable, then try again",
+    "25": "the server refuses to write, as a standby does: name all servers in the address, and"
+    " target_session_attrs=read-write",
     "25P03": "the session was idle in the transaction for longer than"
     " idle_in_transaction_session_timeout, and the server ended it; nothing was changed: keep"
     " transactions short, or raise that setting",
@@ -40,10 +42,14 @@ _STORAGE = {
     "28": "the server does not let this user in; check user, password and pg_hba.conf",
     "3D": "the server has no such database; create it first",
     "42501": "this user may not do that; let the owner GRANT it",
-    "53": "the server is out of disk, memory or connections",
-    "57": "the server ended the connection, or an administrator cancelled the statement",
-    "58": "the server's disk failed",
+    "53": "the server is out of disk, memory or connections; see its log, and give it more",
+    "57": "the server ended the connection; see whether it is up, then try again",
+    "57014": "the statement was cancelled, by somebody or by statement_timeout; try again, or raise"
+    " that setting",
+    "58": "the server's disk failed; see its log",
 }
+# What psycopg puts before each reason why it cannot connect.
+_REASON = re.compile(r"^(?:- .*?: )?connection (?:failed|is bad): (.+)$", re.MULTILINE)
 
 #: The columns of an index, and so of a unique constraint.
 COLUMNS_OF_INDEX = """
@@ -71,10 +77,23 @@ FOREIGN_KEY = """
 def map_connect_error(error: psycopg.Error, name: str) -> StorageError:
     """The error to raise for one of connecting."""
     if isinstance(error, psycopg.ProgrammingError):  # its text repeats the address
-        return StorageError(f"{name}: libpq does not understand the address; check it")
-    what = _STORAGE.get((error.sqlstate or "")[:2], "")
-    said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return StorageError(f"{name}: {what or said}")
+        return StorageError(
+            f"{name}: libpq does not understand the address; see `Connection URIs` in PostgreSQL's"
+            " manual"
+        )
+    if what := _outside(error.sqlstate or ""):
+        return StorageError(f"{name}: {what}")
+    # Of several servers all are told; those texts begin with the last one.
+    said = sorted(set(_REASON.findall(str(error)))) or str(error).strip().splitlines()[:1]
+    return StorageError(
+        f"{name}: cannot connect: {'; '.join(said) or type(error).__name__}; check the address, and"
+        " whether the server is up"
+    )
+
+
+def _outside(state: str) -> str:
+    """What goes wrong outside of the statement, and what to do; "": it is something else."""
+    return _STORAGE.get(state) or _STORAGE.get(state[:2], "")
 
 
 def is_of_standby(error: psycopg.Error) -> bool:
@@ -99,8 +118,8 @@ def outcome_unknown(name: str) -> OutcomeUnknownError:
 def not_replicated(name: str) -> OutcomeUnknownError:
     """The server has stopped waiting for a standby, and called that success."""
     return OutcomeUnknownError(
-        f"COMMIT ({name}): the wait for a standby was cancelled; the transaction is there, but goes"
-        " if a standby takes over now that does not have it: read before you repeat it"
+        f"COMMIT ({name}): the wait for a standby was cancelled; the transaction is there, and is"
+        " lost if a standby takes over that does not have it: read before you repeat it"
     )
 
 
@@ -123,18 +142,19 @@ def map_error(error: psycopg.Error, what: str, busy_timeout: float) -> CwstoreEr
             f"{what}: rows are nested too deep in each other; delete the inner first",
             reason=ConflictReason.TRANSACTION,
         )
-    if problem := _STORAGE.get(state) or _STORAGE.get(state[:2]):
+    if problem := _outside(state):
         return StorageError(f"{what}: {problem} ({state})")
     if state[:2] == "42":
         return CorruptDatabaseError(
             f"{what}: {error.diag.message_primary}; the structure of the database is not what its"
-            " version says: run `cwstore check`"
+            " version says: run `cwstore check` on its address"
         )
     if state[:3] == "XX0":
         return CorruptDatabaseError(
-            f"{what}: the server found damage ({state}); nothing was repaired"
+            f"{what}: the server found damage ({state}); nothing was repaired: see its log, and"
+            " restore a backup, or let a standby take over"
         )
-    return CwstoreError(f"{what}: PostgreSQL refused it ({state})")
+    return CwstoreError(f"{what}: PostgreSQL refused it ({state}); see the server's log")
 
 
 def map_statement_error(

@@ -23,5 +23,7 @@ def check_file(path: str, program: Program) -> CheckReport:
     finally:
         target.close()
     if not state.version:
-        raise StorageError(f"{address.name} has no tables of {program.name} yet: migrate it first")
+        raise StorageError(
+            f"{address.name} has no tables of {program.name} yet; run `cwstore migrate` on it first"
+        )
     return reports.check(address, _BUSY_TIMEOUT, program)

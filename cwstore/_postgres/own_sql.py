@@ -126,5 +126,7 @@ def _fault(error: psycopg.Error, busy_timeout: float) -> CwstoreError:
     if state[:2] in ("0A", "42"):  # of who typed it, not of the database
         return InvalidValueError("sql", str(error.diag.message_primary))
     if state[:2] == "22":  # the text holds a value
-        return InvalidValueError("sql", f"PostgreSQL cannot make that of a value ({state})")
+        return InvalidValueError(
+            "sql", f"PostgreSQL cannot make that of a value ({state}): see what the query casts"
+        )
     return map_error(error, "query", busy_timeout)

@@ -71,7 +71,9 @@ def _up_to(version: int, files: list[MigrationFile]) -> list[MigrationFile]:
     return [file for file in files if file.version <= version]
 
 
-def health(lease_reader: "Callable[[], AbstractContextManager[Connection]]") -> HealthReport:
+def health(
+    lease_reader: "Callable[[], AbstractContextManager[Connection]]", name: str
+) -> HealthReport:
     """See `Store.health`. Disk and log are the server's."""
     problems: list[str] = []
     started = perf_counter()
@@ -79,7 +81,7 @@ def health(lease_reader: "Callable[[], AbstractContextManager[Connection]]") -> 
         with lease_reader() as connection:
             connection.execute("SELECT 1")
     except psycopg.Error as error:
-        problems.append(str(map_error(error, "health", 0.0)))
+        problems.append(str(map_error(error, name, 0.0)))
     except CwstoreError as error:
         problems.append(str(error))
     return HealthReport(tuple(problems), perf_counter() - started, None, None)

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_A_TIME = 200  # of a batch: what the server answers must fit into the buffers of sockets
 _BEGIN_TO_READ: Message = (b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", ())
+_LOOK: Message = (b"SELECT 1", ())
 _SAVEPOINT: Message = (b"SAVEPOINT statement", ())
 _RELEASE: Message = (b"RELEASE statement", ())
 _ROLLBACK_TO: Message = (b"ROLLBACK TO statement", ())
@@ -146,6 +147,8 @@ class Writer:
 
     def commit(self) -> None:
         """Hand on the last stamp and keep the transaction. Raises OutcomeUnknownError."""
+        if is_stale(self.connection):  # if the server has ended the session, nothing is committed
+            self._batch([_LOOK], "COMMIT")
         messages = [COMMIT]
         if self._clock.last > self._handed_on:
             messages.insert(0, self.lane.hand_on(self._clock.last))

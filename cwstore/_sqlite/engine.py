@@ -105,7 +105,7 @@ class SqliteDatabase:
         rows = None
         # A new reader parses the whole schema, some 0.8 ms. A process that opens a store for a
         # few looks does with the connection that it has; but only a reader refuses to write.
-        if not self._readers.idle and statement.text.startswith("SELECT"):
+        if statement.reads and (not self._readers.idle or self._writer.lone_writer == get_ident()):
             rows, _ = self._read_beside(statement, values)
         if rows is None:
             rows = self._read(statement, values)
@@ -115,13 +115,20 @@ class SqliteDatabase:
         # A reader has to read again every page that it knew before the last commit: 14 µs for a
         # look at what is ready, where the connection that committed needs 5.
         values = statement.bind(binds)
-        rows, state = self._read_beside(statement, values)
+        rows, state = self._read_beside(statement, values, looks=True)
         if rows is None:
             rows = self._read(statement, values)
         return (statement.map_row(rows.pop(0)) if rows else None), state
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
-        return statement.map(self._read(statement, statement.bind(binds)))
+        values = statement.bind(binds)
+        rows = None
+        # For the same reason a thread that alone writes reads there: no other waits for it.
+        if statement.reads and self._writer.lone_writer == get_ident():
+            rows, _ = self._read_beside(statement, values)
+        if rows is None:
+            rows = self._read(statement, values)
+        return statement.map(rows)
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
         return self._write(statement, statement.bind(binds))[0]
@@ -277,35 +284,30 @@ class SqliteDatabase:
             tell_read(self.file, text, seconds, self.lease_reader)
 
     def _read_beside(
-        self, statement: Statement[Any], values: list[Any]
+        self, statement: Statement[Any], values: list[Any], *, looks: bool = False
     ) -> tuple[list[Row] | None, object]:
-        """Read on the connection that writes, if no thread uses it, and the state that it saw.
+        """Read on the connection that writes, if no thread uses it; None: it could not be had.
 
-        None: it could not be had.
+        With `looks` also the state that it saw.
         """
         if not ALIVE[0]:
             abandon_inherited()
         writer = self._writer
         if writer.owner or self.file == MEMORY:
             return None, None
-        seconds = 0.0
+        lock, text, seconds = writer.lock, statement.text, 0.0
         try:
-            if (
-                not writer.lock.try_acquire()
-                or writer.running
-                or writer.closed_reason
-                or writer.dropped
-            ):
+            if not lock.try_acquire() or writer.running or writer.closed_reason or writer.dropped:
                 return None, None
             try:
                 writer.running = True
                 started = monotonic()
-                self._beside = statement.text, get_ident(), started
+                self._beside = text, get_ident(), started
                 if statement.timed:
                     statement.tell_time(values, self._clock.read())
-                rows = writer.cursor.execute(statement.text, values).fetchall()
+                rows = writer.cursor.execute(text, values).fetchall()
                 seconds = monotonic() - started
-                return rows, writer.state()
+                return rows, writer.state() if looks else None
             except BaseException as error:
                 if isinstance(error, apsw.Error | UnicodeError):
                     return None, None  # a reader will tell what is wrong
@@ -316,11 +318,11 @@ class SqliteDatabase:
                 writer.running = False
         finally:
             try:
-                writer.lock.release()
+                lock.release()
             except RuntimeError:  # the lock was not taken
                 pass
             if seconds > LONG:
-                self._tell_slow(statement.text, seconds)
+                self._tell_slow(text, seconds)
 
     def _open_reader(self) -> Reader:
         self._refuse_if_closed()

@@ -134,8 +134,8 @@ def read_line(text: object) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value)
 
 
-def read_head(line: Mapping[str, Any]) -> str:
-    """The id of the initiative. Raises InvalidValueError."""
+def read_head(line: Mapping[str, Any]) -> tuple[str, int]:
+    """The id of the initiative, and the version of the schema. Raises InvalidValueError."""
     if line.get("format") != FORMAT:
         raise InvalidValueError("format", f"expected a file made by `cwstore export` ({FORMAT})")
     version, initiative = line.get("version"), line.get("initiative")
@@ -145,7 +145,10 @@ def read_head(line: Mapping[str, Any]) -> str:
         )
     if not isinstance(initiative, str):
         raise InvalidValueError("initiative", "expected the id of the initiative")
-    return initiative
+    schema = line.get("schema")
+    if type(schema) is not int:
+        raise InvalidValueError("schema", "expected the version of the schema, a number")
+    return initiative, schema
 
 
 def read_row(line: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -24,6 +24,7 @@ from cwstore.errors import (
     CwstoreError,
     CycleError,
     InvalidValueError,
+    with_note,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ _EDGES = {"task_dependencies"}
 _TIMES = {table: times_of(INSERTS[table].entity, fields) for table, fields in FIELDS.items()}
 
 
-def import_lines(db: "Database", lines: Iterable[str], on_conflict: str) -> ImportReport:
-    """See `Store.import_initiative`."""
+def import_lines(
+    db: "Database", lines: Iterable[str], on_conflict: str, version: int
+) -> ImportReport:
+    """See `Store.import_initiative`; `version` is that of the schema here."""
     if on_conflict not in ("error", "skip"):
         raise InvalidValueError("on_conflict", f"{on_conflict!r} is not one of: error, skip")
     if isinstance(lines, str):
@@ -70,6 +73,12 @@ def import_lines(db: "Database", lines: Iterable[str], on_conflict: str) -> Impo
                     load.take(line)
             except CwstoreError as error:
                 failed = error
+                if isinstance(error, InvalidValueError) and load.schema > version:
+                    failed = with_note(
+                        error,
+                        f"(the file has schema version {load.schema}, this cwstore {version}:"
+                        " upgrade cwstore)",
+                    )
             else:
                 continue
             raise at_line(failed, number)
@@ -83,6 +92,7 @@ class _Import:
         self._db = db
         self._skips = skips
         self._initiative_id: str | None = None
+        self.schema = 0  # of who wrote the file
         self._name = ""
         self._ended = False
         self._read = 0
@@ -95,7 +105,7 @@ class _Import:
     def take(self, line: dict[str, Any]) -> None:
         """One line of the file. Raises what is wrong with it."""
         if self._initiative_id is None:
-            self._initiative_id = read_head(line)
+            self._initiative_id, self.schema = read_head(line)
         elif self._ended:
             raise InvalidValueError("lines", "the file goes on after its end")
         elif "end" in line:

@@ -78,7 +78,8 @@ class Statement(Generic[T_co]):
     """A checked SQL text; `bind`, `map` and `map_row` are compiled when they are first called.
 
     `stamp`, `clock` and `rising_id` are the places of the engine's binds in what `bind` has
-    returned, None where there is none; `timed` says that there is one of the first two. `seals`
+    returned, None where there is none; `timed` says that there is one of the first two. `reads`
+    says, once `bind` was called, that it surely writes nothing. `seals`
     says that it is an UPDATE of a Patch which writes over a secret; `holds_secrets`, once `bind`
     was called, that its rows hold some, which perhaps cannot be decoded.
     """
@@ -92,6 +93,7 @@ class Statement(Generic[T_co]):
         "holds_secrets",
         "map",
         "map_row",
+        "reads",
         "rising_id",
         "scalar",
         "seals",
@@ -114,6 +116,7 @@ class Statement(Generic[T_co]):
         self.extra = extra
         self.codec = codec  # decodes the secrets of its rows
         self.timed = False
+        self.reads = False
         self.stamp: int | None = None
         self.clock: int | None = None
         self.rising_id: int | None = None
@@ -169,6 +172,7 @@ class Statement(Generic[T_co]):
         if "clock" in names:
             self.clock = names.index("clock")
         self.timed = self.stamp is not None or self.clock is not None
+        self.reads = self.text.startswith("SELECT")
         if "rising_id" in names:
             self.rising_id = names.index("rising_id")
         hints = hints_of(self.entity).values()

@@ -421,7 +421,7 @@ def _method_that_takes(patch: type[Any]) -> tuple[type[Any], str]:
 def _patch_of(signature: inspect.Signature) -> type[Any]:
     for patch in _taken_by(signature):
         return patch
-    raise TypeError("the method takes no patch")
+    raise TypeError("the method takes no patch; give one that does, such as `update`")
 
 
 def _taken_by(signature: inspect.Signature) -> list[type[Any]]:

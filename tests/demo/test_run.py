@@ -176,14 +176,21 @@ def test_a_backlog_is_worked_on(file: Path) -> None:
 
 def test_a_backlog_of_which_nothing_can_be_stored_is_refused(file: Path) -> None:
     run_demo(str(file), backlog=str(BACKLOG), workers=1, pace=0)
-    with pytest.raises(ConflictError, match=r"no issue of .* could be stored; line 1: e-1: "):
+    with pytest.raises(
+        ConflictError,
+        match=r"^no issue of .* could be stored; line 1: e-1: .*; give a new path, or none$",
+    ):
         run_demo(str(file), backlog=str(BACKLOG))
-    with pytest.raises(ConflictError, match=r"could be stored; give a new path, or none"):
+    with pytest.raises(
+        ConflictError, match=f"^no issue of {os.devnull} could be stored; give a new path, or none$"
+    ):
         run_demo(str(file), backlog=os.devnull)
 
 
 def test_memory_is_refused_because_processes_cannot_share_it() -> None:
-    with pytest.raises(InvalidValueError, match=r"^path: "):
+    with pytest.raises(
+        InvalidValueError, match=r"^path: the workers are processes of their own; give a file$"
+    ):
         run_demo(":memory:")
 
 

@@ -350,6 +350,12 @@ def test_a_store_that_can_work_is_healthy(store: Store, engine: str) -> None:
     assert asyncio.run(play())
 
 
+def test_a_probe_waits_for_no_writer(store: Store, open_store: OpenStore) -> None:
+    with open_store(busy_timeout=0) as probed, store.transaction():
+        store.initiatives.create(name="not yet")
+        assert probed.health().problems == ()
+
+
 @pytest.mark.only_sqlite
 def test_what_is_wrong_is_told_with_what_to_do(
     store: Store, file: Path, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch

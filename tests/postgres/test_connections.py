@@ -91,12 +91,16 @@ def test_a_commit_that_was_cut_has_an_unknown_outcome(
         "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON initiatives DEFERRABLE"
         " INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION suicide()"
     )
-    with pytest.raises(OutcomeUnknownError, match="may or may not be there"):
+    with pytest.raises(OutcomeUnknownError) as caught:
         if alone:
             store.initiatives.create(name="x")
         else:
             with store.transaction():
                 store.initiatives.create(name="x")
+    assert str(caught.value) == (
+        f"COMMIT ({store.path}): the connection was lost; the transaction may or may not be there:"
+        " read before you repeat it"
+    )
     superuser.execute("DROP TRIGGER at_commit ON initiatives")
     assert names(store) == []
     store.initiatives.create(name="goes on")
@@ -248,7 +252,7 @@ def test_a_child_forked_inside_of_a_transaction_cannot_go_on_with_it(store: Stor
 
 def test_an_old_server_is_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "OLDEST_SERVER", 990_000)
-    with pytest.raises(StorageError, match="it takes 99 or newer"):
+    with pytest.raises(StorageError, match=r": PostgreSQL \d+ is too old; it takes 99 or newer$"):
         Store.open(address)
 
 
@@ -376,8 +380,27 @@ def test_a_server_that_has_become_a_standby_is_left_for_the_one_that_writes_now(
             else:
                 db._clock()
 
-    with pytest.raises(StorageError, match="it may be a standby"):
+    with pytest.raises(StorageError, match="the server refuses to write, as a standby does"):
         write()
     assert (demoted.closed, reader.closed) == (True, True)
     store.initiatives.create(name="y")
     assert names(store) == ["y"]
+
+
+@pytest.mark.parametrize("setting", ["transaction_timeout", "idle_in_transaction_session_timeout"])
+def test_a_session_that_was_ended_before_its_commit_has_committed_nothing_and_says_so(
+    address: str, superuser: Connection, setting: str
+) -> None:
+    ended = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+    with Store.open(f"{address}&options=-c%20{setting}%3D200") as store:
+        database: Any = store._db
+        with pytest.raises(StorageError) as caught, store.transaction():
+            store.initiatives.create(name="lost")
+            session = database._writer.connection.info.backend_pid
+            while superuser.execute(ended, [session]).fetchone() != (0,):
+                pass
+        assert type(caught.value) is StorageError
+        assert str(caught.value).startswith(f"COMMIT ({store.path}): the ")
+        assert names(store) == []
+        store.initiatives.create(name="goes on")
+        assert names(store) == ["goes on"]

@@ -91,9 +91,10 @@ def test_a_rehearsal_leaves_no_trace_and_tells_what_would_be_refused(
         "ALTER TABLE billing_invoices ADD COLUMN b bigint;",
         "ALTER TABLE billing_invoices DROP COLUMN cents; SELECT 1 / 0;",
     )
-    with pytest.raises(MigrationError, match=r"and undone: 0003_step\.sql, statement 2") as refusal:
+    with pytest.raises(
+        MigrationError, match=r"^rehearsed on .+, and undone: 0003_step\.sql, statement 2"
+    ):
         cwstore.rehearse(address, extensions=[late])
-    assert str(refusal.value).startswith("rehearsed on postgresql:///")
     deferred = more(
         billing,
         "ALTER TABLE billing_invoices ADD CONSTRAINT billing_other FOREIGN KEY (id)"

@@ -101,7 +101,7 @@ def test_a_schema_may_have_the_name_of_what_its_tables_speak_of(empty: str, name
 
 
 def test_no_schema_of_the_search_path_is_refused(empty: str) -> None:
-    with pytest.raises(StorageError, match=r"\?schema="):
+    with pytest.raises(StorageError, match=r"of the search_path is there; name one by \?schema=$"):
         Store.open(f"{empty}&options=-csearch_path%3Dnowhere")
 
 
@@ -118,8 +118,12 @@ def test_tables_of_another_program_are_left_alone(address: str, scripts: Path) -
 
 def test_a_schema_of_another_application_is_left_alone(empty: str, scripts: Path) -> None:
     cwstore.migrate(empty, directory=scripts, application_id=7)
-    with pytest.raises(ForeignDatabaseError, match="another program"):
+    with pytest.raises(ForeignDatabaseError) as caught:
         Store.open(empty)
+    assert str(caught.value) == (
+        f"{empty}: its tables are another program's; it was left alone: give another database, or"
+        " another schema by ?schema="
+    )
 
 
 def test_an_edited_script_and_newer_tables_are_refused(empty: str, scripts: Path) -> None:

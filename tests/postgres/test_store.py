@@ -110,7 +110,10 @@ def test_a_probe_tells_of_a_server_that_ends_the_connection(
     with reader.lease_reader() as connection:
         monkeypatch.setattr(type(connection), "execute", _raise(psycopg.OperationalError("cut")))
     assert store.health().problems == (
-        "health: the connection was lost; is the server up, and reachable? (08000)",
+        (
+            f"{store.path}: the connection was lost; see whether the server is up and reachable,"
+            " then try again (08000)"
+        ),
     )
 
 

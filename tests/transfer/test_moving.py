@@ -42,6 +42,7 @@ from cwstore.errors import (
     MissingReferenceError,
     NotFoundError,
 )
+from cwstore.migrations import api as migrations
 from cwstore.store import Store
 from cwstore.testing.strategies import entities
 from tests.kits.database import copy_database, open_async, open_at, open_private
@@ -382,6 +383,11 @@ def test_a_file_of_version_1_can_be_read_for_ever(elsewhere: Store) -> None:
 
 
 HEAD = '{"format":"cwstore-initiative","version":1,"schema":16,"initiative":"I","name":"n"}'
+NEWER = HEAD.replace("16", "999")
+UPGRADE = (
+    f"(the file has schema version 999, this cwstore {migrations.status(':memory:').newest}:"
+    " upgrade cwstore)"
+)
 PHASE = (
     '{"table":"phases","row":{"id":"P","initiative_id":"I","name":"p","content":null,'
     '"status":"pending","created_at":"2026-01-01T00:00:00+00:00",'
@@ -402,6 +408,14 @@ DAMAGED: list[tuple[list[str], type[CwstoreError], str]] = [
      "line 1: version: this cwstore reads 1, the file has 2: upgrade cwstore"),
     ([HEAD.replace('"I"', "7")], InvalidValueError,
      "line 1: initiative: expected the id of the initiative"),
+    ([HEAD.replace("16", '"16"')], InvalidValueError,
+     "line 1: schema: expected the version of the schema, a number"),
+    ([NEWER, PHASE.replace('"name"', '"colour":1,"name"')], InvalidValueError,
+     f"line 2: colour: unknown in a row of phases {UPGRADE}"),
+    ([NEWER, PHASE.replace("pending", "dozing")], InvalidValueError,
+     ("line 2: status: 'dozing' is not one of: pending, approved, in_progress, completed, blocked"
+     f" {UPGRADE}")),
+    ([NEWER, PHASE], MissingReferenceError, NO_OWNER),
     ([HEAD, '{"table":"accounts","row":{}}'], InvalidValueError,
      f"line 2: table: 'accounts' is not one of: {', '.join(FIELDS)}"),
     ([HEAD, '{"table":[]}'], InvalidValueError,
