@@ -32,6 +32,16 @@ def test_a_terminal_gets_a_drawn_table_and_a_bar(
     assert f"migration {NEWEST} of {NEWEST}" in err.getvalue()
 
 
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_no_name_and_no_number_of_a_table_is_cut(
+    current: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    out, _ = attach(monkeypatch)
+    assert main(["stats", str(current)]) == 0
+    assert "…" not in out.getvalue()
+
+
 def test_a_terminal_without_rich_gets_plain_text_and_no_bar(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
