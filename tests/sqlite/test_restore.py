@@ -146,9 +146,7 @@ def test_where_nothing_was_too_an_error_of_the_disk_is_one_of_ours(
     backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> NoReturn:
-        error = apsw.CantOpenError("unable to open database file")
-        error.result = error.extendedresult = apsw.SQLITE_CANTOPEN
-        raise error
+        raise apsw.exception_for(apsw.SQLITE_CANTOPEN)
 
     monkeypatch.setattr("cwstore._sqlite.restore.open_unlocked", fail)
     with pytest.raises(StorageError, match=r"restoring .*new\.db: the file cannot be opened"):
