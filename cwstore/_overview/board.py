@@ -10,7 +10,7 @@ from cwstore.entities.phases import Phase, PhaseStatus
 from cwstore.entities.task import Task, TaskStatus
 
 #: The states of tasks: what is done first.
-STATES = ("completed", "in progress", "ready", "waiting", "needs approval", "blocked")
+STATES = ("completed", "in progress", "ready", "blocked", "needs approval", "waiting")
 _STATES = {
     TaskStatus.COMPLETED: "completed",
     TaskStatus.IN_PROGRESS: "in progress",

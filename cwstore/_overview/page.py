@@ -75,7 +75,7 @@ def _overview(summary: Summary) -> Iterator[str]:
         total = sum(states.values())
         told = ", ".join(f"{count:,} {state}" for state, count in states.items() if count)
         yield f'<tr><td><a href="#i{number}">{escape(initiative.name)}</a>'
-        yield f"<td>{_words(initiative.status)}<td class=progress>{_bar(states, total)}"
+        yield f"<td class=word>{_words(initiative.status)}<td class=progress>{_bar(states, total)}"
         yield f"<td>{told or 'none'}</tr>"
     yield "</table></section>"
 
@@ -95,12 +95,13 @@ def _people(summary: Summary) -> Iterator[str]:
     yield "<table><tr><th>agent<th>status<th>works on<th>since<th>lease until</tr>"
     for agent in summary.agents:
         held = work.get(agent.id)
-        yield f"<tr><td>{escape(agent.name)}<td>{_words(agent.status)}"
+        yield f"<tr><td>{escape(agent.name)}<td class=word>{_words(agent.status)}"
         if held is None:
             yield "<td><td><td></tr>"
         else:
             lease = _moment(held.lease_until) if held.lease_until else "no lease"
-            yield f"<td>{escape(held.task_name)}<td>{_moment(held.created_at)}<td>{lease}</tr>"
+            yield f"<td>{escape(held.task_name)}<td class=word>{_moment(held.created_at)}"
+            yield f"<td class=word>{lease}</tr>"
     yield "</table></section>"
     if not (summary.messages or summary.conversations):
         return

@@ -27,6 +27,7 @@ from cwstore.migrations.scripts import APPLICATION_ID
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
 _OPERATIONS = 50_000  # of SQLite's machine, likewise
+_UNREAD = re.compile(r"error code[ =](\d+)")  # in a line of `integrity_check`
 _KEPT = 3
 
 
@@ -185,7 +186,10 @@ def _copy(source: Connection, draft: str, what: str, busy_timeout: float) -> Non
 
 
 def find_damage(connection: Connection, most: int) -> list[str]:
-    """What `integrity_check` finds: that many lines at most, and one more where it gave up."""
+    """What `integrity_check` finds: that many lines at most, and one more where it gave up.
+
+    Raises apsw.Error where it could not look: such as for want of memory, which is no damage.
+    """
     found: list[str] = []
     # It reads each page twice: once as a part of its tree, once for the rows in it.
     pages = 2 * connection.pragma("page_count")
@@ -204,6 +208,9 @@ def find_damage(connection: Connection, most: int) -> list[str]:
         found.append(str(error))
     finally:
         connection.set_progress_handler(None)
+    for code in map(int, _UNREAD.findall("\n".join(found))):
+        if code & 0xFF not in {apsw.SQLITE_CORRUPT, apsw.SQLITE_NOTADB}:
+            raise apsw.exception_for(code)
     return [] if found == ["ok"] else found
 
 

@@ -15,11 +15,11 @@ _STYLES = {
     "completed": "green",
     "in progress": "blue",
     "ready": "yellow",
-    "waiting": "dim",
-    "needs approval": "magenta",
     "blocked": "red",
+    "needs approval": "magenta",
+    "waiting": "dim",  # last: what does not fit into a line is cut there
 }
-_BAR = 20  # characters
+_BAR = 10  # characters
 _MOST = 50  # lines of one kind
 _WORD = 14  # the longest state
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from cwstore.store import Store
 
 
-def open_store(path: str, *, to_read: bool) -> "Store":
-    """The store of a file that is up to date.
+def open_store(path: str, *, to_read: bool, advice: str = "") -> "Store":
+    """The store of a file that is up to date; `advice` where there is no file.
 
     With `to_read` for users who can only read, and on standbys, too.
     """
     from cwstore.store import Store
 
-    _refuse_missing_or_old(path, Program())
+    _refuse_missing_or_old(path, Program(), advice)
     return Store.open(path, read_only=to_read and _may_only_read(path))
 
 
@@ -76,12 +76,12 @@ def _may_only_read(path: str) -> bool:
     return bool(files.may_only_read(files.resolve(path)))
 
 
-def _refuse_missing_or_old(path: str, program: "Program") -> None:
+def _refuse_missing_or_old(path: str, program: "Program", advice: str = "") -> None:
     from cwstore.migrations.api import status
 
     found = status(path, directory=program.directory, application_id=program.application_id)
     if not is_address(path) and not os.path.exists(found.path):
-        raise StorageError(f"{found.path} is not there; give the path of a cwstore file")
+        raise StorageError(f"{found.path} is not there; give the path of a cwstore file{advice}")
     if found.pending:
         this = f"this {program.name.removeprefix('the ')}"
         raise MigrationError(

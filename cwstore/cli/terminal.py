@@ -70,8 +70,10 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.table import Table
 
     grid = Table(box=ROUNDED, show_header=any(columns))
-    for index, column in enumerate(columns):
-        grid.add_column(column, justify="right" if index else "left")
+    name, *numbers = columns
+    grid.add_column(name, overflow="fold")  # nothing is cut
+    for column in numbers:
+        grid.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         grid.add_row(*row)
     Console(file=out, markup=False, emoji=False, highlight=False).print(grid)

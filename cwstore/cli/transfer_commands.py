@@ -5,13 +5,14 @@ import sys
 from argparse import Namespace
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from shlex import quote
 from tempfile import TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, TextIO
 
 from cwstore.cli import terminal
 from cwstore.cli.stores import open_store
-from cwstore.core.drivers import is_address
-from cwstore.errors import StorageError
+from cwstore.core.drivers import is_address, shown
+from cwstore.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from cwstore.core.reports import ImportReport
@@ -24,7 +25,15 @@ def export(options: Namespace) -> int:
     lines = 0
     with open_store(options.path, to_read=True) as store, terminal.progress("Exporting") as bar:
         found = store.export_initiative(options.initiative, logs=options.logs)
-        first = next(found)  # before a file is made: there may be no such initiative
+        try:
+            first = next(found)  # before a file is made
+        except NotFoundError as error:
+            place = quote(shown(options.path))
+            raise NotFoundError(
+                f"{error}; `cwstore show {place}` lists the initiatives",
+                table=error.table,
+                id=error.id,
+            ) from None
         with _output(options.output) as out:
             out.write(first)
             for lines, line in enumerate(found, start=1):
@@ -63,8 +72,9 @@ def _output(path: str | None) -> Generator[TextIO, None, None]:
 
 def import_(options: Namespace) -> int:
     """Read an initiative from a file, or from standard input."""
+    new = f"`cwstore migrate {quote(options.path)}`"
     with (
-        open_store(options.path, to_read=False) as store,
+        open_store(options.path, to_read=False, advice=f"; {new} makes a new one") as store,
         terminal.progress("Importing") as bar,
         _input(options.file, options.path) as lines,
     ):

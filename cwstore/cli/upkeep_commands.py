@@ -112,7 +112,7 @@ def _show_tables(path: str, found: "StoreStats") -> None:
         )
         for t in found.tables
     ]
-    terminal.table(shown(path), ("table", "rows", "bytes", "bytes of indexes", "both"), rows)
+    terminal.table(shown(path), ("table", "rows", "bytes", "of indexes", "both"), rows)
     if is_address(path):
         terminal.say(f"Version {found.version}; {found.file_bytes:,} bytes of tables and indexes.")
         return

@@ -4,7 +4,7 @@ import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
 
-_BAR = 20  # signs
+_BAR = 10  # signs: a table fits into 80 columns
 _MOST_WORKERS = 64
 # No `m`: to some it is minutes, to others months, and what is deleted stays deleted.
 _DURATIONS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}  # seconds
@@ -81,7 +81,7 @@ def readable_bytes(number: int) -> str:
 
 
 def bar(number: int, most: int) -> str:
-    """Of up to twenty signs; what is not 0 has at least one."""
+    """Of up to ten signs; what is not 0 has at least one."""
     return ("#" * -(-_BAR * number // most if most else 0)).ljust(_BAR)
 
 

@@ -6,7 +6,7 @@ No message holds a bound value that is not an id.
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from errno import EMFILE, ENFILE
+from errno import EMFILE, ENFILE, ENOMEM
 from os import strerror
 from types import TracebackType
 from typing import NoReturn
@@ -48,8 +48,11 @@ class loading:
         fault = None
         if isinstance(error, ImportError):
             # Of a module that is written in C there is only the text of the dynamic linker.
-            if str(error).endswith(f": {strerror(EMFILE)}"):
+            text = str(error)
+            if text.endswith(f": {strerror(EMFILE)}"):
                 fault = _unloaded(self._what, EMFILE)
+            elif text.endswith((": failed to map segment from shared object", strerror(ENOMEM))):
+                fault = _unloaded(self._what, ENOMEM)
         elif isinstance(error, OSError) and _is_of_import(traceback):
             fault = _unloaded(self._what, error.errno or 0)
         if fault is not None:
@@ -61,12 +64,14 @@ def _is_of_import(traceback: TracebackType | None) -> bool:
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     code = traceback and traceback.tb_frame.f_code.co_filename
-    return bool(code) and code.startswith("<frozen importlib")
+    return bool(code and code.startswith("<frozen importlib"))
 
 
 def _unloaded(what: str, code: int) -> StorageError:
     if code in {EMFILE, ENFILE}:
         remedy = "close files, or let this process have more of them open (ulimit -n)"
+    elif code == ENOMEM:
+        remedy = "let this process have more (ulimit -v, the container's limit)"
     else:
         remedy = "see whether the disk that Python and cwstore are installed on can be read"
     return StorageError(f"`{what}` cannot be loaded: {strerror(code)}; {remedy}, then try again")

@@ -103,10 +103,10 @@ def test_a_store_shows_initiatives_agents_questions_and_accounts(
 ) -> None:
     assert shown(capsys, filled.path) == (
         "Sign-in by e-mail  active  I1\n"
-        "  [##------------------] 1 of 9 tasks completed, 1 in progress, 1 ready, 4 waiting,"
-        " 1 needs approval, 1 blocked\n"
+        "  [#---------] 1 of 9 tasks completed, 1 in progress, 1 ready, 1 blocked,"
+        " 1 needs approval, 4 waiting\n"
         "Search  archived  I2\n"
-        "  [--------------------] 0 of 1 tasks completed, 1 waiting\n"
+        "  [----------] 0 of 1 tasks completed, 1 waiting\n"
         "\n"
         "Agents\n"
         "  brave-otter  running  on Table for 10 min, attempt 2, lease for 5 min more  A1\n"
@@ -127,8 +127,8 @@ def test_a_store_shows_initiatives_agents_questions_and_accounts(
 
 TREE = (
     "Sign-in by e-mail  active  branch cw/sign-in  I1\n"
-    "  [##------------------] 1 of 9 tasks completed, 1 in progress, 1 ready, 4 waiting,"
-    " 1 needs approval, 1 blocked\n"
+    "  [#---------] 1 of 9 tasks completed, 1 in progress, 1 ready, 1 blocked,"
+    " 1 needs approval, 4 waiting\n"
     "\n"
     "Phase Index  in progress  P1\n"
     "  in progress     Table  brave-otter for 10 min, attempt 2, lease for 5 min more  T1\n"
@@ -157,7 +157,7 @@ def test_an_initiative_shows_its_phases_and_tasks_and_what_blocks_what(
     assert shown(capsys, filled.path, "P1") == TREE
     assert shown(capsys, filled.path, "I2") == (
         "Search  archived  I2\n"
-        "  [--------------------] 0 of 1 tasks completed, 1 waiting\n"
+        "  [----------] 0 of 1 tasks completed, 1 waiting\n"
         "\n"
         "Without a phase\n"
         "  waiting         Elsewhere  waits for initiative Search to be active (archived)  T9\n"

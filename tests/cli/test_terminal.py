@@ -48,6 +48,16 @@ def test_a_bar_goes_up_to_the_last_migration(file: Path, monkeypatch: pytest.Mon
     assert seen[-1] == (NEWEST, NEWEST)
 
 
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_no_name_and_no_number_of_a_table_is_cut(
+    current: Path, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    out, _ = attach(monkeypatch)
+    assert main(["stats", str(current)]) == 0
+    assert "…" not in out.getvalue()
+
+
 def test_a_terminal_without_rich_gets_plain_text_and_no_bar(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,7 +178,8 @@ def test_a_damaged_file_is_named_by_its_line(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["export", "{source}", "nix"], "initiatives: no row has the id 'nix'"),
+        (["export", "{source}", "nix"], ("initiatives: no row has the id 'nix'; "
+         "`cwstore show {source}` lists the initiatives")),
         (["export", "{source}", "I", "-o", "{target}"], ("cannot write {target}: File exists; "
          "give the name of a new file")),
         (["import", "{target}", "missing.jsonl"], ("cannot read missing.jsonl: No such file or "
@@ -201,10 +202,16 @@ def test_what_cannot_be_done_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["export", "none.db", "I"], ["import", "none.db", "-"], ["report", "none.db"]]
+    ("arguments", "advice"),
+    [
+        (["export", "none.db", "I"], ""),
+        (["import", "none.db", "-"], "; `cwstore migrate none.db` makes a new one"),
+        (["report", "none.db"], ""),
+    ],
 )
 def test_no_file_is_made_up_where_there_is_none(
     arguments: list[str],
+    advice: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -212,7 +219,7 @@ def test_no_file_is_made_up_where_there_is_none(
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 1
     place = tmp_path / "none.db"
-    said = f"cwstore: {place} is not there; give the path of a cwstore file\n"
+    said = f"cwstore: {place} is not there; give the path of a cwstore file{advice}\n"
     assert capsys.readouterr() == ("", said)
     assert list(tmp_path.iterdir()) == []
 

@@ -180,11 +180,11 @@ def test_stats_draws_what_tables_and_logs_take(
     assert main(["stats", str(logged)]) == 0
     out = capsys.readouterr().out.splitlines()
     (chunks,) = [line for line in out if line.startswith("  agent_log_chunks ")]
-    assert chunks.endswith("  " + 20 * "#")
+    assert chunks.endswith("  " + 10 * "#")
     assert out[out.index("Logs of agents") :] == [
         "Logs of agents",
         "  agent  sessions  chunks  bytes of text",
-        "  fox           5      10        500,000  ####################",
+        "  fox           5      10        500,000  ##########",
         "  owl           1       1              2  #",
     ]
     assert spoken(capsys, "stats", logged)["agent_logs"] == [

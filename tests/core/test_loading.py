@@ -110,6 +110,20 @@ def test_a_module_in_c_that_cannot_be_opened_is_told_as_such(
         import cwstore_in_c  # type: ignore[import-not-found] # noqa: F401
 
 
+def test_a_module_in_c_for_which_there_is_no_memory_is_told_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linker = "raise ImportError('libz.so.1: failed to map segment from shared object')"
+    (tmp_path / "cwstore_unmapped.py").write_text(linker, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StorageError) as caught, loading("it"):
+        import cwstore_unmapped  # type: ignore[import-not-found] # noqa: F401
+    assert str(caught.value) == (
+        "`it` cannot be loaded: Cannot allocate memory; let this process have more (ulimit -v, the"
+        " container's limit), then try again"
+    )
+
+
 def test_a_disk_that_does_not_give_a_module_is_told_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -266,3 +266,66 @@ def test_a_process_that_is_stopped_in_a_transaction_holds_up_writers_and_nobody_
             other.end()
         store.initiatives.create(name="after")
         assert names(store) == ["before", "after"]
+
+
+LESS_AND_LESS_MEMORY = """
+import gc, resource, sys
+from cwstore.errors import CwstoreError, StorageError
+from cwstore.store import Store
+
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+path, told = sys.argv[1], set()
+
+def within(room, act):
+    with open("/proc/self/statm") as pages:
+        used = int(pages.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + room, hard))
+    try:
+        act()
+        told.add("done")
+        return True
+    except Exception as error:  # Python has errors of its own for it
+        if isinstance(error, CwstoreError) and type(error) is not StorageError:
+            raise
+        told.add("no memory")
+        return False
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        gc.collect()
+
+claimed = set()
+
+def claim():
+    task = store.tasks.claim_next_ready()
+    claimed.add(task.id)
+
+def open_another():
+    with Store.open(path) as other:
+        other.initiatives.find_all()
+
+with Store.open(path) as store:
+    for number in range(200):
+        store.tasks.create(id=f"t{number}", name="t" * 5000)
+    store.check()
+    store.backup(f"{path}.first")
+    for number, room in enumerate(range(0, 4_000_000, 200_000)):
+        within(room, claim)
+        within(room, open_another)
+        copy = f"{path}.{number}"
+        if within(room, lambda: store.backup(copy)):
+            with Store.open(copy, read_only=True) as one:
+                assert len(one.tasks.find_all()) == 200
+        within(room, store.check)
+        claim()
+    held = {one.task_id for one in store.tasks.find_open_attempts()}
+    assert held == claimed, held ^ claimed
+    assert store.check().ok
+print(*sorted(told))
+"""
+
+
+@pytest.mark.slow
+def test_as_memory_ends_at_any_point_each_call_is_done_or_undone(file: Path) -> None:
+    with Other(LESS_AND_LESS_MEMORY, file) as other:
+        assert other.end() == ["done no memory"]
+    assert not [path.name for path in file.parent.iterdir() if path.name.startswith(".cwstore-")]

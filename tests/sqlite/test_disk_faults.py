@@ -415,6 +415,23 @@ def test_a_read_that_fails_does_not_spoil_the_next_one(disk: FaultyDisk, file: P
         assert store.initiatives.find_all() == [made]
 
 
+def test_want_of_memory_is_no_damage(store: Store, tmp_path: Path) -> None:
+    """Whoever is told of damage puts an old backup in the place of a good file."""
+    for number in range(200):
+        store.tasks.create(name=f"{number}", description="x" * 3000)
+    told: list[str] = []
+    for room in range(2_400_000, 3_400_000, 200_000):
+        before = apsw.hard_heap_limit(-1)
+        apsw.hard_heap_limit(apsw.memory_used() + room)
+        try:
+            store.backup(tmp_path / f"{room}.bak")
+        except StorageError as error:
+            told.append(str(error))
+        finally:
+            apsw.hard_heap_limit(before)
+    assert [one for one in told if "there is no memory left" not in one] == []
+
+
 def test_switching_to_wal_passes_on_what_goes_wrong(disk: FaultyDisk, tmp_path: Path) -> None:
     """A file of ours that somebody switched to another journal."""
     file = tmp_path / "store.db"
