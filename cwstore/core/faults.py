@@ -64,7 +64,7 @@ def _is_of_import(traceback: TracebackType | None) -> bool:
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     code = traceback and traceback.tb_frame.f_code.co_filename
-    return bool(code) and code.startswith("<frozen importlib")
+    return bool(code and code.startswith("<frozen importlib"))
 
 
 def _unloaded(what: str, code: int) -> StorageError:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from cwstore import Extension
+from cwstore.testing import check_statements
 from tests.kits.checker import Service
 
 AUTOMATIC = "SEARCH known USING AUTOMATIC COVERING INDEX (id=?)"
@@ -64,6 +66,20 @@ def test_an_index_that_nobody_needs_is_reported(service: Service) -> None:
         "notes_title_ix: no statement uses it and no foreign key needs it [index]"
     ]
     assert service.report(whole=False).faults == ()
+
+
+def test_of_an_extension_its_own_indexes_and_foreign_keys_are_checked(
+    service: Service, tmp_path: Path
+) -> None:
+    service.source = service.source.replace(" notes", " desk_notes")
+    notes = service.schema[service.schema.index("CREATE TABLE notes") :]
+    script = tmp_path / "0001_notes.sql"
+    script.write_text(notes.replace("notes", "desk_notes").replace("owners", "agents"))
+    extension = Extension("desk", migrations=tmp_path)
+    assert check_statements(service.module(), extension).faults == ()
+    script.write_text(script.read_text().replace("(owner_id, created_at, id)", "(title)"))
+    found = {one.subject for one in check_statements(service.module(), extension).faults}
+    assert {"desk_notes.owner_id", "desk_notes_owner_ix"} <= found
 
 
 def test_a_foreign_key_without_an_index_is_reported(service: Service) -> None:

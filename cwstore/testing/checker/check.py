@@ -9,6 +9,7 @@ from typing import Any
 import apsw
 
 from cwstore.core.drivers import engine_for, is_address
+from cwstore.core.extension import Extension
 from cwstore.core.lexer import UnfinishedTextError, spoken
 from cwstore.core.statement import Listing, Patch, Statement
 from cwstore.errors import InvalidValueError
@@ -33,7 +34,7 @@ _Problem = Callable[[Statement[Any]], str | None]
 
 def check_statements(
     target: ModuleType,
-    schema: str | os.PathLike[str],
+    schema: str | os.PathLike[str] | Extension,
     *,
     allow: Allowances | None = None,
     whole: bool = True,
@@ -42,11 +43,13 @@ def check_statements(
     """Check every Statement, Listing and Patch in the constants of the module, or the package.
 
     `schema` is SQL text (a str), or the Path of an .sql file, of a folder of migrations
-    (0001_name.sql ...) or of a database file, of which the structure alone is read. Statements
-    are prepared on an in-memory copy of it and never run. `allow` tolerates what a check found:
-    check -> subject -> reason; an allowance that is not needed is a fault itself. With
-    `whole=False` other programs use the schema too: an unused index is none then. `address` is of a
-    database of PostgreSQL with the same tables: each statement is prepared there, too.
+    (0001_name.sql ...) or of a database file, of which the structure alone is read; or it is an
+    Extension, whose statements may use the tables of the store too, while indexes and foreign keys
+    are asked of its own tables alone. Statements are prepared on an in-memory copy and never run.
+    `allow` tolerates what a check found: check -> subject -> reason; an allowance that is not
+    needed is a fault itself. With `whole=False` other programs use the schema too: an unused index
+    is none then. `address` is of a database of PostgreSQL with the same tables: each statement is
+    prepared there, too.
 
     The checks, by the word that reports and allowances use:
     sql          it does not parse

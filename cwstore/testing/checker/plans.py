@@ -92,12 +92,14 @@ def check_indexes(lines: Iterable[Line], schema: Schema, whole: bool) -> Iterato
     """Foreign keys without an index and, if no other program uses the schema, unused indexes."""
     used = {name for line in lines for name in line.indexes}
     for key in schema.foreign_keys:
+        if not key.table.startswith(schema.prefix):
+            continue
         if not any(_serves(index, key) for index in schema.indexes if index.table == key.table):
             columns = ", ".join(key.columns)
             problem = f"({columns}) refers to {key.parent} without an index: deletes there scan"
             yield Fault("", f"{key.table}.{columns}", "foreign-key", problem)
     for index in schema.indexes if whole else ():
-        if index.is_constraint or index.name in used:
+        if index.is_constraint or index.name in used or not index.table.startswith(schema.prefix):
             continue
         needed = [key for key in schema.foreign_keys if _serves(index, key)]
         others = [one for one in schema.indexes if one is not index and one.table == index.table]

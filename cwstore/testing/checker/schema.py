@@ -12,6 +12,7 @@ import apsw
 
 from cwstore._sqlite.apsw_types import Connection, open_connection
 from cwstore._sqlite.version import read_catalogue
+from cwstore.core.extension import Extension
 from cwstore.core.lexer import Token, UnfinishedTextError, spoken
 from cwstore.migrations.scripts import load
 from cwstore.testing.checker.words import at_top, bracket, name_of, split_at, upper
@@ -53,7 +54,10 @@ class ForeignKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """Tables by name, views and triggers with their text; `connection` is to prepare on."""
+    """Tables by name, views and triggers with their text; `connection` is to prepare on.
+
+    Of an extension the tables of the store are among them, and `prefix` tells its own.
+    """
 
     connection: Connection
     tables: dict[str, dict[str, Column]]
@@ -62,6 +66,7 @@ class Schema:
     triggers: dict[str, str]
     indexes: list[Index]
     foreign_keys: list[ForeignKey]
+    prefix: str = ""
 
     def info(self, text: str) -> Any:
         """apsw's QueryDetails of a statement, which is prepared and not run. Raises apsw.Error."""
@@ -72,8 +77,10 @@ class Schema:
         return self.tables.get(name) or self.view_columns.get(name) or {}
 
 
-def open_schema(schema: str | os.PathLike[str]) -> Schema:
+def open_schema(schema: str | os.PathLike[str] | Extension) -> Schema:
     """Build the schema from SQL text, a .sql file, a folder of migrations or a database file.
+
+    For an extension, from its migrations, after those of the store.
 
     Raises ValueError if it is none of these or does not parse.
     """
@@ -87,12 +94,16 @@ def open_schema(schema: str | os.PathLike[str]) -> Schema:
         for script in _scripts(schema):
             connection.execute(script).fetchall()
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, 1)
-        return _read(connection)
+        prefix = f"{schema.name}_" if isinstance(schema, Extension) else ""
+        return _read(connection, prefix)
     except (apsw.Error, UnfinishedTextError) as error:
         raise ValueError(f"the schema cannot be built ({error}); give SQL text or a Path") from None
 
 
-def _scripts(schema: str | os.PathLike[str]) -> Iterator[str]:
+def _scripts(schema: str | os.PathLike[str] | Extension) -> Iterator[str]:
+    if isinstance(schema, Extension):
+        yield from (file.text for file in [*load(), *load(schema.migrations)])
+        return
     if isinstance(schema, str):
         yield schema
         return
@@ -114,7 +125,7 @@ def _objects(connection: Connection) -> list[tuple[str, str, str, str]]:
     return sorted(read_catalogue(connection), key=lambda row: _KINDS.index(row[2]))
 
 
-def _read(connection: Connection) -> Schema:
+def _read(connection: Connection, prefix: str) -> Schema:
     tables: dict[str, dict[str, Column]] = {}
     views: dict[str, str] = {}
     triggers: dict[str, str] = {}
@@ -132,7 +143,7 @@ def _read(connection: Connection) -> Schema:
             view_columns[name] = {row[1]: Column(row[2]) for row in rows}
         elif kind == "trigger":
             triggers[name] = sql
-    return Schema(connection, tables, views, view_columns, triggers, indexes, foreign_keys)
+    return Schema(connection, tables, views, view_columns, triggers, indexes, foreign_keys, prefix)
 
 
 def _pragma(connection: Connection, pragma: str, name: str) -> list[tuple[Any, ...]]:
