@@ -81,9 +81,10 @@ _wait = psycopg.Connection.wait  # called ten times a write: super() would take 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
     """One that lets somebody look what keeps the server from answering to a batch."""
 
-    #: Called once for a batch, when its answer has not come for `LONG` seconds.
+    #: Called once, when an awaited answer has not come for so long. What it raises ends the wait.
     when_long: "Callable[[], None] | None" = None
-    answer_awaited = False  # all of a batch was sent
+    patience: float | None = None  # seconds until then; None: `LONG`
+    answer_awaited = False  # all was sent
 
     @contextmanager
     def pipeline(self) -> "Generator[psycopg.Pipeline]":
@@ -96,21 +97,21 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
         finally:
             self._pipeline = None
 
-    def wait(self, gen: "PQGen[T]", interval: float = 0.1, timeout: float | None = None) -> T:
-        """As psycopg's, which comes by every `interval` seconds, so that Ctrl-C is heard."""
+    def wait(self, gen: "PQGen[T]", *args: Any, **options: Any) -> T:
+        """As psycopg's, which comes by every 0.1 s, so that Ctrl-C is heard."""
         if self.answer_awaited and self.when_long is not None:
-            gen = _watched(gen, self.when_long)
-        return _wait(self, gen, interval, timeout)
+            gen = _watched(gen, self.when_long, self.patience or LONG)
+        return _wait(self, gen, *args, **options)
 
 
-def _watched(gen: "PQGen[T]", when_long: "Callable[[], None]") -> "PQGen[T]":
-    """The same, which calls `when_long` if it takes long."""
+def _watched(gen: "PQGen[T]", when_long: "Callable[[], None]", patience: float) -> "PQGen[T]":
+    """The same, which calls `when_long` if it takes longer than that."""
     began = time.monotonic()
     told = False
     wanted = next(gen)
     while True:
         ready = yield wanted
-        if not ready and not told and time.monotonic() - began > LONG:
+        if not ready and not told and time.monotonic() - began > patience:
             told = True
             when_long()
         try:

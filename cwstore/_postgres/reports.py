@@ -13,7 +13,7 @@ from cwstore._postgres.schema.drift import drift
 from cwstore._postgres.version import read_state
 from cwstore.core.health_report import HealthReport
 from cwstore.core.reports import CheckReport, StoreStats, TableStats
-from cwstore.errors import CwstoreError
+from cwstore.errors import CwstoreError, StorageError
 from cwstore.migrations.ledger import Drift
 from cwstore.migrations.scripts import MigrationFile, Program, newest, scripts_of
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cwstore._postgres.address import Address
     from cwstore._postgres.connection import Connection
 
+_PROBE = "SELECT 1"
+_PATIENCE = 5.0  # seconds until a probe takes the server for one that hangs
 _TABLES = """
     SELECT relname, pg_table_size(oid), pg_indexes_size(oid)
     FROM pg_class
@@ -75,11 +77,21 @@ def health(
     lease_reader: "Callable[[], AbstractContextManager[Connection]]", name: str
 ) -> HealthReport:
     """See `Store.health`. Disk and log are the server's."""
+
+    def give_up() -> None:
+        raise StorageError(
+            f"{name}: the server has not answered for {_PATIENCE:g} s; see whether it hangs, and"
+            " whether it can be reached"
+        )
+
     problems: list[str] = []
     started = perf_counter()
     try:
         with lease_reader() as connection:
-            connection.execute("SELECT 1")
+            connection.when_long, connection.patience = give_up, _PATIENCE
+            connection.answer_awaited = True
+            connection.execute(_PROBE)
+            connection.when_long, connection.answer_awaited = None, False
     except psycopg.Error as error:
         problems.append(str(map_error(error, name, 0.0)))
     except CwstoreError as error:

@@ -93,6 +93,9 @@ def rehearse(options: Namespace) -> int:
         terminal.say(f"broken foreign key: {violation}")
     if not done.violations:
         terminal.say("0 broken foreign keys")
+    if not done.steps:
+        terminal.say(f"{shown(options.path)} {left}. Nothing is pending: version {done.version}.")
+        return 0
     terminal.say(
         f"{shown(options.path)} {left}. It would go from version {done.version_before} to"
         f" {done.version}, from {done.size_before:,} to {done.size:,} bytes."

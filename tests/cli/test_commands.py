@@ -147,7 +147,7 @@ def test_rehearse_of_a_file_that_is_up_to_date_says_so(
 ) -> None:
     assert main(["rehearse", str(current)]) == 0
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith(f"{current} was not touched. It would go from version {NEWEST} to")
+    assert last == f"{current} was not touched. Nothing is pending: version {NEWEST}."
 
 
 def test_rehearse_tells_foreign_keys_that_lead_nowhere(

@@ -117,6 +117,22 @@ def test_a_probe_tells_of_a_server_that_ends_the_connection(
     )
 
 
+def test_a_probe_does_not_wait_for_ever_for_a_server_that_hangs(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.health().ok
+    with monkeypatch.context() as hanging:
+        hanging.setattr("cwstore._postgres.reports._PROBE", "SELECT pg_sleep(600)")
+        hanging.setattr("cwstore._postgres.reports._PATIENCE", 0.1)
+        assert store.health().problems == (
+            (
+                f"{store.path}: the server has not answered for 0.1 s; see whether it hangs, and"
+                " whether it can be reached"
+            ),
+        )
+    assert store.health().ok
+
+
 def _raise(error: BaseException) -> Any:
     def fail(*_: object, **__: object) -> None:
         raise error
