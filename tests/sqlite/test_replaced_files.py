@@ -334,6 +334,31 @@ def test_a_schema_that_changes_much_stays_the_same_file(file: Path, migrated: Pa
 # The queue of the writers
 
 
+def test_whose_log_it_is_lies_on_disk_before_the_log_of_another_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut the note of the old file would refuse the log of the new one."""
+    queue = Path(f"{file}-turn")
+    with Store.open(file) as store:
+        store.initiatives.create(name="old")
+        store.backup(tmp_path / "copy")
+        noted = queue.read_bytes()
+    queue.write_bytes(noted)  # as a killed process leaves it
+    shutil.copyfile(tmp_path / "copy", file)
+    synced: list[Path] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with Store.open(file) as store:
+        store.initiatives.create(name="new")
+        assert queue in synced
+        assert queue.read_bytes() != noted
+
+
 @pytest.mark.parametrize("size", [0, 1, 31, 40, 100_000])
 def test_a_queue_that_is_cut_kills_nobody_and_stamps_go_on_rising(
     store: Store, file: Path, size: int, open_store: OpenStore
