@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -329,6 +330,21 @@ def test_a_schema_that_changes_much_stays_the_same_file(file: Path, migrated: Pa
     write_and_be_killed(file, "second")
     with Store.open(file) as store:
         assert names(store) == ["first", "second"]
+
+
+def test_a_file_that_goes_within_a_tick_of_the_clock_of_its_directory_is_noticed(
+    file: Path,
+) -> None:
+    """A file system counts time in steps of some ms: two changes may leave one time."""
+    tick = time.time_ns() + 10_000_000_000
+    with Store.open(file) as store:
+        store.initiatives.create(name="first")
+        os.utime(file.parent, ns=(tick, tick))
+        store.initiatives.create(name="second")
+        file.rename(file.with_name("away.db"))
+        os.utime(file.parent, ns=(tick, tick))
+        with pytest.raises(StorageError, match="was removed or renamed"):
+            store.initiatives.create(name="third")
 
 
 # The queue of the writers

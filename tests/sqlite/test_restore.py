@@ -366,6 +366,30 @@ def test_a_log_that_cannot_be_looked_at_is_not_taken_for_none(
     ]
 
 
+def test_whose_log_is_kept_lies_on_disk_before_the_file_is_replaced(
+    file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut leaves the copy beside the log of the old file, and nobody can tell."""
+    write_and_be_killed(file, "third")
+    queue = file.with_name("store.db-turn")
+    queue.unlink()
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def note(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        sync(descriptor)
+
+    def swap(old: str, new: str) -> None:
+        done.append("replaced")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "replace", swap)
+    restore(backup, file)
+    assert queue.name in done[: done.index("replaced")]
+
+
 # Killed at any moment
 
 
