@@ -278,6 +278,24 @@ def test_nobody_knows_whose_a_log_is_beside_which_there_is_no_note(
         assert names(store) == ["first", "second"]
 
 
+def link_to_note(turn: Path) -> None:
+    note = turn.with_name("note")
+    note.write_bytes(bytes(_NOTE) + (1).to_bytes(8, "little"))  # of another file
+    turn.symlink_to(note)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, link_to_note])
+def test_a_note_in_a_thing_of_another_kind_tells_nothing(
+    make: Callable[[Path], None], file: Path
+) -> None:
+    write_and_be_killed(file, "first")
+    turn = file.with_name("store.db-turn")
+    turn.unlink()
+    make(turn)
+    with Store.open(file, read_only=True) as store:
+        assert names(store) == ["first"]
+
+
 @pytest.mark.parametrize(
     ("noted", "told"),
     [(1, True), (1 << 32, True), (0, False), ((1 << 32) + 1, False), ((1 << 64) - 1, False)],
