@@ -379,7 +379,7 @@ def test_a_log_that_cannot_be_looked_at_is_not_taken_for_none(
     ]
 
 
-def test_whose_log_is_kept_lies_on_disk_before_the_file_is_replaced(
+def test_the_copy_and_whose_log_is_kept_lie_on_disk_before_the_file_is_replaced(
     file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a power cut leaves the copy beside the log of the old file, and nobody can tell."""
@@ -400,7 +400,9 @@ def test_whose_log_is_kept_lies_on_disk_before_the_file_is_replaced(
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(os, "replace", swap)
     restore(backup, file)
-    assert queue.name in done[: done.index("replaced")]
+    swapped = done.index("replaced")
+    assert {queue.name, "d"} <= {*done[:swapped]}  # the copy, under the name that it had
+    assert file.parent.name in done[swapped:]
 
 
 # Killed at any moment
