@@ -387,7 +387,7 @@ def test_the_copy_and_whose_log_is_kept_lie_on_disk_before_the_file_is_replaced(
     queue = file.with_name("store.db-turn")
     queue.unlink()
     done: list[str] = []
-    sync, replace = os.fsync, os.replace
+    sync, replace, rename = os.fsync, os.replace, os.rename
 
     def note(descriptor: int) -> None:
         done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
@@ -398,11 +398,18 @@ def test_the_copy_and_whose_log_is_kept_lie_on_disk_before_the_file_is_replaced(
         replace(old, new)
 
     monkeypatch.setattr(os, "fsync", note)
+
+    def move(old: str, new: str) -> None:
+        done.append("log moved")
+        rename(old, new)
+
     monkeypatch.setattr(os, "replace", swap)
+    monkeypatch.setattr(os, "rename", move)
     restore(backup, file)
-    swapped = done.index("replaced")
+    swapped, moved = done.index("replaced"), done.index("log moved")
     assert {queue.name, "d"} <= {*done[:swapped]}  # the copy, under the name that it had
-    assert file.parent.name in done[swapped:]
+    assert file.parent.name in done[swapped:moved]
+    assert file.parent.name in done[moved:]
 
 
 # Killed at any moment
