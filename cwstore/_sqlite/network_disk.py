@@ -1,9 +1,12 @@
-"""Refuse a database on a disk that another machine also uses.
+"""Refuse a database on a disk that another machine also uses, or without its directory.
 
 All who have a database in WAL mode open share memory through `<file>-shm`. Two machines share none:
 each sees an index of its own, and one removes the log of the other. Users of other programs report
 damaged files from NFS and SMB, and from directories of the host in a virtual machine or a container
 (9p, virtiofs), also where one machine alone wrote.
+
+A container may be given the file alone (`docker run -v app.db:/data/app.db`). The log beside it is
+then the container's own: it goes with the container, and two containers have two logs of one file.
 
 Linux alone tells what a directory lies on, in its table of mounts. A disk whose kind is not listed
 here is taken for a local one.
@@ -32,12 +35,17 @@ _SANDBOXES = ("9p", "virtiofs")
 
 
 def refuse_network_disk(file: str) -> None:
-    """Raise StorageError if the file, or the directory of its log, lies on such a disk."""
+    """Raise StorageError if the file, or the directory of its log, lies on such a disk.
+
+    Likewise if the file lies elsewhere than that directory.
+    """
+    devices: list[int] = []
     for path in (os.path.dirname(file), file):
         try:
             device = os.stat(path).st_dev
         except OSError:  # it is not there yet; or whoever opens it is told
             continue
+        devices.append(device)
         # What is shared has no device of its own, so its number begins with 0.
         if os.major(device) == 0:
             kind, place = _mounted(device, path)
@@ -48,15 +56,29 @@ def refuse_network_disk(file: str) -> None:
                     " would be damaged. Keep it on a local disk; a backup may lie on this one. If"
                     f" this machine alone uses it and you take the risk, set {ALLOWED}=1"
                 )
+    # Layers of a container's own system may have other numbers than their directories.
+    alone = len({*devices}) == 2 and file in [place for _, place, _ in _mounts()]
+    if alone and os.environ.get(ALLOWED) != "1":
+        raise StorageError(
+            f"{file} is mounted alone, without its directory: its write-ahead log would be lost"
+            " with this container, and whoever else has the file mounted would have another log, so"
+            " the file would be damaged. Mount the directory in which it lies. If this container"
+            f" alone uses it and you take the risk, set {ALLOWED}=1"
+        )
+
+
+def _mounts() -> list[tuple[str, str, str]]:
+    """Number of the device, place and kind of each; nothing if nobody tells."""
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
+            return [_read(line) for line in table]
+    except OSError:  # not Linux
+        return []
 
 
 def _mounted(device: int, path: str) -> tuple[str, str]:
     """The kind of the file system, and where it is mounted; nothing if nobody tells."""
-    try:
-        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as table:
-            mounts = [_read(line) for line in table]
-    except OSError:  # not Linux
-        return "", ""
+    mounts = _mounts()
     number = f"{os.major(device)}:{os.minor(device)}"
     here = [one for one in mounts if one[0] == number]
     if not here:

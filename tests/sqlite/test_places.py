@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -121,6 +122,46 @@ def test_a_disk_whose_number_is_not_in_the_table_is_told_by_its_place(
     mount(mounts, "nfs", number="0:9999")
     with pytest.raises(StorageError, match=f"nfs, mounted at {file.parent}"):
         Store.open(file)
+
+
+@pytest.fixture
+def elsewhere(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file has another device than its directory."""
+
+    def look(path: str) -> SimpleNamespace:
+        return SimpleNamespace(st_dev=Path(path).stat().st_dev + (path == str(file)))
+
+    own = SimpleNamespace(
+        stat=look, major=lambda device: 8, minor=os.minor, path=os.path, environ=os.environ
+    )
+    monkeypatch.setattr(network_disk, "os", own)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_file_that_is_mounted_without_its_directory_is_refused(
+    file: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `docker run -v app.db:/data/app.db`: its log goes with the container."""
+    Store.open(file).close()
+    mounts.write_text(f"36 35 8:1 /app.db {file} rw - ext4 /dev/vda rw\n")
+    for call in (Store.open, cwstore.migrate, cwstore.status):
+        with pytest.raises(StorageError) as refused:
+            call(file)
+        assert str(refused.value) == (
+            f"{file} is mounted alone, without its directory: its write-ahead log would be lost"
+            " with this container, and whoever else has the file mounted would have another log, so"
+            " the file would be damaged. Mount the directory in which it lies. If this container"
+            " alone uses it and you take the risk, set CWSTORE_NETWORK_DISK=1"
+        )
+    monkeypatch.setenv("CWSTORE_NETWORK_DISK", "1")
+    Store.open(file).close()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_layers_of_a_system_may_have_devices_of_their_own(file: Path, mounts: Path) -> None:
+    Store.open(file).close()
+    mount(mounts, "overlay")
+    Store.open(file).close()
 
 
 def test_a_system_without_a_table_of_mounts_refuses_nothing(file: Path, mounts: Path) -> None:

@@ -93,6 +93,7 @@ def test_processes_hear_each_other_with_table_and_id(file: Path, store: Store) -
 
 def write(path: str, name: str, count: int) -> None:
     change_ring._PATIENCE = 60.0
+    write_queue.LISTENED = 600.0
     with Store.open(path, busy_timeout=60) as store:
         for number in range(count):
             store.tasks.create(name=name, id=f"{name}-{number}")
@@ -102,6 +103,7 @@ def test_all_listeners_hear_all_processes_in_the_order_of_their_commits(
     file: Path, store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_ring, "_PATIENCE", 60.0)  # whoever has the ring may be kept waiting
+    monkeypatch.setattr(write_queue, "LISTENED", 600.0)  # and the writers may take long to begin
     spawn = get_context("spawn")
     writers = [spawn.Process(target=write, args=(str(file), name, 20)) for name in "ab"]
     with store.changes() as here, other.changes() as there:
