@@ -368,6 +368,29 @@ def test_a_file_that_goes_within_a_tick_of_the_clock_of_its_directory_is_noticed
 # The queue of the writers
 
 
+def test_the_note_stays_as_long_as_a_log_lies_there(file: Path, tmp_path: Path) -> None:
+    with Store.open(file, checkpoints="external") as store:
+        store.initiatives.create(name="first")
+        store.backup(tmp_path / "copy")
+        store.initiatives.create(name="in the log")
+    assert Path(f"{file}-wal").stat().st_size > 0
+    shutil.copyfile(tmp_path / "copy", file)
+    with pytest.raises(StorageError, match="is not the log of"):
+        Store.open(file)
+
+
+def test_who_closes_removes_no_queue_but_its_own(file: Path) -> None:
+    queue = Path(f"{file}-turn")
+    with Store.open(file) as other, Store.open(file) as store:
+        store.initiatives.create(name="first")
+        store.compact()  # no log is left that would keep it
+        queue.unlink()
+        feed = other.changes()
+        store.close()
+        assert queue.exists()
+        feed.close()
+
+
 def test_whose_log_it_is_lies_on_disk_before_the_log_of_another_file(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

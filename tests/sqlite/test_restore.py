@@ -379,7 +379,7 @@ def test_a_log_that_cannot_be_looked_at_is_not_taken_for_none(
     ]
 
 
-def test_whose_log_is_kept_lies_on_disk_before_the_file_is_replaced(
+def test_the_copy_and_whose_log_is_kept_lie_on_disk_before_the_file_is_replaced(
     file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a power cut leaves the copy beside the log of the old file, and nobody can tell."""
@@ -387,7 +387,7 @@ def test_whose_log_is_kept_lies_on_disk_before_the_file_is_replaced(
     queue = file.with_name("store.db-turn")
     queue.unlink()
     done: list[str] = []
-    sync, replace = os.fsync, os.replace
+    sync, replace, rename = os.fsync, os.replace, os.rename
 
     def note(descriptor: int) -> None:
         done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
@@ -398,9 +398,18 @@ def test_whose_log_is_kept_lies_on_disk_before_the_file_is_replaced(
         replace(old, new)
 
     monkeypatch.setattr(os, "fsync", note)
+
+    def move(old: str, new: str) -> None:
+        done.append("log moved")
+        rename(old, new)
+
     monkeypatch.setattr(os, "replace", swap)
+    monkeypatch.setattr(os, "rename", move)
     restore(backup, file)
-    assert queue.name in done[: done.index("replaced")]
+    swapped, moved = done.index("replaced"), done.index("log moved")
+    assert {queue.name, "d"} <= {*done[:swapped]}  # the copy, under the name that it had
+    assert file.parent.name in done[swapped:moved]
+    assert file.parent.name in done[moved:]
 
 
 # Killed at any moment
