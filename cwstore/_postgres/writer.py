@@ -40,7 +40,7 @@ from cwstore.core.blocks import block
 from cwstore.core.clock import real_time as time
 from cwstore.core.faults import missing_reference, name_holder, read_only_refusal, table_of, taken
 from cwstore.core.ids import make_rising_id
-from cwstore.core.writer_lock import FairLock, acquire, refuse_others
+from cwstore.core.writer_lock import FairLock, acquire, refuse_others, thread_waited_for
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -118,6 +118,7 @@ class Writer:
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
         self.task: object = None  # the task or greenlet that opened the transaction
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
+        self.waited_for_name: str | None = None
         self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._waited = 0.0  # seconds for other threads, of the busy timeout of this acquisition
         self._handed_on = 0  # the last stamp of whoever held the lane before
@@ -483,13 +484,14 @@ class Writer:
             return
         from cwstore.core.slow import tell_wait  # what most transactions do not need
 
-        seen = self._seen
-        thread = self.waited_for if self._waited > seconds else 0
-        began = None
-        if seen is not None and seen.seconds is not None and not thread:
-            began = self._seen_at - seen.seconds
-        process = None if seen is None else seen.process
-        tell_wait(self.name, self._waited + seconds, thread, process, began)
+        holder, began = None, None
+        if self._waited > seconds:
+            holder = thread_waited_for(self)
+        elif self._seen is not None:
+            holder = self._seen.process
+            if self._seen.seconds is not None:
+                began = self._seen_at - self._seen.seconds
+        tell_wait(self.name, self._waited + seconds, holder, began)
 
     def _note_long(
         self, seconds: float, made: "Sequence[Cursor]", statement: "Statement[Any]"

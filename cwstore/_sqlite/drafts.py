@@ -43,7 +43,7 @@ def _make(place: str) -> tuple[str, int]:
         directory = os.path.join(place, f"{prefix}{make_id()[-6:]}{suffix}")
         try:
             os.mkdir(directory, 0o700)
-            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            lock = os.open(directory, os.O_RDONLY)
         except (FileExistsError, FileNotFoundError):
             if not os.path.isdir(place):
                 raise
@@ -74,7 +74,7 @@ def _clear_dead(place: str) -> None:
 
 
 def _clear_if_dead(directory: str) -> None:
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    lock = os.open(directory, os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         flock(lock, LOCK_EX | LOCK_NB)
         _clear(directory)

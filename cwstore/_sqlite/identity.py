@@ -81,7 +81,7 @@ def make_note_last(file: str, number: int) -> None:
 
 def refuse_foreign_log(file: str, log: str, header: bytes) -> None:
     """Raise StorageError if the log beside the file is known to be another file's."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it may be a pipe
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # it may be a pipe
     try:
         descriptor = os.open(f"{file}-turn", flags)
         try:

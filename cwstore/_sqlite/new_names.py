@@ -36,7 +36,7 @@ def keep_as(file: str, path: str) -> None:
 def _rename_in_turn(draft: str, path: str) -> None:
     from fcntl import LOCK_EX, flock
 
-    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
         flock(directory, LOCK_EX)
         if os.path.lexists(path):

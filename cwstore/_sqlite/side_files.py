@@ -8,7 +8,7 @@ import os
 import stat
 from contextlib import suppress
 
-_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_FLAGS = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW
 
 
 def open_side_file(name: str, file: str) -> int:

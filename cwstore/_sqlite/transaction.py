@@ -18,7 +18,7 @@ from cwstore._sqlite.error_map import commit_fault, map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited
 from cwstore.core.blocks import block
 from cwstore.core.faults import loading, name_holder
-from cwstore.core.writer_lock import Level, ThreadEnds, note_task
+from cwstore.core.writer_lock import Level, ThreadEnds, note_task, thread_waited_for
 from cwstore.errors import (
     BusyError,
     ConflictError,
@@ -118,12 +118,13 @@ class TransactionStack:
         in_queue = 0.0 if queue.ticket is None else time.monotonic() - queue.queued_at
         if waited + in_queue > LONG:
             writer = self._writer
-            thread = writer.waited_for if waited > in_queue else 0
-            began = None if thread else queue.holder_began
+            holder, began = queue.holder, queue.holder_began
+            if waited > in_queue:
+                holder, began = thread_waited_for(writer), None
             with suppress(OSError):  # a log is no reason to fail
                 from cwstore.core.slow import tell_wait  # what most transactions do not need
 
-                tell_wait(writer.file, waited + in_queue, thread, queue.holder, began)
+                tell_wait(writer.file, waited + in_queue, holder, began)
 
     def commit(self) -> None:
         """Keep the transaction. Raises OutcomeUnknownError if the disk failed meanwhile."""

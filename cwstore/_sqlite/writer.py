@@ -97,6 +97,7 @@ class Writer:
         self.recorder: Recorder | None = None  # while somebody listens to changes
         self.slow: list[SlowStatement] = []  # of this transaction, to be logged at its end
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
+        self.waited_for_name: str | None = None
         self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC
         self._noted = False  # others can read who has it open, and since when
         self._handed_on = 0  # the stamp of the last writer, whatever its process

@@ -61,7 +61,7 @@ def _refuse_other_file(path: str) -> None:
 def _write(path: str, text: str) -> None:
     draft = f"{path}.{os.getpid()}.tmp"
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
         os.replace(draft, path)

@@ -57,7 +57,7 @@ def _output(path: str | None) -> Generator[TextIO, None, None]:
         yield sys.stdout
         return
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror}; give the name of a new file"

@@ -40,17 +40,11 @@ def tell_statements(where: str, slow: list[SlowStatement]) -> None:
         log(WARNING, text, where, one.method, one.seconds, one.plan)
 
 
-def tell_wait(
-    where: str, seconds: float, thread: int, holder: str | None, began: float | None
-) -> None:
-    """Log a wait for the write lock, and who had it. `thread`: of this process; 0: another one.
+def tell_wait(where: str, seconds: float, holder: str | None, began: float | None) -> None:
+    """Log a wait for the write lock, and who had it; None: that is not known.
 
-    `began`: when the transaction of the holder did, by `time.monotonic`, as far as it is known.
+    `began`: when the transaction of the holder did, by `time.monotonic`.
     """
-    if thread:
-        from cwstore.core.writer_lock import name_of_thread
-
-        holder = name_of_thread(thread)
     text = "%s: a transaction waited %.1f s for the write lock, which %s had"
     holder = holder or "nobody known"
     if began is not None:

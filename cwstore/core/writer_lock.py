@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         task: object  # the task or greenlet that opened the transaction
         busy_timeout: float  # seconds
         waited_for: int  # ident of the thread that had the lock when one last waited
+        waited_for_name: str | None  # its name, once that wait was no short one
         began: float  # when the owner took the lock, by CLOCK_MONOTONIC
 
         def time_of(self, moment: float) -> "datetime":
@@ -133,7 +134,7 @@ def acquire(writer: "Writer", text: str, where: str) -> float:
     """
     waited = 0.0
     if not writer.lock.try_acquire():
-        writer.waited_for = writer.owner
+        writer.waited_for, writer.waited_for_name = writer.owner, None
         started = time.monotonic()
         if not _wait_for_lock(writer):
             holder = name_of_thread(writer.owner)
@@ -161,6 +162,7 @@ def _wait_for_lock(writer: "Writer") -> bool:
         if writer.lock.acquire(min(left, moment)):
             return True
         _refuse_if_left_open(writer)
+        writer.waited_for_name = name_of_thread(writer.owner)  # it may end before this is told
         left -= min(left, moment)
     return writer.lock.acquire(left)
 
@@ -192,6 +194,11 @@ def name_of_thread(ident: int) -> str | None:
     """A thread of this process, as text; None if it has ended."""
     names = {thread.ident: thread.name for thread in running_threads()}
     return f"thread {names[ident]} of this process" if ident in names else None
+
+
+def thread_waited_for(writer: "Writer") -> str | None:
+    """The thread that had the lock when one last waited, as text; None: it is not known."""
+    return writer.waited_for_name or name_of_thread(writer.waited_for)
 
 
 def refuse_others(writer: "Writer") -> None:

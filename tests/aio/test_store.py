@@ -387,6 +387,28 @@ def test_lists_that_follow_each_other_share_a_thread(file: Path) -> None:
     run(file, scene)
 
 
+def test_the_result_of_a_transaction_does_not_wait_for_the_next_one_of_its_thread(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cwstore.aio.lanes._TRANSACTIONS", 1)
+    monkeypatch.setattr("cwstore.aio.workers._HOLD_BACK", 60.0)
+    known = threading.Event()
+
+    async def scene(store: AsyncStore) -> None:
+        def short(_: Store) -> None: ...
+
+        def long(_: Store) -> None:
+            assert known.wait(30)
+
+        first = asyncio.create_task(store.transaction(short))
+        second = asyncio.create_task(store.transaction(long))
+        await first
+        known.set()
+        await second
+
+    run(file, scene)
+
+
 def test_a_call_that_is_cancelled_before_it_began_changes_nothing_and_says_so(file: Path) -> None:
     go = threading.Event()
 
@@ -877,6 +899,41 @@ def test_under_trio_a_call_that_runs_is_completed_and_the_cancellation_says_so(f
 
     anyio.run(play, backend="trio")
     assert notes == ["cwstore: the call had begun and was completed; only its result is lost"]
+
+
+def test_under_trio_a_transaction_that_is_cancelled_while_it_runs_is_rolled_back(
+    file: Path,
+) -> None:
+    began, go = threading.Event(), threading.Event()
+    notes: list[str] = []
+
+    def work(tx: Store) -> None:
+        tx.initiatives.create(name="never")
+        began.set()
+        assert go.wait(30)
+
+    async def play() -> None:
+        async with await open_async(file) as store:
+
+            async def transact() -> None:
+                try:
+                    await store.transaction(work)
+                except anyio.get_cancelled_exc_class() as cancelled:
+                    notes.extend(cancelled.__notes__)
+                    raise
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(transact)
+                await anyio.to_thread.run_sync(began.wait, 30)
+                group.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    for _ in range(2):  # what runs in one turn of the loop has no order
+                        await anyio.lowlevel.checkpoint()
+                go.set()
+            assert await store.initiatives.find_all() == []
+
+    anyio.run(play, backend="trio")
+    assert notes == ["cwstore: cancelled before the commit; the transaction was rolled back"]
 
 
 def test_under_trio_a_call_that_has_not_begun_is_withdrawn(file: Path) -> None:

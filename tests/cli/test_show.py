@@ -306,6 +306,17 @@ def test_json_has_what_the_lines_say(filled: Filled, capsys: pytest.CaptureFixtu
         },
     ]
     assert [one["outcome"] for one in tasks["T1"]["attempts"]] == ["failed", None]
+    assert {key: (one["state"], one["depends_on"]) for key, one in tasks.items()} == {
+        "T0": ("completed", []),
+        "T1": ("in progress", []),
+        "T2": ("waiting", ["T1"]),
+        "T3": ("waiting", ["T2"]),
+        "T4": ("waiting", ["T0", "T9"]),
+        "T5": ("ready", []),
+        "T6": ("waiting", []),
+        "T7": ("blocked", []),
+        "T8": ("needs approval", []),
+    }
     assert board["phases"][1]["depends_on"] == ["P1"]
     agent = json.loads(shown(capsys, filled.path, "A1", "--json"))
     assert (agent["agent"]["name"], agent["work"]["task_id"]) == ("brave-otter", "T1")

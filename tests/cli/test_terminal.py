@@ -1,6 +1,8 @@
 """What a person sees: drawn tables and bars with rich, plain text without it."""
 
 import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,20 @@ def test_a_terminal_gets_a_drawn_table_and_a_bar(
     assert "╭" in out.getvalue()
     assert "0001_initiatives_and_projects" in out.getvalue()
     assert f"migration {NEWEST} of {NEWEST}" in err.getvalue()
+
+
+def test_a_bar_goes_up_to_the_last_migration(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, float]] = []
+
+    @contextmanager
+    def bar(_: str) -> Generator[Callable[[float, float, str], None]]:
+        yield lambda done, total, note: seen.append((done, total))
+
+    monkeypatch.setattr(terminal, "progress", bar)
+    assert main(["migrate", str(file)]) == 0
+    assert seen == sorted(seen)
+    assert 0 <= seen[0][0] < 1
+    assert seen[-1] == (NEWEST, NEWEST)
 
 
 @pytest.mark.parametrize("columns", ["60", "80"])
@@ -150,7 +166,6 @@ def test_a_bar_says_what_goes_on(
         ("Drawing", "report PATH"),
         ("Restoring", "restore copy.db PATH"),
         ("Rehearsing", "rehearse PATH"),
-        ("Migrating", "migrate PATH"),
     ]:
         err.truncate(0)
         assert main(command.replace("PATH", str(logs)).split()) == 0, (command, err.getvalue())

@@ -12,7 +12,7 @@ import pytest
 import cwstore
 from cwstore.cli import main
 from cwstore.cli.parser import make_parser, run
-from cwstore.cli.values import duration, readable_bytes, size
+from cwstore.cli.values import count, duration, readable_bytes, size, workers
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
 
@@ -160,6 +160,7 @@ def test_no_path_at_all_is_wrong_usage(
         ("30d", timedelta(days=30)),
         ("1.5W", timedelta(weeks=1.5)),
         (" 2 d ", timedelta(days=2)),
+        ("36500d", timedelta(days=36500)),
     ],
 )
 def test_a_time_span_has_a_number_and_a_unit(text: str, span: timedelta) -> None:
@@ -172,6 +173,14 @@ def test_a_time_span_has_a_number_and_a_unit(text: str, span: timedelta) -> None
 )
 def test_a_size_is_in_bytes_or_has_a_unit(text: str, number: int) -> None:
     assert size(text) == number
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "number"),
+    [(workers, "1", 1), (workers, "64", 64), (count, "0", 0), (count, "9" * 15, 10**15 - 1)],
+)
+def test_a_count_is_a_whole_number(read: Callable[[str], int], text: str, number: int) -> None:
+    assert read(text) == number
 
 
 def test_an_error_of_the_system_without_a_number_is_told_as_it_is(
@@ -203,6 +212,10 @@ NO_SIZE = " is not a size: write 500MB, 2GB, 2GiB, or bytes"
         (size, "2 gigs", f"'2 gigs'{NO_SIZE}"),
         (size, "-1", f"'-1'{NO_SIZE}"),
         (size, "GB", f"'GB'{NO_SIZE}"),
+        *((workers, text, "must be a number from 1 to 64") for text in ("0", "65", "x", "²", "٣")),
+        *((count, text, f"'{text}' is not a number, 0 or more") for text in ("-1", "x", "٣")),
+        (count, "9" * 16, f"'{'9' * 16}' is not a number, 0 or more"),
+        (duration, "36501d", "'36501d' must be longer than 0 and at most 36500d"),
     ],
 )
 def test_what_could_mean_two_things_is_refused(

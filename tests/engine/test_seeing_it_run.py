@@ -18,6 +18,7 @@ from cwstore.migrations import api as migrations
 from cwstore.store import Store
 from tests.kits.database import (
     OpenStore,
+    has_named_whom_it_waits_for,
     has_seen_who_writes,
     open_async,
     open_private,
@@ -117,6 +118,29 @@ def test_a_long_wait_for_another_thread_is_logged(
         f"{store.path}: a transaction waited N s for the write lock, which"
         " thread MainThread of this process had"
     ) in map(without_numbers, lines(caplog))
+
+
+def test_a_thread_that_was_waited_for_is_named_though_it_has_ended(
+    store: Store, engine: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_all_for_long(monkeypatch, engine)
+    began = threading.Event()
+
+    def hold() -> None:
+        with store.transaction():
+            began.set()
+            while not has_named_whom_it_waits_for(store):
+                began.wait(0.01)
+
+    thread = threading.Thread(target=hold, name="the brief one")
+    thread.start()
+    assert began.wait(30)
+    store.initiatives.create(name="late")
+    assert (
+        f"{store.path}: a transaction waited N s for the write lock, which"
+        " thread the brief one of this process had"
+    ) in map(without_numbers, lines(caplog))
+    thread.join()
 
 
 def test_a_long_wait_for_another_store_is_logged(

@@ -297,6 +297,12 @@ def has_seen_who_writes(store: Store) -> bool:
     return queue is not None and queue.holder is not None
 
 
+def has_named_whom_it_waits_for(store: Store) -> bool:
+    """Whether a thread waits for another one, and has noted its name."""
+    writer = postgres.writer_of(store) or engine_of(store)._writer
+    return writer.waited_for_name is not None
+
+
 def waiting_threads(store: Store) -> int:
     """How many threads wait at this moment to write through the store."""
     writer = postgres.writer_of(store) or engine_of(store)._writer

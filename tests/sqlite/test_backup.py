@@ -202,8 +202,13 @@ def test_a_file_is_replaced_where_the_process_stands(
 
 
 def test_a_target_that_cannot_be_written_is_refused(store: Path, target: Path) -> None:
-    with pytest.raises(StorageError, match=r"cannot write the backup .*No such file or directory"):
-        write_backup(str(store), target.parent / "no" / "where.db", busy_timeout=1)
+    nowhere = target.parent / "no" / "where.db"
+    with pytest.raises(StorageError) as refused:
+        write_backup(str(store), nowhere, busy_timeout=1)
+    assert str(refused.value) == (
+        f"cannot write the backup {nowhere}: No such file or directory; choose a directory that"
+        " this user may write to, with room for a copy"
+    )
     with pytest.raises(InvalidValueError, match="path: a backup needs a file"):
         write_backup(str(store), ":memory:", busy_timeout=1)
     with pytest.raises(StorageError, match=r"cannot write the backup .*irectory"):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -277,6 +278,24 @@ def test_nobody_knows_whose_a_log_is_beside_which_there_is_no_note(
         assert names(store) == ["first", "second"]
 
 
+def link_to_note(turn: Path) -> None:
+    note = turn.with_name("note")
+    note.write_bytes(bytes(_NOTE) + (1).to_bytes(8, "little"))  # of another file
+    turn.symlink_to(note)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, link_to_note])
+def test_a_note_in_a_thing_of_another_kind_tells_nothing(
+    make: Callable[[Path], None], file: Path
+) -> None:
+    write_and_be_killed(file, "first")
+    turn = file.with_name("store.db-turn")
+    turn.unlink()
+    make(turn)
+    with Store.open(file, read_only=True) as store:
+        assert names(store) == ["first"]
+
+
 @pytest.mark.parametrize(
     ("noted", "told"),
     [(1, True), (1 << 32, True), (0, False), ((1 << 32) + 1, False), ((1 << 64) - 1, False)],
@@ -331,7 +350,70 @@ def test_a_schema_that_changes_much_stays_the_same_file(file: Path, migrated: Pa
         assert names(store) == ["first", "second"]
 
 
+def test_a_file_that_goes_within_a_tick_of_the_clock_of_its_directory_is_noticed(
+    file: Path,
+) -> None:
+    """A file system counts time in steps of some ms: two changes may leave one time."""
+    tick = time.time_ns() + 10_000_000_000
+    with Store.open(file) as store:
+        store.initiatives.create(name="first")
+        os.utime(file.parent, ns=(tick, tick))
+        store.initiatives.create(name="second")
+        file.rename(file.with_name("away.db"))
+        os.utime(file.parent, ns=(tick, tick))
+        with pytest.raises(StorageError, match="was removed or renamed"):
+            store.initiatives.create(name="third")
+
+
 # The queue of the writers
+
+
+def test_the_note_stays_as_long_as_a_log_lies_there(file: Path, tmp_path: Path) -> None:
+    with Store.open(file, checkpoints="external") as store:
+        store.initiatives.create(name="first")
+        store.backup(tmp_path / "copy")
+        store.initiatives.create(name="in the log")
+    assert Path(f"{file}-wal").stat().st_size > 0
+    shutil.copyfile(tmp_path / "copy", file)
+    with pytest.raises(StorageError, match="is not the log of"):
+        Store.open(file)
+
+
+def test_who_closes_removes_no_queue_but_its_own(file: Path) -> None:
+    queue = Path(f"{file}-turn")
+    with Store.open(file) as other, Store.open(file) as store:
+        store.initiatives.create(name="first")
+        store.compact()  # no log is left that would keep it
+        queue.unlink()
+        feed = other.changes()
+        store.close()
+        assert queue.exists()
+        feed.close()
+
+
+def test_whose_log_it_is_lies_on_disk_before_the_log_of_another_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut the note of the old file would refuse the log of the new one."""
+    queue = Path(f"{file}-turn")
+    with Store.open(file) as store:
+        store.initiatives.create(name="old")
+        store.backup(tmp_path / "copy")
+        noted = queue.read_bytes()
+    queue.write_bytes(noted)  # as a killed process leaves it
+    shutil.copyfile(tmp_path / "copy", file)
+    synced: list[Path] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with Store.open(file) as store:
+        store.initiatives.create(name="new")
+        assert queue in synced
+        assert queue.read_bytes() != noted
 
 
 @pytest.mark.parametrize("size", [0, 1, 31, 40, 100_000])

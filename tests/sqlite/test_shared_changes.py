@@ -70,6 +70,16 @@ def test_a_search_index_that_somebody_added_blinds_nobody(store: Store, file: Pa
         assert told(feed, task("t")) == told(beside, task("t")) == [task("t")]
 
 
+def test_an_entry_that_somebody_has_spoilt_is_not_told_as_a_change(
+    store: Store, other: Store, ring_file: Path
+) -> None:
+    with store.changes() as feed:
+        other.tasks.create(name="t", id="spoilt")
+        data = ring_file.read_bytes()
+        ring_file.write_bytes(data.replace(b"spoilt", b"SPOILT"))
+        assert feed.get(timeout=60) == [ELSEWHERE]
+
+
 _WRITE = """
 import sys
 from cwstore import Store

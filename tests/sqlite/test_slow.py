@@ -68,7 +68,7 @@ def test_a_slow_statement_is_told_where_its_plan_cannot_be_had(
 
 
 def test_a_wait_for_who_is_not_known_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    slow.tell_wait("F", 2.0, 0, None, None)
+    slow.tell_wait("F", 2.0, None, None)
     assert lines(caplog) == [
         "F: a transaction waited 2.0 s for the write lock, which nobody known had"
     ]

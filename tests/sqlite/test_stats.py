@@ -29,7 +29,6 @@ from tests.kits.engine import (
     undone,
 )
 
-HERE = os.getpid()
 PROCESS = Path("/proc/self/comm").read_text().rstrip()
 
 _READ = """
@@ -50,7 +49,7 @@ def readers(store: Store) -> list[ReaderStats]:
 
 
 def here(thread: str, what: str, seconds: float | None = 1.0) -> ReaderStats:
-    return ReaderStats(HERE, PROCESS, thread, what, seconds)
+    return ReaderStats(os.getpid(), PROCESS, thread, what, seconds)
 
 
 @contextmanager
@@ -229,7 +228,7 @@ def test_another_store_of_this_process_is_named_like_another_process(
     store: Store, file: Path
 ) -> None:
     with reading(file):
-        assert readers(store) == [ReaderStats(HERE, PROCESS, None, None, None)]
+        assert readers(store) == [ReaderStats(os.getpid(), PROCESS, None, None, None)]
 
 
 def test_the_locks_are_read_as_linux_writes_them(
@@ -240,7 +239,7 @@ def test_the_locks_are_read_as_linux_writes_them(
     gone = 2**22 + 1  # more than any process has
     locks = tmp_path / "locks"
     locks.write_text(
-        f"1: POSIX  ADVISORY  READ {HERE} {place} 128 128\n"
+        f"1: POSIX  ADVISORY  READ {os.getpid()} {place} 128 128\n"
         f"2: POSIX  ADVISORY  READ 1 {place} 126 128\n"
         f"3: POSIX  ADVISORY  READ {gone} {place} 123 123\n"
         f"4: POSIX  ADVISORY  WRITE 2 {place} 120 127\n"

@@ -67,34 +67,51 @@ class Run:
         self.counts: dict[str, Counter[str]] = {}
 
     def __call__(self, changes: list[Change]) -> None:
-        """Those that reach the line first; who survives them is tried on all others as well."""
+        """Try them, and again those that a test noticed which fails without a change, too."""
+        while changes:
+            noticed = self._round(changes)
+            failing = self._failing_anyway(changes[0])
+            self._reached.leave_out(failing)
+            for change, test in noticed.items():
+                if test not in failing:
+                    self._count(change, "killed")
+            changes = [change for change, test in noticed.items() if test in failing]
+        self._trials.close()
+
+    def _round(self, changes: list[Change]) -> dict[Change, str]:
+        """What noticed each: a test that reaches the line, else one of the others."""
+        noticed: dict[Change, str] = {}
         again: dict[Change, tuple[list[str], bool]] = {}
         for ended in self._tried({one: (self._reached.tests_of(one), False) for one in changes}):
             change = ended.change
             if ended.noticed_by == CANNOT:
                 again[change] = self._reached.all, True
             elif ended.noticed_by:
-                self._count(change, "killed")
+                noticed[change] = ended.noticed_by
             elif self._reasons.of(change):
                 self._count(change, "reason")
             else:
                 again[change] = self._reached.others_of(change)
         for ended in self._tried(again):
             if ended.noticed_by:
-                self._count(ended.change, "killed")
+                noticed[ended.change] = ended.noticed_by
             else:
-                self._tell(ended.change)
-        self._distrust(changes[0])
-        self._trials.close()
+                self._count(ended.change, "left")
+                print(ended.change, flush=True)
+        return noticed
 
-    def _distrust(self, one: Change) -> None:
-        """The tests that noticed something must notice nothing where nothing is changed."""
+    def _failing_anyway(self, one: Change) -> set[str]:
+        """Those of the tests that noticed something that fail where nothing is changed."""
         names = {name for names in self._noticed_by.values() for name in names}
-        tests = [test for test in self._reached.all if test in names]
         none = Change(one.file, one.first, one.old, one.old, one.function)
-        for ended in self._tried({none: (tests, False)}):
-            if ended.noticed_by:
-                sys.exit(f"without a change, too, {ended.noticed_by} fails: nothing is known")
+        failing: set[str] = set()
+        while True:
+            tests = [test for test in self._reached.all if test in names - failing]
+            (ended,) = self._tried({none: (tests, False)})
+            if not ended.noticed_by:
+                return failing
+            print(f"it fails without a change, too, and is left out: {ended.noticed_by}")
+            failing.add(ended.noticed_by)
 
     def _tried(self, tests: dict[Change, tuple[list[str], bool]]) -> Iterator[Ended]:
         """Each change on some tests, fresh or not."""
@@ -112,10 +129,6 @@ class Run:
     def _noted(self, ended: Ended) -> Ended:
         self._noticed_by.setdefault(ended.change.file, []).append(ended.noticed_by)
         return ended
-
-    def _tell(self, change: Change) -> None:
-        self._count(change, "left")
-        print(change, flush=True)
 
     def _count(self, change: Change, outcome: str) -> None:
         self.counts.setdefault(change.module, Counter())[outcome] += 1

@@ -60,6 +60,8 @@ def _try(
     session: pytest.Session, change: Change | None, tests: list[tuple[pytest.Item, float]]
 ) -> str:
     """The test that failed, or took too long."""
+    if not tests:
+        return ""
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:

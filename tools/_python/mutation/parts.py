@@ -85,7 +85,7 @@ PARTS = {
         _in("_sqlite", "backup drafts restore new_names side_files network_disk identity"),
         (
             *_in("sqlite", "backup restore places creation around_the_file replaced_files"),
-            "cli/restore",
+            *("cli/restore", "cli/terminal"),
         ),
     ),
     "inspection": Part(
@@ -113,10 +113,13 @@ PARTS = {
             "migration_commands output parser show_command stores terminal transfer_commands"
             " upkeep_commands values",
         ),
-        _in(
-            "cli",
-            "commands migration_commands output restore show terminal transfer_commands"
-            " upkeep_commands usage",
+        (
+            *_in(
+                "cli",
+                "commands migration_commands output restore show terminal transfer_commands"
+                " upkeep_commands usage",
+            ),
+            *("examples/wishes", "sqlite/read_only"),
         ),
     ),
     "testing": Part(

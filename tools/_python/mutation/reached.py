@@ -48,6 +48,10 @@ class Reached:
         """Those that reach the line."""
         return self._named(self._found(change, self._lines(change)))
 
+    def leave_out(self, tests: set[str]) -> None:
+        """Ask these no more."""
+        self.all = [test for test in self.all if test not in tests]
+
     def others_of(self, change: Change) -> tuple[list[str], bool]:
         """Those that may notice it although they do not; and whether its import may matter.
 

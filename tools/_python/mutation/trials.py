@@ -91,7 +91,7 @@ class Trials:
             self._take_back(tree, change, None)
             self._failed.append(Ended(change, "the import", fresh))
         else:
-            host.asked.send((None if fresh else change, tests))
+            host.asked.send((None if fresh or change.new == change.old else change, tests))
             self._running[host.asked] = _Running(change, tree, host, fresh)
 
     def ended(self, *, all_of_them: bool = False) -> Iterator[Ended]:
@@ -118,6 +118,8 @@ class Trials:
     def _write(self, file: Path, change: Change) -> None:
         lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
         end = change.first + len(change.old)
+        if tuple(lines[change.first : end]) != change.old:
+            raise ValueError(f"{file} is not what the change was made for: {change}")
         file.rename(file.with_name(f"{file.name}.whole"))
         lines[change.first : end] = change.new
         file.write_text("".join(lines), encoding="utf-8")
