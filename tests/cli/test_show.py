@@ -289,7 +289,9 @@ def test_only_the_first_of_many_lines_are_shown(
 
 
 def test_json_has_what_the_lines_say(filled: Filled, capsys: pytest.CaptureFixture[str]) -> None:
-    whole = json.loads(shown(capsys, filled.path, "--json"))
+    text = shown(capsys, filled.path, "--json")
+    whole = json.loads(text)
+    assert text.startswith('{\n  "initiatives": [\n    {\n      "id": "I1",\n')
     assert [one["tasks"]["completed"] for one in whole["initiatives"]] == [1, 0]
     assert [*whole] == [*("initiatives", "work", "agents", "messages", "conversations", "accounts")]
     assert [one["email"] for one in whole["accounts"]] == [f"{c}@example.org" for c in "abcd"]

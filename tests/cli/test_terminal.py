@@ -184,6 +184,16 @@ def test_a_table_without_a_header_is_drawn_without_one(
     assert first.split() == ["│", "version", "│", str(NEWEST), "of", str(NEWEST), "│"]
 
 
+def test_numbers_in_a_table_stand_at_the_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, _ = attach(monkeypatch)
+    terminal.table("title", ("name", "number"), [("a", "1"), ("long name", "1,000,000")])
+    lines = [line.split("│")[1:3] for line in out.getvalue().splitlines() if "│" in line]
+    assert lines[1:] == [
+        [" a         ", "         1 "],
+        [" long name ", " 1,000,000 "],
+    ]
+
+
 def test_what_a_terminal_would_obey_is_shown_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     out, err = attach(monkeypatch)
     terminal.say("a\x1b[2Jb\ud800c\n")

@@ -1,6 +1,7 @@
 """The commands that make a file smaller, and the one that begins a migration."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,26 @@ def test_stats_draws_what_tables_and_logs_take(
         {"agent_id": "a", "agent_name": "fox", "sessions": 5, "chunks": 10, "bytes": 500_000},
         {"agent_id": "b", "agent_name": "owl", "sessions": 1, "chunks": 1, "bytes": 2},
     ]
+
+
+def test_stats_tells_who_reads_although_the_process_has_no_name(
+    logged: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gone = 2**22 + 1  # more than any process has
+    locks = tmp_path / "locks"
+    monkeypatch.setattr("cwstore._sqlite.lock_holders._LOCKS", str(locks))
+    with Store.open(logged) as store:
+        store.initiatives.create(name="one")
+        place = f"00:2a:{Path(f'{logged}-shm').stat().st_ino}"
+        locks.write_text(
+            f"1: POSIX  ADVISORY  READ {os.getpid()} {place} 128 128\n"
+            f"2: POSIX  ADVISORY  READ {gone} {place} 124 124\n"
+        )
+        assert main(["stats", str(logged)]) == 0
+    assert f"Process {gone} (unknown) holds a snapshot of the file.\n" in capsys.readouterr().out
 
 
 def test_stats_lists_the_longest_logs(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

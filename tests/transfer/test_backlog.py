@@ -128,6 +128,7 @@ def stored(store: Store, report: BacklogReport) -> list[tuple[Any, ...]]:
 def test_every_line_and_edge_is_stored_or_told(store: Store) -> None:
     report = import_file(store, str(BACKLOG))
     assert lines_of(report.refused) == REFUSED
+    assert [one.issue for one in report.refused if ": no id: " in str(one)] == [None, None, ""]
     assert lines_of(report.left_out) == LEFT_OUT
     assert stored(store, report) == STORED
     assert replace(report, left_out=(), refused=(), seconds=0) == BacklogReport(

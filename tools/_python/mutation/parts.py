@@ -119,7 +119,7 @@ PARTS = {
                 "commands migration_commands output restore show terminal transfer_commands"
                 " upkeep_commands usage",
             ),
-            *("examples/wishes", "sqlite/read_only"),
+            *("examples/wishes", "sqlite/read_only", "sqlite/around_the_file"),
         ),
     ),
     "testing": Part(
