@@ -1,5 +1,6 @@
 """Of a change whose row the statement tells, and of any other, the same is told."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,10 +40,18 @@ class Row:
     word: str | None
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one_row")
+    (folder / "0001_begin.sql").write_text(_TABLES)
+    Database.open(folder / "one.db", migrations=folder, application_id=1).close()
+    return folder / "one.db"
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    (tmp_path / "0001_begin.sql").write_text(_TABLES)
-    with Database.open(tmp_path / "one.db", migrations=tmp_path, application_id=1) as database:
+def database(migrated: Path, tmp_path: Path) -> Iterator[Database]:
+    file = shutil.copy(migrated, tmp_path)
+    with Database.open(file, migrations=migrated.parent, application_id=1) as database:
         yield database
 
 
