@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -191,12 +191,16 @@ class PostgresDatabase:
             fault = map_statement_error(error, statement, binds, self._busy_timeout)
         else:
             if (seconds := time.monotonic() - began) > LONG:
-                from cwstore._postgres.slow import tell  # what most processes do not need
-                from cwstore.core.slow import slow_statement
-
-                tell(self.file, [slow_statement(text.decode(), seconds)], self.lease_reader)
+                self._tell_slow(text, seconds)
             return rows
         raise fault
+
+    def _tell_slow(self, text: bytes, seconds: float) -> None:
+        with suppress(OSError):  # a log is no reason to fail
+            from cwstore._postgres.slow import tell  # what most processes do not need
+            from cwstore.core.slow import slow_statement
+
+            tell(self.file, [slow_statement(text.decode(), seconds)], self.lease_reader)
 
     @block
     def lease_reader(self) -> Generator[Connection, None, None]:

@@ -482,8 +482,6 @@ class Writer:
         """Log a long wait for the lane, and for other threads before."""
         if self._waited + seconds <= LONG:
             return
-        from cwstore.core.slow import tell_wait  # what most transactions do not need
-
         holder, began = None, None
         if self._waited > seconds:
             holder = thread_waited_for(self)
@@ -491,7 +489,10 @@ class Writer:
             holder = self._seen.process
             if self._seen.seconds is not None:
                 began = self._seen_at - self._seen.seconds
-        tell_wait(self.name, self._waited + seconds, holder, began)
+        with suppress(OSError):  # a log is no reason to fail
+            from cwstore.core.slow import tell_wait  # what most transactions do not need
+
+            tell_wait(self.name, self._waited + seconds, holder, began)
 
     def _note_long(
         self, seconds: float, made: "Sequence[Cursor]", statement: "Statement[Any]"
@@ -503,16 +504,18 @@ class Writer:
             self._note_slow(statement, seconds - waited)
 
     def _note_slow(self, statement: "Statement[Any]", seconds: float) -> None:
-        from cwstore.core.slow import slow_statement
+        with suppress(OSError):
+            from cwstore.core.slow import slow_statement
 
-        # Without the guard, which is no part of its plan that anybody asks for.
-        self.slow.append(slow_statement(text_of(statement).decode(), seconds))
+            # Without the guard, which is no part of its plan that anybody asks for.
+            self.slow.append(slow_statement(text_of(statement).decode(), seconds))
 
     def tell_slow(self, slow: "list[SlowStatement]") -> None:
         """Log them with their plans."""
-        from cwstore._postgres.slow import tell
+        with suppress(OSError):
+            from cwstore._postgres.slow import tell
 
-        tell(self.name, slow, self._readers.lend)
+            tell(self.name, slow, self._readers.lend)
 
     def let_tables_tell(self) -> None:
         """Have every table tell what is changed, in the open transaction. Raises StorageError."""

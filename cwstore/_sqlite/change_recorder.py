@@ -32,13 +32,23 @@ _OPERATIONS = {
     apsw.SQLITE_DELETE: ChangeOperation.DELETE,
 }
 # SQLite tells nothing of the rows of a virtual table, and those of its shadow tables are its own
-# affair. What makes `readiness` change is told, so it is not.
+# affair. What makes `readiness` change is told, so it is not; nor is the last stamp, which nobody
+# reads. Another program may have tables of these names.
 _TOLD = """
     SELECT name
     FROM pragma_table_list
     WHERE schema = 'main'
       AND type = 'table'
-      AND name NOT IN ('readiness', 'sqlite_schema')
+      AND name <> 'sqlite_schema'
+      AND (
+            name NOT IN ('readiness', 'stamps')
+         OR NOT EXISTS (
+                SELECT 1
+                FROM sqlite_schema
+                WHERE type = 'view'
+                  AND name = 'newest_stamp'
+            )
+      )
 """
 _ID_COLUMNS = """
     SELECT cid

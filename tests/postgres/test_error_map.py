@@ -187,6 +187,12 @@ def test_json_that_is_nested_too_deep_is_named() -> None:
     assert found.field == "given"
 
 
+def test_a_connection_that_the_server_refuses_with_a_state_is_told_by_that() -> None:
+    assert str(map_connect_error(of_state("28P01"), "here")) == (
+        "here: the server does not let this user in; check user, password and pg_hba.conf"
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "told"),
     [

@@ -1,5 +1,6 @@
 """Of a change whose row the statement tells, and of any other, the same is told."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ CREATE TABLE plain (id TEXT NOT NULL PRIMARY KEY, word TEXT) STRICT;
 CREATE TABLE twins (id TEXT NOT NULL, word TEXT UNIQUE ON CONFLICT REPLACE) STRICT;
 CREATE TABLE any_case (id TEXT NOT NULL COLLATE NOCASE PRIMARY KEY, word TEXT) STRICT;
 CREATE TABLE numbers (id INTEGER PRIMARY KEY, word TEXT) STRICT;
+CREATE TABLE stamps (id TEXT NOT NULL PRIMARY KEY, word TEXT) STRICT;
 CREATE TABLE keyless (word TEXT NOT NULL PRIMARY KEY) STRICT;
 CREATE TABLE loud (id TEXT NOT NULL PRIMARY KEY, word TEXT) STRICT;
 CREATE TRIGGER loud_echo BEFORE UPDATE ON loud WHEN old.id = 'a' BEGIN
@@ -38,10 +40,18 @@ class Row:
     word: str | None
 
 
+@pytest.fixture(scope="module")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one_row")
+    (folder / "0001_begin.sql").write_text(_TABLES)
+    Database.open(folder / "one.db", migrations=folder, application_id=1).close()
+    return folder / "one.db"
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    (tmp_path / "0001_begin.sql").write_text(_TABLES)
-    with Database.open(tmp_path / "one.db", migrations=tmp_path, application_id=1) as database:
+def database(migrated: Path, tmp_path: Path) -> Iterator[Database]:
+    file = shutil.copy(migrated, tmp_path)
+    with Database.open(file, migrations=migrated.parent, application_id=1) as database:
         yield database
 
 
@@ -103,6 +113,7 @@ def told(database: Database, text: str, id: str) -> list[Change]:
             "a",
             [(UPDATE, "plain", "a")],
         ),
+        ("INSERT INTO stamps (id) VALUES (:id)", "s", [(INSERT, "stamps", "s")]),
         ("UPDATE any_case SET word = 'y' WHERE id = :id", "a", [(UPDATE, "any_case", "A")]),
         ("UPDATE numbers SET word = 'y' WHERE id = :id", "7", [(UPDATE, "numbers", 7)]),
     ],
@@ -122,6 +133,15 @@ def test_what_a_statement_was_to_change_is_not_told_of_a_later_one(database: Dat
                 engine_of(database).execute(insert, id="a")
             engine_of(database).insert_many(insert, [{"id": "c"}, {"id": "d"}])
         assert feed.get(timeout=0) == [Change(INSERT, "plain", "c"), Change(INSERT, "plain", "d")]
+
+
+def test_a_statement_on_a_table_that_came_later_is_not_told(database: Database) -> None:
+    insert = Statement[int]("INSERT INTO later (id) VALUES (:id)", Row, int, {})
+    with database.changes() as feed:
+        with database.transaction():
+            engine_of(database)._writer.connection.execute("CREATE TABLE later (id TEXT)")
+            engine_of(database).execute(insert, id="a")
+        assert feed.get(timeout=0) == []
 
 
 @pytest.mark.parametrize("table", ["nowhere", "keyless"])

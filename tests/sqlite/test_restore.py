@@ -387,7 +387,7 @@ def test_the_copy_and_whose_log_is_kept_lie_on_disk_before_the_file_is_replaced(
     queue = file.with_name("store.db-turn")
     queue.unlink()
     done: list[str] = []
-    sync, replace, rename = os.fsync, os.replace, os.rename
+    sync, replace, rename, remove = os.fsync, os.replace, os.rename, os.unlink
 
     def note(descriptor: int) -> None:
         done.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
@@ -404,12 +404,18 @@ def test_the_copy_and_whose_log_is_kept_lie_on_disk_before_the_file_is_replaced(
         rename(old, new)
 
     monkeypatch.setattr(os, "replace", swap)
+
+    def unlink(path: str) -> None:
+        done.append(f"no {Path(path).name}")
+        remove(path)
+
     monkeypatch.setattr(os, "rename", move)
+    monkeypatch.setattr(os, "unlink", unlink)
     restore(backup, file)
     swapped, moved = done.index("replaced"), done.index("log moved")
     assert {queue.name, "d"} <= {*done[:swapped]}  # the copy, under the name that it had
     assert file.parent.name in done[swapped:moved]
-    assert file.parent.name in done[moved:]
+    assert file.parent.name in done[moved : done.index(f"no {queue.name}")]
 
 
 # Killed at any moment

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fcntl import LOCK_UN, flock
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,7 +20,7 @@ from cwstore._sqlite import change_recorder, change_ring, change_sharing, write_
 from cwstore._sqlite.change_ring import ChangeRing, Entry
 from cwstore._sqlite.log_end import UNKNOWN
 from tests.kits.database import OpenStore, engine_of, records_changes
-from tests.kits.engine import Other, Task
+from tests.kits.engine import DeliberateError, Other, Task
 from tests.kits.interrupts import CtrlC
 from tests.kits.migrations import run
 
@@ -130,6 +131,17 @@ def test_all_listeners_hear_all_processes_in_the_order_of_their_commits(
     for one in heard:
         assert [change.id for change in one if change != ELSEWHERE] == committed
     assert len(committed) == 81
+
+
+def test_the_last_stamp_that_a_store_leaves_when_it_closes_is_not_told(
+    store: Store, open_store: OpenStore
+) -> None:
+    with store.changes() as feed:
+        with open_store() as other, suppress(DeliberateError), other.transaction():
+            other.tasks.create(name="undone")
+            raise DeliberateError
+        assert feed.get(timeout=0.1) == []
+        assert store.query("SELECT id FROM stamps") == [{"id": 1}]
 
 
 def test_a_transaction_of_another_store_is_told_as_a_whole(store: Store, other: Store) -> None:
@@ -498,14 +510,15 @@ def test_a_listener_that_nobody_asks_does_not_count_for_ever(
 
 
 @pytest.fixture
-def held(ring_file: Path) -> Iterator[Callable[[], None]]:
+def held(ring_file: Path) -> Iterator[Callable[[], ChangeRing]]:
     """Takes the lock of the ring, as a process between its COMMIT and its entry has it."""
     rings: list[ChangeRing] = []
 
-    def hold() -> None:
+    def hold() -> ChangeRing:
         ring = ChangeRing(str(ring_file).removesuffix("-changes"))
         assert ring.try_lock()
         rings.append(ring)
+        return ring
 
     yield hold
     for ring in rings:
@@ -513,7 +526,7 @@ def held(ring_file: Path) -> Iterator[Callable[[], None]]:
 
 
 def test_who_cannot_have_the_ring_commits_without_it_and_that_is_told(
-    store: Store, other: Store, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    store: Store, other: Store, held: Callable[[], ChangeRing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(change_sharing, "_REFUSALS", 2)
     with store.changes() as feed:
@@ -522,6 +535,21 @@ def test_who_cannot_have_the_ring_commits_without_it_and_that_is_told(
         assert feed.get(timeout=60) == [ELSEWHERE]
         store.tasks.create(name="b", id="b")
         assert task("b") in told(feed, task("b"))
+
+
+def test_who_finds_the_ring_taken_has_it_once_it_is_given_back(
+    store: Store,
+    other: Store,
+    held: Callable[[], ChangeRing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with store.changes() as feed:
+        ring = held()
+        monkeypatch.setattr(change_ring.time, "sleep", lambda _: ring.unlock())
+        monkeypatch.setattr(change_ring, "_YIELDS", 0.0)
+        other.tasks.create(name="a", id="a")
+        monkeypatch.undo()
+        assert told(feed, task("a")) == [task("a")]
 
 
 def test_a_lock_of_the_ring_that_the_disk_does_not_give_back_fails_no_commit(
@@ -539,7 +567,7 @@ def test_a_lock_of_the_ring_that_the_disk_does_not_give_back_fails_no_commit(
 
 
 def test_who_has_waited_in_vain_for_the_ring_waits_no_more_for_some_time(
-    store: Store, other: Store, held: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    store: Store, other: Store, held: Callable[[], ChangeRing], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
     monkeypatch.setattr(change_ring.time, "sleep", naps.append)
@@ -556,7 +584,7 @@ def test_who_has_waited_in_vain_for_the_ring_waits_no_more_for_some_time(
 
 
 def test_a_listener_waits_for_the_entry_of_who_has_just_committed(
-    store: Store, file: Path, held: Callable[[], None], ring_file: Path
+    store: Store, file: Path, held: Callable[[], ChangeRing], ring_file: Path
 ) -> None:
     with store.changes() as feed:
         held()
