@@ -263,18 +263,6 @@ def test_point_reads_share_one_connection_until_a_list_or_another_thread_asks(fi
         assert len(connections_to(file)) == 2
 
 
-def test_a_thread_that_alone_writes_lists_on_that_connection_until_another_one_writes(
-    file: Path,
-) -> None:
-    with Store.open(file) as store:
-        made = store.initiatives.create(name="n")
-        assert store.initiatives.find_all() == [made]
-        assert len(connections_to(file)) == 1
-        other = Task(lambda: store.initiatives.create(name="o")).finish()
-        assert store.initiatives.find_all() == [made, other]
-        assert len(connections_to(file)) == 2
-
-
 def test_a_write_that_is_called_a_read_is_refused_even_before_there_is_a_reader(file: Path) -> None:
     delete = rows_of(Initiative)("DELETE FROM initiatives RETURNING *")
     with Store.open(file) as store:
