@@ -331,6 +331,12 @@ def test_a_coroutine_function_is_asked_who_is_alive_in_the_loop(file: Path) -> N
         found = [one.status for one in await store.agents.find_all()]
         assert found == ["running", "crashed", "running"]
 
+        class Asker:
+            async def __call__(self, agent: Agent) -> bool:
+                return asyncio.get_running_loop() is loop
+
+        assert await store.agents.reconcile(Asker()) == []
+
     run(file, scene)
 
 
