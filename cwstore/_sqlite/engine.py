@@ -105,7 +105,7 @@ class SqliteDatabase:
         rows = None
         # A new reader parses the whole schema, some 0.8 ms. A process that opens a store for a
         # few looks does with the connection that it has; but only a reader refuses to write.
-        if statement.reads and (not self._readers.idle or self._writer.lone_writer == get_ident()):
+        if statement.reads and not self._readers.idle:
             rows, _ = self._read_beside(statement, values)
         if rows is None:
             rows = self._read(statement, values)
@@ -121,14 +121,7 @@ class SqliteDatabase:
         return (statement.map_row(rows.pop(0)) if rows else None), state
 
     def fetch_all(self, statement: Statement[T], /, **binds: object) -> list[T]:
-        values = statement.bind(binds)
-        rows = None
-        # For the same reason a thread that alone writes reads there: no other waits for it.
-        if statement.reads and self._writer.lone_writer == get_ident():
-            rows, _ = self._read_beside(statement, values)
-        if rows is None:
-            rows = self._read(statement, values)
-        return statement.map(rows)
+        return statement.map(self._read(statement, statement.bind(binds)))
 
     def insert(self, statement: Statement[T], /, **binds: object) -> T:
         return self._write(statement, statement.bind(binds))[0]

@@ -71,8 +71,6 @@ class TransactionStack:
         """
         writer = self._writer
         waited = writer.acquire(text)
-        if writer.owner != writer.lone_writer:
-            writer.lone_writer = -1 if writer.lone_writer else writer.owner
         queue = writer.queue
         if queue is None or self._checkpointer is None:
             queue = self._open_queue()

@@ -88,7 +88,6 @@ class Writer:
         # interrupted it.
         self.running = False
         self.acquisition = 0  # counts how often the lock was taken
-        self.lone_writer = 0  # ident of the one thread that has begun any; 0: none has, -1: several
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why SQLite undid the open transaction
         self.task: object = None  # the task or greenlet that opened the transaction

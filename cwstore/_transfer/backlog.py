@@ -217,7 +217,7 @@ class Backlog:
         self.issues_read = 0
         self.edges_read = 0
         self.tombstones: set[str] = set()
-        self.tried: set[str] = set()  # to read or to store, with or without success
+        self.tried: set[str | None] = set()  # to read or to store, with or without success
         self._first_line: dict[str, int] = {}
 
     def take(self, line: int, raw: bytes) -> None:
@@ -236,7 +236,7 @@ class Backlog:
                 raise InvalidValueError("id", f"the issue of line {line_of_first} has it")
         except InvalidValueError as error:
             self.refuse_issue(line, known, str(error), edges)
-            self.tried.add(known or "")
+            self.tried.add(known)
             return
         self._first_line[issue.id] = line
         if issue.status == "tombstone":

@@ -4,13 +4,16 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
+import apsw
 import pytest
 
 from cwstore._sqlite.inspection import CheckReport, check_file
 from cwstore.cli import main
 from cwstore.core.watching import watched_by
 from cwstore.errors import (
+    BusyError,
     ConflictError,
     CorruptDatabaseError,
     ForeignDatabaseError,
@@ -192,6 +195,31 @@ def test_what_the_log_holds_is_read_and_stays_there(current: Path, tmp_path: Pat
 def test_a_file_that_is_written_to_can_be_checked(current: Path) -> None:
     with locked(current):
         assert check_file(current) == WHOLE
+
+
+def test_a_file_that_somebody_has_for_himself_alone_is_in_use_and_not_damaged(
+    current: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cwstore._sqlite.inspection.BUSY_TIMEOUT", 0.0)
+    other = apsw.Connection(str(current))
+    other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT").fetchall()
+    with pytest.raises(BusyError) as refused:
+        check_file(current)
+    other.close()
+    assert refused.value.waited == 0.0
+    assert check_file(current) == WHOLE
+
+
+def test_an_error_of_the_disk_is_no_damage_and_says_what_was_done(
+    current: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise apsw.exception_for(apsw.SQLITE_IOERR_READ)
+
+    monkeypatch.setattr("cwstore._sqlite.inspection.find_damage", fail)
+    with Store.open(current) as store, pytest.raises(StorageError) as refused:
+        store.check()
+    assert str(refused.value).startswith("checking: ")
 
 
 def test_a_ledger_of_another_shape_is_refused(current: Path) -> None:

@@ -212,6 +212,22 @@ def test_the_log_of_version_0_1_0_which_has_no_note_stays_with_its_file(
     assert stored(Path(report.kept)) == ["first", "second", "third"]
 
 
+def test_a_copy_in_a_new_place_is_there_although_its_draft_cannot_be_removed(
+    backup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink = os.unlink
+
+    def fail(path: str) -> None:
+        if ".cwstore-" in path:  # as drafts are called
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        unlink(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", fail)
+        restore(backup, tmp_path / "new.db")
+    assert stored(tmp_path / "new.db") == ["first"]
+
+
 def test_who_may_not_give_files_away_gives_the_copy_the_old_mode_at_least(
     file: Path, backup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

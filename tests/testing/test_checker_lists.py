@@ -54,7 +54,7 @@ def test_a_page_that_sorts_or_scans_is_reported(service: Service) -> None:
 
 def test_an_order_that_does_not_end_in_something_unique_is_reported(service: Service) -> None:
     service.plant("ON notes (owner_id, created_at, id)", "ON notes (owner_id, created_at)")
-    assert service.faults("ORDER BY created_at, id\n", "ORDER BY created_at, created_at\n")[0] == (
+    assert service.faults("ORDER BY created_at, id\n", "ORDER BY owner_id, created_at\n")[0] == (
         "notes._BY_OWNER: created_at is not unique: of rows that are equal some would be left out"
         " [order]"
     )

@@ -528,6 +528,14 @@ def test_what_is_there_already_is_refused_or_kept(filled: Store, elsewhere: Stor
     assert exported(elsewhere) == lines
 
 
+def test_a_row_without_an_id_that_comes_twice_is_refused(filled: Store, elsewhere: Store) -> None:
+    lines = exported(filled)
+    edge = next(line for line in lines if '"task_dependencies"' in line)
+    with pytest.raises(ConflictError) as refused:
+        elsewhere.import_initiative([*lines[:-1], edge, lines[-1]])
+    assert "task_dependencies: the store has this row already; " in str(refused.value)
+
+
 def test_an_unknown_way_with_conflicts_is_refused(elsewhere: Store) -> None:
     with pytest.raises(InvalidValueError) as refused:
         elsewhere.import_initiative([], on_conflict=cast(Any, "merge"))
