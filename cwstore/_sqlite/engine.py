@@ -19,7 +19,7 @@ from cwstore._sqlite.error_map import map_statement_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.reader_pool import Reader, Readers, Reading
 from cwstore._sqlite.transaction import TransactionStack
-from cwstore._sqlite.version import at_rest, is_known, note_current, version_if_current
+from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
 from cwstore.core.blocks import block
 from cwstore.core.checks import (
@@ -43,7 +43,7 @@ from cwstore.errors import (
     StorageError,
     StoreClosedError,
 )
-from cwstore.migrations.scripts import OURS, Program, load, newest, program_of
+from cwstore.migrations.scripts import OURS, Program, load, program_of
 
 if TYPE_CHECKING:
     from cwstore._sqlite.read_only import ReadOnlyDatabase
@@ -568,15 +568,13 @@ def _open_to_write(
 
         # Now: a bad script shall leave no new file behind.
         parse_all(program, len(load(program.directory)))
-    rest = at_rest(file) if program is OURS else None
-    known = rest is not None and is_known(file, rest)
     connection = connect(
         file, busy_timeout=busy_timeout, durable=durable, application_id=program.application_id
     )
     try:
         if leaves_checkpoints:
             leave_checkpoints(connection)
-        version = newest(load()) if known else version_if_current(connection, program)
+        version = version_if_current(connection, program)
         if version is None:
             from cwstore._sqlite.schema.target import SqliteTarget
             from cwstore.migrations.runner import upgrade_all
@@ -600,18 +598,10 @@ def _open_to_write(
 
             SqliteTarget(connection, file, busy_timeout).close()
         raise
-    if not known:
-        _leave_statistics(database, rest)
-    return database
-
-
-def _leave_statistics(database: SqliteDatabase, rest: tuple[int, ...] | None) -> None:
-    """Do without statistics, and remember that the file has none, if it can be told later on."""
     try:
         with suppress(CwstoreError):  # no reason to refuse the file: the next store tries again
             database.do_without_statistics()
-            if rest is not None:
-                note_current(database.file, rest)
     except BaseException:
         database.close()
         raise
+    return database

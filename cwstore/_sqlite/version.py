@@ -1,15 +1,10 @@
 """What an SQLite file says of its own past: its version, its ledger and its catalogue."""
 
-import os
-from time import CLOCK_REALTIME, clock_gettime
-
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
-from cwstore._sqlite.database_file import MEMORY, find_leftover_log
-from cwstore.errors import StorageError
 from cwstore.migrations.ledger import Row, State, fingerprint, is_intact
-from cwstore.migrations.scripts import LEDGER, OURS, MigrationFile, Program, load
+from cwstore.migrations.scripts import LEDGER, OURS, Program, load
 
 # Without what SQLite makes for itself: `sqlite_` begins the names of ANALYZE's and AUTOINCREMENT's
 # tables, and of the indexes behind UNIQUE and PRIMARY KEY, which have no SQL.
@@ -102,42 +97,3 @@ def version_if_current(connection: Connection, program: Program = OURS) -> int |
     except (apsw.Error, UnicodeDecodeError):
         return None
     return state.version if settled else None
-
-
-# A file that this process has found up to date, and that nobody has changed since
-
-_SETTLED = 0.1  # seconds; a file changed more recently may change again without a new time
-_MOST = 100  # files
-
-_Rest = tuple[int, ...]
-_current: dict[str, tuple[_Rest, list[MigrationFile]]] = {}
-
-
-def at_rest(file: str) -> _Rest | None:
-    """What will differ once anybody has changed the file; None where that cannot be told.
-
-    Whoever writes to a file changes its times. What a log holds is not in the file yet.
-    """
-    try:
-        status = os.stat(file)
-        if file == MEMORY or find_leftover_log(file):
-            return None
-    except (OSError, StorageError):
-        return None
-    changed = max(status.st_mtime_ns, status.st_ctime_ns)
-    if clock_gettime(CLOCK_REALTIME) - changed / 1e9 < _SETTLED:
-        return None
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-def note_current(file: str, rest: _Rest) -> None:
-    """Remember that a file of cwstore was found up to date, and has no statistics of its own."""
-    if len(_current) >= _MOST:
-        _current.clear()
-    _current[file] = rest, load()
-
-
-def is_known(file: str, rest: _Rest) -> bool:
-    """Whether that was noted of the file as it is now."""
-    known, files = _current.get(file, (None, None))
-    return known == rest and files is load()
