@@ -15,8 +15,8 @@ SUBJECT = {subject.name: subject for subject in SUBJECTS}
 @pytest.mark.parametrize(
     ("way", "name", "every"),
     [
-        ("ctrl-c", "transaction over five", 149),
-        ("ctrl-c", "claim next", 71),
+        ("ctrl-c", "transaction over five", 299),
+        ("ctrl-c", "claim next", 149),
         pytest.param("ctrl-c", "backup", 9, marks=pytest.mark.slow),
         ("ctrl-c", "open", 331),
         ("ctrl-c", "close", 31),
