@@ -244,6 +244,9 @@ def run_batch(connection: Connection, messages: "Sequence[Message]", made: list[
             ) as error:  # psycopg would log what ends the pipeline after it
                 first = error
     except psycopg.Error as error:
+        interrupt = error.__context__
+        if interrupt is not None and not isinstance(interrupt, Exception):
+            raise interrupt from None  # Ctrl-C at the end of the pipeline, which then cannot end
         first = first or error
     finally:
         connection.answer_awaited = False

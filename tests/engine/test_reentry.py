@@ -12,7 +12,7 @@ from cwstore.errors import ConflictError
 from cwstore.store import Store
 from tests.kits.database import engine_of, open_private
 from tests.kits.engine import Other, names
-from tests.kits.interrupts import CODE
+from tests.kits.interrupts import is_ours
 
 
 class Handler:
@@ -23,7 +23,7 @@ class Handler:
         self._act = act
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
-        if event not in {"call", "c_return"} or not frame.f_code.co_filename.startswith(CODE):
+        if event not in {"call", "c_return"} or not is_ours(frame):
             return
         self.left -= 1
         if self.left < 0:

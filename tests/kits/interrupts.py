@@ -6,8 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from cwstore._postgres import connection
+
 CODE = str(Path(sys.modules["cwstore"].__file__ or "").parent)
 _OURS = (CODE, contextlib.__file__)  # what we call of contextlib is Python, too
+# They stand in the place of psycopg's own, and run under its lock: moments of psycopg.
+_OF_PSYCOPG = {
+    connection.Connection.wait.__code__,
+    connection._Pipeline._exit_gen.__code__,
+    connection._watched.__code__,
+}
+
+
+def is_ours(frame: FrameType) -> bool:
+    """Whether it runs code of cwstore."""
+    return frame.f_code.co_filename.startswith(CODE) and frame.f_code not in _OF_PSYCOPG
 
 
 class CtrlC:
@@ -23,6 +36,8 @@ class CtrlC:
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         if event not in {"call", "c_return"} or not frame.f_code.co_filename.startswith(_OURS):
+            return
+        if frame.f_code in _OF_PSYCOPG:
             return
         self.left -= 1
         if self.left < 0:

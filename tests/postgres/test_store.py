@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cwstore._postgres import connection
 from cwstore.core.statement import values_of
 from cwstore.entities.accounts import Account
 from cwstore.entities.claims import A_LEASE_HAS_PASSED
@@ -355,3 +357,20 @@ def test_a_connection_that_psycopg_has_given_up_is_replaced(store: Store) -> Non
     writer.connection.close()
     store.initiatives.create(name="x")
     assert names(store) == ["x"]
+
+
+def test_ctrl_c_as_a_batch_ends_is_told_as_that_and_the_store_goes_on(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """psycopg raises an error of its own then, since the pipeline cannot end."""
+
+    def interrupted(_: object) -> Iterator[None]:
+        raise KeyboardInterrupt
+        yield
+
+    with monkeypatch.context() as patched:
+        patched.setattr(connection._Pipeline, "_exit_gen", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.initiatives.create(name="perhaps")
+    store.initiatives.create(name="kept")
+    assert "kept" in [one.name for one in store.initiatives.find_all()]
