@@ -291,8 +291,8 @@ class Writer:
         database can make it fail, and a savepoint would be paid for nothing.
         """
         self.refuse_unless_ours()
-        self.running = True
         started = time.monotonic()
+        self.running = True
         try:
             (rows,) = self._run_each(statement, [values], reads=reads)
             if time.monotonic() - started > LONG:
