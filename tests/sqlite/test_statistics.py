@@ -91,25 +91,19 @@ def test_work_costs_no_more_after_an_analyze_of_the_file_when_it_was_small(
     )
 
 
-def test_a_store_that_was_open_hears_that_they_are_gone(
-    filled: tuple[Path, list[str]],
+@pytest.mark.parametrize(
+    "remove",
+    [lambda store: Store.open(store.path).close(), lambda store: store.compact()],
+    ids=["another is opened", "it is made compact"],
+)
+def test_a_store_that_stays_open_does_without_them_as_soon_as(
+    remove: Callable[[Store], object], filled: tuple[Path, list[str]]
 ) -> None:
     file, ids = filled
     with Store.open(file) as store:
         analyse_as_if_small(file)
         assert [*dear(store, ids)] == ["claim", "move", "delete"]
-        Store.open(file).close()
-        assert dear(store, ids) == {}
-
-
-def test_a_store_that_stays_open_removes_them_when_it_is_made_compact(
-    filled: tuple[Path, list[str]],
-) -> None:
-    file, ids = filled
-    with Store.open(file) as store:
-        analyse_as_if_small(file)
-        assert [*dear(store, ids)] == ["claim", "move", "delete"]
-        store.compact()
+        remove(store)
         assert dear(store, ids) == {}
     assert ask(file, _KINDS) == []
 
