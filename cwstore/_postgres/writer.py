@@ -295,8 +295,8 @@ class Writer:
         self.running = True
         try:
             (rows,) = self._run_each(statement, [values], reads=reads)
-            if time.monotonic() - started > LONG:
-                self._note_slow(statement, time.monotonic() - started)
+            if (seconds := time.monotonic() - started) > LONG:
+                self._note_slow(statement, seconds)
             return rows
         finally:
             self.running = False

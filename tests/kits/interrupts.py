@@ -18,9 +18,9 @@ _OF_PSYCOPG = {
 }
 
 
-def is_ours(frame: FrameType) -> bool:
-    """Whether it runs code of cwstore."""
-    return frame.f_code.co_filename.startswith(CODE) and frame.f_code not in _OF_PSYCOPG
+def is_ours(frame: FrameType, places: str | tuple[str, ...] = CODE) -> bool:
+    """Whether it runs code of cwstore, or of what else lies in these places."""
+    return frame.f_code.co_filename.startswith(places) and frame.f_code not in _OF_PSYCOPG
 
 
 class CtrlC:
@@ -35,9 +35,7 @@ class CtrlC:
         self.held: KeyboardInterrupt | None = None
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
-        if event not in {"call", "c_return"} or not frame.f_code.co_filename.startswith(_OURS):
-            return
-        if frame.f_code in _OF_PSYCOPG:
+        if event not in {"call", "c_return"} or not is_ours(frame, _OURS):
             return
         self.left -= 1
         if self.left < 0:
