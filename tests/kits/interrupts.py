@@ -1,6 +1,7 @@
 """Ctrl-C at a chosen step of our own code."""
 
 import contextlib
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +28,8 @@ class CtrlC:
     """Raises KeyboardInterrupt where CPython looks for signals: when one of our functions begins,
     and when it has called one that is written in C. `at` is how many such moments pass before.
 
-    The exception is held as long as this is, with all that it refers to.
+    The exception is held as long as this is, with all that it refers to. No garbage is collected
+    meanwhile: in the `__del__` of what another test left, Python would swallow the exception.
     """
 
     def __init__(self, at: int) -> None:
@@ -44,6 +46,7 @@ class CtrlC:
 
     def within(self, work: Callable[[], object]) -> bool:
         """Whether the work was interrupted; False: it has fewer steps than that."""
+        gc.disable()
         sys.setprofile(self)
         try:
             work()
@@ -52,4 +55,5 @@ class CtrlC:
             return True
         finally:
             sys.setprofile(None)
+            gc.enable()
         return False

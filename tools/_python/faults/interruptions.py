@@ -5,6 +5,7 @@ functions begins, and when it has called one that is written in C. Afterwards th
 moment of its history, nobody holds a lock, and the store goes on, or says that it is closed.
 """
 
+import gc
 import inspect
 import sys
 import time
@@ -43,12 +44,14 @@ class Moments:
 
     @contextmanager
     def watched(self) -> Generator[None, None, None]:
-        """While the body runs."""
+        """While the body runs. Garbage waits: a `__del__` would swallow what is raised in it."""
+        gc.disable()
         sys.setprofile(self._look)
         try:
             yield
         finally:
             sys.setprofile(None)
+            gc.enable()
 
 
 def _raising(kind: type[BaseException]) -> Callable[[], object]:
