@@ -16,16 +16,18 @@ def _in(folder: str, names: str) -> tuple[str, ...]:
 
 def file_of(name: str) -> str:
     """The file of tests, below tests/."""
-    folder, _, stem = name.rpartition("/")
-    return f"{folder}/test_{stem}.py"
+    folder, slash, stem = name.rpartition("/")
+    return f"{folder}{slash}test_{stem}.py"
 
 
 PARTS = {
     "statements": Part(
         ("core/statement", "core/checks"),
         (
-            "core/mapping",
-            *_in("entities", "initiatives accounts agents proposals ready_tasks"),
+            *_in("core", "mapping own_types"),
+            *_in("engine", "paging errors"),
+            *_in("entities", "initiatives accounts agents proposals ready_tasks sealed_accounts"),
+            *("messages", "sqlite/one_row", "migrations/history"),
         ),
     ),
     "mapping": Part(
