@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 
 class Part(NamedTuple):
-    """Names as in `core/mapping`: cwstore/core/mapping.py, tests/core/test_mapping.py."""
+    """Names as in `core/mapping`: cwstore/core/mapping.py, tests/core/test_mapping.py.
+
+    The first file of tests is about all of the modules.
+    """
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
@@ -25,7 +28,7 @@ PARTS = {
         ("core/statement", "core/checks"),
         (
             *_in("core", "mapping own_types"),
-            *_in("engine", "paging errors"),
+            *_in("engine", "batches errors paging"),
             *_in("entities", "initiatives accounts agents proposals ready_tasks sealed_accounts"),
             *("messages", "sqlite/one_row", "migrations/history"),
         ),
