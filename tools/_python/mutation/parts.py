@@ -45,7 +45,7 @@ PARTS = {
         _in("entities", "claims ready_tasks obstacles"),
         (
             *_in("entities", "claims ready_tasks idle_claims reconcile"),
-            "engine/paging",
+            *_in("engine", "paging seeing_it_run"),
         ),
     ),
     "changes": Part(
