@@ -80,10 +80,12 @@ PARTS = {
         ),
         (
             *_in(
-                "migrations", "migrate scenarios forbidden history disk_faults rehearsal processes"
+                "migrations",
+                "migrate scenarios additions extensions forbidden history disk_faults rehearsal"
+                " processes",
             ),
             *_in("sqlite", "backup creation store structure"),
-            "core/lexer",
+            *("core/lexer", "frozen"),
         ),
     ),
     "backup": Part(
