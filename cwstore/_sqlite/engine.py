@@ -176,7 +176,7 @@ class SqliteDatabase:
         writer = self._writer
         if writer.owner == get_ident():
             return  # the pages are free only once the transaction is committed
-        with loading("vacuum"):
+        with loading("prune"):
             from cwstore.core.watching import tell
 
         free, left, most = 1, 0, 0
