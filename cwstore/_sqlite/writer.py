@@ -42,6 +42,7 @@ from cwstore.errors import (
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from weakref import ref
 
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
@@ -90,7 +91,7 @@ class Writer:
         self.acquisition = 0  # counts how often the lock was taken
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why SQLite undid the open transaction
-        self.task: object = None  # the task or greenlet that opened the transaction
+        self.task: ref[Any] | None = None  # to the task or greenlet that opened the transaction
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
