@@ -19,6 +19,7 @@ from cwstore.errors import StorageError
 ALLOWED = "CWSTORE_NETWORK_DISK"  # in the environment, 1: whoever mounts it knows what he does
 
 _MOUNTS = "/proc/self/mountinfo"
+_DESCRIPTORS = "/proc/self/fdinfo"
 # Those of FUSE are called "fuse.NAME". Desktop programs for containers have fakeowner, grpcfuse and
 # osxfs; virtual machines have prl_fs, vboxsf, vmhgfs and drvfs.
 _KINDS = frozenset(
@@ -57,7 +58,8 @@ def refuse_network_disk(file: str) -> None:
                     f" this machine alone uses it and you take the risk, set {ALLOWED}=1"
                 )
     # Layers of a container's own system may have other numbers than their directories.
-    alone = len({*devices}) == 2 and file in [place for _, place, _ in _mounts()]
+    apart = len({*devices}) == 2 or (len(devices) == 2 and _is_other_mount(file))
+    alone = apart and file in [place for _, place, _ in _mounts()]
     if alone and os.environ.get(ALLOWED) != "1":
         raise StorageError(
             f"{file} is mounted alone, without its directory: its write-ahead log would be lost"
@@ -65,6 +67,30 @@ def refuse_network_disk(file: str) -> None:
             " the file would be damaged. Mount the directory in which it lies. If this container"
             f" alone uses it and you take the risk, set {ALLOWED}=1"
         )
+
+
+def _is_other_mount(file: str) -> bool:
+    """Whether it is mounted apart from its directory, if only from the same disk: 8 µs."""
+    return _mount_of(file) != _mount_of(os.path.dirname(file))
+
+
+def _mount_of(path: str) -> bytes:
+    """The line that numbers the mount on which it lies; b"" if nobody tells.
+
+    It is opened as a place alone (O_PATH): whoever closes that drops no lock.
+    """
+    try:
+        place = os.open(path, os.O_PATH)
+        try:
+            lines = os.open(f"{_DESCRIPTORS}/{place}", os.O_RDONLY)
+            try:
+                return os.read(lines, 1_000).partition(b"mnt_id:")[2].partition(b"\n")[0]
+            finally:
+                os.close(lines)
+        finally:
+            os.close(place)
+    except (AttributeError, OSError):  # not Linux; or no descriptors are left
+        return b""
 
 
 def _mounts() -> list[tuple[str, str, str]]:

@@ -137,11 +137,33 @@ def elsewhere(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_disk, "os", own)
 
 
-@pytest.mark.usefixtures("elsewhere")
+@pytest.fixture
+def apart(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is mounted from the disk on which its directory lies."""
+    told = file.parent / "descriptors"
+    told.mkdir()
+    monkeypatch.setattr(network_disk, "_DESCRIPTORS", str(told))
+    look = os.open
+
+    def open_place(path: str, flags: int) -> int:
+        place = look(path, flags)
+        (told / str(place)).write_bytes(b"pos:\t0\nmnt_id:\t%d\nino:\t1\n" % (path == str(file)))
+        return place
+
+    own = SimpleNamespace(**{**vars(os), "open": open_place})
+    monkeypatch.setattr(network_disk, "os", own)
+
+
+@pytest.mark.parametrize("how", ["elsewhere", "apart"])
 def test_a_file_that_is_mounted_without_its_directory_is_refused(
-    file: Path, mounts: Path, monkeypatch: pytest.MonkeyPatch
+    how: str,
+    request: pytest.FixtureRequest,
+    file: Path,
+    mounts: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As by `docker run -v app.db:/data/app.db`: its log goes with the container."""
+    request.getfixturevalue(how)
     Store.open(file).close()
     mounts.write_text(f"36 35 8:1 /app.db {file} rw - ext4 /dev/vda rw\n")
     for call in (Store.open, cwstore.migrate, cwstore.status):
