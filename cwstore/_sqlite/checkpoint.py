@@ -17,6 +17,7 @@ from cwstore._sqlite.busy_handler import busy_handler
 
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
+    from cwstore._sqlite.file_names import FileNames
     from cwstore._sqlite.write_queue import WriteQueue
 
 LONG = 4096  # pages: 16 MB
@@ -29,10 +30,11 @@ _STEP = 1000  # pages that the log may grow by until readers are waited for once
 class WalCheckpointer:
     """Looks at the log after commits, and shortens it when it is long."""
 
-    __slots__ = ("_limit", "_queue", "_told", "_unseen")
+    __slots__ = ("_limit", "_names", "_queue", "_told", "_unseen")
 
-    def __init__(self, queue: "WriteQueue") -> None:
+    def __init__(self, queue: "WriteQueue", names: "FileNames | None") -> None:
         self._queue = queue
+        self._names = names  # None in memory
         self._limit = LONG  # pages; more once readers were waited for in vain
         self._told = 0  # pages from which on it is logged that the log is long
         self._unseen = 0  # commits until the next look
@@ -49,6 +51,8 @@ class WalCheckpointer:
         self._unseen = _COMMITS_UNSEEN
         try:
             pages, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+            if self._names is not None and not self._names.look_into_log(connection, pages):
+                return  # who commits next is told
             if pages <= LONG:
                 self._limit, self._told = LONG, 0
             elif pages > self._limit:

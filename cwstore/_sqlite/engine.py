@@ -190,6 +190,9 @@ class SqliteDatabase:
         if writer.leaves_checkpoints:
             return
         with self._transactions.exclusive():
+            names = writer.names
+            if names is not None and not names.may_checkpoint(writer.connection):
+                raise StorageError(names.problem())
             # SQLite cuts the file only when it has moved all of the log into it.
             writer.ask("PRAGMA wal_checkpoint(PASSIVE)")
 

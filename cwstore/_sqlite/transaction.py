@@ -108,7 +108,7 @@ class TransactionStack:
             with loading("transaction"):
                 from cwstore._sqlite.checkpoint import WalCheckpointer  # reading does not need it
 
-            self._checkpointer = WalCheckpointer(queue)
+            self._checkpointer = WalCheckpointer(queue, writer.names)
         return queue
 
     def _tell_wait(self, queue: "WriteQueue", waited: float) -> None:

@@ -495,9 +495,10 @@ class Writer:
             if was_open:
                 self.closed_reason = f"the store of {self.file} is closed; open a new one"
                 if not self.dropped:
-                    self._publish_last_stamp()
-                    if self.names is not None and self.names.has_foreign_log():
+                    if self.names is not None and not self.names.may_checkpoint(self.connection):
                         self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+                    else:
+                        self._publish_last_stamp()
                 self.connection.close()
         finally:
             with suppress(RuntimeError):  # Ctrl-C came before the lock was taken

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -135,6 +136,51 @@ def test_a_log_that_is_removed_is_noticed_and_closing_loses_nothing_of_what_was_
     store.close()
     with Store.open(file) as again:
         assert names(again) == ["acknowledged"]
+        assert again.check().ok
+
+
+def test_a_log_that_somebody_empties_is_not_moved_into_the_file(
+    file: Path, open_store: OpenStore
+) -> None:
+    """As `> store.db-wal` does for want of room: then SQLite reads zeros where pages were."""
+    with open_store() as store:
+        store.initiatives.create(name="in the file")
+    with open_store() as store:
+        store.initiatives.create(name="in the log")
+        os.truncate(file.with_name("store.db-wal"), 0)
+
+        def write() -> None:
+            for number in range(5):
+                store.initiatives.create(name=f"just then {number}")
+
+        with pytest.raises(StorageError) as refused:
+            write()
+        assert str(refused.value).startswith(
+            f"{file}-wal was cut while this store had it open: what it held is lost, and what was"
+            " committed just then."
+        )
+        assert store.health().problems == (str(refused.value),)
+        with pytest.raises(StorageError, match="was cut"):
+            store.compact()
+    with open_store() as again:
+        assert names(again) == ["in the file"]
+        assert again.check().ok
+
+
+@pytest.mark.parametrize("act", [Store.close, Store.compact])
+def test_whoever_shortens_the_log_looks_first_whether_it_is_whole(
+    file: Path, open_store: OpenStore, act: Callable[[Store], object]
+) -> None:
+    with open_store() as store:
+        store.initiatives.create(name="in the file")
+    with open_store() as store:
+        store.initiatives.create(name="in the log")
+        os.truncate(file.with_name("store.db-wal"), 0)
+        store.initiatives.create(name="just then")
+        with suppress(StorageError):
+            act(store)
+    with open_store() as again:
+        assert names(again) == ["in the file"]
         assert again.check().ok
 
 

@@ -26,7 +26,7 @@ from cwstore.errors import CwstoreError
 from cwstore.store import Store
 from tools._python.faults.work import Picture, connect, furnish, picture_of
 
-_SECONDS = 60  # after which a look hangs
+_SECONDS = 180  # after which a look hangs
 
 Break = Callable[[Path], object]
 
@@ -121,6 +121,10 @@ def _log_of(file: Path) -> Path:
     return file.with_name(f"{file.name}-wal")
 
 
+def _older_shm(file: Path) -> Path:
+    return file.with_name("older")
+
+
 def _foreign_log(file: Path) -> None:
     other = file.with_name("other.db")
     connection = connect(other)
@@ -154,6 +158,7 @@ def log_damages(size: int) -> Iterator[Broken]:
         yield Broken(f"shm {name}", _beside("-shm", data))
         yield Broken(f"turn {name}", _beside("-turn", data))
     yield Broken("shm of zeros", _beside("-shm", bytes(32_768)))
+    yield Broken("shm of an earlier moment", lambda file: _older_shm(file).rename(f"{file}-shm"))
     yield Broken("turn is a directory", lambda file: file.with_name(f"{file.name}-turn").mkdir())
     yield Broken("turn is a pipe", lambda file: os.mkfifo(f"{file}-turn"))
     yield Broken("journal noise", lambda file: _hot_journal(file, _noise(4)))
@@ -195,7 +200,7 @@ def _entry(type: str, name: str, table: str, sql: str, rootpage: int = 0) -> str
     return f"INSERT INTO sqlite_schema VALUES ('{type}', '{name}', '{table}', {rootpage}, '{text}')"
 
 
-_LONG_COMMENT = "CREATE VIEW bulk AS SELECT 1 /* ' || printf('%.*c', 30000000, 'x') || ' */"
+_LONG_COMMENT = "CREATE VIEW bulk AS SELECT 1 /* ' || printf('%.*c', 100000000, 'x') || ' */"
 
 CRAFTED: dict[str, tuple[str, ...]] = {
     "a trigger that raises": (
@@ -423,6 +428,8 @@ def make_base(place: Path, *, with_log: bool) -> Path:
         with Store.open(file) as store:
             for number in range(3):
                 store.initiatives.create(id=f"logged-{number}", name="logged")
+                if not number:
+                    shutil.copyfile(f"{file}-shm", _older_shm(file))
             kept = {one: one.read_bytes() for one in (file, _log_of(file))}
         for path, data in kept.items():
             path.write_bytes(data)

@@ -10,7 +10,7 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from typing import Any
 
 import apsw
 
+from cwstore.errors import ConflictError
 from tools._python.faults import error_sweep
 from tools._python.faults.error_sweep import Outcome, Subject, Sweep
 from tools._python.faults.system_calls import Guard, watched
@@ -87,7 +88,10 @@ def interrupt_everywhere(subject: Subject, place: Path, every: int = 1) -> Outco
 
 
 def read_everywhere(subject: Subject, place: Path, every: int = 1) -> Outcome:
-    """A signal handler that itself reads from the store runs at each moment."""
+    """A signal handler that itself uses the store runs at each moment.
+
+    It reads, and it writes where it may: amid another call it is refused.
+    """
     sweep = _learnt(subject, place)
     for at in range(1, moments_of(sweep) + 1, every):
         sweep.disturb(f"read at moment {at}", partial(_handling, sweep, at), ())
@@ -99,6 +103,8 @@ def _handling(sweep: Sweep, at: int) -> Generator[None, None, None]:
     def handle() -> None:
         if sweep.store is not None:
             sweep.store.initiatives.find_all()
+            with suppress(ConflictError):
+                sweep.store.initiatives.delete("nowhere")
 
     with Moments(at, handle).watched():
         yield
