@@ -305,6 +305,17 @@ def test_backups_of_a_sibling_and_what_a_user_is_just_copying_are_left_alone(sto
     assert [store.with_name(name).read_text() for name in others] == others
 
 
+def test_of_a_name_with_signs_of_a_pattern_just_the_own_backups_are_pruned(store: Path) -> None:
+    file = store.rename(store.with_name("a+(b).db"))
+    others = [f"{name}.v1.bak" for name in ("aab.db", "ab.db", "a+(b)_db")]
+    for name in others:
+        file.with_name(name).write_text(name)
+    for _ in range(5):
+        migrate(file, directory=pending(file))
+    assert [file.with_name(name).read_text() for name in others] == others
+    assert len(list(file.parent.glob("a+(b).db.v*.bak"))) == 3
+
+
 def test_what_killed_processes_were_copying_goes_when_the_next_copy_is_made(
     store: Path, target: Path
 ) -> None:
