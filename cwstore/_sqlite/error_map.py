@@ -164,8 +164,14 @@ def _of_the_file(error: apsw.Error, code: int, what: str, file: str) -> CwstoreE
             )
         case _ if code in _LOCKS:
             return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
+        case _ if code == apsw.SQLITE_IOERR_WRITE:
+            # So SQLite tells all but a full disk, a quota that is used up for one.
+            return StorageError(
+                f"{what}: the disk failed ({_name_of(code)}); check the disk, its room, its quotas"
+                " and how long a file may be (ulimit -f), then reopen"
+            )
         case _:
-            # A quota that is used up looks the same, and a full disk where memory is shared.
+            # A full disk looks the same where memory is shared.
             return StorageError(
                 f"{what}: the disk failed ({_name_of(code)}); check the disk, its room and quotas,"
                 " then reopen"

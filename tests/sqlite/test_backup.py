@@ -111,6 +111,27 @@ def test_what_others_write_meanwhile_neither_enters_nor_restarts_the_copy(
     assert "!" not in run(target, "SELECT note FROM rows WHERE id = 1")[0][0]
 
 
+def test_the_copy_is_on_disk_before_it_has_its_name_and_then_the_name(
+    store: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, link = os.fsync, os.link
+
+    def note(descriptor: int) -> None:
+        done.append(os.path.realpath(f"/proc/self/fd/{descriptor}"))
+        sync(descriptor)
+
+    def name(old: str, new: str) -> None:
+        done.append("named")
+        link(old, new)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "link", name)
+    write_backup(str(store), target, busy_timeout=1)
+    copy, named, directory = done
+    assert (Path(copy).name, named, directory) == ("d", "named", str(target.parent))
+
+
 def test_a_connection_can_be_the_source(target: Path) -> None:
     memory = connect(":memory:", busy_timeout=1)
     memory.execute("CREATE TABLE a (b)").fetchall()

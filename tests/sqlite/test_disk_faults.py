@@ -233,7 +233,10 @@ def disk() -> Iterator[FaultyDisk]:
 
 @pytest.mark.parametrize(
     ("code", "message"),
-    [(apsw.SQLITE_FULL, "the disk is full"), (apsw.SQLITE_IOERR_WRITE, "the disk failed")],
+    [
+        (apsw.SQLITE_FULL, "the disk is full"),
+        (apsw.SQLITE_IOERR_WRITE, r"its quotas and how long a file may be \(ulimit -f\)"),
+    ],
 )
 def test_a_commit_that_cannot_be_written_changes_nothing(
     disk: FaultyDisk, file: Path, code: int, message: str
