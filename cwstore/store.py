@@ -14,6 +14,7 @@ from cwstore.core.drivers import engine_for
 from cwstore.core.faults import loading
 from cwstore.core.repository import Sync
 from cwstore.entities.registry import Repositories, repository_class
+from cwstore.migrations.scripts import APPLICATION_ID
 
 if TYPE_CHECKING:
     from typing import Protocol
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
         """The module `restore` of an engine."""
 
         def restore(
-            self, backup: str | os.PathLike[str], path: str | os.PathLike[str], /
+            self,
+            backup: str | os.PathLike[str],
+            path: str | os.PathLike[str],
+            directory: str | os.PathLike[str] | None,
+            application_id: int,
+            /,
         ) -> core.RestoreReport: ...
 
 
@@ -128,9 +134,16 @@ class Store(Repositories[Sync], Database):
 
 
 @public
-def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "core.RestoreReport":
+def restore(
+    backup: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    application_id: int = APPLICATION_ID,
+) -> "core.RestoreReport":
     """Put a verified copy of a backup in the place of a store's file.
 
+    `directory` and `application_id` are those of a `Database`, as for `core.migrate`.
     The file that was there is kept beside it under another name, with its write-ahead log, of which
     nothing is ever applied to the copy. The copy gets its mode and, if this user may, its owner.
     Whenever this is interrupted, the one or the other file is there, whole; then run it again.
@@ -140,4 +153,4 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> "co
     with loading("restore"):
         engine_for(backup, "restore")  # an address is no backup
         engine = cast("_Restores", engine_for(path, "restore"))
-        return engine.restore(backup, path)
+        return engine.restore(backup, path, directory, application_id)

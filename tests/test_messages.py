@@ -438,6 +438,10 @@ REFUSALS: list[tuple[Callable[[Any, Path], object], str]] = [
         ("application_id: must be from 1 to 0x7fffffff: four ASCII letters make a good one"),
     ),
     (
+        lambda s, folder: Database.open(folder / "new.db", migrations=folder, application_id=2**31),
+        ("application_id: must be from 1 to 0x7fffffff: four ASCII letters make a good one"),
+    ),
+    (
         lambda s, folder: Database.open(folder / "new.db", migrations=folder, application_id=7),
         ("FOLDER holds no migration; give the directory with 0001_<name>.sql"),
     ),

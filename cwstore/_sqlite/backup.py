@@ -111,9 +111,13 @@ def _target(given: str | os.PathLike[str], replace: bool) -> str:
     return path
 
 
-def migration_backup(file: str, version: int) -> str:
-    """The name of the backup that is made before a file of this version is migrated."""
-    return f"{file}.v{version}.bak"
+def migration_backup(file: str, version: int, extension: str = "", its_version: int = 0) -> str:
+    """The name of the backup that is made before a file of this version is migrated.
+
+    Before an extension is: with the version of that, too, or the second backup would be the first.
+    """
+    of_extension = f"-{extension}-{its_version}" if extension else ""
+    return f"{file}.v{version}{of_extension}.bak"
 
 
 def keep_newest(file: str, made: str) -> None:
@@ -130,7 +134,7 @@ def keep_newest(file: str, made: str) -> None:
 
 def _keep_newest(file: str, made: str) -> None:
     directory, name = os.path.split(file)
-    ours = re.compile(rf"{re.escape(name)}\.v\d+\.bak")
+    ours = re.compile(rf"{re.escape(name)}\.v\d+(-[a-z0-9]+-\d+)?\.bak")
     with os.scandir(directory) as entries:
         backups = [
             (entry.path != made, -entry.stat().st_mtime_ns, entry.path)

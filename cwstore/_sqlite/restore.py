@@ -51,12 +51,19 @@ from cwstore.errors import (
     InvalidValueError,
     StorageError,
 )
+from cwstore.migrations.advice import options_of
 from cwstore.migrations.runner import read_checked_state
-from cwstore.migrations.scripts import APPLICATION_ID, load
+from cwstore.migrations.scripts import Program, program_of, scripts_of
 
 
-def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> RestoreReport:
+def restore(
+    backup: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    directory: str | os.PathLike[str] | None,
+    application_id: int,
+) -> RestoreReport:
     """See `cwstore.restore`."""
+    program = program_of(directory, application_id)
     source, file = resolve(backup, "backup"), resolve(path)
     if MEMORY in (source, file):
         field = "path" if file == MEMORY else "backup"
@@ -69,8 +76,8 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Res
     register_open(file)
     refuse_network_disk(file)
     try:
-        with _held(file), draft_beside(file) as draft:
-            version = _copy(source, draft, file)
+        with _held(file, program), draft_beside(file) as draft:
+            version = _copy(source, draft, file, program)
             _take_over_rights(draft, file)
             sync(draft)
             size = os.stat(draft).st_size
@@ -86,13 +93,13 @@ def restore(backup: str | os.PathLike[str], path: str | os.PathLike[str]) -> Res
 
 
 @block
-def _held(file: str) -> Generator[None]:
+def _held(file: str, program: Program) -> Generator[None]:
     """Keep everybody from opening the file that is there. Raises BusyError if somebody has it."""
     if not is_there(file):
         yield
         return
     flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0]
-    _refuse_to_replace(file)
+    _refuse_to_replace(file, program)
     with opening(file):
         handle = apsw.VFSFile("", sqlite_name(file), flags)
         try:
@@ -123,31 +130,31 @@ def _lock(handle: apsw.VFSFile, file: str) -> None:
     )
 
 
-def _refuse_to_replace(file: str) -> None:
-    """Raise unless what is there is a file of ours, or so damaged that nobody can tell."""
+def _refuse_to_replace(file: str, program: Program) -> None:
+    """Raise unless what is there is a file of the program, or so damaged that nobody can tell."""
     status = os.stat(file)
     if not stat.S_ISREG(status.st_mode):
         raise StorageError(f"{file} is not a regular file; give the path of one")
     header = read_header(file)
     application_id = int.from_bytes(header[68:72], "big")
-    if header[:16] == MAGIC and application_id != APPLICATION_ID:
+    if header[:16] == MAGIC and application_id != program.application_id:
         raise ForeignDatabaseError(
             f"{file} belongs to another application (application_id {application_id:#010x}); it"
             " was left alone: give another path"
         )
 
 
-def _copy(source: str, draft: str, file: str) -> int:
+def _copy(source: str, draft: str, file: str, program: Program) -> int:
     """Make the copy and check it; the version that it has."""
-    what = f"a copy of {source}"
+    what, number = f"a copy of {source}", program.application_id
     is_damaged = False
-    refuse_bad_log(source, APPLICATION_ID)
+    refuse_bad_log(source, number)
     if find_leftover_log(source):
-        reader = connect_reader(source, busy_timeout=BUSY_TIMEOUT)
+        reader = connect_reader(source, busy_timeout=BUSY_TIMEOUT, application_id=number)
     else:
         reader = open_unlocked(source)
     try:
-        refuse_foreign(reader, source, APPLICATION_ID)
+        refuse_foreign(reader, source, number)
         copy_to(draft, reader, what, BUSY_TIMEOUT)
     except (apsw.CorruptError, CorruptDatabaseError):
         is_damaged = True
@@ -156,11 +163,12 @@ def _copy(source: str, draft: str, file: str) -> int:
     if is_damaged:
         raise CorruptDatabaseError(
             f"{source} is damaged, and {file} was left as it is: restore another backup;"
-            f" if `cwstore check {source}` finds no damage, check the disk"
+            f" if `cwstore check {source}{options_of(program)}` finds no damage, check the disk"
         )
-    copy = connect(draft, busy_timeout=BUSY_TIMEOUT, create=False)
+    copy = connect(draft, busy_timeout=BUSY_TIMEOUT, create=False, application_id=number)
     try:
-        return read_checked_state(SqliteTarget(copy, source, BUSY_TIMEOUT), load()).version
+        target = SqliteTarget(copy, source, BUSY_TIMEOUT, program)
+        return read_checked_state(target, scripts_of(program)).version
     finally:
         copy.close()
 
@@ -181,14 +189,16 @@ def _swap(draft: str, file: str) -> str | None:
     had_log = bool(find_leftover_log(file))
     if had_log:
         make_note_last(file, number_in(read_header(file)) if old else 0)
+    directory = os.path.dirname(file)
     if old:
         keep_as(file, kept)
+        sync(directory)  # after a power cut its new name must not be missing where the copy is
         os.replace(draft, file)
     else:
+        sync(directory)  # nor the note
         give_name(draft, file)
         with suppress(OSError):  # the copy is there, and who opens it removes its other name
             remove(draft)
-    directory = os.path.dirname(file)
     sync(directory)
     while log := find_leftover_log(file):
         os.rename(log, log.replace(file, kept, 1))

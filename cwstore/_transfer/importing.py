@@ -167,7 +167,7 @@ class _Import:
         raise ring_error(table, [], row["id"], row["id"])
 
     def _skip(self, table: str, what: str) -> None:
-        if not self._skips and table != "agent_log_sessions":
+        if not self._skips:
             raise ConflictError(
                 f"{table}: the store has {what} already; to keep what is there and add the rest,"
                 f" import {_SKIPPING}",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cwstore.cli import terminal
-from cwstore.cli.stores import given_program
+from cwstore.cli.stores import program_of
 from cwstore.core.drivers import is_address, shown
 from cwstore.migrations import api
+from cwstore.migrations.advice import options_of
 
 if TYPE_CHECKING:
     from cwstore.core.reports import Progress, Step
@@ -66,7 +67,7 @@ def status(options: Namespace) -> int:
     for added in found.added:
         terminal.say(f"added by somebody, and left alone: {added}")
     if found.pending and found.version:
-        given = given_program(options)
+        given = options_of(program_of(options))
         terminal.say(f"`cwstore rehearse {shown(options.path)}{given}` shows what they would do.")
     return code
 

@@ -304,7 +304,7 @@ def _add_upkeep(add: Callable[..., Any]) -> None:
     )
     prune.add_argument("--dry-run", action="store_true", help="only say what would go")
     compact = add("compact", "Give the space of deleted rows back to the file system.")
-    for command in (check, backup, stats, compact):
+    for command in (check, backup, restore, stats, compact):
         _add_program(command)
 
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, cast
 
 from cwstore.core.drivers import engine_for, is_address, shown
 from cwstore.errors import MigrationError, StorageError
-from cwstore.migrations.scripts import APPLICATION_ID, Program, default_directory
+from cwstore.migrations.advice import options_of
+from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -30,28 +31,21 @@ def open_program(options: "Namespace", *, to_read: bool) -> "Database":
     """As `open_store`, but the file may be of another program."""
     from cwstore.core.database import Database
 
-    program = Program(options.directory, options.application_id)
-    if is_ours(options):
+    program = program_of(options)
+    if program == Program():
         return open_store(options.path, to_read=to_read)
     _refuse_missing_or_old(options.path, program)
     return Database.open(
         options.path,
-        migrations=default_directory() if program.directory is None else program.directory,
+        migrations=options.directory,
         application_id=program.application_id,
         read_only=to_read and _may_only_read(options.path),
     )
 
 
-def is_ours(options: "Namespace") -> bool:
-    """Whether the options name no other program."""
-    return Program(options.directory, options.application_id) == Program()
-
-
-def given_program(options: "Namespace") -> str:
-    """The options that name a program, as they were given, to be repeated in an advice."""
-    directory = f" --directory {options.directory}" if options.directory else ""
-    number = options.application_id
-    return directory + ("" if number == APPLICATION_ID else f" --application-id {number:#x}")
+def program_of(options: "Namespace") -> Program:
+    """The program that the options name."""
+    return Program(options.directory, options.application_id)
 
 
 def open_database(path: str) -> "OpenDatabase":
@@ -86,5 +80,5 @@ def _refuse_missing_or_old(path: str, program: "Program", advice: str = "") -> N
         this = f"this {program.name.removeprefix('the ')}"
         raise MigrationError(
             f"{found.path} has version {found.version}, {this} works on {found.newest}:"
-            f" run `cwstore migrate {shown(path)}` first"
+            f" run `cwstore migrate {shown(path)}{options_of(program)}` first"
         )

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 from cwstore._overview.reading import read_agent_logs
 from cwstore.cli import terminal
-from cwstore.cli.stores import is_ours, open_database, open_program, open_store
+from cwstore.cli.stores import open_database, open_program, open_store, program_of
 from cwstore.cli.values import bar, readable_bytes
 from cwstore.core.checks import check_application_id
 from cwstore.core.drivers import engine_for, is_address, shown
 from cwstore.migrations.advice import how_to_restore
+from cwstore.migrations.scripts import Program
 
 if TYPE_CHECKING:
     from cwstore._overview.reading import AgentLog
@@ -79,7 +80,7 @@ def stats(options: Namespace) -> int:
     """Show rows and bytes of each table, of each agent's log, and which processes read."""
     logs: list[AgentLog] = []
     with terminal.progress("Counting"):
-        if is_ours(options):
+        if program_of(options) == Program():
             with closing(open_database(options.path)) as database:
                 found = database.stats()
                 with database.snapshot("stats") as db:
@@ -192,7 +193,12 @@ def restore(options: Namespace) -> int:
     from cwstore.store import restore as put_back
 
     with terminal.progress("Restoring"):
-        done = put_back(options.backup, options.path)
+        done = put_back(
+            options.backup,
+            options.path,
+            directory=options.directory,
+            application_id=options.application_id,
+        )
     if options.json:
         terminal.print_json(done)
         return 0

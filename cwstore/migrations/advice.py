@@ -1,8 +1,23 @@
 """What to do when only a backup helps: the command to run."""
 
 import os
+import re
 
-from cwstore.migrations.scripts import OURS, Program
+from cwstore.migrations.scripts import APPLICATION_ID, Program
+
+# As "store.db.v12.bak", or before a migration of an extension "store.db.v17-billing-2.bak".
+_BACKUP = r"v(?P<version>\d+)(-(?P<extension>[a-z0-9]+)-(?P<its_version>\d+))?\.bak"
+
+
+def options_of(program: Program) -> str:
+    """The options by which a command knows the program, each after a space; "" for cwstore."""
+    from shlex import quote
+
+    directory = program.host if program.extension else program.directory
+    number = program.application_id
+    return (f" --directory {quote(os.fspath(directory))}" if directory is not None else "") + (
+        f" --application-id {number:#x}" if number != APPLICATION_ID else ""
+    )
 
 
 def how_to_restore(program: Program, file: str, newest: int | None = None) -> str:
@@ -11,27 +26,37 @@ def how_to_restore(program: Program, file: str, newest: int | None = None) -> st
     With `newest`, the newest that was made before a migration from that version or an older one; an
     extension counts its own versions. Opens nothing.
     """
-    if not os.path.isabs(file) or program.application_id != OURS.application_id:
-        return "restore a backup"  # in memory, or a file that the command does not take
+    if not os.path.isabs(file):
+        return "restore a backup"  # in memory, or on a server
     from shlex import quote
 
-    backups = sorted(_backups_beside(file, None if program.extension else newest))
-    backup = quote(backups[-1][1]) if backups else "BACKUP"
-    return f"restore a backup: `cwstore restore {backup} {quote(file)}`"
+    backups = sorted(_backups_beside(file, program.extension, newest))
+    backup = quote(backups[-1][2]) if backups else "BACKUP"
+    return f"restore a backup: `cwstore restore {backup} {quote(file)}{options_of(program)}`"
 
 
-def _backups_beside(file: str, newest: int | None) -> list[tuple[int, str]]:
-    """The time and the path of each."""
+def _backups_beside(file: str, extension: str, newest: int | None) -> list[tuple[bool, int, str]]:
+    """Those that may serve: whether its name says so, the time, and the path of each."""
     folder, name = os.path.split(file)
-    found: list[tuple[int, str]] = []
+    found: list[tuple[bool, int, str]] = []
     try:
         for entry in os.scandir(folder):
             end = entry.name.removeprefix(f"{name}.")
             if end == entry.name or not end.endswith(".bak"):
                 continue
-            version = end[1:-4]  # of "v12.bak"
-            if newest is None or (version.isdecimal() and int(version) <= newest):
-                found.append((entry.stat().st_mtime_ns, entry.path))
+            serves = newest is None or _serves(end, extension, newest)
+            if serves is not False:
+                found.append((bool(serves), entry.stat().st_mtime_ns, entry.path))
     except OSError:  # the folder may not be read, or a backup is removed just now
         pass
     return found
+
+
+def _serves(end: str, extension: str, newest: int) -> bool | None:
+    """Whether a backup whose name ends so has no newer version; None: its name does not say."""
+    made = re.fullmatch(_BACKUP, end)
+    if not extension:
+        return made is not None and int(made["version"]) <= newest
+    if made is None or made["extension"] != extension:
+        return None
+    return int(made["its_version"]) <= newest

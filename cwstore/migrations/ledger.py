@@ -226,8 +226,9 @@ def _check_newer(state: State, rows: list[Row], newest: int, file: str) -> None:
 def _check_unchanged(row: Row, script: MigrationFile, file: str) -> None:
     if row.name != script.name:
         raise MigrationError(
-            f"{file}: version {row.version} was applied from {row.name}.sql, but the directory has"
-            f" {script.file_name}; a migration that comes late takes the next free number"
+            f"{file}: version {row.version} was applied from {script.called(row.name)}, but the"
+            f" directory has {script.file_name}; a migration that comes late takes the next free"
+            " number"
         )
     if row.text_sum != script.text_sum and row.checksum != script.parse().checksum:
         raise MigrationError(

@@ -6,7 +6,7 @@ from binascii import crc32
 from typing import TYPE_CHECKING, NamedTuple
 
 from cwstore.core.checks import check_application_id, check_directory
-from cwstore.errors import MigrationError
+from cwstore.errors import InvalidValueError, MigrationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +22,12 @@ _NAME = r"([0-9]{4})_[A-Za-z0-9][A-Za-z0-9_-]*\.sql"  # compiled on first use
 class MigrationFile:
     """A script as it lies in the directory; its line endings are always those of Unix."""
 
-    __slots__ = ("_script", "name", "text", "text_sum", "version")
+    __slots__ = ("_script", "name", "of", "text", "text_sum", "version")
 
-    def __init__(self, version: int, name: str, text: str) -> None:
+    def __init__(self, version: int, name: str, text: str, of: str = "") -> None:
         self.version = version
+        #: The extension, if it is one's.
+        self.of = of
         #: Without .sql.
         self.name = name
         self.text = text
@@ -35,8 +37,12 @@ class MigrationFile:
 
     @property
     def file_name(self) -> str:
-        """As it is called in the directory."""
-        return f"{self.name}.sql"
+        """As messages call it: "0001_tasks.sql", of an extension "billing/0001_invoices.sql"."""
+        return self.called(self.name)
+
+    def called(self, name: str) -> str:
+        """How messages would call a script beside it."""
+        return f"{self.of}/{name}.sql" if self.of else f"{name}.sql"
 
     def parse(self) -> "Script":
         """What the script says. It is parsed at the first call. Raises MigrationError."""
@@ -89,6 +95,10 @@ def program_of(
 ) -> Program:
     """A program as a caller describes it. Raises InvalidValueError."""
     number = APPLICATION_ID if application_id is None else check_application_id(application_id)
+    if directory is None and number != APPLICATION_ID:  # its files would get the tables of cwstore
+        raise InvalidValueError(
+            "directory", "a program with an application_id of its own has its own migrations"
+        )
     brought = [
         Program(one.migrations, number, (), one.name, directory, engine) for one in extensions
     ]
@@ -102,7 +112,7 @@ def scripts_of(program: Program) -> "list[MigrationFile]":
     """The migrations of a program. Raises MigrationError."""
     if program.directory is None and program.engine:
         return load(_beside(default_directory(), program.engine), FIRST[program.engine])
-    return load(program.directory)
+    return load(program.directory, of=program.extension)
 
 
 #: The number of the first script of cwstore for an engine, which does what those before it did.
@@ -132,9 +142,12 @@ def default_directory() -> str:
     return os.path.join(os.path.dirname(package), "sql", "migrations")
 
 
-def load(directory: str | os.PathLike[str] | None = None, first: int = 1) -> list[MigrationFile]:
+def load(
+    directory: str | os.PathLike[str] | None = None, first: int = 1, of: str = ""
+) -> list[MigrationFile]:
     """The migrations of a directory (None: our own), number `first` first, without a gap.
 
+    `of` is the extension that they are of.
     The directory may lie in a zip archive, as of zipapp or pex. Hidden files and those that do not
     end in .sql or .SQL are left out. Raises MigrationError: no such directory, none in it, a bad
     name, no text, a gap, a number used twice.
@@ -150,7 +163,7 @@ def load(directory: str | os.PathLike[str] | None = None, first: int = 1) -> lis
             f"cannot read the migrations in {place}: {error.strerror}; give a directory with"
             " 0001_<name>.sql that this user may read"
         ) from None
-    found = [_read(name, contents[name]) for name in sorted(contents)]
+    found = [_read(name, contents[name], of) for name in sorted(contents)]
     _check_numbers(found, place, first)
     if own:
         _own[place] = found
@@ -215,7 +228,7 @@ def _archived(place: str) -> dict[str, bytes] | None:
         return None
 
 
-def _read(name: str, content: bytes) -> MigrationFile:
+def _read(name: str, content: bytes, of: str) -> MigrationFile:
     number = re.fullmatch(_NAME, name)
     if not number:
         raise MigrationError(f"{name} is not named like a migration: 0001_what_it_does.sql")
@@ -225,5 +238,5 @@ def _read(name: str, content: bytes) -> MigrationFile:
         raise MigrationError(f"{name} is not UTF-8 text; save it as such") from None
     # With the line endings of Unix.
     return MigrationFile(
-        int(number.group(1)), name.removesuffix(".sql"), text.replace("\r\n", "\n")
+        int(number.group(1)), name.removesuffix(".sql"), text.replace("\r\n", "\n"), of
     )

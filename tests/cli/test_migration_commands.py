@@ -140,7 +140,15 @@ def test_advice_repeats_what_names_another_program(
     told = capsys.readouterr().out
     assert f"rehearse {file} --directory {directory} --application-id 0x4d494e45`" in told
     assert main(["stats", str(file), *given]) == 1
-    assert "version 1, this program works on 4: run" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(
+        f"version 1, this program works on 4: run `cwstore migrate {file} --directory {directory}"
+        " --application-id 0x4d494e45` first\n"
+    )
+    assert main(["migrate", str(file.with_name("new.db")), "--application-id", "MINE"]) == 1
+    assert capsys.readouterr().err == (
+        "cwstore: directory: a program with an application_id of its own has its own migrations\n"
+    )
+    assert not file.with_name("new.db").exists()
     with pytest.raises(SystemExit):
         main(["status", str(file), "--application-id", "five5"])
     assert (

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.machinery
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import cwstore
 from cwstore.core.faults import loading
 from cwstore.errors import StorageError
+from tests.kits.checker import repositories
 from tests.kits.disk import no_descriptors
 from tests.kits.engine import Other
 
@@ -69,6 +71,16 @@ def test_whatever_is_imported_on_use_is_told_as_an_error_of_ours_where_it_cannot
         tree = ast.parse(file.read_text(encoding="utf-8"))
         bare |= {f"{name}: {function}" for function in imports_on_use(tree)}
     assert bare <= ELSEWHERE.keys()
+
+
+def test_what_cannot_be_loaded_is_called_as_the_caller_knows_it() -> None:
+    told: set[str] = set()
+    for file in ROOT.rglob("*.py"):
+        told.update(re.findall(r'\bloading\("(.*?)"\)', file.read_text(encoding="utf-8")))
+    known = {*dir(cwstore), *dir(cwstore.Store), *cwstore.Account.__annotations__}
+    for repository in repositories().values():
+        known |= {*dir(repository)}
+    assert told - known == {"dataclasses", "json"}  # which are Python's
 
 
 PROBE = """

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
@@ -15,7 +15,7 @@ from cwstore import (
     Secret,
     SecretError,
 )
-from cwstore.core.statement import values_of
+from cwstore.core.statement import rows_of, values_of
 from cwstore.store import Store
 from tests.kits.canary import CANARY, told_by
 from tests.kits.database import contents, open_async, open_at, open_private, raw, tamper
@@ -159,6 +159,18 @@ def test_what_a_statement_of_any_kind_binds_is_encoded(sealed: Store, file: Path
     assert CANARY not in str(stored(file))
     for account in sealed.accounts.find_all():
         assert (account.credentials, account.config_json) == (Secret(TEXT), TEXT)
+
+
+class Key(NamedTuple):
+    id: str
+    credentials: Secret
+
+
+def test_a_row_of_a_services_own_is_decoded_whichever_its_kind(sealed: Store) -> None:
+    find = rows_of(Key)("SELECT id, credentials FROM accounts WHERE id = :id")
+    database = sealed.accounts._db
+    assert database.fetch_one(find, id="a") == Key("a", Secret(TEXT))
+    assert database.fetch_all(find, id="a") == [Key("a", Secret(TEXT))]
 
 
 # Another key, or none

@@ -180,7 +180,8 @@ def test_messages_speak_of_its_versions(file: Path, tmp_path: Path) -> None:
         open_wishes(file)
     assert str(refusal.value) == (
         f"{file} has schema version 2, this program knows 1; it can be used by the program with"
-        " schema version 2 and up: update the program, or restore a backup"
+        " schema version 2 and up: update the program, or restore a backup: `cwstore restore"
+        f" BACKUP {file} --directory {MIGRATIONS} --application-id 0x57495348`"
     )
     with pytest.raises(MigrationError, match="no migration; give the directory"):
         Database.open(file, migrations=tmp_path, application_id=APPLICATION_ID)
@@ -199,6 +200,13 @@ def test_the_functions_and_the_command_line_work_on_it(
         told[command] = json.loads(capsys.readouterr().out)
     assert (told["status"]["newest"], told["check"]["ok"]) == (1, True)
     assert main(["backup", str(file), str(tmp_path / "copy.db"), *given]) == 0
+    assert main(["restore", str(tmp_path / "copy.db"), str(file), *given]) == 0
+    with pytest.raises(ForeignDatabaseError, match="application_id 0x57495348"):
+        cwstore.restore(tmp_path / "copy.db", file)
+    with pytest.raises(ForeignDatabaseError, match="application_id 0x57495348"):
+        cwstore.restore(tmp_path / "copy.db", tmp_path / "new.db")
+    with pytest.raises(InvalidValueError, match=r"^directory: a program with an"):
+        cwstore.restore(tmp_path / "copy.db", file, application_id=APPLICATION_ID)
     run(file, "CREATE INDEX mine ON wishes (text)")
     assert main(["check", str(file), *given[:-3], "--application-id", "0x57495348"]) == 0
     assert "index mine on wishes" in capsys.readouterr().out

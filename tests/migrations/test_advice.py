@@ -34,12 +34,32 @@ def test_the_newest_backup_that_serves_is_named(
 
 
 def test_an_extension_counts_its_own_versions(file: Path) -> None:
-    wanted = f"restore a backup: `cwstore restore '{file}.v15.bak' '{file}'`"
-    assert how_to_restore(Program(extension="billing"), str(file), 1) == wanted
+    billing = Program(extension="billing")
+    wanted = f"restore a backup: `cwstore restore '{file}.{{}}' '{file}'`"
+    assert how_to_restore(billing, str(file), 1) == wanted.format("v15.bak")
+    for age, end in enumerate(("v17-billing-2.bak", "v17-other-1.bak", "v17-billing-1.bak"), 10):
+        backup = Path(f"{file}.{end}")
+        backup.touch()
+        os.utime(backup, (1_000_000 - age, 1_000_000 - age))
+    assert how_to_restore(billing, str(file), 1) == wanted.format("v17-billing-1.bak")
+    assert how_to_restore(billing, str(file), 2) == wanted.format("v17-billing-2.bak")
+    assert how_to_restore(billing, str(file), 0) == wanted.format("v15.bak")  # who knows
+    assert how_to_restore(OURS, str(file), 17) == wanted.format("v15.bak")
+    Path(f"{file}.v15.bak").unlink()
+    Path(f"{file}.v12.bak").unlink()
+    assert how_to_restore(OURS, str(file), 17) == wanted.format("v17-billing-2.bak")
 
 
-def test_no_command_is_named_that_would_not_take_it(file: Path, tmp_path: Path) -> None:
+def test_the_command_names_the_program_whose_file_it_is(file: Path) -> None:
+    wanted = f"restore a backup: `cwstore restore '{file}.v12.bak' '{file}'"
+    own = Program(file.parent / "my sql", 7)
+    given = f" --directory '{file.parent}/my sql' --application-id 0x7`"
+    assert how_to_restore(own, str(file), 14) == wanted + given
+    of_own = Program("elsewhere", 7, extension="billing", host=own.directory)
+    assert how_to_restore(of_own, str(file)).endswith(f"'{file}'{given}")
+
+
+def test_no_command_is_named_that_would_not_take_it(tmp_path: Path) -> None:
     assert how_to_restore(OURS, ":memory:") == "restore a backup"
-    assert how_to_restore(Program(application_id=7), str(file)) == "restore a backup"
     gone = tmp_path / "gone" / "store.db"
     assert how_to_restore(OURS, str(gone)) == (f"restore a backup: `cwstore restore BACKUP {gone}`")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cwstore import Extension, Store, migrate, rehearse, status
+from cwstore import Extension, Store, migrate, rehearse, restore, status
 from cwstore.cli import main
 from cwstore.core.reports import ExtensionStatus
 from cwstore.errors import (
@@ -124,7 +124,7 @@ def test_it_comes_into_a_file_that_is_there_after_a_backup(
         ExtensionStatus("billing", 0, 1, ("0001_step",)),
     )
     report = migrate(file, extensions=[billing])
-    copy = file.with_name(f"store.db.v{NEWEST}.bak")
+    copy = file.with_name(f"store.db.v{NEWEST}-billing-0.bak")
     assert (report.applied, report.backup) == (("billing/0001_step",), str(copy))
     with Store.open(copy) as before:
         assert before.tasks.get("t").name == "t"
@@ -151,7 +151,7 @@ def test_its_tables_wait_until_ours_are_the_newest(file: Path, billing: Extensio
     assert run(file, "SELECT name FROM sqlite_schema WHERE name LIKE 'billing%'") == []
 
 
-def test_it_is_upgraded_with_a_backup_and_an_older_program_is_refused(
+def test_each_upgrade_keeps_a_backup_and_an_older_program_is_told_which_serves(
     store: Store, file: Path, billing: Extension
 ) -> None:
     add_invoice(file, "i")
@@ -161,16 +161,21 @@ def test_it_is_upgraded_with_a_backup_and_an_older_program_is_refused(
     with Store.open(file, extensions=[later]) as upgraded:
         assert upgraded.query("SELECT id FROM billing_invoices") == [{"id": "i"}]
         assert upgraded.version == NEWEST
-    assert file.with_name(f"store.db.v{NEWEST}.bak").exists()
+    last = more(billing, PAYMENTS, claim, "CREATE TABLE billing_rest (a);")
+    assert migrate(file, extensions=[last]).backup == f"{file}.v{NEWEST}-billing-3.bak"
     with pytest.raises(SchemaTooNewError) as refusal:
         Store.open(file, extensions=[billing])
+    copy = f"{file}.v{NEWEST}-billing-1.bak"
     assert str(refusal.value) == (
-        f"{file} has schema version 3, this extension billing knows 1; it can be used by the"
-        " extension billing with schema version 2 and up: update the extension billing, or restore"
-        f" a backup: `cwstore restore {file}.v{NEWEST}.bak {file}`"
+        f"{file} has schema version 4, this extension billing knows 1; it can be used by the"
+        " extension billing with schema version 4 and up: update the extension billing, or restore"
+        f" a backup: `cwstore restore {copy} {file}`"
     )
+    restore(f"{file}.v{NEWEST}-billing-3.bak", file)
     Store.open(file, extensions=[more(billing, PAYMENTS)]).close()
-    Store.open(file).close()
+    restore(copy, file)
+    with Store.open(file, extensions=[billing]) as older:
+        assert older.query("SELECT id FROM billing_invoices") == [{"id": "i"}]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +274,12 @@ def test_an_edited_migration_and_an_emptied_ledger_are_named(
 ) -> None:
     store.close()
     edited = Extension("billing", migrations=scripts(file.parent, INVOICES.replace("cents", "c")))
-    with pytest.raises(MigrationError, match=r"0001_step\.sql was edited after it was applied"):
+    with pytest.raises(MigrationError, match=r"^billing/0001_step\.sql was edited after it was ap"):
+        Store.open(file, extensions=[edited])
+    place = Path(edited.migrations)
+    (place / "0001_step.sql").rename(place / "0001_other.sql")
+    told = r"applied from billing/0001_step\.sql, but the directory has billing/0001_other\.sql; a"
+    with pytest.raises(MigrationError, match=told):
         Store.open(file, extensions=[edited])
     run(file, "DELETE FROM billing_schema_migrations")
     with pytest.raises(MigrationError, match="somebody emptied billing_schema_migrations"):

@@ -128,7 +128,7 @@ def test_there_is_no_way_down(populated: Path) -> None:
         migrate(populated, directory=populated.parent / "sql0", target=1)
     assert str(refusal.value) == (
         f"{populated} has version 2; there is no way down to 1: restore a backup:"
-        f" `cwstore restore BACKUP {populated}`"
+        f" `cwstore restore BACKUP {populated} --directory {populated.parent / 'sql0'}`"
     )
     assert content(populated) == before
 
@@ -278,7 +278,8 @@ def test_a_newer_file_without_a_promise_is_refused(
         assert str(refusal.value) == (
             f"{populated} has schema version {2 + len(claims)}, this cwstore knows 2; it can be"
             f" used by cwstore with schema version {oldest} and up: update cwstore, or restore a"
-            f" backup: `cwstore restore {populated}.v2.bak {populated}`"
+            f" backup: `cwstore restore {populated}.v2.bak {populated} --directory"
+            f" {populated.parent / 'sql0'}`"
         )
     assert populated.read_bytes() == before
 

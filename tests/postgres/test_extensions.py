@@ -92,7 +92,7 @@ def test_a_rehearsal_leaves_no_trace_and_tells_what_would_be_refused(
         "ALTER TABLE billing_invoices DROP COLUMN cents; SELECT 1 / 0;",
     )
     with pytest.raises(
-        MigrationError, match=r"^rehearsed on .+, and undone: 0003_step\.sql, statement 2"
+        MigrationError, match=r"^rehearsed on .+, and undone: billing/0003_step\.sql, statement 2"
     ):
         cwstore.rehearse(address, extensions=[late])
     deferred = more(

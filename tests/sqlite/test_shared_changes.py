@@ -422,15 +422,23 @@ def told_or_elsewhere(feed: ChangeFeed, wanted: Change) -> list[Change]:
 
 
 def test_where_no_ring_can_be_made_others_are_told_as_elsewhere(
-    store: Store, other: Store, ring_file: Path
+    store: Store, other: Store, file: Path, ring_file: Path
 ) -> None:
     ring_file.mkdir()
-    with store.changes() as feed:
+    with other.changes():
+        store.tasks.create(name="before")
+        run(file, PROJECT.format("before"))
+        feed = store.changes()
+        assert feed.get(timeout=0) == []
+    with feed:
         other.tasks.create(name="a", id="a")
         assert feed.get(timeout=60) == [ELSEWHERE]
+        assert feed.get(timeout=0.1) == []
         other.tasks.create(name="b", id="b")
         store.tasks.create(name="c", id="c")
         assert told(feed, task("c")) == [ELSEWHERE, task("c")]
+        store.tasks.create(name="d", id="d")
+        assert told(feed, task("d")) == [task("d")]
     ring_file.rmdir()
 
 

@@ -162,9 +162,12 @@ class SqliteTarget:
         """Where `back_up` would copy it to."""
         from cwstore._sqlite.backup import migration_backup
 
-        if self._program.extension:  # what is copied is the file, whatever its part is
+        extension, its_version = self._program.extension, version
+        if extension:  # what is copied is the file, whatever its part is
             version = self._connection.pragma("user_version")
-        return migration_backup(self.name, version) if version and self.name != MEMORY else None
+        if not version or self.name == MEMORY:
+            return None
+        return migration_backup(self.name, version, extension, its_version)
 
     def back_up(self, version: int) -> str | None:
         path = self.backup_path(version)

@@ -128,6 +128,8 @@ class Run:
 
     def _noted(self, ended: Ended) -> Ended:
         self._noticed_by.setdefault(ended.change.file, []).append(ended.noticed_by)
+        if ended.hangs:
+            print(f"{ended.change}\n  took too long in {ended.noticed_by}", flush=True)
         return ended
 
     def _count(self, change: Change, outcome: str) -> None:

@@ -31,7 +31,7 @@ class Host:
     """A plugin of pytest. It is asked `(change or None, [(test, seconds), ...])`.
 
     It says "" when it has collected the tests. It answers with the test that has noticed the
-    change, "", or `CANNOT`.
+    change, "", or `CANNOT`; and whether that test took too long.
     """
 
     def __init__(self, asked: "Connection") -> None:
@@ -58,10 +58,10 @@ class Host:
 
 def _try(
     session: pytest.Session, change: Change | None, tests: list[tuple[pytest.Item, float]]
-) -> str:
-    """The test that failed, or took too long."""
+) -> tuple[str, bool]:
+    """The test that failed or took too long, and whether it did that."""
     if not tests:
-        return ""
+        return "", False
     told, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -72,6 +72,7 @@ def _try(
     begun, longest = 0, _PATIENCE
     while True:
         ready, _, _ = select.select([told, ended], [], [], longest)
+        hangs = not ready
         news = len(os.read(told, 4096)) if told in ready else 0
         if not news:
             break
@@ -83,8 +84,8 @@ def _try(
     os.close(told)
     os.close(ended)
     if status == 0:
-        return ""
-    return tests[begun - 1][0].nodeid if begun else CANNOT
+        return "", False
+    return (tests[begun - 1][0].nodeid if begun else CANNOT), hangs
 
 
 def _run(

@@ -20,6 +20,7 @@ class Reached:
     def __init__(self, tree: Path, files: list[str]) -> None:
         """Run them in a copy of the checkout. Raises SystemExit if they fail."""
         self._tree = tree
+        self._first = f"{files[0]}::"
         times = tree / "times"
         options = ["--cov=cwstore", "--cov-context=test", "--cov-report=", "--cov-fail-under=0"]
         log = tree / "reached.log"
@@ -55,16 +56,18 @@ class Reached:
     def others_of(self, change: Change) -> tuple[list[str], bool]:
         """Those that may notice it although they do not; and whether its import may matter.
 
-        Another process may run the line. And if few tests reach it, what it made for them may have
-        been kept, and used by others that reach the file.
+        Another process may run the line. And what it made may have been kept, and used by others:
+        by those of the first file, and if few tests reach the line, by all that reach its file.
         """
         found = self._found(change, self._lines(change))
         known = self.tests_of(change)
         if IMPORT in found:
             return self.all, True
-        others = self._starting if "" in found or not known else set[str]()
+        others = {test for test in self.all if test.startswith(self._first)}
+        if "" in found or not known:
+            others |= self._starting
         if len(known) < _FEW:
-            others = others | self._found(change, None)
+            others |= self._found(change, None)
         return self._named(others - set(known)), False
 
     def _named(self, tests: set[str]) -> list[str]:

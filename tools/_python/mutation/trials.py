@@ -57,6 +57,7 @@ class Ended(NamedTuple):
     change: Change
     noticed_by: str  #: a test, or what else failed; "" if all tests passed
     fresh: bool
+    hangs: bool = False  #: the test took too long
 
 
 class _Running(NamedTuple):
@@ -102,11 +103,11 @@ class Trials:
             ready = set(wait(list(self._running)))
             for one in [one for asked, one in self._running.items() if asked in ready]:
                 del self._running[one.host.asked]
-                noticed_by: str = one.host.asked.recv()
+                noticed_by, hangs = one.host.asked.recv()
                 if one.fresh:
                     one.host.end()
                 self._take_back(one.tree, one.change, None if one.fresh else one.host)
-                yield Ended(one.change, noticed_by, one.fresh)
+                yield Ended(one.change, noticed_by, one.fresh, hangs)
 
     def close(self) -> None:
         """End the processes that wait."""
