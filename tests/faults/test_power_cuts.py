@@ -92,6 +92,7 @@ def faults_of(case: Case, place: Path) -> set[str]:
     return {fault.rpartition(": ")[2] for fault in found.faults}
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_not_synced_after_a_backup_is_found(
     few_writes: FewWrites, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_backup_that_is_named_before_it_is_on_disk_is_found(
     assert "the backup copy.bak is lost" in faults_of(few_writes(False), place)
 
 
+@pytest.mark.slow
 def test_a_durable_store_that_does_not_sync_its_commits_is_found(
     few_writes: FewWrites, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -465,7 +465,13 @@ _STEPS = [
 ]
 
 
-@pytest.mark.parametrize("step", _STEPS, ids=str)
+@pytest.mark.parametrize(
+    "step",
+    [
+        pytest.param(step, id=str(step), marks=pytest.mark.slow if at % 2 else ())
+        for at, step in enumerate(_STEPS)
+    ],
+)
 @pytest.mark.parametrize("by_hand", [False, True], ids=["in place", "copied over"])
 def test_killed_at_any_step_the_one_or_the_other_is_there_and_a_second_run_ends_it(
     file: Path,
