@@ -5,6 +5,7 @@ import gc
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -54,6 +55,30 @@ def test_it_gives_what_has_come_and_waits_no_longer_than_it_is_told(
         assert [change async for change in feed] == []
 
     with_store(file, backend, use)
+
+
+def test_others_are_looked_for_a_hundred_times_a_second(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So long it takes until a commit of another process is heard."""
+    pauses: list[float | None] = []
+    reached = threading.Event()
+
+    class Pause(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            pauses.append(timeout)
+            reached.set()
+            return super().wait(timeout)
+
+    own = SimpleNamespace(**{**vars(threading), "Event": Pause})
+    monkeypatch.setattr("cwstore.aio.listener.threading", own)
+
+    async def use(store: AsyncStore) -> None:
+        async with await store.changes():
+            assert reached.wait(60)
+
+    with_store(file, "asyncio", use)
+    assert {*pauses} == {0.01}
 
 
 @backends

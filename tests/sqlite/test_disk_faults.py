@@ -235,7 +235,13 @@ def disk() -> Iterator[FaultyDisk]:
     ("code", "message"),
     [
         (apsw.SQLITE_FULL, "the disk is full"),
-        (apsw.SQLITE_IOERR_WRITE, r"its quotas and how long a file may be \(ulimit -f\)"),
+        (
+            apsw.SQLITE_IOERR_WRITE,
+            (
+                r"the disk failed \(SQLITE_IOERR_WRITE\); check the disk, its room, its quotas and"
+                r" how long a file may be \(ulimit -f\), then reopen$"
+            ),
+        ),
     ],
 )
 def test_a_commit_that_cannot_be_written_changes_nothing(
