@@ -599,9 +599,10 @@ class TaskRepository(Repository[Mode]):
 
         Of any number of callers in any number of processes one succeeds. With `lease` others may
         take the task back once it has passed; without, only `agents.reconcile` can tell that the
-        holder is gone. An agent that claims the task it holds gets it again, with the new lease, if
-        one is given. Raises NotFoundError for an unknown task or agent, and ConflictError: somebody
-        else holds the task, the agent holds another one, or what holds the task back.
+        holder is gone, and of one that names no agent nobody can. An agent that claims the task it
+        holds gets it again, with the new lease, if one is given. Raises NotFoundError for an
+        unknown task or agent, and ConflictError: somebody else holds the task, the agent holds
+        another one, or what holds the task back.
         """
         with loading("claim"):
             from cwstore.entities.claims import claim
@@ -716,7 +717,8 @@ class TaskRepository(Repository[Mode]):
     ) -> "list[entities.TaskAttempt]":
         """Attempts that did not end, oldest first; with `agent_id` that agent's, if it has one.
 
-        A page may begin after an attempt that has ended since.
+        Without, they are all: those that name an agent, and those that name none. A page may begin
+        after an attempt that has ended since.
         """
         with loading("find_open_attempts"):
             from cwstore.entities.claims import find_open_attempts
