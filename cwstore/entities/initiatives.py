@@ -9,8 +9,8 @@ from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
-from cwstore.core.on_use import on_use
 from cwstore.core.repository import (
     Mode,
     Repository,
@@ -26,8 +26,8 @@ from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, row
 if TYPE_CHECKING:
     from cwstore.entities import bulk_delete, plan_check
 else:
-    bulk_delete = on_use("cwstore.entities.bulk_delete")
-    plan_check = on_use("cwstore.entities.plan_check")
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "initiatives")
+    plan_check = on_use("cwstore.entities.plan_check", "initiatives")
 
 __all__ = ["Initiative", "InitiativePatch", "InitiativeRepository", "InitiativeStatus"]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
-from cwstore.core.on_use import on_use
 from cwstore.entities.batches import act_on, several
 from cwstore.entities.task import TASK_COLUMNS, NewTask, Task, task_rows
 from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cwstore.core.port import Database
     from cwstore.entities import ordering
 else:
-    ordering = on_use("cwstore.entities.ordering")
+    ordering = on_use("cwstore.entities.ordering", "tasks")
 
 _KEYS = NewTask.__annotations__.keys()
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
-from cwstore.core.on_use import on_use
 from cwstore.core.repository import (
     Mode,
     Repository,
@@ -23,8 +23,8 @@ from cwstore.errors import CycleError, InvalidValueError
 if TYPE_CHECKING:
     from cwstore.entities import bulk_delete, ordering
 else:
-    bulk_delete = on_use("cwstore.entities.bulk_delete")
-    ordering = on_use("cwstore.entities.ordering")
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "pages")
+    ordering = on_use("cwstore.entities.ordering", "pages")
 
 __all__ = ["Page", "PagePatch", "PageRepository"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, Unpack
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.entity import dataclass
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
-from cwstore.core.on_use import on_use
 from cwstore.core.repository import (
     Mode,
     Repository,
@@ -25,7 +25,7 @@ from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
 if TYPE_CHECKING:
     from cwstore.entities import bulk_delete
 else:
-    bulk_delete = on_use("cwstore.entities.bulk_delete")
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "phases")
 
 __all__ = ["Phase", "PhasePatch", "PhaseRepository", "PhaseStatus"]
 

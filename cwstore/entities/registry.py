@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cwstore.core.on_use import loaded
+from cwstore.core.faults import loaded
 
 #: The modules of this package that have a repository, with their public names, the repository
 #: first. A store has the repository as an attribute that is called like the module.

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack, cast
 from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
-from cwstore.core.faults import loading
-from cwstore.core.on_use import on_use
+from cwstore.core.faults import loading, on_use
 from cwstore.core.repository import (
     Mode,
     Repository,
@@ -54,14 +53,14 @@ if TYPE_CHECKING:
     )
     from cwstore.entities.ready_tasks import Idle
 else:
-    bulk_delete = on_use("cwstore.entities.bulk_delete")
-    claims = on_use("cwstore.entities.claims")
-    new_tasks = on_use("cwstore.entities.new_tasks")
-    obstacles = on_use("cwstore.entities.obstacles")
-    ordering = on_use("cwstore.entities.ordering")
-    plan_edges = on_use("cwstore.entities.plan_edges")
-    ready_tasks = on_use("cwstore.entities.ready_tasks")
-    task_moves = on_use("cwstore.entities.task_moves")
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "tasks")
+    claims = on_use("cwstore.entities.claims", "tasks")
+    new_tasks = on_use("cwstore.entities.new_tasks", "tasks")
+    obstacles = on_use("cwstore.entities.obstacles", "tasks")
+    ordering = on_use("cwstore.entities.ordering", "tasks")
+    plan_edges = on_use("cwstore.entities.plan_edges", "tasks")
+    ready_tasks = on_use("cwstore.entities.ready_tasks", "tasks")
+    task_moves = on_use("cwstore.entities.task_moves", "tasks")
 
 __all__ = ["TaskRepository"]
 
