@@ -204,6 +204,23 @@ def test_a_slow_look_before_a_claim_is_logged(
     assert f"{store.path}: tasks.claim_next_ready took " in lines(caplog)[0]
 
 
+def test_a_log_that_cannot_be_written_is_no_reason_to_fail(
+    store: Store, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    take_all_for_long(monkeypatch, engine)
+    for function in ("log.log", "slow.slow_statement", "slow.tell_wait"):
+        monkeypatch.setattr(f"cwstore.core.{function}", fail)
+    with store.transaction():
+        store.tasks.create(id="T", name="T")
+    store.agents.create(id="A", name="fox", worktree_id="/", status="running")
+    store.tasks.claim("T", agent_id="A")
+    store.agents.reconcile(lambda agent: False)
+    assert [task.status for task in store.tasks.find_all()] == ["pending"]
+
+
 @pytest.mark.only_sqlite
 def test_a_log_that_cannot_begin_anew_is_logged_with_who_reads(
     store: Store, file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

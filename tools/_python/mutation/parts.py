@@ -64,10 +64,11 @@ PARTS = {
     "engine": Part(
         ("core/writer_lock", *_in("_sqlite", "engine writer transaction reader_pool")),
         (
-            *_in("sqlite", "store disk_faults stats transactions change_recorder processes"),
-            *_in("core", "clock writer_lock"),
+            *_in("sqlite", "store disk_faults stats transactions processes slow"),
+            *_in("sqlite", "change_recorder shared_changes replaced_files"),
+            *_in("core", "clock own_types writer_lock"),
             *_in("engine", "transactions threads errors interrupts fork changes processes query"),
-            "engine/seeing_it_run",
+            *("engine/seeing_it_run", "examples/dependencies"),
             *_in("entities", "initiatives reconcile log_chunks log_retention proposals"),
         ),
     ),
