@@ -206,6 +206,11 @@ def test_an_entry_that_goes_over_the_end_of_the_room_is_read_whole(tmp_path: Pat
     after = (ring.append(head[0], True, long, UNKNOWN), UNKNOWN)
     assert ring.read(head) == ([Entry(True, long)], after)
     assert ring.find_head() == after  # by the hint
+    longest: list[Any] = [(INSERT, "t", "x" * (change_ring._LONGEST - len("f_i1_t_s")))]
+    for notes in (longest, [(INSERT, "t", f"x{longest[0][2]}")]):
+        place = ring.append(after[0], True, notes, UNKNOWN)
+        entry = Entry(True, notes if notes is longest else None)
+        assert ring.read(after) == ([entry], (place, UNKNOWN))
     ring.close()
 
 
@@ -370,6 +375,10 @@ def test_a_transaction_that_is_too_great_for_the_ring_is_told_as_elsewhere(
     with store.changes() as feed:
         other.tasks.create_many({"name": "t"} for _ in range(5))
         assert feed.get(timeout=60) == [ELSEWHERE]
+        other.tasks.create(name="t", id="t" * 60)
+        assert feed.get(timeout=60) == [ELSEWHERE]
+        other.tasks.create(name="t", id="short")
+        assert feed.get(timeout=60) == [task("short")]
 
 
 # What becomes of the ring
