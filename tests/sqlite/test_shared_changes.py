@@ -590,14 +590,17 @@ def test_who_has_waited_in_vain_for_the_ring_waits_no_more_for_some_time(
     monkeypatch.setattr(change_ring.time, "sleep", naps.append)
     monkeypatch.setattr(change_ring, "_YIELDS", 0.0)
     monkeypatch.setattr(change_ring, "_IMPATIENCE", 60.0)
-    with store.changes():
-        other.tasks.create(name="a")
-        held()
+    with store.changes() as feed:
+        other.tasks.create(name="a", id="a")
+        ring = held()
         other.tasks.create(name="b")
         assert naps
         naps.clear()
         other.tasks.create(name="c")
         assert naps == []
+        ring.unlock()
+        store.tasks.create(name="d", id="d")
+        assert told(feed, task("d")) == [task("a"), ELSEWHERE, task("d")]
 
 
 def test_a_listener_waits_for_the_entry_of_who_has_just_committed(
