@@ -1,7 +1,9 @@
 """Hypothesis profiles: `ci` repeats itself exactly, `deep` searches long and anew at each run."""
 
 import faulthandler
+import importlib
 import os
+import pkgutil
 import signal
 from collections.abc import Generator, Iterator
 from functools import partial
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import cwstore
 from cwstore.store import Store
 from tests.kits.database import OpenStore, copy_database, open_at
 from tests.kits.postgres_server import ADDRESSES, Server, running_server
@@ -56,6 +59,17 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     if seconds:
         faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[_STDERR])
     return (yield)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded() -> None:
+    """Every module, before any test replaces something.
+
+    One that is loaded while a function of another is replaced takes the replacement, for good.
+    """
+    for module in pkgutil.walk_packages(cwstore.__path__, "cwstore."):
+        if module.name.split(".")[1] not in {"__main__", "_pyinstaller", "otel"}:
+            importlib.import_module(module.name)
 
 
 @pytest.fixture(scope="session")

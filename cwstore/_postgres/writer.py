@@ -58,6 +58,7 @@ from cwstore.errors import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping, Sequence
     from datetime import datetime
+    from weakref import ref
 
     from cwstore._postgres.lane import Holder
     from cwstore._postgres.reader_pool import Readers
@@ -116,7 +117,7 @@ class Writer:
         self.acquisition = 0  # counts how often the lock was taken
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why the open transaction is lost
-        self.task: object = None  # the task or greenlet that opened the transaction
+        self.task: ref[Any] | None = None  # to the task or greenlet that opened the transaction
         self.waited_for = 0  # ident of the thread that had the lock when one last waited
         self.waited_for_name: str | None = None
         self.began = 0.0  # when the owner took the lock, by CLOCK_MONOTONIC

@@ -210,20 +210,19 @@ class SqliteDatabase:
 
     def do_without_statistics(self) -> None:
         """Remove what ANALYZE noted of the tables of cwstore: see `_sqlite/statistics.py`."""
-        look = "SELECT DISTINCT tbl FROM sqlite_stat1"
-        try:
-            with self._transactions.exclusive():
-                rows = self._writer.connection.execute(look).fetchall()
-        except apsw.SQLError:  # no such table: nobody ever ran it
-            return
+        with self._transactions.exclusive():
+            writer = self._writer
+            writer.ask("SELECT 1 FROM sqlite_schema LIMIT 1")  # it is as others have left it
+            # To ask a table that is not there would be an error in the log of SQLite.
+            if not writer.connection.table_exists("main", "sqlite_stat1"):
+                return  # nobody ever ran it
+            rows = writer.ask("SELECT DISTINCT tbl FROM sqlite_stat1")
         if not rows or self._program.application_id != OURS.application_id:
             return
         with loading("open"):
             from cwstore._sqlite.statistics import remove_statistics
 
-        remove_statistics(
-            self._writer, self._transactions, self._program, {table for (table,) in rows}
-        )
+        remove_statistics(writer, self._transactions, self._program, {table for (table,) in rows})
 
     # Reading
 

@@ -1,12 +1,17 @@
-"""The command that lets a user use a file: messages tell it."""
+"""What lets a user use a file: messages tell it."""
 
 import os
 
 
 def how_to_permit(file: str) -> str:
-    """The command that lets this user read and write the file."""
+    """What lets this user read and write the file: the command, if one does."""
     from shlex import quote  # what no process needs that may use its file
 
+    if os.statvfs(file).f_flag & os.ST_RDONLY:
+        return (
+            "its file system is mounted read-only: mount it to write, or open the store to read"
+            " (`read_only=True`)"
+        )
     mine = os.geteuid()
     owner = os.stat(file).st_uid
     if owner == mine:

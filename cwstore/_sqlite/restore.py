@@ -189,14 +189,16 @@ def _swap(draft: str, file: str) -> str | None:
     had_log = bool(find_leftover_log(file))
     if had_log:
         make_note_last(file, number_in(read_header(file)) if old else 0)
+    directory = os.path.dirname(file)
     if old:
         keep_as(file, kept)
+        sync(directory)  # after a power cut its new name must not be missing where the copy is
         os.replace(draft, file)
     else:
+        sync(directory)  # nor the note
         give_name(draft, file)
         with suppress(OSError):  # the copy is there, and who opens it removes its other name
             remove(draft)
-    directory = os.path.dirname(file)
     sync(directory)
     while log := find_leftover_log(file):
         os.rename(log, log.replace(file, kept, 1))

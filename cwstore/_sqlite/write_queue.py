@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         """Bytes at places that are known."""
 
         def read(self, count: int, place: int) -> bytes: ...
+        def read_surely(self, count: int, place: int) -> bytes: ...
         def write(self, data: bytes, place: int) -> None: ...
 
 
@@ -67,7 +68,7 @@ _HOLDING = Struct("=qdq")
 
 
 class _File:
-    """The bytes of a file. What lies beyond its end is 0."""
+    """The bytes of a file. What lies beyond its end, or cannot be read, is 0."""
 
     __slots__ = ("_descriptor",)
 
@@ -75,6 +76,13 @@ class _File:
         self._descriptor = descriptor
 
     def read(self, count: int, place: int) -> bytes:
+        try:
+            return self.read_surely(count, place)
+        except OSError:  # the disk fails; SQLite's lock still decides who writes
+            return bytes(count)
+
+    def read_surely(self, count: int, place: int) -> bytes:
+        """As `read`. Raises OSError."""
         return os.pread(self._descriptor, count, place).ljust(count, b"\0")
 
     def write(self, data: bytes, place: int) -> None:
@@ -94,6 +102,8 @@ class _OwnBytes:
 
     def read(self, count: int, place: int) -> bytes:
         return bytes(self._bytes[place : place + count])
+
+    read_surely = read
 
     def write(self, data: bytes, place: int) -> None:
         self._bytes[place : place + len(data)] = data
@@ -175,10 +185,16 @@ class WriteQueue:
         """The newest stamp that a writer of the file has given out; 0: none since it was opened.
 
         Only the holder of SQLite's write lock reads or sets it: so stamps rise in commit order,
-        though the clocks of processes differ.
+        though the clocks of processes differ. Raises StorageError if it cannot be read.
         """
-        stamp: int
-        (stamp,) = _SIGNED.unpack(self._bytes.read(8, _STAMP))
+        try:
+            data = self._bytes.read_surely(8, _STAMP)
+        except OSError as error:
+            raise StorageError(
+                f"{self._file}-turn, which has the last stamp, cannot be read: {error.strerror};"
+                " nothing was changed: check the disk"
+            ) from None
+        (stamp,) = _SIGNED.unpack(data)
         return int(stamp)
 
     @last_stamp.setter
@@ -196,7 +212,7 @@ class WriteQueue:
     def began(self, process: int) -> float | None:
         """When the process that has the write lock began its block; None if it has noted none."""
         noted, began, stamp = _HOLDING.unpack(self._bytes.read(_HOLDING.size, _HOLDER))
-        known = noted == process and stamp == self.last_stamp
+        known = noted == process and stamp == _SIGNED.unpack(self._bytes.read(8, _STAMP))[0]
         return float(began) if known and process else None
 
     def may_barge(self) -> bool:

@@ -42,6 +42,7 @@ from cwstore.errors import (
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from weakref import ref
 
     from cwstore._sqlite.apsw_types import Connection
     from cwstore._sqlite.change_recorder import Recorder
@@ -90,7 +91,7 @@ class Writer:
         self.acquisition = 0  # counts how often the lock was taken
         self.closed_reason = ""  # why nothing can be run any more
         self.abort_error: CwstoreError | None = None  # why SQLite undid the open transaction
-        self.task: object = None  # the task or greenlet that opened the transaction
+        self.task: ref[Any] | None = None  # to the task or greenlet that opened the transaction
         self.queue: WriteQueue | None = None  # opened by the first transaction
         self.busy_handler = busy_handler(busy_timeout)
         self.recorder: Recorder | None = None  # while somebody listens to changes
@@ -234,7 +235,13 @@ class Writer:
             with loading("changes"):
                 from cwstore._sqlite.change_recorder import Recorder
 
-            self.recorder = Recorder(self.connection)
+            try:
+                self.recorder = Recorder(self.connection)
+            except apsw.Error as error:  # it reads which tables there are
+                fault = map_error(error, f"changes ({self.file})", self.busy_timeout, self.file)
+            else:
+                return self.recorder
+            raise fault
         return self.recorder
 
     def _raise_clock(self, stamp: int | None) -> None:
@@ -442,14 +449,21 @@ class Writer:
             create=False,
             application_id=self._application_id,
         )
-        if self.leaves_checkpoints:
-            leave_checkpoints(new)
         assert self.names is not None  # a database in memory is not opened again
         if new.inode != self.names.inode:
             new.close()
             raise StorageError(self.names.problem())
-        self._adopt(new)
-        self.names.note_log(new)
+        try:
+            if self.leaves_checkpoints:
+                leave_checkpoints(new)
+            self.names.note_log(new)
+            self._adopt(new)
+            return
+        except apsw.Error as error:
+            fault = map_error(error, f"opening {self.file}", self.busy_timeout, self.file)
+        new.close(True)
+        self.dropped = True
+        raise fault
 
     def drop(self) -> None:
         """Close a connection whose state is in doubt. The next `acquire` opens a new one."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from types import TracebackType
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class Writer(Protocol):
         """The connection of an engine that writes."""
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         running: bool  # the owner is in the midst of a call, which is not its `with` block
         acquisition: int  # counts how often the lock was taken
         closed_reason: str  # why nothing can be run any more
-        task: object  # the task or greenlet that opened the transaction
+        task: "ref[Any] | None"  # to the task or greenlet that opened the transaction
         busy_timeout: float  # seconds
         waited_for: int  # ident of the thread that had the lock when one last waited
         waited_for_name: str | None  # its name, once that wait was no short one
@@ -173,7 +173,8 @@ def _refuse_if_left_open(writer: "Writer") -> None:
         from cwstore.core.idle_threads import begun_here, is_suspended, rests_in_pool
 
     owner, acquisition = writer.owner, writer.acquisition
-    if begun_here.get(None) == (id(writer), acquisition) and is_suspended(writer.task):
+    task = writer.task and writer.task()
+    if begun_here.get(None) == (id(writer), acquisition) and is_suspended(task):
         raise ConflictError(
             "the task that waits for this thread has a transaction open on this store, as an"
             " async dependency does that yields inside of `with store.transaction()`: open the"
@@ -210,7 +211,7 @@ def refuse_others(writer: "Writer") -> None:
             " call, or on a thread of its own",
             reason=ConflictReason.TRANSACTION,
         )
-    if writer.task is not None and running_task() is not writer.task:
+    if writer.task is not None and running_task() is not writer.task():
         raise ConflictError(
             "another task of this thread has a transaction open on this store; use AsyncStore,"
             " or do not await (in a greenlet: switch) inside of `with store.transaction()`",
@@ -219,9 +220,13 @@ def refuse_others(writer: "Writer") -> None:
 
 
 def note_task(writer: "Writer") -> None:
-    """Note which task has just begun the transaction, for others that run on its thread."""
-    writer.task = running_task()
-    if writer.task is not None:
+    """Note which task has just begun the transaction, for others that run on its thread.
+
+    It is not kept alive: a greenlet that nobody refers to ends, and with it its transaction.
+    """
+    task = running_task()
+    if task is not None:
+        writer.task = ref(task)
         with loading("transaction"):
             from cwstore.core.idle_threads import begun_here
 

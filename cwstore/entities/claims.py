@@ -183,13 +183,13 @@ _END_ATTEMPT = _attempt(
 _EXTEND_LEASE = _attempt(
     f"""
     UPDATE task_attempts
-    SET lease_until = coalesce({_LEASE_END}, lease_until), updated_at = {NEXT_UPDATED_AT}
+    SET lease_until = {_LEASE_END}, updated_at = {NEXT_UPDATED_AT}
     WHERE task_id = :task_id
       AND outcome IS NULL
       AND agent_id IS NOT DISTINCT FROM :agent_id
     RETURNING {_COLUMNS}
     """,
-    lease=int | None,
+    lease=int,
     agent_id=NonEmpty | None,
 )
 

@@ -1347,10 +1347,10 @@ detail, ended_at, created_at, updated_at;
 
 -- claims._EXTEND_LEASE
 UPDATE task_attempts
-SET lease_until = coalesce(CASE
+SET lease_until = CASE
         WHEN :clock + :lease < 253402300799999999 THEN :clock + :lease
         WHEN :lease IS NOT NULL THEN 253402300799999999
-    END, lease_until), updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
+    END, updated_at = CASE WHEN :now > updated_at THEN :now ELSE updated_at + 1 END
 WHERE task_id = :task_id
   AND outcome IS NULL
   AND agent_id IS NOT DISTINCT FROM :agent_id

@@ -68,7 +68,7 @@ def test_the_plan_has_five_phases_and_forty_tasks(store: Store) -> None:
 FAILURES = sum(crc32(planned.name.encode()) % 7 == 0 for planned in TASKS)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_two_workers_are_killed_on_the_way_and_nothing_is_lost(file: Path, workers: int) -> None:
     report = run_demo(str(file), workers=workers, pace=0)
     assert zeros(report) == ZEROS
@@ -121,6 +121,7 @@ def test_two_workers_carry_out_the_plan(file: Path) -> None:
         assert len(store.accounts.find_by_provider("demo")) == 3
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_file_leaves_what_is_there_alone(file: Path) -> None:
     with Store.open(file) as store:
         other = store.initiatives.create(name="Real work")
@@ -154,6 +155,7 @@ def test_a_second_run_on_the_file_leaves_what_is_there_alone(file: Path) -> None
         assert len(store.initiatives.find_all()) == 3
 
 
+@pytest.mark.slow
 def test_a_backlog_is_worked_on(file: Path) -> None:
     seen: list[str] = []
     report = run_demo(
@@ -194,6 +196,7 @@ def test_memory_is_refused_because_processes_cannot_share_it() -> None:
         run_demo(":memory:")
 
 
+@pytest.mark.slow
 def test_without_a_path_a_new_file_is_made_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -331,6 +334,7 @@ def test_ctrl_c_in_the_parent_ends_every_worker_and_says_what_became_of_its_work
         assert {agent.status for agent in store.agents.find_all()} == {"crashed"}
 
 
+@pytest.mark.slow
 def test_it_may_run_in_a_thread(file: Path) -> None:
     reports: list[DemoReport] = []
     thread = Thread(target=lambda: reports.append(run_demo(str(file), workers=1, pace=0)))

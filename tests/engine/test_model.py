@@ -5,6 +5,7 @@ import faulthandler
 import inspect
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -50,7 +51,10 @@ def methods_named_by_rules() -> set[tuple[str, str]]:
 EXAMPLES = {"sqlite": 60, "postgresql": 20}
 
 
-def test_the_whole_store_does_what_the_model_does(engine: str, migrated_here: Path) -> None:
+@pytest.mark.parametrize("share", [0.3, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_whole_store_does_what_the_model_does(
+    engine: str, migrated_here: Path, share: float
+) -> None:
     # A bug that is found is made small before it is shown, for longer than the watchdog allows
     # (pyproject.toml): that would end the process, and the example be lost.
     faulthandler.cancel_dump_traceback_later()
@@ -58,7 +62,7 @@ def test_the_whole_store_does_what_the_model_does(engine: str, migrated_here: Pa
     run_state_machine_as_test(
         type("Here", (WholeStore,), {"migrated": migrated_here}),
         settings=settings(
-            max_examples=max(EXAMPLES[engine], profile.max_examples),
+            max_examples=int(share * max(EXAMPLES[engine], profile.max_examples)),
             stateful_step_count=max(50, profile.stateful_step_count),
             # What explaining adds is not worth the minutes that it takes with 50 steps.
             phases=[phase for phase in profile.phases if phase is not Phase.explain],

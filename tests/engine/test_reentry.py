@@ -259,6 +259,32 @@ def test_a_greenlet_does_not_enter_the_transaction_of_another(file: Path, patch:
         assert other.end() == ["transaction", "transaction", "before after"]
 
 
+_DROPPED_GREENLET = """
+import gc, sys
+from greenlet import getcurrent, greenlet
+from cwstore.store import Store
+
+def begin():
+    with store.transaction():
+        store.initiatives.create(name="undone")
+        main.switch()
+
+main = getcurrent()
+with Store.open(sys.argv[1], busy_timeout=0.1) as store:
+    dropped = greenlet(begin)
+    dropped.switch()
+    del dropped
+    gc.collect()
+    store.initiatives.create(name="after")
+    print(*(one.name for one in store.initiatives.find_all()))
+"""
+
+
+def test_a_greenlet_that_nobody_refers_to_any_more_takes_its_transaction_along(file: Path) -> None:
+    with Other(_DROPPED_GREENLET, file) as other:
+        assert other.end() == ["after"]
+
+
 _TRIO = """
 import sys, trio
 from cwstore.errors import ConflictError

@@ -7,7 +7,6 @@ import apsw
 import pytest
 
 import cwstore
-from cwstore._sqlite import error_map
 from cwstore.errors import CorruptDatabaseError, ForeignDatabaseError
 from cwstore.store import Store
 from tests.kits.database import tamper
@@ -97,7 +96,6 @@ def test_the_log_of_another_application_is_not_moved_into_the_file_that_is_refus
 def test_an_error_without_a_type_of_its_own_is_found(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(error_map, "map_error", _raise)
     (place / "base").mkdir()
     base = make_base(place / "base", with_log=False)
     monkeypatch.setattr(broken_files.cwstore, "status", _raise)

@@ -35,6 +35,7 @@ def swept(name: str, place: Path, every: int, kinds: Iterable[str] = KINDS) -> O
         pytest.param("restore", 29, marks=pytest.mark.slow),
         pytest.param("restore after a kill", 29, marks=pytest.mark.slow),
         pytest.param("migrate 15", 149, marks=pytest.mark.slow),
+        pytest.param("write while somebody listens", 13, marks=pytest.mark.slow),
     ],
 )
 def test_whatever_fails_is_told_truly_and_leaves_nothing_half_done(

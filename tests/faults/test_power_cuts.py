@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from cwstore._sqlite import backup, engine
+from cwstore._sqlite import backup, engine, restore
+from tools._python.faults import restore_cuts
 from tools._python.faults.power_cuts import CASES, Case, Run, sweep
 
 CASE = {case.name: case for case in CASES}
@@ -71,6 +72,17 @@ def test_a_migration_is_whole_or_not_there_though_the_power_is_cut(place: Path) 
     assert outcome.cuts > 40
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("case", restore_cuts.CASES, ids=[one.name for one in restore_cuts.CASES])
+def test_a_restore_leaves_the_old_file_or_the_copy_and_loses_neither(
+    case: Case, place: Path
+) -> None:
+    outcome = restore_cuts.sweep(case, place, every=9)
+
+    assert outcome.faults == []
+    assert outcome.cuts > 100
+
+
 # The sweep itself can fail
 
 
@@ -80,6 +92,7 @@ def faults_of(case: Case, place: Path) -> set[str]:
     return {fault.rpartition(": ")[2] for fault in found.faults}
 
 
+@pytest.mark.slow
 def test_a_directory_that_is_not_synced_after_a_backup_is_found(
     few_writes: FewWrites, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +118,7 @@ def test_a_backup_that_is_named_before_it_is_on_disk_is_found(
     assert "the backup copy.bak is lost" in faults_of(few_writes(False), place)
 
 
+@pytest.mark.slow
 def test_a_durable_store_that_does_not_sync_its_commits_is_found(
     few_writes: FewWrites, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,3 +131,14 @@ def test_a_durable_store_that_does_not_sync_its_commits_is_found(
 
     found = faults_of(few_writes(True), place)
     assert "3 transactions that were acknowledged are lost" in found
+
+
+@pytest.mark.slow
+def test_an_old_file_whose_new_name_is_not_on_disk_before_the_copy_has_its_place_is_found(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (case,) = (case for case in restore_cuts.CASES if case.name == "restore")
+    monkeypatch.setattr(restore, "keep_as", lambda file, kept: None)
+
+    faults = restore_cuts.sweep(case, place, every=11).faults
+    assert any("of the old file only" in fault for fault in faults)

@@ -22,7 +22,10 @@ def rows(store: Store) -> None:
         store.pages.create(initiative_id="i", title=name, id=name, parent_page_id=root.id)
 
 
-@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize(
+    "level",
+    ["READ COMMITTED", pytest.param("REPEATABLE READ", marks=pytest.mark.slow), "SERIALIZABLE"],
+)
 @pytest.mark.parametrize(
     "close",
     [

@@ -1,5 +1,6 @@
 """What goes wrong underneath: full disks, failing disks, transactions that SQLite undid."""
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -8,13 +9,14 @@ import apsw
 import pytest
 
 from cwstore.errors import (
+    BusyError,
     CwstoreError,
     OutcomeUnknownError,
     StorageError,
     StoreClosedError,
 )
 from cwstore.store import Store
-from tests.kits.database import contents, engine_of
+from tests.kits.database import OpenStore, contents, engine_of
 from tests.kits.disk import (
     FaultyDisk,
     connections_to,
@@ -28,6 +30,8 @@ from tests.kits.engine import (
     locked,
     names,
 )
+from tools._python.faults.error_sweep import FailingDisk
+from tools._python.faults.system_calls import Guard, Operation, watched
 
 # Transactions that SQLite undid as a whole
 
@@ -44,6 +48,9 @@ def interrupted(store: Store) -> None:
 
 
 LOST = "the whole transaction was rolled back"
+DISK_FAILED = (
+    "the disk failed (SQLITE_IOERR_FSTAT); check the disk, its room and quotas, then reopen"
+)
 
 
 def test_a_transaction_that_sqlite_undid_is_not_continued_statement_by_statement(
@@ -455,3 +462,83 @@ def test_switching_to_wal_passes_on_what_goes_wrong(disk: FaultyDisk, tmp_path: 
     disk.fail = lambda operation, path: 0
     with Store.open(file) as store:
         assert engine_of(store)._writer.connection.pragma("journal_mode") == "wal"
+
+
+# What lies beside the file
+
+
+class Unreadable(Guard):
+    """What has that name, and from the n-th look on."""
+
+    def __init__(self, name: str, kind: str, at: int = 1) -> None:
+        self._name = name
+        self._kind = kind
+        self._at = at
+
+    def before(self, operation: Operation) -> int:
+        if operation.kind == self._kind and Path(operation.path).name == self._name:
+            self._at -= 1
+            return errno.EIO if self._at < 1 else 0
+        return 0
+
+
+def test_a_queue_that_cannot_be_read_is_told_and_the_store_goes_on_when_it_can(
+    file: Path, open_store: OpenStore
+) -> None:
+    """Nobody could know the last stamp of the others. Who waits, waits without a queue."""
+    with watched(str(file.parent), Guard()) as calls, open_store() as store:
+        store.initiatives.create(name="mine")
+        with open_store() as other:
+            other.initiatives.create(name="other")
+        calls.guard = Unreadable("store.db-turn", "read")
+        with pytest.raises(StorageError) as caught:
+            store.initiatives.create(name="no stamp")
+        assert str(caught.value) == (
+            f"{file}-turn, which has the last stamp, cannot be read: Input/output error; nothing"
+            " was changed: check the disk"
+        )
+        with locked(file), open_store(busy_timeout=0.01) as waiting, pytest.raises(BusyError):
+            waiting.initiatives.create(name="late")
+        calls.guard = Guard()
+        store.initiatives.create(name="after")
+        assert names(store) == ["mine", "other", "after"]
+
+
+def test_a_feed_that_the_disk_does_not_give_is_refused_and_had_when_it_does(
+    file: Path, open_store: OpenStore
+) -> None:
+    refused: list[str] = []
+    with watched(str(file.parent), Guard()) as calls, open_store() as store:
+        for at in range(1, 9):
+            calls.guard = FailingDisk("stat", at, errno.EIO, lasting=False)
+            try:
+                store.changes().close()
+            except StorageError as error:
+                refused.append(str(error))
+                assert_ours_alone(error)
+        calls.guard = Guard()
+        with store.changes() as feed:
+            made = store.initiatives.create(name="after")
+            assert [one.id for one in feed.get(0)] == [made.id]
+    assert {*refused} == {f"changes ({file}): {DISK_FAILED}"}
+
+
+def test_a_new_connection_that_fails_at_once_is_replaced_by_another(
+    file: Path, open_store: OpenStore
+) -> None:
+    """The last one was dropped, and somebody listens."""
+    with watched(str(file.parent), Guard()) as calls, open_store(busy_timeout=0.01) as store:
+        told: list[str] = []
+        with store.changes() as feed:
+            for at in range(1, 40, 2):
+                if not engine_of(store)._writer.dropped:
+                    engine_of(store)._writer.drop()
+                calls.guard = FailingDisk("lock", at, errno.EIO, lasting=True)
+                try:
+                    told.append(store.initiatives.create(name=f"at {at}").name)
+                except (BusyError, StorageError) as error:
+                    assert_ours_alone(error)
+            calls.guard = Guard()
+            told.append(store.initiatives.create(name="after").name)
+            assert names(store) == told
+            assert feed.get(0)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 
@@ -88,6 +89,20 @@ def test_a_file_of_another_user_is_refused_with_its_owner_and_the_command(
     assert str(refused.value) == (
         f"{file} cannot be read and written by this user; it belongs to {name}: run as that user,"
         f" or: sudo chown 4000000 {file}"
+    )
+
+
+def test_a_file_on_a_read_only_mount_is_refused_and_no_command_advised_that_cannot_help(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: False)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(CwstoreError) as refused:
+        Store.open(file)
+    assert str(refused.value) == (
+        f"{file} cannot be read and written by this user; its file system is mounted read-only:"
+        " mount it to write, or open the store to read (`read_only=True`)"
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from cwstore import migrate
 from cwstore.store import Store
+from tests.kits.engine import Other
 
 
 @pytest.fixture
@@ -31,6 +32,25 @@ def test_best_practice_of_the_application_is_not_ours(hooks: list[Any], file: Pa
         assert store.tasks.find_all() == [task]
         assert store.check().ok
         store.backup(file.with_name("copy"))
+
+
+LOGS_WHAT_SQLITE_SAYS = """
+import logging, sys
+import apsw.bestpractice
+from cwstore.store import Store
+
+logging.basicConfig(stream=sys.stdout, format="%(message)s")
+apsw.bestpractice.apply(apsw.bestpractice.recommended)
+with Store.open(sys.argv[1]) as store:
+    store.initiatives.create(name="one")
+    store.compact()
+"""
+
+
+def test_sqlite_has_nothing_to_log_where_nothing_is_wrong(file: Path) -> None:
+    Store.open(file).close()
+    with Other(LOGS_WHAT_SQLITE_SAYS, file) as other:
+        assert other.end() == []
 
 
 def test_traces_of_the_application_do_not_change_our_rows(hooks: list[Any], file: Path) -> None:

@@ -340,6 +340,7 @@ def looked_at(file: Path) -> str:
     return done.stdout.removeprefix("ready\n").strip()
 
 
+@pytest.mark.slow
 def test_who_may_only_read_sees_what_is_there_while_others_write_and_when_nobody_does() -> None:
     with place_to_read() as file:
         assert looked_at(file) == "True"

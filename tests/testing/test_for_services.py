@@ -276,7 +276,7 @@ def as_stored(value: object) -> object:
 @pytest.mark.parametrize("entity", row_types(), ids=lambda entity: entity.__name__)
 @given(data=st.data())
 @settings(
-    max_examples=15,
+    max_examples=8,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     phases=[Phase.generate],  # as texts are huge, making a failure small takes minutes
 )
@@ -467,7 +467,10 @@ def test_what_another_test_wrote_is_not_there(cwstore_store: Store) -> None:
     cwstore_store.initiatives.create(name="only here")
 
 
-@pytest.mark.parametrize("named", ["", 'pytest_plugins = ["cwstore.testing.plugin"]\n'])
+@pytest.mark.parametrize(
+    "named",
+    [pytest.param("", marks=pytest.mark.slow), 'pytest_plugins = ["cwstore.testing.plugin"]\n'],
+)
 def test_the_plugin_serves_a_service_whether_it_names_it_or_not(tmp_path: Path, named: str) -> None:
     (tmp_path / "conftest.py").write_text(named, encoding="utf-8")
     (tmp_path / "test_it.py").write_text(

@@ -346,7 +346,7 @@ def worlds(draw: st.DrawFn) -> list[tuple[str, Any]]:
     return sorted(world.rows, key=lambda one: order.index(one[0]))
 
 
-@settings(max_examples=max(1, settings().max_examples // 4))  # each has some twenty rows
+@settings(max_examples=max(1, settings().max_examples // 6))  # each has some twenty rows
 @given(world=worlds())
 def test_a_round_trip_is_equal_object_by_object(
     world: list[tuple[str, Any]], migrated: Path, tmp_path_factory: pytest.TempPathFactory

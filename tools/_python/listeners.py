@@ -1,7 +1,7 @@
 """What listening in other processes costs a writer, and how late they hear:
 `tools/overhead --listeners 1`.
 
-Rounds of updates and appends with and without them take turns.
+Rounds of each kind of write with and without them take turns.
 """
 
 import json
@@ -45,31 +45,50 @@ def listen(file: str) -> None:
                 heard.clear()
 
 
-def _update(store: Store, tasks: list[str]) -> float:
-    """Median seconds of one of some updates."""
+def _median(write: Callable[[int], object]) -> float:
+    """Seconds of one of some writes, each told its number."""
     spent: list[float] = []
     for number in range(_WRITES):
         started = time.perf_counter()
-        store.tasks.update(
-            tasks[number % len(tasks)], status="blocked" if number % 2 else "pending"
-        )
+        write(number)
         spent.append(time.perf_counter() - started)
     return median(spent)
+
+
+def _update(store: Store, tasks: list[str]) -> float:
+    return _median(
+        lambda number: store.tasks.update(
+            tasks[number % len(tasks)], status="blocked" if number % 2 else "pending"
+        )
+    )
 
 
 def _append(store: Store) -> float:
-    """Median seconds of an append of 1 kB."""
-    spent: list[float] = []
-    for _ in range(_WRITES):
-        started = time.perf_counter()
-        store.log_chunks.insert_chunk(
+    """Of 1 kB."""
+    return _median(
+        lambda _: store.log_chunks.insert_chunk(
             "agent", agent_name="agent", session_number=1, content="x" * 1000
         )
-        spent.append(time.perf_counter() - started)
-    return median(spent)
+    )
 
 
-def _create(store: Store) -> list[float]:
+def _claim(store: Store) -> float:
+    """Of a task that is there for it; what was claimed is done afterwards."""
+    for _ in range(_WRITES):
+        store.tasks.create(name="claimed", priority="high")
+    claimed: list[str] = []
+
+    def claim(_: int) -> None:
+        task = store.tasks.claim_next_ready()
+        claimed.extend([task.id] if task else [])
+
+    spent = _median(claim)
+    for task_id in claimed:
+        store.tasks.complete(task_id)
+    return spent
+
+
+def _heard_creates(store: Store) -> list[float]:
     """When each of some tasks was there."""
     there: list[float] = []
     for _ in range(_HEARD):
@@ -80,14 +99,16 @@ def _create(store: Store) -> list[float]:
 
 
 def measure(folder: Path, number: int, rounds: int) -> None:
-    """Print what an update and an append cost alone and heard, and the delays."""
+    """Print what each write costs alone and heard, and the delays."""
     file = folder / "listeners.db"
     delays: list[float] = []
     with Store.open(file) as store:
         tasks = [store.tasks.create(name="t").id for _ in range(20)]
         ways: dict[str, Callable[[], float]] = {
             "update": lambda: _update(store, tasks),
+            "create": lambda: _median(lambda _: store.tasks.create(name="made")),
             "append": lambda: _append(store),
+            "claim": lambda: _claim(store),
         }
         alone: dict[str, list[float]] = {what: [] for what in ways}
         heard: dict[str, list[float]] = {what: [] for what in ways}
@@ -98,7 +119,7 @@ def measure(folder: Path, number: int, rounds: int) -> None:
                 alone[what].append(way())
             listeners.tell("p")
             listeners.answers()
-            there = _create(store)
+            there = _heard_creates(store)
             for what, way in ways.items():
                 way()
                 heard[what].append(way())

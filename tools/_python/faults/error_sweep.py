@@ -30,6 +30,7 @@ from tools._python.faults.system_calls import SHORT, Guard, Operation, SystemCal
 from tools._python.faults.work import (
     ACTIONS,
     BY_NAME,
+    FURTHER,
     Picture,
     damage_of,
     differences,
@@ -54,6 +55,7 @@ KINDS: dict[str, tuple[int, ...]] = {
     "list": (errno.EMFILE,),
     "mkdir": (errno.ENOSPC,),
     "rmdir": (errno.EIO,),
+    "mode": (errno.EPERM,),
 }
 
 _DISK = r"disk failed|Input/output error|check the disk"
@@ -67,6 +69,7 @@ _CAUSES: dict[int, str] = {
     errno.EMFILE: "open files",
     errno.ENOLCK: "lock",
     errno.ENOMEM: f"memory|{_DISK}",
+    errno.EPERM: "not permitted",
 }
 _CAUSES_OF_KIND = {
     "open": f"open files|Input/output|No space|{_OPEN}",
@@ -225,7 +228,8 @@ def _with_store(act: Callable[[Store, Path], object]) -> Callable[[Store | None,
 
 
 ON_STORES = tuple(
-    Subject(action.name, _furnished, _open, _with_store(action.act)) for action in ACTIONS
+    Subject(action.name, _furnished, _open, _with_store(action.act))
+    for action in (*ACTIONS, *FURTHER)
 )
 ON_FILES = (
     Subject("durable write", _furnished, _open_durable, _with_store(BY_NAME["messages"].act)),

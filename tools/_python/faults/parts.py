@@ -4,7 +4,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 
-from tools._python.faults import broken_files, error_sweep, interruptions, kills, power_cuts
+from tools._python.faults import (
+    broken_files,
+    error_sweep,
+    interruptions,
+    kills,
+    power_cuts,
+    restore_cuts,
+)
 from tools._python.faults.place import scratch
 from tools._python.faults.system_calls import Guard, watched
 
@@ -20,10 +27,16 @@ class Result:
     seconds: float = 0.0
 
 
+_CUTS = (
+    *((case, power_cuts.sweep) for case in power_cuts.CASES),
+    *((case, restore_cuts.sweep) for case in restore_cuts.CASES),
+)
+
+
 def _power(name: str, every: int) -> Result:
-    (case,) = (case for case in power_cuts.CASES if case.name == name)
+    ((case, sweep),) = ((case, sweep) for case, sweep in _CUTS if case.name == name)
     with scratch() as place:
-        done = power_cuts.sweep(case, place, every=every)
+        done = sweep(case, place, every=every)
     note = f"after {done.operations:,} operations, {done.disks:,} different disks"
     return Result(name, done.cuts, note, done.faults)
 
@@ -79,7 +92,7 @@ class Part:
 
 
 PARTS = {
-    "power": Part("power cuts", [case.name for case in power_cuts.CASES], _power),
+    "power": Part("power cuts", [case.name for case, _ in _CUTS], _power),
     "errors": Part("failing operations", [one.name for one in error_sweep.SUBJECTS], _errors),
     "kills": Part(
         "kill -9",

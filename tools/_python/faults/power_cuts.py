@@ -244,7 +244,7 @@ class Sweep:
     def _note(self, disk: Disk) -> None:
         """Write down what the file shows, if that is something new."""
         files = {path: data for path, data in disk.now().items() if Path(path).name in _TELLING}
-        state = _key(files)
+        state = state_of(files)
         if state in self._noted:
             return
         self._noted.add(state)
@@ -278,7 +278,7 @@ class Sweep:
                 yield f"the backup {name} is lost"
 
     def _look(self, files: dict[str, bytes]) -> _Found:
-        key = _key(files)
+        key = state_of(files)
         if key not in self._known:
             self.outcome.disks += 1
             with self._rebuilt(files) as place:
@@ -297,7 +297,8 @@ class Sweep:
             shutil.rmtree(place)
 
 
-def _key(files: dict[str, bytes]) -> bytes:
+def state_of(files: dict[str, bytes]) -> bytes:
+    """Two disks of one state need to be looked at once."""
     state = blake2b(digest_size=16)
     for path, data in sorted(files.items()):
         state.update(path.encode() + len(data).to_bytes(8) + data)

@@ -32,7 +32,7 @@ _FAILED_MAP = ctypes.c_void_p(-1).value
 class Operation:
     """One call about one file."""
 
-    #: open read write truncate sync delete link rename lock map stat list mkdir rmdir
+    #: open read write truncate sync delete link rename lock map stat list mkdir rmdir mode
     kind: str
     path: str
     other: str = ""  #: the second name of a link or rename
@@ -327,6 +327,9 @@ class SystemCalls:
             "scandir": "list",
             "stat": "stat",
             "lstat": "stat",
+            "listdir": "list",
+            "chmod": "mode",
+            "chown": "mode",
         }
         for name, kind in by_path.items():
             self._replace(os, name, self._python_by_path(getattr(os, name), kind))
@@ -334,7 +337,10 @@ class SystemCalls:
             self._replace(os, name, self._python_by_two(getattr(os, name), kind))
         self._replace(os, "open", self._python_open(os.open))
         self._replace(os, "close", self._python_close(os.close))
+        for name, kind in {"fstat": "stat", "fchmod": "mode", "fchown": "mode"}.items():
+            self._replace(os, name, self._python_by_descriptor(getattr(os, name), kind))
         self._replace(os, "fsync", self._python_by_descriptor(os.fsync, "sync"))
+        self._replace(os, "pread", self._python_read(os.pread))
         self._replace(os, "pwrite", self._python_write(os.pwrite))
         self._replace(os, "ftruncate", self._python_truncate(os.ftruncate))
         self._replace(fcntl, "flock", self._python_flock(fcntl.flock))
@@ -400,6 +406,17 @@ class SystemCalls:
             result = real(descriptor, *rest, **more)
             self.done(operation)
             return result
+
+        return call
+
+    def _python_read(self, real: Any) -> Any:
+        def call(descriptor: int, size: int, offset: int) -> bytes:
+            operation = Operation("read", self._path(descriptor), descriptor=descriptor)
+            code = self.refused(operation)
+            if code not in {0, SHORT}:
+                raise OSError(code, os.strerror(code), operation.path)
+            got: bytes = real(descriptor, size // 2 if code == SHORT else size, offset)
+            return got
 
         return call
 

@@ -158,7 +158,37 @@ ACTIONS = (
     Action("read", lambda s, _: s.tasks.find_all()),
 )
 
-BY_NAME = {action.name: action for action in ACTIONS}
+
+def _while_listening(store: Store, _: Path) -> None:
+    with store.changes() as feed:
+        store.initiatives.create(id="heard", name="heard")
+        heard = {change.id for change in feed.get()}  # None: something, but nobody knows what
+    if not heard & {"heard", None}:
+        raise AssertionError(f"heard {heard}")
+
+
+def _imported(store: Store, _: Path) -> None:
+    """The plan that can be purged, under other ids."""
+    lines = list(store.export_initiative("doomed", logs=True))
+    store.import_initiative(line.replace("doomed", "brought") for line in lines)
+
+
+#: What else a store can be asked for.
+FURTHER = (
+    Action("write while somebody listens", _while_listening),
+    Action("import", _imported),
+    Action("create many", lambda s, _: s.tasks.create_many([{"id": "m", "name": "m"}])),
+    Action("dependencies", lambda s, _: s.tasks.create_dependencies([("kept-0-0", "kept-0-1")])),
+    Action("move", lambda s, _: s.tasks.move("kept-0-2", phase_id="kept-1")),
+    Action("fail", lambda s, _: s.tasks.fail("kept-1-0", agent_id="agent-1", detail="no")),
+    Action("extend lease", lambda s, _: s.tasks.extend_lease("kept-2-0", DAY, agent_id="agent-2")),
+    Action("expire leases", lambda s, _: s.tasks.expire_leases()),
+    Action("query", lambda s, _: s.query("SELECT id FROM tasks")),
+    Action("check plan", lambda s, _: s.initiatives.check_plan("kept")),
+    Action("health", lambda s, _: s.health()),
+)
+
+BY_NAME = {action.name: action for action in (*ACTIONS, *FURTHER)}
 
 #: Rows of a file of the first release, which is migrated.
 _OLD_ROWS = """
