@@ -207,10 +207,10 @@ def test_an_entry_that_goes_over_the_end_of_the_room_is_read_whole(tmp_path: Pat
     assert ring.read(head) == ([Entry(True, long)], after)
     assert ring.find_head() == after  # by the hint
     longest: list[Any] = [(INSERT, "t", "x" * (change_ring._LONGEST - len("f_i1_t_s")))]
-    for notes in (longest, [(INSERT, "t", f"x{longest[0][2]}")]):
+    longer: list[Any] = [(INSERT, "t", f"x{longest[0][2]}")]
+    for notes, heard in ((longest, longest), (longer, None)):
         place = ring.append(after[0], True, notes, UNKNOWN)
-        entry = Entry(True, notes if notes is longest else None)
-        assert ring.read(after) == ([entry], (place, UNKNOWN))
+        assert ring.read(after) == ([Entry(True, heard)], (place, UNKNOWN))
     ring.close()
 
 
