@@ -23,16 +23,16 @@ MIGRATIONS = sorted(name for name in SQL if name.startswith("sql/migrations/"))
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("packaging")]
 
 
-def run(*command: str | Path, cwd: Path, path: str = "") -> str:
+def run(*command: str | Path, cwd: Path, path: str = "", said: str = "") -> str:
     """Standard output of a command that must succeed, and sees nothing of this checkout.
 
-    Modules are found in `path` first.
+    Modules are found in `path` first; `said` is its standard input.
     """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if path:
         environment["PYTHONPATH"] = path
     done = subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        command, cwd=cwd, env=environment, input=said, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -128,6 +128,9 @@ def test_a_program_that_pyinstaller_made_opens_a_store(python: Path, tmp_path: P
     pytest.importorskip("PyInstaller", reason="PyInstaller is not installed")
     (tmp_path / "program.py").write_text(
         "import cwstore, sys\n"
+        "from cwstore.cli import main\n"
+        "if len(sys.argv) > 2:\n"
+        "    sys.exit(main(sys.argv[1:]))\n"
         "with cwstore.Store.open(sys.argv[1]) as store, store.changes() as feed:\n"
         "    store.tasks.create(name='t', id='t')\n"
         "    print(store.version, store.tasks.claim_next_ready().name, feed.get()[0].id)\n"
@@ -142,6 +145,9 @@ def test_a_program_that_pyinstaller_made_opens_a_store(python: Path, tmp_path: P
     run(*build, cwd=tmp_path, path=site.strip())
     program = tmp_path / "dist" / "program" / "program"
     assert run(program, tmp_path / "new.db", cwd=tmp_path) == f"{len(MIGRATIONS)} t t\n"
+    asked = "SELECT name FROM tasks;\n"
+    assert run(program, "shell", tmp_path / "new.db", cwd=tmp_path, said=asked) == "t\n"
+    assert "complete" in run(program, "--completion", "bash", cwd=tmp_path)
 
 
 def test_an_installed_store_opens_a_database_at_the_newest_version(

@@ -209,11 +209,13 @@ def _task_row(board: Board, waits: Waits, depth: int, task: Task) -> str:
     deeper = f' style="padding-left:{depth * 1.5}rem"' if depth else ""
     return (
         f'<tr data-state="{_slug(state)}"><td class="state">{state}<td{deeper}>{escape(task.name)}'
-        f"<td>{told}<td>{_last(board.attempts.get(task.id, []))}</tr>"
+        f"<td>{told}<td>{_last(state, board.attempts.get(task.id, []))}</tr>"
     )
 
 
-def _last(attempts: list[TaskAttempt]) -> str:
+def _last(state: str, attempts: list[TaskAttempt]) -> str:
+    if state == "in progress" and (not attempts or attempts[-1].outcome is not None):
+        return "held by nobody"
     if not attempts:
         return ""
     last = attempts[-1]

@@ -1,6 +1,7 @@
 """What PyInstaller cannot see: modules that are imported on use, scripts, and files of the page."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 from cwstore.migrations.scripts import default_directory
@@ -14,6 +15,9 @@ hiddenimports = [
     for file in _FILES
     if file.parts[1] not in _LEFT_OUT
 ]
+# What is asked for by a text, here and in apsw's shell; shtab is of an extra.
+hiddenimports += ["apsw.fts5aux", "apsw.shell", "fcntl"]
+hiddenimports += ["shtab"] if find_spec("shtab") else []
 datas = [
     (os.path.dirname(default_directory()), "cwstore/sql"),
     (str(_PACKAGE / "_overview" / "page.*"), "cwstore/_overview"),

@@ -195,7 +195,9 @@ def _encoded(follows: bool, notes: list[ChangeNote] | None) -> bytes:
     try:
         if len(notes) == 1 and isinstance(key := notes[0][2], str) and "\0" not in key:
             operation, table, _ = notes[0]  # as nearly all: a statement of one row
-            return f"{first}\0{operation[0]}1\0{table}\0s{key}".encode()
+            body = f"{first}\0{operation[0]}1\0{table}\0s{key}".encode()
+            if len(body) <= _LONGEST:
+                return body
         for operation, table, key in notes:
             if table is None:
                 break  # nobody knows what

@@ -27,6 +27,11 @@ def run_shell(path: str, *, write: bool, application_id: int = APPLICATION_ID) -
     The file may have any version. Credentials are not shown: with `write` they are forbidden,
     since a NULL that is read might be written back; else they are NULL.
     """
+    if _shell.Shell.__doc__ is None:  # it makes its help of docstrings
+        raise StorageError(
+            "apsw's shell needs the docstrings that -OO leaves out: run it without that, and"
+            " without PYTHONOPTIMIZE=2"
+        )
     file = resolve(path)
     if file == MEMORY or not is_there(file):
         raise StorageError(f"{file} is not there; give the path of a cwstore file")

@@ -132,6 +132,8 @@ def _tree(board: Board, waits: Waits, tasks: list[Task], now: datetime) -> Itera
         attempts = board.attempts.get(task.id, [])
         if attempts and attempts[-1].outcome is None:
             line.append((f"  {_holder(attempts[-1], now)}", _STYLES["in progress"]))
+        elif state == "in progress":  # set so, and not claimed: nothing takes it back
+            line.append(("  held by nobody", "red"))
         elif attempts and state != "completed":
             last = attempts[-1]
             detail = f": {last.detail}" if last.detail else ""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from errno import EMFILE, ENFILE, ENOMEM
+from importlib import import_module
 from os import strerror
 from types import TracebackType
 from typing import NoReturn
@@ -75,6 +76,41 @@ def _unloaded(what: str, code: int) -> StorageError:
     else:
         remedy = "see whether the disk that Python and cwstore are installed on can be read"
     return StorageError(f"`{what}` cannot be loaded: {strerror(code)}; {remedy}, then try again")
+
+
+class on_use:
+    """A module that is imported when something of it is asked for; to type checkers the module.
+
+    What was asked for once is an attribute, and costs no more than one of a module. Raises as
+    `loaded` does.
+    """
+
+    def __init__(self, name: str, what: str) -> None:
+        self._name = name
+        self._what = what
+
+    def __getattr__(self, attribute: str) -> object:
+        found = loaded(self._name, attribute, self._what)
+        setattr(self, attribute, found)
+        return found
+
+
+def loaded(name: str, attribute: str, what: str) -> object:
+    """What the module has by that name. Messages say that `what` is loaded.
+
+    Raises StorageError where Python cannot read the module, and ConflictError where this thread is
+    in the midst of loading it.
+    """
+    with loading(what):
+        module = import_module(name)
+    found: object = getattr(module, attribute, None)
+    if found is None:
+        raise ConflictError(
+            f"this thread is in the midst of loading `{what}`, which a signal handler or a"
+            " finalizer has interrupted; nothing was done: do it after that call",
+            reason=ConflictReason.TRANSACTION,
+        )
+    return found
 
 
 def table_of(text: str) -> str:

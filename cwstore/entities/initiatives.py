@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
 from cwstore.core.entity import dataclass
-from cwstore.core.faults import loading
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -22,6 +22,12 @@ from cwstore.core.repository import (
     row_or_raise,
 )
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
+
+if TYPE_CHECKING:
+    from cwstore.entities import bulk_delete, plan_check
+else:
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "initiatives")
+    plan_check = on_use("cwstore.entities.plan_check", "initiatives")
 
 __all__ = ["Initiative", "InitiativePatch", "InitiativeRepository", "InitiativeStatus"]
 
@@ -173,11 +179,8 @@ class InitiativeRepository(Repository[Mode]):
 
         One transaction: while it runs, nobody else can write. See `purge` for large ones.
         """
-        with loading("delete"):
-            from cwstore.entities.bulk_delete import delete_nested_of_initiative
-
         with self._db.transaction():
-            delete_nested_of_initiative(self._db, id)
+            bulk_delete.delete_nested_of_initiative(self._db, id)
             return self._db.write_one(_DELETE, id=id) is not None
 
     @lengthy
@@ -194,10 +197,7 @@ class InitiativeRepository(Repository[Mode]):
         of theirs. The space is given back by `Store.compact`. Raises ConflictError inside of a
         transaction, which would be one long one again.
         """
-        with loading("purge"):
-            from cwstore.entities.bulk_delete import purge_initiative
-
-        return purge_initiative(self._db, initiative_id, on_progress)
+        return bulk_delete.purge_initiative(self._db, initiative_id, on_progress)
 
     @query
     def check_plan(self, initiative_id: str) -> "list[entities.PlanProblem]":
@@ -209,10 +209,7 @@ class InitiativeRepository(Repository[Mode]):
         Empty for a plan that can be carried out, and for an unknown initiative. Several reads: call
         it in a transaction to see one moment.
         """
-        with loading("check_plan"):
-            from cwstore.entities.plan_check import check_plan  # what most processes do not need
-
-        return check_plan(self._db, initiative_id)
+        return plan_check.check_plan(self._db, initiative_id)
 
 
 publish(globals())

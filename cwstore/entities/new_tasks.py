@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from cwstore.core.faults import loading
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
 from cwstore.entities.batches import act_on, several
 from cwstore.entities.task import TASK_COLUMNS, NewTask, Task, task_rows
@@ -12,6 +12,9 @@ from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
 
 if TYPE_CHECKING:
     from cwstore.core.port import Database
+    from cwstore.entities import ordering
+else:
+    ordering = on_use("cwstore.entities.ordering", "tasks")
 
 _KEYS = NewTask.__annotations__.keys()
 
@@ -95,10 +98,7 @@ def create_task(
 
 
 def _own_parent(id: str) -> CycleError:
-    with loading("create_many"):
-        from cwstore.entities.ordering import ring_error  # what most processes do not need
-
-    return ring_error("tasks", [], id, id)
+    return ordering.ring_error("tasks", [], id, id)
 
 
 def create_tasks(

@@ -1,12 +1,12 @@
 """Pages: the tree of documents of an initiative, with one page at its root."""
 
 from datetime import datetime
-from typing import NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.entity import dataclass
-from cwstore.core.faults import loading
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -19,6 +19,12 @@ from cwstore.core.repository import (
 )
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.errors import CycleError, InvalidValueError
+
+if TYPE_CHECKING:
+    from cwstore.entities import bulk_delete, ordering
+else:
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "pages")
+    ordering = on_use("cwstore.entities.ordering", "pages")
 
 __all__ = ["Page", "PagePatch", "PageRepository"]
 
@@ -263,19 +269,13 @@ class PageRepository(Repository[Mode]):
     @command
     def delete(self, id: str) -> bool:
         """Delete it with all pages below it, however deep; False if there was none."""
-        with loading("delete"):
-            from cwstore.entities.bulk_delete import delete_subpages
-
         with self._db.transaction():
-            delete_subpages(self._db, id)
+            bulk_delete.delete_subpages(self._db, id)
             return self._db.write_one(_DELETE, id=id) is not None
 
     def _ring(self, id: str, parent_page_id: str) -> CycleError:
-        with loading("update"):
-            from cwstore.entities.ordering import ring_error  # what most processes do not need
-
         above = self._db.fetch_all(_NESTINGS_ABOVE, parent_page_id=parent_page_id)
-        return ring_error("pages", above, id, parent_page_id)
+        return ordering.ring_error("pages", above, id, parent_page_id)
 
 
 def _foreign_parent() -> InvalidValueError:

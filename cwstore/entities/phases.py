@@ -2,12 +2,12 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, Unpack
 
 from cwstore.core import publish
 from cwstore.core.checks import Json, NonEmpty
 from cwstore.core.entity import dataclass
-from cwstore.core.faults import loading
+from cwstore.core.faults import on_use
 from cwstore.core.ids import make_id
 from cwstore.core.repository import (
     Mode,
@@ -21,6 +21,11 @@ from cwstore.core.repository import (
 from cwstore.core.statement import NEXT_UPDATED_AT, Paging, Patch, lists_of, rows_of, values_of
 from cwstore.entities.ordering import dependencies_first, ring_error
 from cwstore.errors import CycleError, InvalidValueError, MissingReferenceError
+
+if TYPE_CHECKING:
+    from cwstore.entities import bulk_delete
+else:
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "phases")
 
 __all__ = ["Phase", "PhasePatch", "PhaseRepository", "PhaseStatus"]
 
@@ -243,11 +248,8 @@ class PhaseRepository(Repository[Mode]):
 
         Tasks may be nested to any depth. One transaction, however many they are.
         """
-        with loading("delete"):
-            from cwstore.entities.bulk_delete import delete_nested_of_phase
-
         with self._db.transaction():
-            delete_nested_of_phase(self._db, id)
+            bulk_delete.delete_nested_of_phase(self._db, id)
             return self._db.write_one(_DELETE, id=id) is not None
 
     @command

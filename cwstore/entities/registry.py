@@ -1,10 +1,8 @@
 """The repositories of a store: they, and the names beside them, are listed here alone."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cwstore.core.faults import loading
-from cwstore.errors import ConflictError, ConflictReason
+from cwstore.core.faults import loaded
 
 #: The modules of this package that have a repository, with their public names, the repository
 #: first. A store has the repository as an attribute that is called like the module.
@@ -47,16 +45,7 @@ def repository_class(attribute: str) -> Any:
     signal that has interrupted the import.
     """
     kind = ENTITIES[attribute].partition(" ")[0]
-    with loading(attribute):
-        module = import_module(f"cwstore.entities.{attribute}")
-    found = getattr(module, kind, None)
-    if found is None:
-        raise ConflictError(
-            f"this thread is in the midst of loading `{attribute}`, which a signal handler or a"
-            " finalizer has interrupted; nothing was done: do it after that call",
-            reason=ConflictReason.TRANSACTION,
-        )
-    return found
+    return loaded(f"cwstore.entities.{attribute}", kind, attribute)
 
 
 if TYPE_CHECKING:

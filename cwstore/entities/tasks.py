@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, LiteralString, NamedTuple, Unpack, cast
 from cwstore import entities
 from cwstore.core import publish
 from cwstore.core.checks import NonEmpty
-from cwstore.core.faults import loading
+from cwstore.core.faults import loading, on_use
 from cwstore.core.repository import (
     Mode,
     Repository,
@@ -41,7 +41,26 @@ from cwstore.errors import CycleError, InvalidValueError
 if TYPE_CHECKING:
     from cwstore.core.port import Database
     from cwstore.core.repository import Handle
+    from cwstore.entities import (
+        bulk_delete,
+        claims,
+        new_tasks,
+        obstacles,
+        ordering,
+        plan_edges,
+        ready_tasks,
+        task_moves,
+    )
     from cwstore.entities.ready_tasks import Idle
+else:
+    bulk_delete = on_use("cwstore.entities.bulk_delete", "tasks")
+    claims = on_use("cwstore.entities.claims", "tasks")
+    new_tasks = on_use("cwstore.entities.new_tasks", "tasks")
+    obstacles = on_use("cwstore.entities.obstacles", "tasks")
+    ordering = on_use("cwstore.entities.ordering", "tasks")
+    plan_edges = on_use("cwstore.entities.plan_edges", "tasks")
+    ready_tasks = on_use("cwstore.entities.ready_tasks", "tasks")
+    task_moves = on_use("cwstore.entities.task_moves", "tasks")
 
 __all__ = ["TaskRepository"]
 
@@ -323,9 +342,6 @@ class TaskRepository(Repository[Mode]):
         Raises InvalidValueError if those disagree, MissingReferenceError if one does not exist,
         ConflictError if the id is taken.
         """
-        with loading("create"):
-            from cwstore.entities.new_tasks import create_task
-
         values: dict[str, object] = {
             "id": id,
             "initiative_id": initiative_id,
@@ -339,7 +355,7 @@ class TaskRepository(Repository[Mode]):
             "sort_order": sort_order,
             "summary": summary,
         }
-        return create_task(self._db, phase_id, parent_task_id, values)
+        return new_tasks.create_task(self._db, phase_id, parent_task_id, values)
 
     @command
     def create_many(self, tasks: Iterable[NewTask]) -> list[Task]:
@@ -349,10 +365,7 @@ class TaskRepository(Repository[Mode]):
         the transaction begins. Raises what `create` raises; the message tells which task it was,
         and so does `InvalidValueError.index`.
         """
-        with loading("create_many"):
-            from cwstore.entities.new_tasks import create_tasks
-
-        return create_tasks(self._db, TaskRepository(self._db).create, tasks)
+        return new_tasks.create_tasks(self._db, TaskRepository(self._db).create, tasks)
 
     @query
     def find_by_id(self, id: str) -> Task | None:
@@ -447,10 +460,7 @@ class TaskRepository(Repository[Mode]):
         if the new parent is the task or below it; NotFoundError; MissingReferenceError for a place
         that does not exist.
         """
-        with loading("move"):
-            from cwstore.entities.task_moves import move_task
-
-        return move_task(self._db, id, place)
+        return task_moves.move_task(self._db, id, place)
 
     @command
     def delete(self, id: str) -> bool:
@@ -458,11 +468,8 @@ class TaskRepository(Repository[Mode]):
 
         Subtasks may be nested to any depth. One transaction, however many they are.
         """
-        with loading("delete"):
-            from cwstore.entities.bulk_delete import delete_subtasks
-
         with self._db.transaction():
-            delete_subtasks(self._db, id)
+            bulk_delete.delete_subtasks(self._db, id)
             return self._db.write_one(_DELETE, id=id) is not None
 
     @query
@@ -490,10 +497,7 @@ class TaskRepository(Repository[Mode]):
         the transaction begins. Raises CycleError, MissingReferenceError if a task does not exist,
         and InvalidValueError, whose `index` tells which pair it was.
         """
-        with loading("create_dependencies"):
-            from cwstore.entities.plan_edges import create_edges
-
-        return create_edges(self._db, self._create_edge, edges)
+        return plan_edges.create_edges(self._db, self._create_edge, edges)
 
     def _create_edge(self, task_id: str, depends_on_task_id: str) -> int:
         """1, or 0 if the edge was there."""
@@ -503,10 +507,7 @@ class TaskRepository(Repository[Mode]):
             )
         except CycleError:
             edges = self._edges_below([depends_on_task_id])
-        with loading("create_dependency"):
-            from cwstore.entities.ordering import ring_error
-
-        raise ring_error("task_dependencies", edges, task_id, depends_on_task_id)
+        raise ordering.ring_error("task_dependencies", edges, task_id, depends_on_task_id)
 
     @command
     def delete_dependency(self, task_id: str, depends_on_task_id: str) -> bool:
@@ -550,10 +551,7 @@ class TaskRepository(Repository[Mode]):
         return self._in_order(sorted(tasks, key=lambda task: (task.created_at, task.id)))
 
     def _in_order(self, tasks: list[Task]) -> list[Task]:
-        with loading("topological_order"):  # what most processes do not need
-            from cwstore.entities.ordering import dependencies_first
-
-        return dependencies_first(tasks, self._edges_below([task.id for task in tasks]))
+        return ordering.dependencies_first(tasks, self._edges_below([task.id for task in tasks]))
 
     def _edges_below(self, ids: list[str]) -> list[TaskDependency]:
         with loading("dependency_summaries"):
@@ -575,10 +573,8 @@ class TaskRepository(Repository[Mode]):
         None means: of any initiative, of every category. A page may begin after any task that
         exists, be it ready or not: after the place that its priority, sort_order and age give it.
         """
-        with loading("find_ready"):
-            from cwstore.entities.ready_tasks import Wanted, find_ready
-
-        return find_ready(self._db, Wanted(initiative_id, categories, types), page)
+        wanted = ready_tasks.Wanted(initiative_id, categories, types)
+        return ready_tasks.find_ready(self._db, wanted, page)
 
     @query
     def why_not_ready(self, task_id: str) -> "list[entities.Obstacle]":
@@ -586,10 +582,7 @@ class TaskRepository(Repository[Mode]):
 
         In this order, each kind oldest first; empty when it is ready. Raises NotFoundError.
         """
-        with loading("why_not_ready"):
-            from cwstore.entities.obstacles import why_not_ready
-
-        return why_not_ready(self._db, task_id)
+        return obstacles.why_not_ready(self._db, task_id)
 
     @command
     def claim(
@@ -599,14 +592,12 @@ class TaskRepository(Repository[Mode]):
 
         Of any number of callers in any number of processes one succeeds. With `lease` others may
         take the task back once it has passed; without, only `agents.reconcile` can tell that the
-        holder is gone. An agent that claims the task it holds gets it again, with the new lease, if
-        one is given. Raises NotFoundError for an unknown task or agent, and ConflictError: somebody
-        else holds the task, the agent holds another one, or what holds the task back.
+        holder is gone, and of one that names no agent nobody can. An agent that claims the task it
+        holds gets it again, with the new lease, if one is given. Raises NotFoundError for an
+        unknown task or agent, and ConflictError: somebody else holds the task, the agent holds
+        another one, or what holds the task back.
         """
-        with loading("claim"):
-            from cwstore.entities.claims import claim
-
-        return claim(self._db, task_id, agent_id, lease)
+        return claims.claim(self._db, task_id, agent_id, lease)
 
     @command
     def claim_next_ready(
@@ -625,12 +616,8 @@ class TaskRepository(Repository[Mode]):
         it takes no lock and waits for no writer. Raises NotFoundError for an unknown agent, unless
         there is no task for it.
         """
-        with loading("claim_next_ready"):
-            from cwstore.entities.ready_tasks import Wanted, claim_next_ready
-
-        return claim_next_ready(
-            self._db, self._idle, Wanted(initiative_id, categories, types), agent_id, lease
-        )
+        wanted = ready_tasks.Wanted(initiative_id, categories, types)
+        return ready_tasks.claim_next_ready(self._db, self._idle, wanted, agent_id, lease)
 
     def _may_claim(
         self,
@@ -642,11 +629,8 @@ class TaskRepository(Repository[Mode]):
         lease: timedelta | None = None,
     ) -> bool:
         """Whether `claim_next_ready` may give something: the look that it begins with."""
-        with loading("claim_next_ready"):
-            from cwstore.entities.ready_tasks import Wanted, may_claim
-
-        wanted = Wanted(initiative_id, categories, types)
-        return may_claim(self._db, self._idle, wanted, agent_id, lease)
+        wanted = ready_tasks.Wanted(initiative_id, categories, types)
+        return ready_tasks.may_claim(self._db, self._idle, wanted, agent_id, lease)
 
     @command
     def complete(
@@ -657,10 +641,7 @@ class TaskRepository(Repository[Mode]):
         `agent_id` None is the holder that was not named. None as summary keeps the one there is.
         Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        with loading("complete"):
-            from cwstore.entities.claims import complete
-
-        return complete(self._db, task_id, agent_id, summary)
+        return claims.complete(self._db, task_id, agent_id, summary)
 
     @command
     def release(
@@ -670,10 +651,7 @@ class TaskRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        with loading("release"):
-            from cwstore.entities.claims import release
-
-        return release(self._db, task_id, agent_id, detail)
+        return claims.release(self._db, task_id, agent_id, detail)
 
     @command
     def fail(
@@ -684,10 +662,7 @@ class TaskRepository(Repository[Mode]):
         The task is pending again, or blocked without `retry`. `detail` says why. Raises
         NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        with loading("fail"):
-            from cwstore.entities.claims import fail
-
-        return fail(self._db, task_id, agent_id, detail, retry)
+        return claims.fail(self._db, task_id, agent_id, detail, retry)
 
     @command
     def extend_lease(
@@ -697,18 +672,12 @@ class TaskRepository(Repository[Mode]):
 
         Raises NotFoundError, and ConflictError to whoever is not the holder, or no longer.
         """
-        with loading("extend_lease"):
-            from cwstore.entities.claims import extend_lease
-
-        return extend_lease(self._db, task_id, agent_id, lease)
+        return claims.extend_lease(self._db, task_id, agent_id, lease)
 
     @query
     def find_attempts(self, task_id: str, **page: Unpack[Paging]) -> "list[entities.TaskAttempt]":
         """The attempts at a task by number: the oldest first. Pages take the id of an attempt."""
-        with loading("find_attempts"):
-            from cwstore.entities.claims import find_attempts
-
-        return find_attempts(self._db, task_id, page)
+        return claims.find_attempts(self._db, task_id, page)
 
     @query
     def find_open_attempts(
@@ -716,12 +685,10 @@ class TaskRepository(Repository[Mode]):
     ) -> "list[entities.TaskAttempt]":
         """Attempts that did not end, oldest first; with `agent_id` that agent's, if it has one.
 
-        A page may begin after an attempt that has ended since.
+        Without, they are all: those that name an agent, and those that name none. A page may begin
+        after an attempt that has ended since.
         """
-        with loading("find_open_attempts"):
-            from cwstore.entities.claims import find_open_attempts
-
-        return find_open_attempts(self._db, agent_id, page)
+        return claims.find_open_attempts(self._db, agent_id, page)
 
     @command
     def expire_leases(self) -> list[Task]:
@@ -729,10 +696,7 @@ class TaskRepository(Repository[Mode]):
 
         Returns the tasks, oldest first. When no lease has passed this is a read.
         """
-        with loading("expire_leases"):
-            from cwstore.entities.claims import expire_leases
-
-        return expire_leases(self._db)
+        return claims.expire_leases(self._db)
 
 
 publish(globals())

@@ -21,7 +21,7 @@ from dataclasses import is_dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, is_typeddict
+from typing import Any, TypeVar, Union, cast, get_args, get_origin
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -308,7 +308,7 @@ def patches(
     `of` is a repository class, your own too, whose method takes them; or a patch of cwstore, such
     as `TaskPatch`.
     """
-    if is_typeddict(of):
+    if _is_typed_dict(of):
         of, method = _method_that_takes(of)
     signature = inspect.signature(getattr(of, method))
     hints = _hints(signature.return_annotation)
@@ -431,8 +431,13 @@ def _taken_by(signature: inspect.Signature) -> list[type[Any]]:
         for parameter in signature.parameters.values()
         if parameter.kind is parameter.VAR_KEYWORD
         for arm in get_args(parameter.annotation)
-        if is_typeddict(arm) and arm is not Paging
+        if _is_typed_dict(arm) and arm is not Paging
     ]
+
+
+def _is_typed_dict(kind: object) -> bool:
+    """Of `typing`, or of typing_extensions, which is another one before Python 3.13."""
+    return isinstance(kind, type) and dict in kind.__mro__ and hasattr(kind, "__required_keys__")
 
 
 def _arms(annotation: Any) -> tuple[Any, ...]:

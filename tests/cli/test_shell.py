@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cwstore.cli import main
 from cwstore.migrations import api as migrations
 from cwstore.store import Store
 
@@ -98,6 +99,18 @@ def test_it_makes_no_file(file: Path) -> None:
     said = f"cwstore: {file} is not there; give the path of a cwstore file\n"
     assert shell(file, "SELECT 1;") == (1, "", said)
     assert not file.exists()
+
+
+def test_without_docstrings_it_says_what_it_lacks(
+    current: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As of `python -OO`, and of programs that are frozen with that."""
+    monkeypatch.setattr("apsw.shell.Shell.__doc__", None)
+    assert main(["shell", str(current)]) == 1
+    assert capsys.readouterr().err == (
+        "cwstore: apsw's shell needs the docstrings that -OO leaves out: run it without that, and"
+        " without PYTHONOPTIMIZE=2\n"
+    )
 
 
 def test_on_a_terminal_it_says_what_it_may_do(current: Path) -> None:

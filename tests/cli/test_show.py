@@ -269,6 +269,17 @@ def test_who_holds_a_task_without_a_name_or_lease_is_told(
     assert "lease passed " in out
 
 
+def test_a_task_in_progress_that_nobody_holds_is_told(
+    filled: Filled, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Set so without a claim: no lease and no reconciliation takes it back."""
+    with Store.open(filled.path) as store:
+        store.tasks.create(id="X", name="Orphan", initiative_id="I1", status="in_progress")
+    assert "  in progress     Orphan  held by nobody  X\n" in shown(capsys, filled.path, "I1")
+    assert main(["report", str(filled.path), "-o", "-"]) == 0
+    assert "<td>Orphan<td><td>held by nobody</tr>" in capsys.readouterr().out
+
+
 def test_only_the_first_of_many_lines_are_shown(
     filled: Filled, capsys: pytest.CaptureFixture[str]
 ) -> None:

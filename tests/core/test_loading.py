@@ -3,14 +3,17 @@
 import ast
 import importlib.machinery
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 import cwstore
-from cwstore.core.faults import loading
-from cwstore.errors import StorageError
+from cwstore.core.faults import loading, on_use
+from cwstore.errors import ConflictError, StorageError
 from tests.kits.checker import repositories
 from tests.kits.disk import no_descriptors
 from tests.kits.engine import Other
@@ -76,7 +79,8 @@ def test_whatever_is_imported_on_use_is_told_as_an_error_of_ours_where_it_cannot
 def test_what_cannot_be_loaded_is_called_as_the_caller_knows_it() -> None:
     told: set[str] = set()
     for file in ROOT.rglob("*.py"):
-        told.update(re.findall(r'\bloading\("(.*?)"\)', file.read_text(encoding="utf-8")))
+        text = file.read_text(encoding="utf-8")
+        told.update(re.findall(r'\b(?:loading\(|on_use\(".*?", )"(.*?)"\)', text))
     known = {*dir(cwstore), *dir(cwstore.Store), *cwstore.Account.__annotations__}
     for repository in repositories().values():
         known |= {*dir(repository)}
@@ -147,6 +151,26 @@ def test_a_disk_that_does_not_give_a_module_is_told_as_such(
         "`it` cannot be loaded: Input/output error; see whether the disk that Python and cwstore"
         " are installed on can be read, then try again"
     )
+
+
+def test_a_module_on_use_is_read_when_something_of_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cwstore_late.py").write_text("thing = 1", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    late: Any = on_use("cwstore_late", "tasks")
+    with (
+        no_descriptors(),
+        pytest.raises(StorageError, match=r"^`tasks` cannot be loaded: Too many"),
+    ):
+        _ = late.thing
+    monkeypatch.setitem(sys.modules, "cwstore_late", ModuleType("cwstore_late"))
+    with pytest.raises(ConflictError, match=r"^this thread is in the midst of loading `tasks`, wh"):
+        _ = late.thing
+    monkeypatch.delitem(sys.modules, "cwstore_late")
+    assert late.thing == 1
+    (tmp_path / "cwstore_late.py").unlink()
+    assert late.thing == 1
 
 
 def test_what_is_no_import_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

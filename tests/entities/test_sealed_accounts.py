@@ -171,6 +171,11 @@ def test_a_row_of_a_services_own_is_decoded_whichever_its_kind(sealed: Store) ->
     database = sealed.accounts._db
     assert database.fetch_one(find, id="a") == Key("a", Secret(TEXT))
     assert database.fetch_all(find, id="a") == [Key("a", Secret(TEXT))]
+    change = values_of(str, Key)("UPDATE accounts SET credentials = :credentials WHERE id = :id")
+    with pytest.raises(
+        InvalidValueError, match=r"^credentials: expected Secret or str, got NoneType$"
+    ):
+        database.execute(change, id="a", credentials=None)
 
 
 # Another key, or none

@@ -55,10 +55,10 @@ def database(migrated: Path, tmp_path: Path) -> Iterator[Database]:
         yield database
 
 
-def told(database: Database, text: str, id: str) -> list[Change]:
+def told(database: Database, text: str, id: str | int) -> list[Change]:
     """What a feed tells of a statement that binds this id."""
     with database.changes() as feed:
-        engine_of(database).execute(Statement[int](text, Row, int, {}), id=id)
+        engine_of(database).execute(Statement[int](text, Row, int, {"id": type(id)}), id=id)
         return feed.get(timeout=0)
 
 
@@ -113,13 +113,14 @@ def told(database: Database, text: str, id: str) -> list[Change]:
             "a",
             [(UPDATE, "plain", "a")],
         ),
+        ("INSERT INTO plain (id) VALUES (:id)", 7, [(INSERT, "plain", "7")]),
         ("INSERT INTO stamps (id) VALUES (:id)", "s", [(INSERT, "stamps", "s")]),
         ("UPDATE any_case SET word = 'y' WHERE id = :id", "a", [(UPDATE, "any_case", "A")]),
         ("UPDATE numbers SET word = 'y' WHERE id = :id", "7", [(UPDATE, "numbers", 7)]),
     ],
 )
 def test_each_change_is_told_with_its_own_id(
-    database: Database, text: str, id: str, changes: list[tuple[object, ...]]
+    database: Database, text: str, id: str | int, changes: list[tuple[object, ...]]
 ) -> None:
     heard = [(one.operation, one.table, one.id) for one in told(database, text, id)]
     assert heard == changes

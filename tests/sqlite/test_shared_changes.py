@@ -206,6 +206,11 @@ def test_an_entry_that_goes_over_the_end_of_the_room_is_read_whole(tmp_path: Pat
     after = (ring.append(head[0], True, long, UNKNOWN), UNKNOWN)
     assert ring.read(head) == ([Entry(True, long)], after)
     assert ring.find_head() == after  # by the hint
+    longest: list[Any] = [(INSERT, "t", "x" * (change_ring._LONGEST - len("f_i1_t_s")))]
+    longer: list[Any] = [(INSERT, "t", f"x{longest[0][2]}")]
+    for notes, heard in ((longest, longest), (longer, None)):
+        place = ring.append(after[0], True, notes, UNKNOWN)
+        assert ring.read(after) == ([Entry(True, heard)], (place, UNKNOWN))
     ring.close()
 
 
@@ -370,6 +375,10 @@ def test_a_transaction_that_is_too_great_for_the_ring_is_told_as_elsewhere(
     with store.changes() as feed:
         other.tasks.create_many({"name": "t"} for _ in range(5))
         assert feed.get(timeout=60) == [ELSEWHERE]
+        other.tasks.create(name="t", id="t" * 60)
+        assert feed.get(timeout=60) == [ELSEWHERE]
+        other.tasks.create(name="t", id="short")
+        assert feed.get(timeout=60) == [task("short")]
 
 
 # What becomes of the ring
@@ -581,14 +590,17 @@ def test_who_has_waited_in_vain_for_the_ring_waits_no_more_for_some_time(
     monkeypatch.setattr(change_ring.time, "sleep", naps.append)
     monkeypatch.setattr(change_ring, "_YIELDS", 0.0)
     monkeypatch.setattr(change_ring, "_IMPATIENCE", 60.0)
-    with store.changes():
-        other.tasks.create(name="a")
-        held()
+    with store.changes() as feed:
+        other.tasks.create(name="a", id="a")
+        ring = held()
         other.tasks.create(name="b")
         assert naps
         naps.clear()
         other.tasks.create(name="c")
         assert naps == []
+        ring.unlock()
+        store.tasks.create(name="d", id="d")
+        assert told(feed, task("d")) == [task("a"), ELSEWHERE, task("d")]
 
 
 def test_a_listener_waits_for_the_entry_of_who_has_just_committed(

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Unpack, get_args, get_type_hints
 
 import apsw
 import pytest
+import typing_extensions
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ import cwstore
 from cwstore import testing
 from cwstore.core.checks import to_micros
 from cwstore.core.mapping import compile_mapper
+from cwstore.core.repository import command
 from cwstore.core.secret import Secret
 from cwstore.core.statement import Paging
 from cwstore.entities.agents import AgentRepository
@@ -35,7 +37,7 @@ from cwstore.store import Store
 from cwstore.testing import Report, check_statements
 from cwstore.testing import strategies as given_by
 from cwstore.testing.checker.schema import Schema, open_schema
-from tests.examples.wishes import WishPatch, WishRepository
+from tests.examples.wishes import Wish, WishPatch, WishRepository
 from tests.kits.checker import SCHEMA, Service, repositories
 from tests.kits.contract import Method, World, every_method, returned_by
 from tests.kits.entities import undone
@@ -420,6 +422,21 @@ def test_a_patch_of_a_service_has_strategies_by_its_repository() -> None:
         TypeError, match=r"^WishPatch is no patch of cwstore: give your repository class instead$"
     ):
         given_by.patches(WishPatch)
+
+
+class _Patch(typing_extensions.TypedDict, total=False):
+    text: str
+
+
+class _Wishes(WishRepository):
+    @command
+    def rewrite(self, id: str, **patch: Unpack[_Patch]) -> Wish:
+        raise NotImplementedError
+
+
+def test_a_patch_of_typing_extensions_has_strategies_too() -> None:
+    """Which pydantic wants on Python 3.11 of who takes a patch as a body."""
+    assert find(given_by.patches(_Wishes, "rewrite"), bool).keys() == {"text"}
 
 
 def test_what_the_strategies_hand_out_is_listed() -> None:

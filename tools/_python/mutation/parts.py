@@ -30,7 +30,8 @@ PARTS = {
             *_in("core", "mapping own_types"),
             *_in("engine", "batches errors paging"),
             *_in("entities", "initiatives accounts agents proposals ready_tasks sealed_accounts"),
-            *("messages", "sqlite/one_row", "migrations/history"),
+            *_in("sqlite", "external_checkpoints one_row"),
+            *("messages", "migrations/history"),
         ),
     ),
     "mapping": Part(
