@@ -71,7 +71,7 @@ def test_b_a_newer_file_without_a_claim_is_refused_with_both_versions(
     assert refused(populated, directory=older, face=face, error="SchemaTooNewError") == (
         f"{populated} has schema version 3, this cwstore knows 2; it can be used by cwstore with"
         " schema version 3 and up: update cwstore, or restore a backup:"
-        f" `cwstore restore {populated}.v2.bak {populated}`"
+        f" `cwstore restore {populated}.v2.bak {populated} --directory {older}`"
     )
 
 
@@ -351,7 +351,8 @@ def test_p_drift_made_by_hand_is_named_in_one_line(
     run(populated, sql)
     assert refused(populated, "SELECT 1;", face=face) == (
         f"{populated} is not structured as version 2: {line}; undo what was changed by hand, or"
-        f" restore a backup: `cwstore restore BACKUP {populated}`"
+        f" restore a backup: `cwstore restore BACKUP {populated} --directory"
+        f" {populated.parent / 'sql1'}`"
     )
 
 

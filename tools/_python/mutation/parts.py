@@ -47,6 +47,7 @@ PARTS = {
         (
             *_in("entities", "claims ready_tasks idle_claims reconcile"),
             *_in("engine", "paging seeing_it_run"),
+            "aio/store",
         ),
     ),
     "changes": Part(
