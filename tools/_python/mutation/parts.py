@@ -70,7 +70,7 @@ PARTS = {
             *_in("sqlite", "change_recorder shared_changes replaced_files"),
             *_in("core", "clock own_types writer_lock"),
             *_in("engine", "transactions threads errors interrupts fork changes processes query"),
-            *("engine/seeing_it_run", "examples/dependencies"),
+            *("engine/seeing_it_run", "examples/dependencies", "messages"),
             *_in("entities", "initiatives reconcile log_chunks log_retention proposals"),
         ),
     ),
