@@ -352,7 +352,8 @@ def test_drift_made_by_hand_is_named_in_one_line(populated: Path, sql: str, line
     run(populated, sql)
     assert refused(populated) == (
         f"{populated} is not structured as version 2: {line}; undo what was changed by hand, or"
-        f" restore a backup: `cwstore restore BACKUP {populated}`"
+        f" restore a backup: `cwstore restore BACKUP {populated} --directory"
+        f" {populated.parent / 'sql1'}`"
     )
 
 
@@ -364,7 +365,7 @@ def test_a_conflict_clause_in_a_table_made_by_hand_is_named(tmp_path: Path, file
     assert refused(file, directory=directory) == (
         f"{file} is not structured as version 1: ON CONFLICT REPLACE of projects is not expected;"
         " undo what was changed by hand, or restore a backup:"
-        f" `cwstore restore BACKUP {file}`"
+        f" `cwstore restore BACKUP {file} --directory {directory}`"
     )
 
 

@@ -109,7 +109,7 @@ def test_a_target_below_the_version_is_refused_by_the_name_of_the_file(
         rehearse(store, directory=directory, target=0)
     assert str(refusal.value) == (
         f"{store} has version 1; there is no way down to 0: restore a backup:"
-        f" `cwstore restore BACKUP {store}`"
+        f" `cwstore restore BACKUP {store} --directory {directory}`"
     )
 
 
