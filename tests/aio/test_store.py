@@ -357,6 +357,20 @@ def test_an_error_goes_once_nobody_has_it_with_what_the_call_was_given(file: Pat
     run(file, scene)
 
 
+def test_a_result_goes_once_nobody_has_it_though_no_other_call_follows(file: Path) -> None:
+    class Result:
+        pass
+
+    async def scene(store: AsyncStore) -> None:
+        gone = threading.Event()
+        result = await store.transaction(lambda _: Result())
+        weakref.finalize(result, gone.set)
+        del result
+        assert await asyncio.to_thread(gone.wait, 60)
+
+    run(file, scene)
+
+
 def test_a_store_that_is_dropped_warns_and_leaves_no_thread_and_no_descriptor(file: Path) -> None:
     open_at(file).close()
     descriptors = len(list(Path("/proc/self/fd").iterdir()))

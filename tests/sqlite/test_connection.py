@@ -1,13 +1,14 @@
 """Paths that are no store: each refused with its own error and a remedy, and left as it was."""
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import apsw
 import pytest
 
-from cwstore._sqlite import busy_handler, database_file
+from cwstore._sqlite import busy_handler, connection, database_file
 from cwstore.core.checks import check_busy_timeout
 from cwstore.errors import (
     CorruptDatabaseError,
@@ -420,6 +421,24 @@ def test_waiting_for_wal_is_bounded(file: Path) -> None:
     assert "0.01 s" in str(caught.value)
     with Store.open(file) as store:
         assert engine_of(store)._writer.connection.pragma("journal_mode") == "wal"
+
+
+def test_a_file_that_is_not_yet_in_wal_is_waited_for_while_somebody_writes_to_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Store.open(file).close()
+    foreign(file, "PRAGMA journal_mode = DELETE")
+    with locked(file) as other:
+
+        def let_it_end(_: float) -> None:
+            monkeypatch.undo()
+            other.tell()
+            assert other.end() == []
+
+        own = SimpleNamespace(monotonic=time.monotonic, sleep=let_it_end)
+        monkeypatch.setattr(connection, "time", own)
+        with Store.open(file, busy_timeout=60) as store:
+            assert engine_of(store)._writer.connection.pragma("journal_mode") == "wal"
 
 
 @pytest.mark.parametrize("value", [0, 0.0, 1, 2.5])

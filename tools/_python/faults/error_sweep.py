@@ -503,7 +503,8 @@ class Sweep:
             missing = self._files - _names_in(directory)
             if missing:
                 yield f"done, but {sorted(missing)} is missing"
-        if disk.kind == "lock":  # who cannot lock it cannot know that nobody else has it open
+        # Who cannot lock it, or look at it, cannot know that nobody else has it open.
+        if disk.kind in {"lock", "stat"}:
             left.discard("store.db-turn")
         if left and disk.kind not in {"delete", "rmdir", "list"}:
             yield f"left behind: {sorted(re.sub(_ID, 'ID', one) for one in left)}"
