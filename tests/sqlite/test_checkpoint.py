@@ -265,6 +265,28 @@ def test_a_checkpoint_of_somebody_else_may_come_between(
     assert len(store.log_chunks.find_by_agent_id("a")) == 4 * (NEARLY + 2)
 
 
+def test_a_log_that_somebody_else_has_shortened_just_then_is_left(
+    store: Store, file: Path, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(store, NEARLY, relay.hand_over)
+    asked = 0
+
+    def patience(_: float) -> Callable[[int], bool]:  # the log was seen to be long
+        nonlocal asked
+        asked += 1
+        relay.end()
+        other = apsw.Connection(str(file))
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        other.close()
+        return lambda _: False
+
+    monkeypatch.setattr("cwstore._sqlite.checkpoint.busy_handler", patience)
+    write(store, 1)
+    assert asked == 1  # nobody was waited for
+    assert pages(file) < 1000
+    assert len(store.log_chunks.find_by_agent_id("a")) == 4 * (NEARLY + 1)
+
+
 def test_a_disk_that_fails_at_that_work_fails_no_commit(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

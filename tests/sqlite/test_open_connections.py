@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 from cwstore._sqlite import fork
+from cwstore._sqlite.engine import SqliteDatabase
 from cwstore._sqlite.fork import BookedConnection
 from cwstore.errors import StoreClosedError
 from cwstore.store import Store
@@ -332,6 +333,22 @@ def test_what_is_closed_or_freed_leaves_the_book(store: Store, file: Path) -> No
     assert known() == 2
     engine_of(store).close()
     assert known() == 0
+
+
+def test_ctrl_c_as_opening_ends_leaves_nothing_open(
+    file: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press(_: object) -> None:
+        raise KeyboardInterrupt
+
+    store.close()
+    monkeypatch.setattr(SqliteDatabase, "do_without_statistics", press)
+    with pytest.raises(KeyboardInterrupt):
+        Store.open(file)
+    assert str(file) not in [name for _, name in fork._book.values()]
+    monkeypatch.undo()
+    with Store.open(file) as again:
+        assert names(again) == []
 
 
 @pytest.mark.filterwarnings("ignore:the store of")

@@ -26,6 +26,17 @@ def test_a_full_scan_is_reported(service: Service) -> None:
     ) == ["notes._COUNT: it reads a whole table: SCAN notes [scan]"]
 
 
+def test_a_table_without_a_key_is_scanned(service: Service) -> None:
+    service.plant(
+        "CREATE INDEX notes_owner_ix",
+        "CREATE TABLE tags (owner_id TEXT) STRICT;\nCREATE INDEX notes_owner_ix",
+    )
+    assert service.faults(
+        "SELECT count(*) FROM notes WHERE owner_id = :owner_id",
+        "SELECT count(*) FROM tags WHERE owner_id = :owner_id",
+    ) == ["notes._COUNT: it reads a whole table: SCAN tags [scan]"]
+
+
 def test_a_full_scan_in_a_trigger_is_reported(service: Service) -> None:
     assert service.faults(
         "CREATE INDEX notes_due_ix",
