@@ -130,6 +130,7 @@ def test_a_table_called_trigger_is_no_trigger() -> None:
 def test_a_temporary_table_is_no_trigger() -> None:
     assert len(split("CREATE TEMP TABLE a (b); DROP TABLE a;")) == 2
     assert len(split("CREATE VIEW trigger AS SELECT 1; DROP VIEW trigger;")) == 2
+    assert len(split("DROP TRIGGER a; DROP TRIGGER b;")) == 2
 
 
 def test_a_script_of_comments_has_no_statement() -> None:
