@@ -4,6 +4,8 @@ import ctypes
 import gc
 import os
 import shutil
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -25,9 +27,19 @@ def announced(work: Callable[[], str]) -> str:
 
 
 def unannounced(work: Callable[[], str]) -> str:
-    """As `announced`, by a fork that Python does not know of."""
+    """As `announced`, by a fork that Python does not know of.
+
+    If a thread asks for Python's lock just then, as that of xdist may, the child waits for ever
+    until that thread has had it. So each has it before, and asks no more.
+    """
     reading, writing = os.pipe()
+    interval = sys.getswitchinterval()  # seconds until a thread that waits asks
+    sys.setswitchinterval(1_000)
+    until = time.perf_counter() + 4 * interval
+    while time.perf_counter() < until:
+        pass
     child = ctypes.PyDLL(None).fork()
+    sys.setswitchinterval(interval)
     if child == 0:
         said = "died"
         try:
