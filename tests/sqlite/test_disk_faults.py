@@ -551,3 +551,26 @@ def test_a_new_connection_that_fails_at_once_is_replaced_by_another(
             told.append(store.initiatives.create(name="after").name)
             assert names(store) == told
             assert feed.get(0)
+
+
+def test_a_log_that_cannot_be_looked_at_as_the_store_closes_is_moved_all_the_same(
+    file: Path,
+) -> None:
+    failed: list[str] = []
+
+    def fail_once(operation: str, path: str) -> int:
+        if operation != "read" or not path.endswith("-wal") or failed:
+            return 0
+        failed.append(path)
+        return apsw.SQLITE_IOERR_READ
+
+    with faulty_disk() as disk:
+        store = Store.open(file)
+        store.initiatives.create(name="acknowledged")
+        disk.fail = fail_once
+        store.close()
+    assert failed == [f"{file}-wal"]
+    assert not Path(f"{file}-wal").exists()
+    with Store.open(file) as again:
+        assert names(again) == ["acknowledged"]
+        assert again.check().ok
