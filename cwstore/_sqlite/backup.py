@@ -23,6 +23,7 @@ from cwstore.errors import (
     InvalidValueError,
     StorageError,
 )
+from cwstore.migrations.advice import BACKUP
 from cwstore.migrations.scripts import APPLICATION_ID
 
 _PAGES = 4096  # of a step; between steps Ctrl-C gets through
@@ -134,7 +135,7 @@ def keep_newest(file: str, made: str) -> None:
 
 def _keep_newest(file: str, made: str) -> None:
     directory, name = os.path.split(file)
-    ours = re.compile(rf"{re.escape(name)}\.v\d+(-[a-z0-9]+-\d+)?\.bak")
+    ours = re.compile(rf"{re.escape(name)}\.{BACKUP}")
     with os.scandir(directory) as entries:
         backups = [
             (entry.path != made, -entry.stat().st_mtime_ns, entry.path)

@@ -5,8 +5,9 @@ import re
 
 from cwstore.migrations.scripts import APPLICATION_ID, Program
 
-# As "store.db.v12.bak", or before a migration of an extension "store.db.v17-billing-2.bak".
-_BACKUP = r"v(?P<version>\d+)(-(?P<extension>[a-z0-9]+)-(?P<its_version>\d+))?\.bak"
+#: How the name of a backup before a migration ends: "store.db.v12.bak", before one of an extension
+#: "store.db.v17-billing-2.bak". An expression.
+BACKUP = r"v(?P<version>\d+)(-(?P<extension>[a-z0-9]+)-(?P<its_version>\d+))?\.bak"
 
 
 def options_of(program: Program) -> str:
@@ -54,7 +55,7 @@ def _backups_beside(file: str, extension: str, newest: int | None) -> list[tuple
 
 def _serves(end: str, extension: str, newest: int) -> bool | None:
     """Whether a backup whose name ends so has no newer version; None: its name does not say."""
-    made = re.fullmatch(_BACKUP, end)
+    made = re.fullmatch(BACKUP, end)
     if not extension:
         return made is not None and int(made["version"]) <= newest
     if made is None or made["extension"] != extension:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -139,15 +139,22 @@ def test_a_log_that_is_removed_is_noticed_and_closing_loses_nothing_of_what_was_
         assert again.check().ok
 
 
-def test_a_log_that_somebody_empties_is_not_moved_into_the_file(
-    file: Path, open_store: OpenStore
-) -> None:
-    """As `> store.db-wal` does for want of room: then SQLite reads zeros where pages were."""
+@pytest.fixture
+def log_emptied(file: Path, open_store: OpenStore) -> Iterator[Store]:
+    """A store whose log somebody has emptied, as `> store.db-wal` does for want of room."""
     with open_store() as store:
         store.initiatives.create(name="in the file")
     with open_store() as store:
         store.initiatives.create(name="in the log")
         os.truncate(file.with_name("store.db-wal"), 0)
+        yield store
+
+
+def test_a_log_that_somebody_empties_is_not_moved_into_the_file(
+    file: Path, open_store: OpenStore, log_emptied: Store
+) -> None:
+    """SQLite reads zeros where pages were."""
+    with log_emptied as store:
 
         def write() -> None:
             for number in range(5):
@@ -169,13 +176,9 @@ def test_a_log_that_somebody_empties_is_not_moved_into_the_file(
 
 @pytest.mark.parametrize("act", [Store.close, Store.compact])
 def test_whoever_shortens_the_log_looks_first_whether_it_is_whole(
-    file: Path, open_store: OpenStore, act: Callable[[Store], object]
+    open_store: OpenStore, log_emptied: Store, act: Callable[[Store], object]
 ) -> None:
-    with open_store() as store:
-        store.initiatives.create(name="in the file")
-    with open_store() as store:
-        store.initiatives.create(name="in the log")
-        os.truncate(file.with_name("store.db-wal"), 0)
+    with log_emptied as store:
         store.initiatives.create(name="just then")
         with suppress(StorageError):
             act(store)
