@@ -182,9 +182,24 @@ def _is_there(path: str) -> bool:
     return "://" in path or os.path.lexists(path)
 
 
+class _Parser(ArgumentParser):
+    """argparse passes over help that it cannot write to an output without a buffer."""
+
+    def print_help(self, file: Any = None) -> None:
+        if file is not None:
+            super().print_help(file)
+        elif code := run("cwstore", self._write_help, Namespace(json=False)):
+            self.exit(code)
+
+    def _write_help(self, options: Namespace) -> int:
+        del options
+        sys.stdout.write(self.format_help())
+        return 0
+
+
 def make_parser() -> ArgumentParser:
     """The parser of all commands."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog="cwstore",
         description="Look after a cwstore file.",
         epilog=f"Where PATH is left out, the environment variable {PATH_VARIABLE} names the file."

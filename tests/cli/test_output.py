@@ -49,7 +49,9 @@ def test_a_full_disk_under_the_output(current: Path, command: str) -> None:
     assert shell(f'"$@" {command} > /dev/full', current) == (1, FULL)
 
 
-@pytest.mark.parametrize("command", ["status", "status --json", "--version"])
+@pytest.mark.parametrize(
+    "command", ["status", "status --json", "--version", "--help", "check --help", "show -h"]
+)
 def test_a_full_disk_under_output_that_is_not_buffered(current: Path, command: str) -> None:
     assert shell(f'"$@" {command} > /dev/full', current, unbuffered=True) == (1, FULL)
 
@@ -82,7 +84,7 @@ def test_a_closed_output_is_not_the_next_file_that_is_opened(current: Path, tmp_
     Store.open(tmp_path / "copy").close()
 
 
-@pytest.mark.parametrize("command", ["stats", "stats --json", "status --json"])
+@pytest.mark.parametrize("command", ["stats", "stats --json", "status --json", "stats --help"])
 def test_a_pipe_that_nobody_reads(current: Path, command: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -113,5 +115,10 @@ def test_a_failure_is_one_line_though_its_json_cannot_be_written(tmp_path: Path)
     assert said.endswith("is not there; give the path of a cwstore file\n")
 
 
-def test_wrong_usage_is_wrong_usage_wherever_it_is_told(current: Path) -> None:
-    assert shell('"$@" stats --nonsense > /dev/full 2>&1', current) == (2, "")
+@pytest.mark.parametrize("command", ["stats --nonsense", ""])
+@pytest.mark.parametrize("unbuffered", [True, False])
+def test_wrong_usage_is_wrong_usage_wherever_it_is_told(
+    current: Path, command: str, unbuffered: bool
+) -> None:
+    line = f'"$@" {command} > /dev/full 2>&1'
+    assert shell(line, current, unbuffered=unbuffered) == (2, "")

@@ -51,6 +51,22 @@ def test_a_tool_explains_itself_and_makes_nothing(bare: Path, command: str, flag
     assert names_in(bare) == before
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_that_cannot_be_written_is_no_reason_to_go_on(bare: Path, command: str) -> None:
+    before = names_in(bare)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [bare / "tools" / command, "--help"],
+            env={"PATH": os.environ["PATH"], "PYTHON": str(without_packages(bare.parent))},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode and "No space left on device" in done.stderr
+    assert names_in(bare) == before
+
+
 def without_packages(folder: Path) -> Path:
     """This Python, with its own library alone."""
     python = folder / "python"
