@@ -582,7 +582,11 @@ def _open_to_write(
             from cwstore.migrations.runner import upgrade_all
 
             target = SqliteTarget(connection, file, busy_timeout, program)
-            version = upgrade_all(target, program, backup=backup, on_progress=on_progress).version
+            try:
+                done = upgrade_all(target, program, backup=backup, on_progress=on_progress)
+                version = done.version
+            finally:
+                target.detach()
         database = SqliteDatabase(
             connection,
             file,

@@ -1,5 +1,7 @@
 """What a migration on a disk that is full or fails leaves of its connection."""
 
+import errno
+import os
 import re
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +14,7 @@ from cwstore.errors import BusyError, OutcomeUnknownError, StorageError
 from cwstore.migrations.api import migrate
 from tests.kits.engine import assert_ours_alone
 from tests.kits.migrations import run, upgrade
-from tests.kits.processes import FIRST, add, check_between_nothing, slow_scripts
+from tests.kits.processes import FIRST, add, check_between_nothing, left_beside, slow_scripts
 
 
 @pytest.fixture
@@ -45,6 +47,24 @@ def test_after_a_full_disk_the_connection_can_go_on(file: Path, directory: Path)
     connection.pragma("max_page_count", 1_000_000)
     assert upgrade(connection, file, directory=directory).version == 4
     connection.close()
+
+
+def test_a_migration_leaves_nothing_beside_the_file_though_it_can_open_no_further_one(
+    file: Path, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, opened = os.open, set[str]()
+
+    def once(path: str, *options: Any, **more: Any) -> int:
+        if str(path) in opened:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        if str(path).startswith(f"{file}-"):
+            opened.add(str(path))
+        return system(path, *options, **more)
+
+    monkeypatch.setattr(os, "open", once)
+    assert migrate(file, directory=directory).version == 1
+    assert opened == {f"{file}-turn"}
+    assert left_beside(file) == ["store.db"]
 
 
 class Failing:

@@ -54,7 +54,7 @@ def test_a_tool_explains_itself_and_makes_nothing(bare: Path, command: str, flag
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_that_cannot_be_written_is_no_reason_to_go_on(bare: Path, command: str) -> None:
     before = names_in(bare)
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         done = subprocess.run(
             [bare / "tools" / command, "--help"],
             env={"PATH": os.environ["PATH"], "PYTHON": str(without_packages(bare.parent))},
@@ -63,7 +63,8 @@ def test_help_that_cannot_be_written_is_no_reason_to_go_on(bare: Path, command: 
             text=True,
             check=False,
         )
-    assert done.returncode and "No space left on device" in done.stderr
+    assert done.returncode
+    assert "No space left on device" in done.stderr
     assert names_in(bare) == before
 
 

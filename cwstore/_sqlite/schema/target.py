@@ -22,6 +22,7 @@ from cwstore.migrations.scripts import OURS, MigrationFile, Program
 from cwstore.migrations.scripts import program_of as program_for
 
 if TYPE_CHECKING:
+    from cwstore._sqlite.write_queue import WriteQueue
     from cwstore.migrations.headers import Script  # brings the tokeniser, which is slow to import
 
 __all__ = [
@@ -88,6 +89,7 @@ class SqliteTarget:
         self._program = program
         self._connection = connection
         self._busy_timeout = busy_timeout
+        self._queue: WriteQueue | None = None  # once it was locked: closing opens no file
 
     def read_state(self) -> State:
         return self._ours(
@@ -123,9 +125,8 @@ class SqliteTarget:
             "migrating",
             lambda: self._connection.execute("PRAGMA schema_version").fetchall(),
         )
-        queue = open_write_queue(self.name)
-        queue.note(number & 0xFFFFFFFF)
-        queue.detach()  # the file stays until the database is closed
+        self._queue = open_write_queue(self.name)
+        self._queue.note(number & 0xFFFFFFFF)
 
     @block
     def _unguarded(self) -> Generator[None]:
@@ -228,10 +229,18 @@ class SqliteTarget:
 
         return exposed_files(self.name)
 
+    def detach(self) -> None:
+        """Leave the connection to whoever goes on with it."""
+        if self._queue is not None:
+            self._queue.detach()
+            self._queue = None
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
-        if self.name != MEMORY and os.path.exists(f"{self.name}-turn"):
+        if self._queue is not None:
+            self._queue.close(self.name)
+        elif self.name != MEMORY and os.path.exists(f"{self.name}-turn"):
             with suppress(OSError):  # it stays, as if the process had been killed
                 from cwstore._sqlite.write_queue import open_write_queue
 
