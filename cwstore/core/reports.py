@@ -24,9 +24,9 @@ __all__ = [
 class Progress:
     """Reported before a script's first statement (`statement` = 0) and after each one."""
 
-    migration: int  #: 1 for the first that this run applies
+    migration: int  #: 1 for the first that this run applies; each extension begins anew
     of_migrations: int
-    name: str
+    name: str  #: of an extension, with its name: billing/0001_invoices
     statement: int  #: statements that are done
     of_statements: int
     seconds: float  #: since this migration began

@@ -150,13 +150,12 @@ def upgrade_all(
             backup=needed,
             on_progress=on_progress,
         )
-        steps = tuple(replace(one, name=f"{extension.extension}/{one.name}") for one in more.steps)
         report = replace(
             report,
-            applied=report.applied + tuple(one.name for one in steps),
+            applied=report.applied + more.applied,
             backup=report.backup or more.backup,
             seconds=report.seconds + more.seconds,
-            steps=report.steps + steps,
+            steps=report.steps + more.steps,
         )
     return report
 
@@ -283,7 +282,7 @@ class _Run:
                     Progress(
                         migration=len(self.steps) + 1,
                         of_migrations=len(self.steps) + pending,
-                        name=file.name,
+                        name=file.label,
                         statement=statement,
                         of_statements=of_statements,
                         seconds=time.monotonic() - began,
@@ -300,7 +299,7 @@ class _Run:
             structure=self._structure(before, [*earlier, file]),
         )
         self.database.record(row, applied_at=time.time_ns() // 1000)
-        return Step(file.name, of_statements, rows_changed, time.monotonic() - began)
+        return Step(file.label, of_statements, rows_changed, time.monotonic() - began)
 
     def _structure(self, before: State, applied: list[MigrationFile]) -> int:
         """The fingerprint of what the scripts made; what somebody added does not count."""

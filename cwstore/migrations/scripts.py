@@ -36,6 +36,11 @@ class MigrationFile:
         self._script: Script | None = None
 
     @property
+    def label(self) -> str:
+        """As reports call it: "0001_tasks", of an extension "billing/0001_invoices"."""
+        return f"{self.of}/{self.name}" if self.of else self.name
+
+    @property
     def file_name(self) -> str:
         """As messages call it: "0001_tasks.sql", of an extension "billing/0001_invoices.sql"."""
         return self.called(self.name)

@@ -10,7 +10,7 @@ import pytest
 
 from cwstore import Extension, Store, migrate, rehearse, restore, status
 from cwstore.cli import main
-from cwstore.core.reports import ExtensionStatus
+from cwstore.core.reports import ExtensionStatus, Progress
 from cwstore.errors import (
     InvalidValueError,
     MigrationError,
@@ -135,6 +135,20 @@ def test_it_comes_into_a_file_that_is_there_after_a_backup(
     assert main(["status", str(file)]) == 0
     told = "extension billing: version 1 (its migrations were not given)\n"
     assert told in capsys.readouterr().out
+
+
+def test_its_migrations_are_told_under_its_name_as_they_run(
+    file: Path, billing: Extension, caplog: pytest.LogCaptureFixture
+) -> None:
+    Store.open(file).close()
+    told: list[Progress] = []
+    with caplog.at_level("INFO", logger="cwstore"):
+        migrate(file, backup=False, extensions=[billing], on_progress=told.append)
+    assert told == [
+        Progress(1, 1, "billing/0001_step", done, 3, told[done].seconds) for done in range(4)
+    ]
+    (logged,) = caplog.messages
+    assert logged.startswith(f"{file}: migration billing/0001_step applied: 3 statements, ")
 
 
 def test_a_new_file_gets_all_at_once_and_no_backup(file: Path, billing: Extension) -> None:
