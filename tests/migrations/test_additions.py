@@ -145,6 +145,11 @@ CREATE INDEX tasks_phase_ix ON tasks (phase_id);
             "trigger mine on tasks",
         ),
         (
+            "CREATE TRIGGER mine AFTER INSERT ON tasks BEGIN UPDATE tasks SET owner = NULL; END",
+            "INSERT INTO tasks (id) VALUES (4);",
+            "trigger mine on tasks",
+        ),
+        (
             "CREATE TABLE mine (phase INTEGER REFERENCES phases (id)); INSERT INTO mine VALUES (2)",
             "-- deletes: tasks\n-- deletes: phases\nDELETE FROM tasks; DELETE FROM phases;",
             "table mine",
