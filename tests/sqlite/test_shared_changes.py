@@ -211,6 +211,16 @@ def test_an_entry_that_goes_over_the_end_of_the_room_is_read_whole(tmp_path: Pat
     for notes, heard in ((longest, longest), (longer, None)):
         place = ring.append(after[0], True, notes, UNKNOWN)
         assert ring.read(after) == ([Entry(True, heard)], (place, UNKNOWN))
+    assert (tmp_path / "one.db-changes").stat().st_size == change_ring._START + change_ring.ROOM
+    ring.close()
+
+
+def test_an_entry_of_an_earlier_round_is_not_told_again_in_the_place_of_the_next_one(
+    tmp_path: Path,
+) -> None:
+    ring = ChangeRing(str(tmp_path / "one.db"))
+    ring.append(0, True, [(INSERT, "t", "x")], UNKNOWN)
+    assert ring.read((change_ring.ROOM, UNKNOWN)) == ([], (change_ring.ROOM, UNKNOWN))
     ring.close()
 
 
