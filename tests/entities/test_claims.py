@@ -759,6 +759,18 @@ def test_a_claim_sees_what_its_own_transaction_has_done(store: Store) -> None:
     assert store.tasks.claim_next_ready() is None
 
 
+def test_a_claim_inside_of_a_transaction_gives_the_lease_that_was_asked_for(
+    open_store: OpenStore,
+) -> None:
+    with open_store(clock=SetClock(moment(9))) as store:
+        make(store, "t", "u")
+        with store.transaction():
+            store.tasks.claim("t", lease=MINUTE)
+            store.tasks.claim_next_ready(lease=2 * MINUTE)
+        leases = {one.task_id: one.lease_until for one in store.tasks.find_open_attempts()}
+        assert leases == {"t": moment(9) + MINUTE, "u": moment(9) + 2 * MINUTE}
+
+
 # Why a task is not ready
 
 

@@ -397,6 +397,8 @@ def test_without_the_row_that_tells_of_readiness_a_claim_looks_at_the_tasks(
     store: Store, file: Path
 ) -> None:
     waiting(store)
+    for _ in range(2):
+        assert claimed(store) is None
     run_raw(file, "DELETE FROM readiness")
     for _ in range(3):
         assert claimed(store) is None
