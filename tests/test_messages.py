@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import cwstore
-from cwstore import CwstoreError, Database, Extension, rehearse, restore
+from cwstore import ConflictError, CwstoreError, Database, Extension, rehearse, restore
 from cwstore.core.drivers import engine_for
 from cwstore.entities.tasks import _CREATE_DEPENDENCY
 
@@ -539,6 +539,8 @@ def test_an_error_says_what_where_and_what_to_do(
         act(s, folder)
     told = str(refused.value).replace(str(folder), "FOLDER")
     assert told == text.replace("NEWEST", str(s.version))
+    if isinstance(refused.value, ConflictError):
+        assert (refused.value.reason == "transaction") == ("inside of a transaction" in text)
 
 
 # None is left out

@@ -167,9 +167,10 @@ def test_it_belongs_to_the_loop_of_its_store(file: Path) -> None:
         def elsewhere() -> str:
             with pytest.raises(ConflictError) as refusal:
                 asyncio.run(feed.get())
-            return str(refusal.value)
+            return f"{refusal.value.reason}: {refusal.value}"
 
         assert await asyncio.to_thread(elsewhere) == (
+            "transaction: "
             "the store belongs to the event loop that opened it; open a store in this one too"
         )
 

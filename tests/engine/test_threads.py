@@ -295,6 +295,7 @@ def test_a_transaction_left_by_another_thread_is_undone_and_the_store_goes_on(
         pool.submit(next, suspended).result(PATIENCE)
         with pytest.raises(ConflictError) as caught:
             next(suspended)
+    assert caught.value.reason == "transaction"
     assert str(caught.value) == (
         "transaction left by another thread than had entered it: rolled back"
     )
@@ -410,6 +411,7 @@ def test_a_task_may_not_write_into_the_transaction_of_another_task(store: Store)
         ):
             with pytest.raises(ConflictError) as refusal:
                 call()
+            assert refusal.value.reason == "transaction"
             assert str(refusal.value) == (
                 "another task of this thread has a transaction open on this store; use AsyncStore,"
                 " or do not await (in a greenlet: switch) inside of `with store.transaction()`"

@@ -123,6 +123,7 @@ def test_rows_that_are_nested_too_deep_to_be_deleted_at_once_are_a_conflict(
     raw.limit(apsw.SQLITE_LIMIT_TRIGGER_DEPTH, 10)
     error = fault(raw, "DELETE FROM nested WHERE id = 1")
     assert type(error) is ConflictError
+    assert error.reason == "transaction"
     assert str(error) == (
         "notes: more than 1,000 rows are nested in each other; delete the inner first"
     )

@@ -62,6 +62,7 @@ def test_it_is_refused_inside_of_a_transaction_whose_changes_it_would_not_see(fi
     with closing(opened(file)) as db, db.transaction():
         with pytest.raises(ConflictError) as refused, db.snapshot("export"):
             pass
+        assert refused.value.reason == "transaction"
         assert str(refused.value) == (
             "export inside of a transaction, whose changes it would not see: leave it first"
         )

@@ -71,7 +71,7 @@ PARTS = {
             *_in("sqlite", "change_recorder shared_changes replaced_files lock_holder"),
             *_in("core", "clock own_types writer_lock"),
             *_in("engine", "transactions threads errors interrupts fork changes processes query"),
-            *("engine/seeing_it_run", "examples/dependencies", "messages"),
+            *("engine/seeing_it_run", "examples/dependencies", "messages", "migrations/additions"),
             *_in("entities", "initiatives reconcile log_chunks log_retention proposals"),
         ),
     ),
