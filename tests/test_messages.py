@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 
 import cwstore
-from cwstore import ConflictError, CwstoreError, Database, Extension, rehearse, restore
+from cwstore import ConflictError, CwstoreError, Extension, rehearse, restore
 from cwstore.core.drivers import engine_for
 from cwstore.entities.tasks import _CREATE_DEPENDENCY
 
 # What is refused here is refused by type checkers, too.
 Store: Any = cwstore.Store
+Database: Any = cwstore.Database
 migrate: Any = cwstore.migrate
 
 
@@ -436,6 +437,10 @@ REFUSALS: list[tuple[Callable[[Any, Path], object], str]] = [
     (
         lambda s, folder: Database.open(folder / "new.db", migrations=folder, application_id=0),
         ("application_id: must be from 1 to 0x7fffffff: four ASCII letters make a good one"),
+    ),
+    (
+        lambda s, folder: Database.open(folder / "new.db", migrations=folder, application_id="7"),
+        ("application_id: expected int, got str"),
     ),
     (
         lambda s, folder: Database.open(folder / "new.db", migrations=folder, application_id=2**31),
