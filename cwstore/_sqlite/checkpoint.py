@@ -51,7 +51,7 @@ class WalCheckpointer:
         self._unseen = _COMMITS_UNSEEN
         try:
             pages, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
-            if self._names is not None and not self._names.look_into_log(connection, pages):
+            if self._names is not None and not self._names.look_inside(connection, pages):
                 return  # who commits next is told
             if pages <= LONG:
                 self._limit, self._told = LONG, 0

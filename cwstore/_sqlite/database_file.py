@@ -6,6 +6,7 @@ Nothing here writes to a file that exists. Nothing opens one by other means than
 
 import os
 import stat
+import time
 from contextlib import suppress
 from typing import cast
 
@@ -227,6 +228,16 @@ def refuse_bad_place(file: str) -> None:
             f" or `cwstore restore BACKUP {file}`, which keeps the log; to have a new database"
             " made, rename the log"
         )
+
+
+def free_name(file: str, mark: str) -> str:
+    """A name for what is kept beside the file: with the mark and the time, in UTC."""
+    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    name, number = f"{file}{mark}{made}", 1
+    while os.path.lexists(name) or os.path.lexists(f"{name}-wal"):
+        number += 1
+        name = f"{file}{mark}{made}-{number}"
+    return name
 
 
 def create_file(file: str, application_id: int) -> None:

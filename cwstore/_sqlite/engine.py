@@ -251,6 +251,8 @@ class SqliteDatabase:
         reader.since = monotonic()
         reader.what = text = statement.text
         try:
+            if reader.since > readers.next_look:
+                readers.look(reader.since)
             if statement.timed:
                 statement.tell_time(values, self._clock.read())
             rows = reader.execute(text, values).fetchall()
@@ -265,12 +267,15 @@ class SqliteDatabase:
             seconds = monotonic() - reader.since
             reader.what = ""
             idle.append(reader)
-            if len(idle) > readers.kept:
-                readers.trim()
-            if seconds > LONG:
-                self._tell_slow(text, seconds)
+            if seconds > LONG or len(idle) > readers.kept:
+                self._after_read(text, seconds)
             return rows
         raise fault
+
+    def _after_read(self, text: str, seconds: float) -> None:
+        self._readers.trim()
+        if seconds > LONG:
+            self._tell_slow(text, seconds)
 
     def _tell_slow(self, text: str, seconds: float) -> None:
         with suppress(OSError):  # a log is no reason to fail
@@ -298,6 +303,8 @@ class SqliteDatabase:
                 writer.running = True
                 started = monotonic()
                 self._beside = text, get_ident(), started
+                if started > self._readers.next_look:
+                    self._readers.look(started)
                 if statement.timed:
                     statement.tell_time(values, self._clock.read())
                 rows = writer.cursor.execute(text, values).fetchall()
@@ -497,7 +504,7 @@ class SqliteDatabase:
     def close(self) -> None:
         """Close every connection; waits for the transaction of another thread."""
         was_open = self._writer.close()
-        self._readers.close()
+        self._readers.close(leaves_log=self._writer.leaves_log)
         if was_open:
             self._writer.leave_queue()
 

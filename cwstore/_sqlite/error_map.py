@@ -164,6 +164,12 @@ def _of_the_file(error: apsw.Error, code: int, what: str, file: str) -> CwstoreE
             )
         case _ if code in _LOCKS:
             return StorageError(f"{what}: {_CANNOT_LOCK} ({_name_of(code)})")
+        case _ if code == apsw.SQLITE_IOERR_SHORT_READ and file:
+            return StorageError(
+                f"{what}: the disk failed, or {file}-wal was removed or emptied while others have"
+                f" the file open ({_name_of(code)}): then close it there, which saves what they"
+                " see, and reopen; else check the disk, its room and quotas"
+            )
         case _ if code == apsw.SQLITE_IOERR_WRITE:
             # So SQLite tells all but a full disk, a quota that is used up for one.
             return StorageError(

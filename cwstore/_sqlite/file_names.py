@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from cwstore._sqlite.database_file import inode_of
+from cwstore._sqlite.database_file import inode_of, size_of
 from cwstore._sqlite.error_map import how_to_mend
+from cwstore._sqlite.identity import HEADER_BYTES, is_of_one_file, number_in
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cwstore._sqlite.apsw_types import Connection
 
 _SETTLED = 100_000_000  # ns; a directory changed more recently may change again with no new time
@@ -24,7 +27,7 @@ _SETTLED = 100_000_000  # ns; a directory changed more recently may change again
 class FileNames:
     """The names of the files that one store has open."""
 
-    __slots__ = ("_directory", "_file", "_known", "_log", "_noted", "inode", "log_is_cut")
+    __slots__ = ("_damage", "_directory", "_file", "_known", "_log", "_noted", "_number", "inode")
 
     def __init__(self, file: str, connection: "Connection") -> None:
         self.inode = connection.inode
@@ -40,7 +43,8 @@ class FileNames:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
             self._noted = tuple(map(inode_of, self._log))
         self._known: tuple[int, int, int] | None = None  # the directory, when all was well
-        self.log_is_cut = False  # as far as anybody has looked
+        self._number = _number_of(connection)
+        self._damage = ""  # that somebody has done, as far as anybody has looked
 
     def refuse_if_moved(self) -> None:
         """Raise StorageError unless all names lead where they led when the store was opened.
@@ -53,7 +57,7 @@ class FileNames:
             directory = status.st_mtime_ns, status.st_ino, status.st_dev
         except OSError:
             directory = None
-        if directory is not None and directory == self._known and not self.log_is_cut:
+        if directory is not None and directory == self._known and not self._damage:
             return
         now = time.time_ns()
         problem = self.problem()
@@ -72,41 +76,93 @@ class FileNames:
                 " `store.backup(path)` still copies what the store sees; then close it, put the"
                 " right file in that place and open it"
             )
-        if self.log_is_cut:
+        if self._damage:
+            return self._damage
+        log, index = map(inode_of, self._log)
+        if self._noted[0] is None or log != self._noted[0]:
+            return self._without_log(has_other=log is not None)
+        if self._noted[1] is None or index != self._noted[1]:
             return (
+                f"{self._log[1]} was removed or replaced while this store had it open; nothing was"
+                " changed: close the store, which leaves the log to whoever opens the file next,"
+                " and open it anew"
+            )
+        return ""
+
+    def _without_log(self, *, has_other: bool) -> str:
+        said = f"{self._log[0]} was removed or replaced while this store had it open; nothing was"
+        if has_other:
+            return (
+                f"{said} changed: close the store, which moves what its log holds into the file if"
+                " nobody else has that open, and else copies what the store sees to a file beside"
+                " it; then open it anew"
+            )
+        return (
+            f"{said} changed: close the store, which moves what its log holds into the file, and"
+            " open it anew"
+        )
+
+    def others_are_here(self) -> bool:
+        """Whether somebody has opened the file with another log, or another index of the log.
+
+        What they write is not seen here, and they may write into what is read here.
+        """
+        log, index = map(inode_of, self._log)
+        return log not in (None, self._noted[0]) or index not in (None, self._noted[1])
+
+    def look_inside(self, connection: "Connection", frames: int) -> bool:
+        """Whether file and log, which has so many frames, begin as they should. Raises apsw.Error.
+
+        Whoever empties the log leaves a hole that SQLite takes for pages of zeros. It would move
+        them into the file, which is nothing then. Whoever copies an earlier state over the file
+        has it mixed with the log.
+        """
+        if frames and not any(connection.read("main", 1, 0, 4)[1]):
+            self._damage = (
                 f"{self._log[0]} was cut while this store had it open: what it held is lost, and"
                 " what was committed just then. Nothing of it is moved into the file: close the"
                 " store and open it anew, and look what is missing;"
                 f" {how_to_mend(self._file)}"
             )
-        for name, noted in zip(self._log, self._noted, strict=True):
-            if noted is None or inode_of(name) != noted:
-                return (
-                    f"{name} was removed or replaced while this store had it open; nothing was"
-                    " changed: close the store, which moves what its log holds into the file, and"
-                    " open it anew"
-                )
-        return ""
-
-    def look_into_log(self, connection: "Connection", frames: int) -> bool:
-        """Whether the log, which has so many frames, begins as one. Raises apsw.Error.
-
-        Whoever empties it leaves a hole that SQLite takes for pages of zeros. It would move them
-        into the file, which is nothing then.
-        """
-        if frames and not any(connection.read("main", 1, 0, 4)[1]):
-            self.log_is_cut = True
-        return not self.log_is_cut
+        elif not is_of_one_file(_number_of(connection), self._number):
+            self._damage = (
+                f"{self._file} was overwritten with another file while this store had it open: what"
+                " was committed just then may be lost. Nothing more is moved into it: close the"
+                f" store, then use `cwstore restore COPY {self._file}`, which keeps file and log"
+                " under another name"
+            )
+        return not self._damage
 
     def may_checkpoint(self, connection: "Connection") -> bool:
-        """Whether what lies beside the file may be moved into it, as far as can be known."""
+        """Whether what the log holds may be moved into the file, as far as can be known."""
         with suppress(apsw.Error):
             frames, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
-            return self.look_into_log(connection, frames) and not self._has_foreign_log()
+            return self.look_inside(connection, frames)
         return True
 
-    def _has_foreign_log(self) -> bool:
-        """Whether another log is known to lie where the one lay that the store has open."""
-        with suppress(StorageError):
-            return inode_of(self._log[0]) not in (None, self._noted[0])
-        return False
+    def fate_of_log(self, connection: "Connection", is_alone: "Callable[[], bool]") -> str:
+        """What becomes of the log as the store is closed.
+
+        "move": SQLite moves it into the file, if this store is the last. "leave": it stays for
+        whoever opens the file next. "copy": nobody would find it any more, and it holds what is
+        nowhere else. `is_alone` tells whether no other process has the file open.
+        """
+        if not self.may_checkpoint(connection):
+            return "leave"
+        with suppress(apsw.Error, StorageError):
+            log, index = map(inode_of, self._log)
+            if log == self._noted[0]:
+                # The index beside it may know of more than ours: whose log it moves loses that.
+                return "move" if index == self._noted[1] else "leave"
+            # Whoever has the file open has this log too, unless there is another.
+            if log is None or (not size_of(self._log[0]) and is_alone()):
+                return "move"
+            frames, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+            return "copy" if moved < frames else "leave"
+        return "move"
+
+
+def _number_of(connection: "Connection") -> int:
+    """The number of the file, as it lies there: see identity.py."""
+    _, header = connection.read("main", 0, 0, HEADER_BYTES)
+    return number_in(header)

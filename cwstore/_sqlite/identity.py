@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TURN_BYTES = 80  # of `<file>-turn`
 _NOTE = 40  # where the note begins in it: the number and 1, in 8 bytes; 0: nobody knows
-_HEADER = 100  # bytes
+HEADER_BYTES = 100
 _SCHEMA_CHANGES = 1 << 16  # that one file may see between two looks
 _NUMBERS = 1 << 31
 
@@ -40,7 +40,7 @@ def read_header(file: str) -> bytes:
     flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0]
     handle = apsw.VFSFile("", sqlite_name(file), flags)
     try:
-        return handle.xRead(_HEADER, 0)
+        return handle.xRead(HEADER_BYTES, 0)
     finally:
         handle.xClose()
 
@@ -60,7 +60,7 @@ def give_own_number(connection: "Connection") -> None:
 def note_number(descriptor: int, number: int) -> None:
     """Note in `<file>-turn` whose log comes into being. Raises OSError."""
     noted = _noted(os.pread(descriptor, 8, _NOTE))
-    if noted is not None and _same(noted, number):
+    if noted is not None and is_of_one_file(noted, number):
         return
     os.pwrite(descriptor, (number + 1).to_bytes(8, "little"), _NOTE)
     if noted is not None:
@@ -90,7 +90,7 @@ def refuse_foreign_log(file: str, log: str, header: bytes) -> None:
             os.close(descriptor)
     except OSError:
         return  # nobody knows whose it is
-    if noted is not None and not _same(noted, number_in(header)):
+    if noted is not None and not is_of_one_file(noted, number_in(header)):
         raise StorageError(
             f"{log} is not the log of {file}, but of another file that was in its place: to apply"
             " it would mix two databases; nothing was changed. If the file is a copy that was put"
@@ -105,6 +105,6 @@ def _noted(data: bytes) -> int | None:
     return value - 1 if 0 < value <= 2 * _NUMBERS else None
 
 
-def _same(one: int, other: int) -> bool:
+def is_of_one_file(one: int, other: int) -> bool:
     """Whether they are numbers of one file, at two times."""
     return (one - other + _SCHEMA_CHANGES) % (2 * _NUMBERS) <= 2 * _SCHEMA_CHANGES

@@ -6,6 +6,8 @@ from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING
 
+import apsw
+
 from cwstore._sqlite.apsw_types import Connection
 from cwstore._sqlite.connection import connect_reader, leave_checkpoints
 from cwstore.core.blocks import block
@@ -14,6 +16,7 @@ from cwstore.errors import StorageError
 if TYPE_CHECKING:
     from cwstore._sqlite.file_names import FileNames
 
+_LOOK_INTERVAL = 0.05  # seconds from one look at the names of the files to the next
 _KEPT = 8  # opening one costs some 0.8 ms; more than this many at once is rare
 
 #: What is read (SQL, or a name for it), the thread, and when it began by `time.monotonic`.
@@ -46,11 +49,13 @@ class Readers:
     ) -> None:
         self.idle: list[Reader] = []
         self.kept = _KEPT  # the most that may stay in `idle`
+        self.next_look = 0.0  # whoever begins to read later, by `time.monotonic`, calls `look`
         self._file = file
         self._names = names  # of what the store has open
         self._busy_timeout = busy_timeout
         self._application_id = application_id
         self._leaves_checkpoints = leaves_checkpoints  # to another program
+        self._leaves_log = False  # where it is, for whoever opens the file next
         self._open: set[Reader] = set()
 
     def open(self) -> Reader:
@@ -70,6 +75,16 @@ class Readers:
         self._open.add(reader)
         return reader
 
+    def look(self, now: float) -> None:
+        """Raise StorageError if somebody writes to the file past what is open here.
+
+        They would not be seen, and could write into what is being read.
+        """
+        names = self._names
+        if names is not None and names.others_are_here():
+            raise StorageError(names.problem())
+        self.next_look = now + _LOOK_INTERVAL
+
     @block
     def for_long(self, what: str) -> Generator[Connection, None, None]:
         """A new reader for work on the whole file, closed afterwards."""
@@ -83,6 +98,8 @@ class Readers:
     def drop(self, reader: Reader) -> None:
         """Close it instead of giving it back."""
         self._open.discard(reader)
+        if self._leaves_log:
+            reader.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         reader.connection.close()
 
     def trim(self) -> None:
@@ -91,8 +108,12 @@ class Readers:
             with suppress(IndexError):  # another thread has just borrowed it
                 self.drop(self.idle.pop())
 
-    def close(self) -> None:
-        """Close the idle ones now, and the lent ones when they are given back."""
+    def close(self, *, leaves_log: bool = False) -> None:
+        """Close the idle ones now, and the lent ones when they are given back.
+
+        With `leaves_log` none of them moves the log into the file.
+        """
+        self._leaves_log = leaves_log
         self.kept = 0
         self.trim()
 

@@ -8,7 +8,6 @@ on disk by then and says whose it is, so whoever opens the file refuses: see ide
 
 import os
 import stat
-import time
 from collections.abc import Generator
 from contextlib import suppress
 
@@ -23,6 +22,7 @@ from cwstore._sqlite.database_file import (
     MEMORY,
     REPLACED,
     find_leftover_log,
+    free_name,
     inode_of,
     is_there,
     open_unlocked,
@@ -185,7 +185,7 @@ def _take_over_rights(draft: str, file: str) -> None:
 def _swap(draft: str, file: str) -> str | None:
     """Give the draft the name of the file; the name that the old one has now, if there was one."""
     old = is_there(file)
-    kept = _free_name(file)
+    kept = free_name(file, REPLACED)
     had_log = bool(find_leftover_log(file))
     if had_log:
         make_note_last(file, number_in(read_header(file)) if old else 0)
@@ -208,12 +208,3 @@ def _swap(draft: str, file: str) -> str | None:
     for part in ("-turn", "-changes"):
         remove(f"{file}{part}")
     return kept if old or had_log else None
-
-
-def _free_name(file: str) -> str:
-    made = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    name, number = f"{file}{REPLACED}{made}", 1
-    while os.path.lexists(name) or os.path.lexists(f"{name}-wal"):
-        number += 1
-        name = f"{file}{REPLACED}{made}-{number}"
-    return name

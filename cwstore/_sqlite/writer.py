@@ -82,6 +82,7 @@ class Writer:
         self._durable = durable
         self._application_id = application_id
         self.leaves_checkpoints = leaves_checkpoints  # to another program
+        self.leaves_log = False  # it is closed, and the log stays where it is
         # The lock knows the thread that holds it, should Ctrl-C come before `owner` is set.
         self.lock = FairLock()
         self.owner = 0  # ident of the thread that holds the lock; 0: none
@@ -495,10 +496,7 @@ class Writer:
             if was_open:
                 self.closed_reason = f"the store of {self.file} is closed; open a new one"
                 if not self.dropped:
-                    if self.names is not None and not self.names.may_checkpoint(self.connection):
-                        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-                    else:
-                        self._publish_last_stamp()
+                    self._leave_log()
                 self.connection.close()
         finally:
             with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
@@ -508,6 +506,27 @@ class Writer:
                 feed.close()
             self.recorder.sharing.close()
         return was_open
+
+    def _leave_log(self) -> None:
+        """See to it that nothing is lost of what the log holds, before the connection closes."""
+        names = self.names
+        fate = "move" if names is None else names.fate_of_log(self.connection, self._is_alone)
+        if fate == "move":
+            self._publish_last_stamp()
+            return
+        self.leaves_log = True
+        self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        if fate == "copy" and not sys.is_finalizing():  # then nothing can be imported
+            with suppress(OSError):  # not even that: no descriptors are left
+                from cwstore._sqlite.rescue import rescue
+
+                rescue(self.connection, self.file, self.busy_timeout)
+
+    def _is_alone(self) -> bool:
+        """Whether no other process has the file open, as far as can be known."""
+        from cwstore._sqlite.lock_holders import who_has_open
+
+        return not who_has_open(self.file)
 
     def leave_queue(self) -> None:
         """Give up the queue, after every connection was closed."""

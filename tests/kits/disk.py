@@ -22,6 +22,18 @@ def no_descriptors() -> Generator[None, None, None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@contextmanager
+def memory_left(room: int) -> Generator[None, None, None]:
+    """While the body runs, SQLite can have so many bytes more."""
+    soft, hard = apsw.soft_heap_limit(-1), apsw.hard_heap_limit(-1)
+    apsw.hard_heap_limit(apsw.memory_used() + room)
+    try:
+        yield
+    finally:
+        apsw.hard_heap_limit(hard)
+        apsw.soft_heap_limit(soft)  # the hard one had lowered it: each page was written at once
+
+
 def connections_to(file: Path) -> list[apsw.Connection]:
     """Connections of this process to the file."""
     return [one for one in apsw.connections() if one.filename == str(file)]

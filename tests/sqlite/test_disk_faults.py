@@ -22,6 +22,7 @@ from tests.kits.disk import (
     connections_to,
     failing_sync,
     faulty_disk,
+    memory_left,
 )
 from tests.kits.engine import (
     DeliberateError,
@@ -434,14 +435,11 @@ def test_want_of_memory_is_no_damage(store: Store, tmp_path: Path) -> None:
         store.tasks.create(name=f"{number}", description="x" * 3000)
     told: list[str] = []
     for room in (2_800_000, 3_100_000):
-        before = apsw.hard_heap_limit(-1)
-        apsw.hard_heap_limit(apsw.memory_used() + room)
         try:
-            store.backup(tmp_path / f"{room}.bak")
+            with memory_left(room):
+                store.backup(tmp_path / f"{room}.bak")
         except StorageError as error:
             told.append(str(error))
-        finally:
-            apsw.hard_heap_limit(before)
     assert [one for one in told if "there is no memory left" not in one] == []
 
 

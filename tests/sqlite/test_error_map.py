@@ -23,9 +23,7 @@ from cwstore.errors import (
 )
 from cwstore.store import Store
 from tests.kits.database import engine_of
-from tests.kits.disk import (
-    faulty_disk,
-)
+from tests.kits.disk import faulty_disk, memory_left
 from tests.kits.engine import (
     assert_ours_alone,
 )
@@ -100,12 +98,11 @@ def test_a_value_that_is_too_large_is_refused(store: Store) -> None:
 
 
 def test_memory_that_is_used_up_is_told_with_what_to_do(store: Store) -> None:
-    before = apsw.hard_heap_limit(apsw.memory_used() + 100_000)
-    try:
-        with pytest.raises(StorageError, match="initiatives: there is no memory left") as caught:
-            store.initiatives.create(name="x" * 1_000_000)
-    finally:
-        apsw.hard_heap_limit(before)
+    with (
+        memory_left(100_000),
+        pytest.raises(StorageError, match="initiatives: there is no memory left") as caught,
+    ):
+        store.initiatives.create(name="x" * 1_000_000)
     assert_ours_alone(caught.value)
     assert store.initiatives.find_all() == []
 

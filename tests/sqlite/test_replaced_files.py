@@ -1,7 +1,10 @@
 """Files that are removed, replaced or given a second name underneath, and logs of other files."""
 
 import os
+import re
 import shutil
+import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,12 +13,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from cwstore._sqlite import file_names
+from cwstore import restore
+from cwstore._sqlite import file_names, reader_pool
 from cwstore._sqlite.identity import _NOTE
 from cwstore.errors import StorageError
 from cwstore.store import Store
 from tests.kits.database import OpenStore, engine_of, run_raw
-from tests.kits.engine import in_child, names
+from tests.kits.disk import no_descriptors
+from tests.kits.engine import Other, in_child, names
 from tests.kits.migrations import names_in
 
 _left_open: list[Store] = []
@@ -136,6 +141,203 @@ def test_a_log_that_is_removed_is_noticed_and_closing_loses_nothing_of_what_was_
     store.close()
     with Store.open(file) as again:
         assert names(again) == ["acknowledged"]
+        assert again.check().ok
+
+
+_OTHER = """
+import sys
+from cwstore.errors import CwstoreError
+from cwstore.store import Store
+try:
+    with Store.open(sys.argv[1]) as store:
+        for number in range(int(sys.argv[2])):
+            store.initiatives.create(name=f"other {number}")
+        store.initiatives.find_all()
+        print("open", flush=True)
+        sys.stdin.readline()
+    print("closed", flush=True)
+except CwstoreError as error:
+    print(error, flush=True)
+sys.stdin.readline()
+"""
+_OTHERS = ["other 0", "other 1", "other 2"]
+
+
+@pytest.mark.parametrize("closed_first", ["the store", "the other"])
+def test_of_a_log_whose_index_is_removed_nothing_is_lost_though_others_write_on(
+    store: Store, file: Path, closed_first: str
+) -> None:
+    """The index that is open here ends before what they have added."""
+    store.initiatives.create(name="acknowledged")
+    assert names(store) == ["acknowledged"]  # a connection that reads is open, too
+    remove(file, "-shm")
+    with Other(_OTHER, file, 3) as other:
+        assert other.hear() == "open"
+        if closed_first == "the other":
+            other.tell()
+            assert other.hear() == "closed"
+        with pytest.raises(StorageError, match="leaves the log to whoever opens the file next"):
+            store.initiatives.create(name="lost")
+        store.close()
+        if closed_first == "the store":
+            other.tell()
+            assert other.hear() == "closed"
+    with Store.open(file) as again:
+        assert names(again) == ["acknowledged", *_OTHERS]
+        assert again.check().ok
+    assert names_in(file.parent) == ["store.db"]
+
+
+@pytest.mark.parametrize("part", ["-shm", "-wal"])
+def test_what_others_write_past_a_store_is_no_reason_to_read_on(
+    store: Store, file: Path, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_pool, "_LOOK_INTERVAL", 0.0)
+    store.initiatives.create(name="acknowledged")
+    assert names(store) == ["acknowledged"]
+    remove(file, part)
+    assert names(store) == ["acknowledged"]
+    file.with_name(f"store.db{part}").touch()  # as whoever opens the file does
+    said = f"store.db{part} was removed or replaced"
+    with pytest.raises(StorageError, match=said):
+        names(store)
+    with pytest.raises(StorageError, match=said):
+        store.tasks.claim_next_ready()
+
+
+def test_a_log_that_is_removed_is_moved_into_the_file_though_somebody_could_not_open_that(
+    store: Store, file: Path
+) -> None:
+    """Who tries leaves an empty log."""
+    store.initiatives.create(name="acknowledged")
+    remove(file, "-wal")
+    with Other(_OTHER, file, 3) as other:
+        assert other.hear().endswith(
+            f": the disk failed, or {file}-wal was removed or emptied while others have the file"
+            " open (SQLITE_IOERR_SHORT_READ): then close it there, which saves what they see, and"
+            " reopen; else check the disk, its room and quotas"
+        )
+    assert file.with_name("store.db-wal").stat().st_size == 0
+    store.close()
+    with Store.open(file) as again:
+        assert names(again) == ["acknowledged"]
+    assert names_in(file.parent) == ["store.db"]
+
+
+@pytest.fixture(params=[3, 0], ids=["written to", "only read"])
+def others(request: pytest.FixtureRequest) -> list[str]:
+    """What somebody else has added to a file."""
+    added: int = request.param
+    return _OTHERS[:added]
+
+
+@pytest.fixture
+def taken_over(store: Store, file: Path, others: list[str]) -> Iterator[Store]:
+    """A store whose log was removed with its index; somebody has the file open since."""
+    store.initiatives.create(name="in the file")
+    store.compact()
+    store.initiatives.create(name="in the log")
+    remove(file, "-wal")
+    remove(file, "-shm")
+    with Other(_OTHER, file, len(others)) as other:
+        assert other.hear() == "open"
+        yield store
+
+
+def test_what_lies_in_a_log_without_a_name_is_copied_to_a_file_as_the_store_is_closed(
+    taken_over: Store, file: Path, others: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    taken_over.close()
+    (rescued,) = file.parent.glob("store.db.rescued-*")
+    assert stat.S_IMODE(rescued.stat().st_mode) == 0o600
+    (told,) = (one.getMessage() for one in caplog.records)
+    assert told == (
+        f"{file}: its log was removed and another lies in its place; what this store saw is in"
+        f" {rescued} now: take from there what the file lacks, or `cwstore restore {rescued}"
+        f" {file}`"
+    )
+    with Store.open(rescued) as copy:
+        assert names(copy) == ["in the file", "in the log"]
+        assert copy.check().ok
+    with Store.open(file) as again:
+        assert names(again) == ["in the file", *others]
+        assert again.check().ok
+
+
+@pytest.mark.parametrize("others", [3], indirect=True)
+def test_a_store_that_cannot_copy_what_it_sees_is_closed_and_says_so(
+    taken_over: Store, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with no_descriptors():
+        taken_over.close()
+    (told,) = (one.getMessage() for one in caplog.records)
+    assert told.startswith(
+        f"{file}: its log was removed and another lies in its place; what this store had committed"
+        " since the last checkpoint is lost with it, since it could not be copied: cannot write"
+    )
+    assert list(file.parent.glob("store.db.rescued-*")) == []
+
+
+_ENDS = """
+import os, subprocess, sys
+from cwstore.store import Store
+store = Store.open(sys.argv[1])
+store.initiatives.create(name="in the file")
+store.compact()
+store.initiatives.create(name="in the log")
+os.unlink(sys.argv[1] + "-wal")
+os.unlink(sys.argv[1] + "-shm")
+subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1], "3"], stdin=subprocess.DEVNULL)
+"""
+
+
+def test_where_nobody_closes_such_a_store_its_process_ends_quietly(file: Path) -> None:
+    with Other(_ENDS, file, _OTHER, stderr=subprocess.STDOUT) as process:
+        assert process.end() == ["open", "closed"]
+    with Store.open(file) as again:
+        assert names(again) == ["in the file", *_OTHERS]
+
+
+def test_a_store_that_wrote_nothing_since_its_log_was_moved_leaves_no_copy(
+    store: Store, file: Path
+) -> None:
+    store.initiatives.create(name="in the file")
+    store.compact()
+    remove(file, "-wal")
+    remove(file, "-shm")
+    with Other(_OTHER, file, 3) as other:
+        assert other.hear() == "open"
+        store.close()
+    assert list(file.parent.glob("store.db.rescued-*")) == []
+    with Store.open(file) as again:
+        assert names(again) == ["in the file", *_OTHERS]
+
+
+def test_a_file_that_is_overwritten_with_a_backup_takes_nothing_of_the_log(
+    store: Store, file: Path, tmp_path: Path
+) -> None:
+    """As `cp store.bak store.db` does beside a running service."""
+    store.initiatives.create(name="of old")
+    store.backup(tmp_path / "store.bak")
+    for number in range(50):
+        store.tasks.create(name=f"{number}", description="x" * 4000)
+    store.compact()
+    shutil.copyfile(tmp_path / "store.bak", file)
+    said = f"^{file} was overwritten with another file while this store had it open"
+
+    def write() -> None:
+        for number in range(5):
+            store.initiatives.create(name=f"just then {number}")
+
+    with pytest.raises(StorageError, match=said):
+        write()
+    assert re.match(said, store.health().problems[0])
+    store.close()
+    with pytest.raises(StorageError, match="is not the log of"):
+        Store.open(file)
+    restore(tmp_path / "store.bak", file)
+    with Store.open(file) as again:
+        assert names(again) == ["of old"]
         assert again.check().ok
 
 

@@ -132,12 +132,13 @@ def _shallow(calls: int) -> Generator[None, None, None]:
 
 @contextmanager
 def _narrow(room: int) -> Generator[None, None, None]:
-    before = apsw.hard_heap_limit(-1)
+    soft, hard = apsw.soft_heap_limit(-1), apsw.hard_heap_limit(-1)
     apsw.hard_heap_limit(apsw.memory_used() + room + 1)
     try:
         yield
     finally:
-        apsw.hard_heap_limit(before)
+        apsw.hard_heap_limit(hard)
+        apsw.soft_heap_limit(soft)  # the hard one had lowered it
 
 
 def jump_everywhere(subject: Subject, place: Path, every: int = 1) -> Outcome:
