@@ -177,6 +177,16 @@ def test_a_feed_that_joins_hears_only_what_comes_after_it(store: Store, other: S
         assert told(first, task("b")) == [task("a"), task("b")]
 
 
+def test_what_is_in_the_ring_is_heard_without_a_look_at_the_log(
+    store: Store, other: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_sharing, "_NEXT_LOOK", 3600.0)
+    with store.changes() as feed:
+        assert feed.get(timeout=0) == []  # the next look is in an hour
+        other.tasks.create(name="a", id="a")
+        assert feed.get(timeout=60) == [task("a")]
+
+
 def test_keys_of_all_kinds_come_as_they_are(tmp_path: Path) -> None:
     ring = ChangeRing(str(tmp_path / "one.db"))
     notes: list[Any] = [

@@ -61,6 +61,7 @@ PARTS = {
             "sqlite/shared_changes",
             "sqlite/one_row",
             "engine/tailing",
+            "aio/change_feed",
             "messages",
         ),
     ),
