@@ -177,7 +177,6 @@ def abandon_inherited() -> None:
     inherited = [(one, file) for link, file in list(_book.values()) if (one := link()) is not None]
     # Connections without a store count too: a thread was opening one, or nobody closed it.
     busy = {file for one, file in inherited if id(one) not in resting} | {*_opening.values()}
-    _opening.clear()
     for connection, file in inherited:
         if file in busy or not _close(connection):
             _keep_for_good(connection)

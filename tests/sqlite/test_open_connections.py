@@ -19,6 +19,7 @@ from cwstore._sqlite.fork import BookedConnection
 from cwstore.errors import StoreClosedError
 from cwstore.store import Store
 from tests.kits.database import OpenStore, engine_of
+from tests.kits.disk import faulty_disk
 from tests.kits.engine import Other, Task, in_child, names, reached
 
 
@@ -313,6 +314,75 @@ def test_a_child_that_nobody_announced_takes_nothing_along_when_it_ends(
 ) -> None:
     with Other(_END, file, how) as other:
         assert other.end() == ["before after"]
+
+
+_LATE = """
+import ctypes, os, subprocess, sys
+from cwstore.errors import StoreClosedError
+from cwstore.store import Store
+store = Store.open(sys.argv[1])
+store.initiatives.create(name="before")
+store.initiatives.find_all()
+reading, writing = os.pipe()
+child = ctypes.PyDLL(None).fork()
+if child == 0:
+    os.read(reading, 1)
+    try:
+        store.initiatives.find_all()
+    except StoreClosedError:
+        os._exit(0)
+    os._exit(1)
+store.close()
+subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1]])
+os.write(writing, b"!")
+assert os.waitpid(child, 0)[1] == 0
+with Store.open(sys.argv[1]) as again:
+    print(*(one.name for one in again.initiatives.find_all()), again.check().ok)
+"""
+
+
+_IS_KILLED = """
+import os, sys
+from cwstore.store import Store
+store = Store.open(sys.argv[1])
+store.initiatives.create(name="after")
+os._exit(0)
+"""
+
+
+def test_a_child_that_finds_out_late_removes_no_log_of_a_process_that_was_killed(
+    file: Path,
+) -> None:
+    with Other(_LATE, file, _IS_KILLED) as other:
+        assert other.end() == ["before after True"]
+
+
+@pytest.mark.parametrize("forked", [announced, unannounced])
+def test_a_file_that_a_thread_was_just_opening_is_refused_in_a_child(
+    file: Path, open_store: OpenStore, forked: Callable[[Callable[[], str]], str]
+) -> None:
+    """SQLite has half a record of it there."""
+    open_store().close()
+    inside, over = Event(), Event()
+
+    def rest(operation: str, path: str) -> int:
+        if operation == "open" and path == str(file) and not inside.is_set():
+            inside.set()
+            reached(over)
+        return 0
+
+    with faulty_disk() as disk:
+        disk.fail = rest
+        opening = Task(lambda: open_store().close())
+        reached(inside)
+        said = forked(lambda: str(open_store()))
+        over.set()
+        opening.finish()
+    assert said == (
+        f"StoreClosedError: {file} was in use by a thread of the parent when this process was"
+        " forked, and cannot be opened here; fork while the store rests, or start processes by"
+        " 'spawn'"
+    )
 
 
 def test_a_connection_that_cannot_be_closed_in_a_child_is_kept_and_its_file_refused(
