@@ -130,8 +130,8 @@ def upgrade_all(
     program: Program,
     *,
     target: int | None = None,
-    backup: bool = True,
-    on_progress: OnProgress | None = None,
+    backup: bool,
+    on_progress: OnProgress | None,
 ) -> MigrationReport:
     """As `upgrade`, for a program and then its extensions.
 

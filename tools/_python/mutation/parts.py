@@ -89,7 +89,7 @@ PARTS = {
                 "migrate scenarios additions extensions forbidden history disk_faults rehearsal"
                 " processes",
             ),
-            *_in("sqlite", "backup creation store structure"),
+            *_in("sqlite", "backup creation store structure read_only"),
             *("core/lexer", "frozen"),
         ),
     ),
