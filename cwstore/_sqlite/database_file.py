@@ -20,6 +20,7 @@ MEMORY = ":memory:"
 DRAFTS = (".cwstore-", ".tmp")  # how the name of a directory for drafts begins and ends
 DRAFT = "d"  # in it; short, as that name is: SQLite takes paths of 504 bytes
 REPLACED = ".replaced-"  # begins what `restore` adds to the name of the file that was there
+RESCUED = ".rescued-"  # begins what `rescue` adds to that of a copy
 MAGIC = b"SQLite format 3\0"
 _LONGEST_PATH = 504  # bytes: 512 less those of "-journal"
 _SMALLEST_DATABASE = 512  # bytes; SQLite takes anything shorter for an empty database

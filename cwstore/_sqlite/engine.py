@@ -252,7 +252,7 @@ class SqliteDatabase:
         reader.what = text = statement.text
         try:
             if reader.since > readers.next_look:
-                readers.look(reader.since)
+                readers.look(reader.since, reads_on=True)
             if statement.timed:
                 statement.tell_time(values, self._clock.read())
             rows = reader.execute(text, values).fetchall()
@@ -304,7 +304,7 @@ class SqliteDatabase:
                 started = monotonic()
                 self._beside = text, get_ident(), started
                 if started > self._readers.next_look:
-                    self._readers.look(started)
+                    self._readers.look(started, reads_on=not looks)
                 if statement.timed:
                     statement.tell_time(values, self._clock.read())
                 rows = writer.cursor.execute(text, values).fetchall()

@@ -48,13 +48,14 @@ def connect_read_only(
         )
     register_open(file)
     refuse_network_disk(file)
-    look_at_file(file, links=True)
+    status = look_at_file(file, links=True)
     if not may(file, os.R_OK):
         raise StorageError(f"{file} cannot be read by this user; mend its permissions")
     refuse_bad_log(file, application_id)
     try:
         try:
             plain = open_connection(file, _READ_ONLY, cached_statements=CACHED_STATEMENTS)
+            plain.inode = status.st_dev, status.st_ino
             return _configured(plain, file, busy_timeout, application_id), True
         except _NO_INDEX:
             if find_leftover_log(file):

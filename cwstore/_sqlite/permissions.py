@@ -4,7 +4,7 @@ import os
 import stat
 from shlex import quote
 
-from cwstore._sqlite.database_file import MEMORY
+from cwstore._sqlite.database_file import MEMORY, REPLACED, RESCUED
 
 _SIDES = ("", "-wal", "-shm", "-journal", "-turn", "-changes")
 
@@ -12,18 +12,19 @@ _SIDES = ("", "-wal", "-shm", "-journal", "-turn", "-changes")
 def exposed_files(file: str) -> tuple[str, ...]:
     """Those that others than owner and group may read or write, each with what mends it.
 
-    The database, what SQLite and cwstore keep beside it, and the backups made before migrations.
+    The database, what SQLite and cwstore keep beside it, backups made before migrations, what
+    `restore` has replaced, and what was rescued.
     """
     if file == MEMORY:
         return ()
     return tuple(
         f"{path} can be {what} by every user of this system: chmod o-rwx {quote(path)}"
-        for path in (*(f"{file}{side}" for side in _SIDES), *_backups(file))
+        for path in (*(f"{file}{side}" for side in _SIDES), *_copies(file))
         if (what := _open_to_others(path))
     )
 
 
-def _backups(file: str) -> list[str]:
+def _copies(file: str) -> list[str]:
     directory, name = os.path.split(file)
     try:
         found = os.listdir(directory)
@@ -32,7 +33,8 @@ def _backups(file: str) -> list[str]:
     return [
         os.path.join(directory, entry)
         for entry in sorted(found)
-        if entry.startswith(f"{name}.v") and entry.endswith(".bak")
+        if (entry.startswith(f"{name}.v") and entry.endswith(".bak"))
+        or entry.startswith((f"{name}{REPLACED}", f"{name}{RESCUED}"))
     ]
 
 

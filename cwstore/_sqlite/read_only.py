@@ -11,6 +11,7 @@ from weakref import WeakSet
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection
+from cwstore._sqlite.database_file import inode_of
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
 from cwstore._sqlite.look import connect_read_only
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _KEPT = 8  # connections that wait for the next call
+_LOOK_INTERVAL = 0.05  # seconds from one look at the names of the files to the next
+_REPLACED = -2  # no version of a file
 
 
 def _readable_version(
@@ -66,6 +69,8 @@ class ReadOnlyDatabase:
         self._busy_timeout = busy_timeout
         self._closed_reason = ""
         self._idle: list[Connection] = []
+        self._noted: dict[str, tuple[int, int] | None] = {}  # the files that are open, by name
+        self._next_look = 0.0  # by `time.monotonic`
         self._snapshots: dict[int, Connection] = {}  # by thread: its transaction
         self._lent: dict[Connection, tuple[str, int, float]] = {}  # for what, to whom, since when
         self._feeds: WeakSet[ChangeFeed] = WeakSet()
@@ -94,14 +99,19 @@ class ReadOnlyDatabase:
             return list(read_rows(connection, statement, values, clock, seconds))
 
     @block
-    def _lend(self, what: str) -> Generator[Connection]:
-        """The connection of this thread's transaction, one that rests, or a new one."""
+    def _lend(self, what: str, *, looks: bool = True) -> Generator[Connection]:
+        """The connection of this thread's transaction, one that rests, or a new one.
+
+        With `looks` it is refused where others have another file of that name by now.
+        """
         if not ALIVE[0]:  # forked by other than Python
             abandon_inherited()
         held = self._snapshots.get(get_ident())
         if held is not None:
             yield held
             return
+        if looks:
+            self._look()
         try:
             connection, sees_changes = self._idle.pop(), True
         except IndexError:
@@ -121,10 +131,42 @@ class ReadOnlyDatabase:
     def _connect(self) -> tuple[Connection, bool]:
         if self._closed_reason:
             raise StoreClosedError(self._closed_reason)
-        return connect_read_only(
+        connection, sees_changes = connect_read_only(
             self.file,
             busy_timeout=self._busy_timeout,
             application_id=self._program.application_id,
+        )
+        if sees_changes and not self._noted:
+            beside = (f"{self.file}-wal", f"{self.file}-shm")
+            self._noted = {
+                self.file: connection.inode,
+                **{name: inode_of(name) for name in beside},
+            }
+        if sees_changes and connection.inode != self._noted[self.file]:
+            connection.close()
+            raise self._replaced(self.file)
+        return connection, sees_changes
+
+    def _look(self) -> None:
+        """Raise StorageError if others read and write another file, or another log, by now.
+
+        What rests here would show the old one for good.
+        """
+        now = monotonic()
+        if now < self._next_look:
+            return
+        for name, noted in self._noted.items():
+            found = inode_of(name)
+            # A log that is removed was nobody's yet.
+            if found != noted and (found is not None or name == self.file):
+                raise self._replaced(name)
+        self._next_look = now + _LOOK_INTERVAL
+
+    @staticmethod
+    def _replaced(name: str) -> StorageError:
+        return StorageError(
+            f"{name} was removed or replaced while this store had it open, which reads what was"
+            " there; close the store and open it anew"
         )
 
     @block
@@ -226,6 +268,7 @@ class ReadOnlyDatabase:
         with self._watching:
             if self._closed_reason:
                 raise StoreClosedError(self._closed_reason)
+            self._look()
             if self._watch is None:
                 self._watch, _ = self._connect()
             try:
@@ -239,7 +282,10 @@ class ReadOnlyDatabase:
     def _tell_elsewhere(self) -> None:
         """Give all feeds that others have committed, if they have since the last look."""
         with suppress(CwstoreError):
-            version = self.data_version()
+            try:
+                version = self.data_version()
+            except StorageError:
+                version = _REPLACED  # or the disk has failed: whoever reads is told
             if version != self._seen:
                 with loading("changes"):
                     from cwstore.core.changes import NOTE_OF_ELSEWHERE
@@ -252,7 +298,7 @@ class ReadOnlyDatabase:
         with loading("backup"):
             from cwstore._sqlite import backup
 
-        with self._lend("backup") as connection:
+        with self._lend("backup", looks=False) as connection:
             backup.write_backup(
                 connection,
                 path,

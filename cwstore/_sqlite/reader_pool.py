@@ -75,13 +75,16 @@ class Readers:
         self._open.add(reader)
         return reader
 
-    def look(self, now: float) -> None:
+    def look(self, now: float, *, reads_on: bool) -> None:
         """Raise StorageError if somebody writes to the file past what is open here.
 
-        They would not be seen, and could write into what is being read.
+        They would not be seen, and could write into what is being read. With `reads_on` a file
+        that is gone or replaced as a whole may still be read: it is what can be saved.
         """
         names = self._names
-        if names is not None and names.others_are_here():
+        if names is None:
+            return
+        if names.others_are_here() or (not reads_on and names.problem()):
             raise StorageError(names.problem())
         self.next_look = now + _LOOK_INTERVAL
 

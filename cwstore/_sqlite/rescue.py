@@ -8,14 +8,12 @@ was removed lies in a file without a name then, which is gone as soon as the sto
 from typing import TYPE_CHECKING
 
 from cwstore._sqlite.backup import write_backup
-from cwstore._sqlite.database_file import free_name
+from cwstore._sqlite.database_file import RESCUED, free_name
 from cwstore.core.log import ERROR, log
 from cwstore.errors import CwstoreError
 
 if TYPE_CHECKING:
     from cwstore._sqlite.apsw_types import Connection
-
-RESCUED = ".rescued-"  # begins what is added to the name of the file
 
 
 def rescue(connection: "Connection", file: str, busy_timeout: float) -> None:

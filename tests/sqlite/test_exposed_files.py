@@ -11,7 +11,13 @@ from cwstore import Store
 from cwstore.cli import main
 from cwstore.migrations.api import status
 
-SIDES = ("-wal", "-shm", "-turn", ".v3.bak")
+SIDES = ("-wal", "-shm", "-turn")
+COPIES = (
+    ".replaced-20261129T170000Z",
+    ".replaced-20261129T170000Z-wal",
+    ".rescued-20261129T170000Z",
+    ".v3.bak",
+)
 
 
 def test_a_store_that_only_its_owner_may_read_is_not_spoken_of(store: Store, file: Path) -> None:
@@ -24,8 +30,9 @@ def test_each_file_that_everybody_may_read_is_named_with_the_command_that_mends_
     store: Store, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store.tasks.create(name="t")
-    sides = [Path(f"{file}{side}") for side in SIDES]
-    sides[-1].write_bytes(b"")
+    sides = [Path(f"{file}{side}") for side in (*SIDES, *COPIES)]
+    for path in sides[len(SIDES) :]:
+        path.write_bytes(b"")
     (tmp_path / "another.db.v3.bak").write_bytes(b"")  # of another store
     for path in (file, *sides):
         path.chmod(0o644)

@@ -14,7 +14,7 @@ import apsw
 import pytest
 
 from cwstore import restore
-from cwstore._sqlite import file_names, reader_pool
+from cwstore._sqlite import file_names, read_only, reader_pool
 from cwstore._sqlite.identity import _NOTE
 from cwstore.errors import StorageError
 from cwstore.store import Store
@@ -203,6 +203,63 @@ def test_what_others_write_past_a_store_is_no_reason_to_read_on(
         names(store)
     with pytest.raises(StorageError, match=said):
         store.tasks.claim_next_ready()
+
+
+@pytest.mark.parametrize("happen", [remove, replace])
+def test_who_looks_for_work_in_a_file_that_lost_its_name_is_told_instead_of_finding_none_for_good(
+    store: Store,
+    file: Path,
+    happen: Callable[[Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reader_pool, "_LOOK_INTERVAL", 0.0)
+    assert store.tasks.claim_next_ready() is None
+    happen(file)
+    with pytest.raises(StorageError, match="while this store had it open; nothing was changed"):
+        store.tasks.claim_next_ready()
+
+
+@pytest.fixture
+def dashboard(store: Store, file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store that only reads, and looks each time whether its file is there."""
+    monkeypatch.setattr(read_only, "_LOOK_INTERVAL", 0.0)
+    store.initiatives.create(name="acknowledged")
+    with Store.open(file, read_only=True) as opened:
+        assert names(opened) == ["acknowledged"]
+        yield opened
+
+
+@pytest.mark.parametrize(("happen", "part"), [(remove, ""), (replace, ""), (replace, "-shm")])
+def test_a_store_that_only_reads_does_not_show_an_old_file_for_good(
+    dashboard: Store, file: Path, tmp_path: Path, happen: Callable[[Path, str], None], part: str
+) -> None:
+    feed = dashboard.changes()
+    happen(file, part)
+    told = (
+        f"{file}{part} was removed or replaced while this store had it open, which reads what was"
+        " there; close the store and open it anew"
+    )
+    for ask in (dashboard.initiatives.find_all, dashboard.data_version, dashboard.check):
+        with pytest.raises(StorageError) as refused:
+            ask()
+        assert str(refused.value) == told
+    assert dashboard.health().problems == (told,)
+    assert [one.operation for one in feed.get(0)] == ["elsewhere"]  # so that whoever waits asks
+    assert feed.get(0) == []
+    dashboard.backup(tmp_path / "saved.db")
+    with Store.open(tmp_path / "saved.db") as saved:
+        assert names(saved) == ["acknowledged"]
+
+
+def test_a_store_that_only_reads_takes_no_further_connection_to_another_file(
+    dashboard: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (made,) = dashboard.initiatives.find_all()
+    monkeypatch.setattr(read_only, "_LOOK_INTERVAL", 3600.0)
+    assert names(dashboard) == ["acknowledged"]  # the last look for an hour
+    replace(file)
+    with pytest.raises(StorageError, match=f"{file} was removed or replaced"):
+        list(dashboard.export_initiative(made.id))
 
 
 def test_a_log_that_is_removed_is_moved_into_the_file_though_somebody_could_not_open_that(
