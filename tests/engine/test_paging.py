@@ -281,6 +281,7 @@ def test_a_list_by_rank_may_descend_and_its_columns_may_name_their_table() -> No
         assert f"WITH same_rank AS ( {in_rank} )" in text
         order = f"ORDER BY {rank}{direction}, t.id{direction}"
         assert f"WHERE {rank} {beyond} {place} {order}" in text
+        assert text.endswith(f") AS page {order.replace('t.', '')}")  # which has no table t
 
 
 def test_a_list_by_several_columns_knows_how_to_find_a_row() -> None:

@@ -30,6 +30,7 @@ PARTS = {
             *_in("core", "mapping own_types"),
             *_in("engine", "batches errors paging"),
             *_in("entities", "initiatives accounts agents proposals ready_tasks sealed_accounts"),
+            "entities/reconcile",
             *_in("sqlite", "external_checkpoints one_row store"),
             *("messages", "migrations/history"),
         ),
