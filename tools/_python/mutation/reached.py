@@ -12,6 +12,8 @@ from tools._python.mutation.reasons import Change
 from tools._python.mutation.timing import IMPORT
 
 _FEW = 20
+# What these compile for a statement is used by all tests that come later in the same process.
+_COMPILE = {f"cwstore/core/{name}.py" for name in ("checks", "mapping", "statement")}
 
 
 class Reached:
@@ -57,7 +59,8 @@ class Reached:
         """Those that may notice it although they do not; and whether its import may matter.
 
         Another process may run the line. And what it made may have been kept, and used by others:
-        by those of the first file, and if few tests reach the line, by all that reach its file.
+        by those of the first file, and by all that reach its file if few tests reach the line, or
+        if it compiles what is kept.
         """
         found = self._found(change, self._lines(change))
         known = self.tests_of(change)
@@ -66,7 +69,7 @@ class Reached:
         others = {test for test in self.all if test.startswith(self._first)}
         if "" in found or not known:
             others |= self._starting
-        if len(known) < _FEW:
+        if len(known) < _FEW or change.file in _COMPILE:
             others |= self._found(change, None)
         return self._named(others - set(known)), False
 
