@@ -20,11 +20,13 @@ from cwstore._sqlite.database_file import (
     refuse_bad_place,
     refuse_foreign,
     refuse_strange_file,
+    size_of,
 )
 from cwstore._sqlite.error_map import map_error
 from cwstore._sqlite.fork import register_open
 from cwstore._sqlite.network_disk import refuse_network_disk
 from cwstore.core.clock import real_time as time
+from cwstore.core.faults import loading
 from cwstore.errors import BusyError, CwstoreError, StorageError
 from cwstore.migrations.scripts import APPLICATION_ID
 
@@ -133,6 +135,35 @@ def refuse_old_sqlite() -> None:
         )
 
 
+def find_index(file: str) -> tuple[int, int] | None:
+    """Device and number of the index of the log, before the file is opened: None if there is none.
+
+    Raises StorageError if others have the file open with a log, or an index, that was removed.
+    """
+    index = inode_of(f"{file}-shm")
+    if index is None or not size_of(f"{file}-wal"):
+        _refuse_lost_log(file)
+    return index
+
+
+def refuse_other_index(connection: Connection, file: str, index: tuple[int, int] | None) -> None:
+    """The same once it is open: somebody may have removed them just then."""
+    if inode_of(f"{file}-shm") != index:
+        try:
+            _refuse_lost_log(file)
+        except StorageError:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            raise
+
+
+def _refuse_lost_log(file: str) -> None:
+    if os.path.exists(f"{file}-turn"):  # else nobody of cwstore has written
+        with loading("open"):
+            from cwstore._sqlite.nameless_log import refuse_lost_log
+
+        refuse_lost_log(file)
+
+
 def _open(
     file: str,
     inode: tuple[int, int],
@@ -141,12 +172,14 @@ def _open(
     *,
     durable: bool,
 ) -> Connection:
+    index = find_index(file)
     try:
         connection = open_connection(file, _READ_WRITE, cached_statements=CACHED_STATEMENTS)
         try:
             configure(connection, busy_timeout, durable)
             refuse_foreign(connection, file, application_id)
             _refuse_read_only(connection, file)
+            refuse_other_index(connection, file, index)
             if inode_of(file) != inode:
                 raise StorageError(f"{file} was replaced just when it was opened; open it again")
             connection.inode = inode

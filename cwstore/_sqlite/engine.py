@@ -17,7 +17,7 @@ from cwstore._sqlite.connection import connect, leave_checkpoints
 from cwstore._sqlite.database_file import MEMORY, is_there, resolve
 from cwstore._sqlite.error_map import map_statement_error
 from cwstore._sqlite.fork import ALIVE, abandon_inherited, track
-from cwstore._sqlite.reader_pool import Reader, Readers, Reading
+from cwstore._sqlite.reader_pool import Reader, Readers
 from cwstore._sqlite.transaction import TransactionStack
 from cwstore._sqlite.version import version_if_current
 from cwstore._sqlite.writer import Writer
@@ -46,6 +46,7 @@ from cwstore.errors import (
 from cwstore.migrations.scripts import OURS, Program, load, program_of
 
 if TYPE_CHECKING:
+    from cwstore._sqlite.lock_holders import Reading
     from cwstore._sqlite.read_only import ReadOnlyDatabase
     from cwstore._sqlite.snapshot import SqliteSnapshot
     from cwstore.core.changes import ChangeFeed
@@ -366,7 +367,7 @@ class SqliteDatabase:
         finally:
             copy.close()
 
-    def open_snapshots(self) -> list[Reading]:
+    def open_snapshots(self) -> "list[Reading]":
         """Who holds a snapshot of the file at this moment: reads, and the open transaction."""
         reading = self._readers.open_snapshots()
         if self._beside is not None:

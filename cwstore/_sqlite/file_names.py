@@ -17,8 +17,6 @@ from cwstore._sqlite.identity import HEADER_BYTES, is_of_one_file, number_in
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from cwstore._sqlite.apsw_types import Connection
 
 _SETTLED = 100_000_000  # ns; a directory changed more recently may change again with no new time
@@ -37,11 +35,21 @@ class FileNames:
         self.note_log(connection)
 
     def note_log(self, connection: "Connection") -> None:
-        """Note which log is open, for a connection that was just opened."""
+        """Note which log is open, for a connection that was just opened.
+
+        Raises StorageError if the log is none: then nothing of it is moved into the file.
+        """
         self._noted = tuple(map(inode_of, self._log))
         if None in self._noted:  # nothing was read since the file was switched to WAL
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchall()
             self._noted = tuple(map(inode_of, self._log))
+        if _is_cut(connection):
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            raise StorageError(
+                f"{self._log[0]} was removed or emptied while others have the file open, and what"
+                " it held is not there: close the file where it is open, which saves what is seen"
+                " there, and open it anew"
+            )
         self._known: tuple[int, int, int] | None = None  # the directory, when all was well
         self._number = _number_of(connection)
         self._damage = ""  # that somebody has done, as far as anybody has looked
@@ -117,7 +125,7 @@ class FileNames:
         them into the file, which is nothing then. Whoever copies an earlier state over the file
         has it mixed with the log.
         """
-        if frames and not any(connection.read("main", 1, 0, 4)[1]):
+        if frames and not _log_begins(connection) and _is_cut(connection):
             self._damage = (
                 f"{self._log[0]} was cut while this store had it open: what it held is lost, and"
                 " what was committed just then. Nothing of it is moved into the file: close the"
@@ -140,26 +148,40 @@ class FileNames:
             return self.look_inside(connection, frames)
         return True
 
-    def fate_of_log(self, connection: "Connection", is_alone: "Callable[[], bool]") -> str:
+    def fate_of_log(self, connection: "Connection") -> str:
         """What becomes of the log as the store is closed.
 
         "move": SQLite moves it into the file, if this store is the last. "leave": it stays for
         whoever opens the file next. "copy": nobody would find it any more, and it holds what is
-        nowhere else. `is_alone` tells whether no other process has the file open.
+        nowhere else.
         """
         if not self.may_checkpoint(connection):
             return "leave"
-        with suppress(apsw.Error, StorageError):
-            log, index = map(inode_of, self._log)
-            if log == self._noted[0]:
-                # The index beside it may know of more than ours: whose log it moves loses that.
-                return "move" if index == self._noted[1] else "leave"
-            # Whoever has the file open has this log too, unless there is another.
-            if log is None or (not size_of(self._log[0]) and is_alone()):
+        with suppress(apsw.Error, OSError, StorageError):  # nobody can tell
+            log, index = self._noted
+            if log is None or tuple(map(inode_of, self._log)) == self._noted:
                 return "move"
-            frames, moved = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
-            return "copy" if moved < frames else "leave"
+            try:
+                from cwstore._sqlite.nameless_log import fate
+            except ImportError:  # the interpreter ends, and nobody closed the store
+                return "leave" if size_of(self._log[0]) else "move"
+            return fate(connection, self._file, log, index)
         return "move"
+
+
+def _is_cut(connection: "Connection") -> bool:
+    """Whether the log has pages and no beginning. Asks twice: others may just begin it anew."""
+    with suppress(apsw.Error):
+        for _ in range(2):
+            frames, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
+            if not frames or _log_begins(connection):
+                return False
+        return True
+    return False  # as far as can be known
+
+
+def _log_begins(connection: "Connection") -> bool:
+    return any(connection.read("main", 1, 0, 4)[1])
 
 
 def _number_of(connection: "Connection") -> int:

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.lock_holders import STOPPED, log_readers, who_writes
+from cwstore._sqlite.lock_holders import STOPPED, Reading, log_readers, who_writes
 from cwstore.core.health_report import HealthReport
 from cwstore.errors import CwstoreError
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from cwstore._sqlite.apsw_types import Connection
-    from cwstore._sqlite.reader_pool import Reading
 
 _LEAST_ROOM = 64_000_000  # bytes on the disk
 _LONGEST_LOG = 256_000_000  # bytes; a writer shortens it at some 16 MB, unless somebody reads

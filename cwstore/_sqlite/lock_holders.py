@@ -7,16 +7,20 @@ opens that file: closing it would drop the locks of this process.
 import os
 import threading
 import time
+from contextlib import suppress
 
 from cwstore._sqlite.database_file import MEMORY
-from cwstore._sqlite.reader_pool import Reading
 from cwstore.core.faults import table_of
 from cwstore.core.reports import ReaderStats
+
+#: What is read (SQL, or a name for it), the thread, and when it began by `time.monotonic`.
+Reading = tuple[str, int, float | None]
 
 _LOCKS = "/proc/locks"  # of Linux; elsewhere only the threads of this store are named
 _LAST_BYTE = 1 << 62
 _WRITE_LOCK = 120  # byte that the writer holds
 _FIRST_MARK, _LAST_MARK = 123, 127  # bytes of which each reader holds one: SQLite's walformat
+_IN_USE = 128  # byte that each process holds which has the index of the log open
 
 STOPPED = "which is stopped"
 
@@ -58,6 +62,34 @@ def who_has_open(file: str) -> list[str]:
     return [f"process {pid} ({_name(pid)})" for pid in sorted(found)]
 
 
+def who_lacks_log(file: str) -> list[str]:
+    """The processes, as text, that have the file open, but not the index beside it of the log.
+
+    Somebody has removed their log with its index. As far as one can know: no lock on either file is
+    asked of the caller, and on some file systems that takes one.
+    """
+    with suppress(OSError):
+        here = _holders(_place_of(file), 0, _LAST_BYTE, "READ")
+        if os.path.exists(f"{file}-shm"):
+            here -= _holders(_place_of(f"{file}-shm"), _IN_USE, _IN_USE, "READ")
+        return [f"process {pid} ({_name(pid)})" for pid in sorted(here)]
+    return []
+
+
+def index_is_used(file: str) -> bool:
+    """Whether a process has the index beside the file open, likewise."""
+    with suppress(OSError):
+        return bool(_holders(_place_of(f"{file}-shm"), _IN_USE, _IN_USE, "READ"))
+    return False
+
+
+def _place_of(file: str) -> str:
+    """As /proc/locks calls it, but on file systems whose devices have other numbers there."""
+    status = os.stat(file)
+    device = status.st_dev
+    return f"{os.major(device):02x}:{os.minor(device):02x}:{status.st_ino}"
+
+
 def who_writes(file: str) -> tuple[str | None, int]:
     """Who holds the write lock of the file, as text and process; None and 0 where nobody knows."""
     for pid in _pids(f"{file}-shm", _WRITE_LOCK, _WRITE_LOCK, "WRITE"):
@@ -76,30 +108,39 @@ def _rest(pid: int) -> str:
 
 
 def _pids(file: str, first_byte: int, last_byte: int, wanted: str = "READ") -> set[int]:
-    """The processes that hold a lock of that kind on any of these bytes of the file."""
-    try:
-        inode = os.stat(file).st_ino
-        with open(_LOCKS, encoding="ascii") as text:
-            lines = [line.split() for line in text]
-    except OSError:
-        return set()
-    # A device has other numbers in /proc/locks than in stat() on some file systems; but the locks
-    # that this process has on the file tell how it is called there.
-    places: set[str] = set()
-    found: set[tuple[str, int]] = set()
-    pid = os.getpid()
-    for fields in lines:
-        if len(fields) != 8:  # one more: somebody who waits
-            continue
-        _, _, _, kind, holder, place, first, last = fields
-        if not place.endswith(f":{inode}"):
-            continue
-        if int(holder) == pid:
-            places.add(place)
-        to_the_end = last == "EOF" or int(last) >= first_byte
-        if kind == wanted and int(first) <= last_byte and to_the_end:
-            found.add((place, int(holder)))
-    return {holder for place, holder in found if place in places}
+    """The processes that hold a lock of that kind on any of these bytes of the file.
+
+    The caller holds a lock on it: that tells how it is called in /proc/locks.
+    """
+    with suppress(OSError):
+        end, own = f":{os.stat(file).st_ino}", str(os.getpid())
+        places = {
+            place for _, holder, place, _, _ in _locks() if holder == own and place.endswith(end)
+        }
+        return {one for place in places for one in _holders(place, first_byte, last_byte, wanted)}
+    return set()
+
+
+def _holders(place: str, first_byte: int, last_byte: int, wanted: str) -> set[int]:
+    """The same, of what has that name in /proc/locks. Raises OSError."""
+    return {
+        int(holder)
+        for kind, holder, found, first, last in _locks()
+        if (found, kind) == (place, wanted)
+        and int(first) <= last_byte
+        and (last == "EOF" or int(last) >= first_byte)
+    }
+
+
+def _locks() -> list[tuple[str, str, str, str, str]]:
+    """Kind, process, place, first and last byte of each lock. Raises OSError."""
+    with open(_LOCKS, encoding="ascii") as text:
+        lines = [line.split() for line in text]
+    # One field more: somebody who waits.
+    return [
+        (kind, holder, place, first, last)
+        for _, _, _, kind, holder, place, first, last in (one for one in lines if len(one) == 8)
+    ]
 
 
 def _name(pid: int) -> str | None:

@@ -11,7 +11,14 @@ import os
 import apsw
 
 from cwstore._sqlite.apsw_types import Connection, open_connection
-from cwstore._sqlite.connection import CACHED_STATEMENTS, configure, connect, refuse_old_sqlite
+from cwstore._sqlite.connection import (
+    CACHED_STATEMENTS,
+    configure,
+    connect,
+    find_index,
+    refuse_old_sqlite,
+    refuse_other_index,
+)
 from cwstore._sqlite.database_file import (
     MEMORY,
     find_leftover_log,
@@ -52,11 +59,18 @@ def connect_read_only(
     if not may(file, os.R_OK):
         raise StorageError(f"{file} cannot be read by this user; mend its permissions")
     refuse_bad_log(file, application_id)
+    index = find_index(file)
     try:
         try:
             plain = open_connection(file, _READ_ONLY, cached_statements=CACHED_STATEMENTS)
             plain.inode = status.st_dev, status.st_ino
-            return _configured(plain, file, busy_timeout, application_id), True
+            _configured(plain, file, busy_timeout, application_id)
+            try:
+                refuse_other_index(plain, file, index)
+            except StorageError:
+                plain.close()
+                raise
+            return plain, True
         except _NO_INDEX:
             if find_leftover_log(file):
                 raise

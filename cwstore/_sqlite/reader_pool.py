@@ -15,12 +15,10 @@ from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
     from cwstore._sqlite.file_names import FileNames
+    from cwstore._sqlite.lock_holders import Reading
 
 _LOOK_INTERVAL = 0.05  # seconds from one look at the names of the files to the next
 _KEPT = 8  # opening one costs some 0.8 ms; more than this many at once is rare
-
-#: What is read (SQL, or a name for it), the thread, and when it began by `time.monotonic`.
-Reading = tuple[str, int, float | None]
 
 
 class Reader:
@@ -126,7 +124,7 @@ class Readers:
         self.idle.clear()
         return resting
 
-    def open_snapshots(self) -> list[Reading]:
+    def open_snapshots(self) -> "list[Reading]":
         """What each lent reader reads at this moment."""
         return [
             (what, reader.thread, reader.since)

@@ -510,7 +510,7 @@ class Writer:
     def _leave_log(self) -> None:
         """See to it that nothing is lost of what the log holds, before the connection closes."""
         names = self.names
-        fate = "move" if names is None else names.fate_of_log(self.connection, self._is_alone)
+        fate = "move" if names is None else names.fate_of_log(self.connection)
         if fate == "move":
             self._publish_last_stamp()
             return
@@ -521,12 +521,6 @@ class Writer:
                 from cwstore._sqlite.rescue import rescue
 
                 rescue(self.connection, self.file, self.busy_timeout)
-
-    def _is_alone(self) -> bool:
-        """Whether no other process has the file open, as far as can be known."""
-        from cwstore._sqlite.lock_holders import who_has_open
-
-        return not who_has_open(self.file)
 
     def leave_queue(self) -> None:
         """Give up the queue, after every connection was closed."""

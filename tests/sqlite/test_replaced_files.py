@@ -7,8 +7,10 @@ import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import apsw
 import pytest
@@ -16,11 +18,12 @@ import pytest
 from cwstore import restore
 from cwstore._sqlite import file_names, read_only, reader_pool
 from cwstore._sqlite.identity import _NOTE
+from cwstore.cli import main
 from cwstore.errors import StorageError
 from cwstore.store import Store
 from tests.kits.database import OpenStore, engine_of, run_raw
 from tests.kits.disk import no_descriptors
-from tests.kits.engine import Other, in_child, names
+from tests.kits.engine import PATIENCE, Other, Task, in_child, names
 from tests.kits.migrations import names_in
 
 _left_open: list[Store] = []
@@ -171,17 +174,15 @@ def test_of_a_log_whose_index_is_removed_nothing_is_lost_though_others_write_on(
     store.initiatives.create(name="acknowledged")
     assert names(store) == ["acknowledged"]  # a connection that reads is open, too
     remove(file, "-shm")
-    with Other(_OTHER, file, 3) as other:
+    with Other(_FOREIGN, file, 3) as other:
         assert other.hear() == "open"
         if closed_first == "the other":
-            other.tell()
-            assert other.hear() == "closed"
+            assert other.end() == []
         with pytest.raises(StorageError, match="leaves the log to whoever opens the file next"):
             store.initiatives.create(name="lost")
         store.close()
         if closed_first == "the store":
-            other.tell()
-            assert other.hear() == "closed"
+            assert other.end() == []
     with Store.open(file) as again:
         assert names(again) == ["acknowledged", *_OTHERS]
         assert again.check().ok
@@ -269,10 +270,10 @@ def test_a_log_that_is_removed_is_moved_into_the_file_though_somebody_could_not_
     store.initiatives.create(name="acknowledged")
     remove(file, "-wal")
     with Other(_OTHER, file, 3) as other:
-        assert other.hear().endswith(
-            f": the disk failed, or {file}-wal was removed or emptied while others have the file"
-            " open (SQLITE_IOERR_SHORT_READ): then close it there, which saves what they see, and"
-            " reopen; else check the disk, its room and quotas"
+        assert other.hear() == (
+            f"{file}-wal was removed or emptied while others have the file open, and what it held"
+            " is not there: close the file where it is open, which saves what is seen there, and"
+            " open it anew"
         )
     assert file.with_name("store.db-wal").stat().st_size == 0
     store.close()
@@ -281,22 +282,79 @@ def test_a_log_that_is_removed_is_moved_into_the_file_though_somebody_could_not_
     assert names_in(file.parent) == ["store.db"]
 
 
+@pytest.mark.parametrize("act", ["open", "open read_only", "check", "backup", "migrate"])
+def test_nobody_opens_a_file_whose_log_is_without_a_name_in_another_process(
+    store: Store, file: Path, tmp_path: Path, act: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it holds is nowhere else, and two logs cannot be moved into one file."""
+    store.close()
+    with Other(_HOLDS, file) as process:
+        assert process.hear() == "removed"
+        said = (
+            f"process {process.process.pid} (python) has {file} open with a write-ahead log, or an"
+            " index of it, that was removed: it may hold the only copy of what was written last,"
+            " which is kept when the store is closed there; do that first"
+        )
+        for _ in range(2):
+            if act.startswith("open"):
+                with pytest.raises(StorageError) as refused:
+                    Store.open(file, read_only=act == "open read_only")
+                assert str(refused.value) == said
+            else:
+                assert main([act, str(file), *[str(tmp_path / "copy")][: act == "backup"]]) == 1
+                assert capsys.readouterr().err == f"cwstore: {said}\n"
+        process.tell()
+        assert process.end() == ["closed"]
+    with Store.open(file) as again:
+        assert names(again) == ["in the file", "in the log"]
+    assert names_in(file.parent) == ["store.db"]
+
+
+_HOLDS = """
+import os, sys
+from cwstore.store import Store
+with Store.open(sys.argv[1]) as store:
+    store.initiatives.create(name="in the file")
+    store.compact()
+    store.initiatives.create(name="in the log")
+    os.unlink(sys.argv[1] + "-wal")
+    os.unlink(sys.argv[1] + "-shm")
+    print("removed", flush=True)
+    sys.stdin.readline()
+print("closed")
+"""
+
+#: A program that is not ours, and so opens the file all the same.
+_FOREIGN = """
+import apsw, sys
+db = apsw.Connection(sys.argv[1])
+db.execute("SELECT count(*) FROM initiatives").fetchall()
+for number in range(int(sys.argv[2])):
+    db.execute(
+        "INSERT INTO initiatives (id, name, created_at, updated_at) VALUES (?1, ?1, ?2, ?2)",
+        (f"other {number}", 4_000_000_000_000_000 + number),
+    )
+print("open", flush=True)
+sys.stdin.readline()
+"""
+
+
 @pytest.fixture(params=[3, 0], ids=["written to", "only read"])
 def others(request: pytest.FixtureRequest) -> list[str]:
-    """What somebody else has added to a file."""
+    """What a program that is not ours has added to a file."""
     added: int = request.param
     return _OTHERS[:added]
 
 
 @pytest.fixture
 def taken_over(store: Store, file: Path, others: list[str]) -> Iterator[Store]:
-    """A store whose log was removed with its index; somebody has the file open since."""
+    """A store whose log was removed with its index; another program has the file open since."""
     store.initiatives.create(name="in the file")
     store.compact()
     store.initiatives.create(name="in the log")
     remove(file, "-wal")
     remove(file, "-shm")
-    with Other(_OTHER, file, len(others)) as other:
+    with Other(_FOREIGN, file, len(others)) as other:
         assert other.hear() == "open"
         yield store
 
@@ -349,8 +407,8 @@ subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1], "3"], stdin=subp
 
 
 def test_where_nobody_closes_such_a_store_its_process_ends_quietly(file: Path) -> None:
-    with Other(_ENDS, file, _OTHER, stderr=subprocess.STDOUT) as process:
-        assert process.end() == ["open", "closed"]
+    with Other(_ENDS, file, _FOREIGN, stderr=subprocess.STDOUT) as process:
+        assert process.end() == ["open"]
     with Store.open(file) as again:
         assert names(again) == ["in the file", *_OTHERS]
 
@@ -362,12 +420,68 @@ def test_a_store_that_wrote_nothing_since_its_log_was_moved_leaves_no_copy(
     store.compact()
     remove(file, "-wal")
     remove(file, "-shm")
-    with Other(_OTHER, file, 3) as other:
+    with Other(_FOREIGN, file, 3) as other:
         assert other.hear() == "open"
         store.close()
     assert list(file.parent.glob("store.db.rescued-*")) == []
     with Store.open(file) as again:
         assert names(again) == ["in the file", *_OTHERS]
+
+
+_WRITES = """
+import os, sys
+from cwstore.errors import StorageError
+from cwstore.store import Store
+file, me, number = sys.argv[1], sys.argv[2], 0
+while not os.path.exists(file + ".stop"):
+    try:
+        with Store.open(file, backup=False) as store:
+            while not os.path.exists(file + ".stop"):
+                name = f"{me}-{number}"
+                number += 1
+                store.initiatives.create(name=name)
+                print(name, flush=True)
+    except StorageError as error:
+        assert "removed" in str(error), error
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [["-shm"], ["-wal"], ["-wal", "-shm"]], ids=" ".join)
+def test_nothing_is_lost_of_what_processes_write_while_logs_are_removed_again_and_again(
+    store: Store, file: Path, parts: list[str]
+) -> None:
+    """They close the file and open it anew each time, while others still have it open."""
+    store.close()
+    acknowledged: SimpleQueue[str] = SimpleQueue()
+    owed: set[str] = set()
+    with ExitStack() as open_processes:
+        writers = [open_processes.enter_context(Other(_WRITES, file, me)) for me in "abcd"]
+
+        def listen(writer: Other) -> None:
+            while name := writer.hear():
+                acknowledged.put(name)
+
+        listening = [Task(partial(listen, writer)) for writer in writers]
+        for _ in range(30):
+            waited_for = dict.fromkeys("abcd", 50)  # all have the file open again
+            while any(left > 0 for left in waited_for.values()):
+                name = acknowledged.get(timeout=PATIENCE)
+                owed.add(name)
+                waited_for[name[0]] -= 1
+            for part in parts:
+                file.with_name(f"store.db{part}").unlink(missing_ok=True)
+        file.with_name("store.db.stop").touch()
+        for task in listening:
+            task.finish()
+        for writer in writers:
+            assert writer.process.wait(PATIENCE) == 0
+    while not acknowledged.empty():
+        owed.add(acknowledged.get())
+    with Store.open(file) as again:
+        assert owed - set(names(again)) == set()
+        assert again.check().ok
+    assert list(file.parent.glob("store.db.rescued-*")) == []
 
 
 def test_a_file_that_is_overwritten_with_a_backup_takes_nothing_of_the_log(
