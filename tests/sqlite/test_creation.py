@@ -134,7 +134,7 @@ def test_a_disk_that_fails_while_a_file_is_made_leaves_nothing(file: Path, tmp_p
 
 def long_name(directory: Path, length: int) -> Path:
     """A path of that many bytes, in directories that exist."""
-    while len(str(directory)) < length - 110:
+    while len(str(directory)) < length - 112:
         directory /= "d" * 100
     directory /= "d" * (length - len(str(directory)) - len("//store.db"))
     directory.mkdir(parents=True)
