@@ -11,12 +11,21 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import apsw
 import pytest
 
 from cwstore import restore
-from cwstore._sqlite import file_names, read_only, reader_pool
+from cwstore._sqlite import (
+    connection,
+    file_names,
+    look,
+    nameless_log,
+    read_only,
+    reader_pool,
+)
 from cwstore._sqlite.identity import _NOTE
 from cwstore.cli import main
 from cwstore.errors import StorageError
@@ -317,12 +326,108 @@ with Store.open(sys.argv[1]) as store:
     store.initiatives.create(name="in the file")
     store.compact()
     store.initiatives.create(name="in the log")
-    os.unlink(sys.argv[1] + "-wal")
-    os.unlink(sys.argv[1] + "-shm")
+    for part in ["-wal", "-shm"][: 2 * (len(sys.argv) == 2)]:
+        os.unlink(sys.argv[1] + part)
     print("removed", flush=True)
     sys.stdin.readline()
 print("closed")
 """
+
+
+@pytest.mark.parametrize("module", [connection, look], ids=["to write", "to read"])
+def test_a_log_that_is_removed_just_when_a_store_is_opened_is_noticed_too(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType
+) -> None:
+    store.close()
+    with Other(_HOLDS, file, "removes nothing") as process:
+        assert process.hear() == "removed"
+        find_index = connection.find_index
+
+        def find_and_remove(path: str) -> tuple[int, int] | None:
+            found = find_index(path)
+            remove(file, "-wal")
+            remove(file, "-shm")
+            return found
+
+        monkeypatch.setattr(module, "find_index", find_and_remove)
+        with pytest.raises(StorageError, match="or an index of it, that was removed"):
+            Store.open(file, read_only=module is look)
+        monkeypatch.undo()
+        process.tell()
+        assert process.end() == ["closed"]
+    with Store.open(file) as again:
+        assert names(again) == ["in the file", "in the log"]
+
+
+#: As SQLite does in the midst of opening a file.
+_LOCKS = """
+import fcntl, sys
+with open(sys.argv[1], "rb") as file:
+    fcntl.lockf(file, fcntl.LOCK_SH, 510, 0x40000002)
+    print("locked", flush=True)
+    sys.stdin.readline()
+print("ended", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_who_is_just_opening_the_file_is_waited_for(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.initiatives.create(name="in the file")
+    store.close()
+    file.with_name("store.db-turn").touch()  # as a process that was killed leaves it
+    with Other(_LOCKS, file) as process:
+        assert process.hear() == "locked"
+
+        def end(_: float) -> None:
+            process.tell()
+            assert process.hear() == "ended"
+
+        monkeypatch.setattr(nameless_log, "time", SimpleNamespace(sleep=end))
+        with Store.open(file) as opened:
+            assert names(opened) == ["in the file"]
+
+
+def test_a_log_without_a_name_is_moved_though_somebody_is_just_opening_the_file(
+    store: Store, file: Path
+) -> None:
+    store.initiatives.create(name="in the log")
+    remove(file, "-wal")
+    remove(file, "-shm")
+    with Other(_LOCKS, file) as process:
+        assert process.hear() == "locked"
+        store.close()
+    with Store.open(file) as again:
+        assert names(again) == ["in the log"]
+
+
+def test_a_log_that_is_none_is_not_moved_though_the_last_who_knew_it_dies(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.close()
+    with Other(_HOLDS, file, "removes nothing") as process:
+        assert process.hear() == "removed"
+        log = file.with_name("store.db-wal")
+        size = log.stat().st_size
+        os.truncate(log, 0)
+        os.truncate(log, size)  # zeros, as if it had been written on behind a hole
+        is_cut = file_names._is_cut
+
+        def look_and_kill(opened: Any) -> bool:
+            found = is_cut(opened)
+            process.process.kill()
+            process.process.wait(PATIENCE)
+            return found
+
+        monkeypatch.setattr(file_names, "_is_cut", look_and_kill)
+        with pytest.raises(StorageError, match="was removed or emptied while others have"):
+            Store.open(file)
+        monkeypatch.undo()
+    with Store.open(file) as again:
+        assert names(again) == ["in the file"]
+        assert again.check().ok
+
 
 #: A program that is not ours, and so opens the file all the same.
 _FOREIGN = """
