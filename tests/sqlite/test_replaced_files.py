@@ -17,7 +17,7 @@ from typing import Any
 import apsw
 import pytest
 
-from cwstore import restore
+from cwstore import restore, status
 from cwstore._sqlite import (
     connection,
     file_names,
@@ -289,6 +289,20 @@ def test_a_log_that_is_removed_is_moved_into_the_file_though_somebody_could_not_
     with Store.open(file) as again:
         assert names(again) == ["acknowledged"]
     assert names_in(file.parent) == ["store.db"]
+
+
+def test_who_opens_a_file_whose_log_is_emptied_is_told_so(store: Store, file: Path) -> None:
+    store.initiatives.create(name="x" * 5_000)  # takes a page, so page 1 is in the log, too
+    os.truncate(f"{file}-wal", 0)
+    told = (
+        f"opening {file}: the disk failed, or {file}-wal was removed or emptied while others have"
+        " the file open (SQLITE_IOERR_SHORT_READ): then close it there, which saves what they see,"
+        " and reopen; else check the disk, its room and quotas"
+    )
+    for act in (Store.open, status):
+        with pytest.raises(StorageError) as refused:
+            act(file)
+        assert str(refused.value) == told
 
 
 @pytest.mark.parametrize("act", ["open", "open read_only", "check", "backup", "migrate"])
