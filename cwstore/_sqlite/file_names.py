@@ -13,7 +13,6 @@ import apsw
 
 from cwstore._sqlite.database_file import inode_of, size_of
 from cwstore._sqlite.error_map import how_to_mend
-from cwstore._sqlite.identity import HEADER_BYTES, is_of_one_file, number_in
 from cwstore.errors import StorageError
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ class FileNames:
                 " store and open it anew, and look what is missing;"
                 f" {how_to_mend(self._file)}"
             )
-        elif not is_of_one_file(_number_of(connection), self._number):
+        elif self._has_other_number(connection):
             self._damage = (
                 f"{self._file} was overwritten with another file while this store had it open: what"
                 " was committed just then may be lost. Nothing more is moved into it: close the"
@@ -140,6 +139,14 @@ class FileNames:
                 " under another name"
             )
         return not self._damage
+
+    def _has_other_number(self, connection: "Connection") -> bool:
+        found = _number_of(connection)
+        if found == self._number:
+            return False
+        from cwstore._sqlite.identity import is_of_one_file  # what opening a file does not need
+
+        return not is_of_one_file(found, self._number)
 
     def may_checkpoint(self, connection: "Connection") -> bool:
         """Whether what the log holds may be moved into the file, as far as can be known."""
@@ -185,6 +192,6 @@ def _log_begins(connection: "Connection") -> bool:
 
 
 def _number_of(connection: "Connection") -> int:
-    """The number of the file, as it lies there: see identity.py."""
-    _, header = connection.read("main", 0, 0, HEADER_BYTES)
-    return number_in(header)
+    """The number of the file, from its header as it lies there: see identity.py."""
+    _, number = connection.read("main", 0, 40, 4)
+    return int.from_bytes(number, "big")

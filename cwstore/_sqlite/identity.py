@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 TURN_BYTES = 80  # of `<file>-turn`
 _NOTE = 40  # where the note begins in it: the number and 1, in 8 bytes; 0: nobody knows
-HEADER_BYTES = 100
+_HEADER = 100  # bytes
 _SCHEMA_CHANGES = 1 << 16  # that one file may see between two looks
 _NUMBERS = 1 << 31
 
@@ -40,7 +40,7 @@ def read_header(file: str) -> bytes:
     flags = [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READONLY, 0]
     handle = apsw.VFSFile("", sqlite_name(file), flags)
     try:
-        return handle.xRead(HEADER_BYTES, 0)
+        return handle.xRead(_HEADER, 0)
     finally:
         handle.xClose()
 

@@ -1,11 +1,13 @@
 """Migrations among processes: at once, killed, interrupted."""
 
 import fcntl
+import os
 import random
 import shutil
 import signal
 import subprocess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -92,6 +94,29 @@ def test_who_waits_longer_than_its_patience_is_told_so(file: Path, directory: Pa
     ):
         raise AssertionError("two have the turn")
     assert migrate(file, directory=directory).version == 1
+
+
+@pytest.mark.parametrize("call", ["flock", "unlink"])
+def test_ctrl_c_just_as_the_turn_is_taken_or_given_back_leaves_it_to_nobody(
+    file: Path, directory: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """Whoever migrates next in this process would wait for itself."""
+    module: ModuleType = fcntl if call == "flock" else os
+    system = getattr(module, call)
+
+    def interrupted(*arguments: Any) -> None:
+        if call == "flock":
+            system(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, call, interrupted)
+        with migration_lock(str(file)):
+            pass
+    with migration_lock(str(file), seconds=0.05):
+        pass
+    assert migrate(file, directory=directory).version == 1
+    assert left_beside(file) == ["store.db"]
 
 
 def test_a_turn_that_was_left_behind_is_taken_over(file: Path, directory: Path) -> None:

@@ -40,9 +40,11 @@ def migration_lock(file: str, *, seconds: float = LOCK_TIMEOUT) -> Generator[Non
         yield
     finally:
         # Removed before it is unlocked: who waits sees that its file has no name, and begins again.
-        with suppress(OSError):  # it may stay: what counts is the lock
-            remove(name)
-        os.close(descriptor)
+        try:
+            with suppress(OSError):  # it may stay: what counts is the lock
+                remove(name)
+        finally:
+            os.close(descriptor)
 
 
 def _take(name: str, file: str, seconds: float) -> int:
@@ -51,16 +53,18 @@ def _take(name: str, file: str, seconds: float) -> int:
     keep_waiting, looks = busy_handler(seconds), 0
     while True:
         descriptor = open_side_file(name, file)
+        has_lock = True
         try:
             flock(descriptor, LOCK_EX | LOCK_NB)
-        except OSError as error:
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BlockingIOError:
+            has_lock = False
+        except BaseException:  # Ctrl-C too: this process would wait for itself
             os.close(descriptor)
-            if not isinstance(error, BlockingIOError):
-                raise
+            raise
+        os.close(descriptor)  # another process has it, or it was removed before it was locked
+        if not has_lock:
             if not keep_waiting(looks):
-                raise TimeoutError from None
+                raise TimeoutError
             looks += 1
-            continue
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-        os.close(descriptor)  # it was removed before it was locked
