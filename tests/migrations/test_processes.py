@@ -109,10 +109,10 @@ def test_ctrl_c_just_as_the_turn_is_taken_or_given_back_leaves_it_to_nobody(
             system(*arguments)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(module, call, interrupted)
-        with migration_lock(str(file)):
-            pass
+    monkeypatch.setattr(module, call, interrupted)
+    with pytest.raises(KeyboardInterrupt), migration_lock(str(file)):
+        pass
+    monkeypatch.undo()
     with migration_lock(str(file), seconds=0.05):
         pass
     assert migrate(file, directory=directory).version == 1
