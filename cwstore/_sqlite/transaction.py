@@ -24,6 +24,7 @@ from cwstore.errors import (
     ConflictError,
     ConflictReason,
     OutcomeUnknownError,
+    StorageError,
     StoreClosedError,
 )
 
@@ -141,6 +142,9 @@ class TransactionStack:
             writer.cursor.execute("COMMIT")
         except apsw.Error as error:
             fault = commit_fault(error, writer.busy_timeout, writer.file)
+            if writer.names is not None and not isinstance(fault, OutcomeUnknownError):
+                problem = writer.names.problem()  # it may have been removed just then
+                fault = StorageError(problem) if problem else fault
         else:
             version = writer.note_commit()
             if recorder is not None and recorder.publish(version):

@@ -461,7 +461,11 @@ class Writer:
             self._adopt(new)
             return
         except apsw.Error as error:
-            fault = map_error(error, f"opening {self.file}", self.busy_timeout, self.file)
+            fault: CwstoreError = map_error(
+                error, f"opening {self.file}", self.busy_timeout, self.file
+            )
+        except StorageError as error:  # its log is none
+            fault = error
         new.close(True)
         self.dropped = True
         raise fault
@@ -495,9 +499,11 @@ class Writer:
             was_open = not self.closed_reason
             if was_open:
                 self.closed_reason = f"the store of {self.file} is closed; open a new one"
-                if not self.dropped:
-                    self._leave_log()
-                self.connection.close()
+                try:
+                    if not self.dropped:
+                        self._leave_log()
+                finally:
+                    self.connection.close()
         finally:
             with suppress(RuntimeError):  # Ctrl-C came before the lock was taken
                 self.lock.release()
