@@ -36,7 +36,7 @@ class FileNames:
     def note_log(self, connection: "Connection") -> None:
         """Note which log is open, for a connection that was just opened.
 
-        Raises StorageError if the log is none: then nothing of it is moved into the file.
+        Raises StorageError if the log was emptied: then nothing of it is moved into the file.
         """
         self._noted = tuple(map(inode_of, self._log))
         if None in self._noted:  # nothing was read since the file was switched to WAL

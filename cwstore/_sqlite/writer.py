@@ -464,7 +464,7 @@ class Writer:
             fault: CwstoreError = map_error(
                 error, f"opening {self.file}", self.busy_timeout, self.file
             )
-        except StorageError as error:  # its log is none
+        except StorageError as error:  # the log was emptied
             fault = error
         new.close(True)
         self.dropped = True

@@ -445,7 +445,7 @@ def empty(file: Path) -> None:
     os.truncate(log, size)
 
 
-def test_a_writer_that_is_connected_anew_takes_no_log_that_is_none(
+def test_a_writer_that_is_connected_anew_takes_no_log_that_was_emptied(
     store: Store, file: Path
 ) -> None:
     engine_of(store)._writer.drop()
@@ -463,7 +463,7 @@ def test_a_writer_that_is_connected_anew_takes_no_log_that_is_none(
     assert names(store) == ["in the file", "after"]
 
 
-def test_a_log_that_is_none_is_not_moved_though_the_last_who_knew_it_dies(
+def test_a_log_that_was_emptied_is_not_moved_though_the_last_who_knew_it_dies(
     store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.close()
