@@ -141,12 +141,13 @@ class FileNames:
         return not self._damage
 
     def _has_other_number(self, connection: "Connection") -> bool:
-        found = _number_of(connection)
-        if found == self._number:
-            return False
-        from cwstore._sqlite.identity import is_of_one_file  # what opening a file does not need
+        found, is_other = _number_of(connection), False
+        if found != self._number:
+            with suppress(OSError):  # what opening a file does not need; then nobody can tell
+                from cwstore._sqlite.identity import is_of_one_file
 
-        return not is_of_one_file(found, self._number)
+                is_other = not is_of_one_file(found, self._number)
+        return is_other
 
     def may_checkpoint(self, connection: "Connection") -> bool:
         """Whether what the log holds may be moved into the file, as far as can be known."""
@@ -178,13 +179,14 @@ class FileNames:
 
 def _is_cut(connection: "Connection") -> bool:
     """Whether the log has pages and no beginning. Asks twice: others may just begin it anew."""
+    is_cut = False  # as far as can be known
     with suppress(apsw.Error):
         for _ in range(2):
             frames, _ = connection.wal_checkpoint("main", apsw.SQLITE_CHECKPOINT_NOOP)
             if not frames or _log_begins(connection):
                 return False
-        return True
-    return False  # as far as can be known
+        is_cut = True
+    return is_cut
 
 
 def _log_begins(connection: "Connection") -> bool:

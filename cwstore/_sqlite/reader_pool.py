@@ -80,8 +80,7 @@ class Readers:
         that is gone or replaced as a whole may still be read: it is what can be saved.
         """
         names = self._names
-        if names is None:
-            return
+        assert names is not None  # in memory there are no readers
         if names.others_are_here() or (not reads_on and names.problem()):
             raise StorageError(names.problem())
         self.next_look = now + _LOOK_INTERVAL

@@ -5,6 +5,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -567,6 +568,30 @@ os.unlink(sys.argv[1] + "-wal")
 os.unlink(sys.argv[1] + "-shm")
 subprocess.run([sys.executable, "-c", sys.argv[2], sys.argv[1], "3"], stdin=subprocess.DEVNULL)
 """
+
+
+@pytest.mark.parametrize("others", [3], indirect=True)
+def test_where_nothing_can_be_imported_any_more_a_log_is_not_moved_over_that_of_others(
+    taken_over: Store, file: Path, monkeypatch: pytest.MonkeyPatch, others: list[str]
+) -> None:
+    """As the interpreter ends, and nobody has closed the store."""
+    monkeypatch.setitem(sys.modules, "cwstore._sqlite.nameless_log", None)
+    taken_over.close()
+    monkeypatch.undo()
+    with Store.open(file) as again:
+        assert names(again) == ["in the file", *others]
+
+
+def test_where_nothing_can_be_imported_any_more_a_log_without_a_name_is_moved(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.initiatives.create(name="in the log")
+    remove(file, "-wal")
+    monkeypatch.setitem(sys.modules, "cwstore._sqlite.nameless_log", None)
+    store.close()
+    monkeypatch.undo()
+    with Store.open(file) as again:
+        assert names(again) == ["in the log"]
 
 
 def test_whatever_goes_wrong_with_its_log_a_store_that_is_closed_has_nothing_open(
