@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,18 @@ def memory_left(room: int) -> Generator[None, None, None]:
     finally:
         apsw.hard_heap_limit(hard)
         apsw.soft_heap_limit(soft)  # the hard one had lowered it: each page was written at once
+
+
+def remove(file: Path, part: str = "") -> None:
+    """Remove the file `store.db`, or what lies beside it under that name and a part."""
+    file.with_name(f"store.db{part}").unlink()
+
+
+def replace(file: Path, part: str = "") -> None:
+    """Put a copy in its place."""
+    other = file.with_name("other")
+    shutil.copyfile(file.with_name(f"store.db{part}"), other)
+    other.rename(file.with_name(f"store.db{part}"))
 
 
 def connections_to(file: Path) -> list[apsw.Connection]:
