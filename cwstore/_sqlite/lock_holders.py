@@ -16,6 +16,8 @@ from cwstore.core.reports import ReaderStats
 #: What is read (SQL, or a name for it), the thread, and when it began by `time.monotonic`.
 Reading = tuple[str, int, float | None]
 
+_Lock = tuple[str, str, str, str, str]  # kind, process, place, first and last byte
+
 _LOCKS = "/proc/locks"  # of Linux; elsewhere only the threads of this store are named
 _LAST_BYTE = 1 << 62
 _WRITE_LOCK = 120  # byte that the writer holds
@@ -59,7 +61,7 @@ def who_has_open(file: str) -> list[str]:
     Call it while this process holds a lock on the file.
     """
     found = _pids(file, 0, _LAST_BYTE) - {os.getpid()}
-    return [f"process {pid} ({_name(pid)})" for pid in sorted(found)]
+    return _as_text(found)
 
 
 def who_lacks_log(file: str) -> list[str]:
@@ -69,17 +71,18 @@ def who_lacks_log(file: str) -> list[str]:
     asked of the caller, and on some file systems that takes one.
     """
     with suppress(OSError):
-        here = _holders(_place_of(file), 0, _LAST_BYTE, "READ")
+        locks = _locks()
+        here = _holders(locks, _place_of(file), 0, _LAST_BYTE)
         if os.path.exists(f"{file}-shm"):
-            here -= _holders(_place_of(f"{file}-shm"), _IN_USE, _IN_USE, "READ")
-        return [f"process {pid} ({_name(pid)})" for pid in sorted(here)]
+            here -= _holders(locks, _place_of(f"{file}-shm"), _IN_USE, _IN_USE)
+        return _as_text(here)
     return []
 
 
 def index_is_used(file: str) -> bool:
     """Whether a process has the index beside the file open, likewise."""
     with suppress(OSError):
-        return bool(_holders(_place_of(f"{file}-shm"), _IN_USE, _IN_USE, "READ"))
+        return bool(_holders(_locks(), _place_of(f"{file}-shm"), _IN_USE, _IN_USE))
     return False
 
 
@@ -113,27 +116,31 @@ def _pids(file: str, first_byte: int, last_byte: int, wanted: str = "READ") -> s
     The caller holds a lock on it: that tells how it is called in /proc/locks.
     """
     with suppress(OSError):
-        end, own = f":{os.stat(file).st_ino}", str(os.getpid())
+        end, own, locks = f":{os.stat(file).st_ino}", str(os.getpid()), _locks()
         places = {
-            place for _, holder, place, _, _ in _locks() if holder == own and place.endswith(end)
+            place for _, holder, place, _, _ in locks if holder == own and place.endswith(end)
         }
-        return {one for place in places for one in _holders(place, first_byte, last_byte, wanted)}
+        return {
+            one for place in places for one in _holders(locks, place, first_byte, last_byte, wanted)
+        }
     return set()
 
 
-def _holders(place: str, first_byte: int, last_byte: int, wanted: str) -> set[int]:
-    """The same, of what has that name in /proc/locks. Raises OSError."""
+def _holders(
+    locks: list[_Lock], place: str, first_byte: int, last_byte: int, wanted: str = "READ"
+) -> set[int]:
+    """The same, of what has that name in /proc/locks."""
     return {
         int(holder)
-        for kind, holder, found, first, last in _locks()
+        for kind, holder, found, first, last in locks
         if (found, kind) == (place, wanted)
         and int(first) <= last_byte
         and (last == "EOF" or int(last) >= first_byte)
     }
 
 
-def _locks() -> list[tuple[str, str, str, str, str]]:
-    """Kind, process, place, first and last byte of each lock. Raises OSError."""
+def _locks() -> list[_Lock]:
+    """All that there are. Raises OSError."""
     with open(_LOCKS, encoding="ascii") as text:
         lines = [line.split() for line in text]
     # One field more: somebody who waits.
@@ -141,6 +148,10 @@ def _locks() -> list[tuple[str, str, str, str, str]]:
         (kind, holder, place, first, last)
         for _, _, _, kind, holder, place, first, last in (one for one in lines if len(one) == 8)
     ]
+
+
+def _as_text(pids: set[int]) -> list[str]:
+    return [f"process {pid} ({_name(pid)})" for pid in sorted(pids)]
 
 
 def _name(pid: int) -> str | None:
